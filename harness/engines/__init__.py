@@ -1,0 +1,1 @@
+"""A file here is an engine: what turns requests into text."""

@@ -1,0 +1,215 @@
+"""The nouns of the harness: what a task, an engine, a parser and a metric hand to each other.
+
+A part is a frozen record of data and plain functions, one constant a file (``TASK``, ``ENGINE``,
+``PARSER``, ``METRIC``); the folder is the registry. Nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+
+def none_missing() -> str | None:
+    """The answer of a part that needs nothing beyond the core packages."""
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A relation question about one image and its gold answer (bytes of the file, defects included)."""
+
+    text: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One image with its annotations.
+
+    ``references`` are human captions; ``image`` is the file name under ``$CIM_DATA/<task>/images``;
+    ``objects`` and ``attributes`` (owner to words) are the annotated lists that widen precision.
+    """
+
+    id: str
+    references: tuple[str, ...]
+    image: str = ""
+    objects: tuple[str, ...] = ()
+    attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    questions: tuple[Question, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """A file of a benchmark: name inside its folder, size in bytes, sha256, and where it comes from."""
+
+    name: str
+    bytes: int
+    sha256: str
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A benchmark, its caption prompt and what its samples hold.
+
+    ``provides`` names the annotations a metric may ask for (``references``, ``objects``,
+    ``attributes``, ``questions``). ``folder`` is set for data that ships with the project;
+    otherwise the files lie in ``$CIM_DATA/<name>``. ``load`` turns that folder into samples, in the
+    order that defines "the first N" and "the next image".
+    """
+
+    name: str
+    title: str
+    prompt: str
+    files: tuple[DataFile, ...]
+    count: int
+    provides: frozenset[str]
+    load: Callable[[Path], list[Sample]]
+    licence: str
+    source: str
+    folder: Path | None = None
+    version: str = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One thing to generate: the prompt for one sample, with its image file if the model looks at it."""
+
+    sample_id: str
+    prompt: str
+    image: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What an engine wrote for one request; ``text`` is None exactly when ``error`` says why."""
+
+    sample_id: str
+    text: str | None
+    finish_reason: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Something that captions: a TOML file, a captions file or a stored run.
+
+    ``settings`` is what identifies it in a manifest (engine, revision, sha256, sampling as the
+    engine receives it); two runs of one name must agree on it.
+    """
+
+    name: str
+    engine: str
+    source: Path | None
+    task: str | None
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What turns requests into completions, each yielded as it is ready, in any order."""
+
+    name: str
+    about: str
+    generate: Callable[[Model, Sequence[Request]], Iterable[Completion]]
+    missing: Callable[[], str | None] = none_missing
+
+
+Parse = Callable[[Sequence[str]], Iterator[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Parser:
+    """What turns one text into tokens, an alignment or a scene graph (any JSON value).
+
+    ``settings`` name everything that can change a result: they key the cache and enter signatures.
+    ``session`` opens what parsing needs (a process, weights) and yields a function from texts to
+    values, one a text, in order, each as soon as it is known.
+    """
+
+    name: str
+    settings: Mapping[str, str]
+    session: Callable[[], AbstractContextManager[Parse]]
+    missing: Callable[[], str | None] = none_missing
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """What a metric reads: samples and their captions, row by row, and the stored parses of texts.
+
+    A failed caption arrives as the empty text. ``parse(parser, texts)`` gives one value a text.
+    """
+
+    samples: Sequence[Sample]
+    captions: Sequence[str]
+    parse: Callable[[str, Sequence[str]], list[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A metric's result a sample: ``values`` (n, v) as shown, and ``statistics`` (n, s).
+
+    The sum of ``statistics`` over any resample of images is all that ``Metric.aggregate`` needs;
+    for a plain mean they are the values themselves.
+    """
+
+    values: Array
+    statistics: Array
+
+
+def mean(totals: Array, n: int) -> Array:
+    """Aggregate of a metric that is a mean over images: (..., s) sums to (..., s) means."""
+    return totals / n
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A number about captions.
+
+    ``values`` names its v numbers; ``needs`` the annotations it reads; ``parsers`` those that the
+    parse verb runs over captions and references beforehand. ``empty`` is the declared value of a
+    failed or empty caption, one a value. ``aggregate(totals, n)`` maps summed statistics (..., s) of
+    n images to (..., v). ``floor`` asks for the wrong-image control row. ``signature`` says how the
+    number is made, field by field.
+    """
+
+    name: str
+    values: tuple[str, ...]
+    measure: Callable[[Records], Measurement]
+    signature: Callable[[], Mapping[str, str]]
+    empty: tuple[float, ...]
+    needs: frozenset[str] = frozenset({"references"})
+    parsers: tuple[str, ...] = ()
+    aggregate: Callable[[Array, int], Array] = mean
+    floor: bool = False
+    missing: Callable[[], str | None] = none_missing
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One metric of one run: values with 95 % intervals, counts, controls, signature.
+
+    ``values`` are percentages except for ``cider``, ``cim`` and ``length``. ``not_computed`` gives
+    reason and command where the machine could not compute the metric; its values are then None.
+    """
+
+    metric: str
+    values: Mapping[str, float | None]
+    ci95: Mapping[str, tuple[float | None, float | None]]
+    n: int
+    n_failed: int
+    signature: str | None
+    controls: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    not_computed: str | None = None
