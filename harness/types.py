@@ -19,6 +19,15 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 
+Track = Callable[[Iterable[Any], str, int], Iterator[Any]]
+"""Shows progress: ``track(items, title, total)`` yields the items."""
+
+
+def untracked(items: Iterable[Any], title: str, total: int) -> Iterator[Any]:
+    """A progress display that shows nothing."""
+    yield from items
+
+
 def none_missing() -> str | None:
     """The answer of a part that needs nothing beyond the core packages."""
     return None
@@ -107,24 +116,42 @@ class Model:
     """Something that captions: a TOML file, a captions file or a stored run.
 
     ``settings`` is what identifies it in a manifest (engine, revision, sha256, sampling as the
-    engine receives it); two runs of one name must agree on it.
+    engine receives it); two runs of one name must agree on it. ``tasks`` are what it is run on when
+    nobody says otherwise (empty: found from its captions), ``limit`` what a stored run was limited to.
     """
 
     name: str
     engine: str
     source: Path | None
-    task: str | None
     settings: Mapping[str, Any]
+    tasks: tuple[str, ...] = ()
+    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """What turns requests into completions, each yielded as it is ready, in any order."""
+    """What turns requests into completions, each yielded as it is ready, in any order.
+
+    ``known`` gives the sample ids a model of this engine can caption; None where it captions any image.
+    """
 
     name: str
-    about: str
     generate: Callable[[Model, Sequence[Request]], Iterable[Completion]]
+    known: Callable[[Model], frozenset[str]] | None = None
     missing: Callable[[], str | None] = none_missing
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """A prompt about one caption, put to a model; how replies are read is the metric's business.
+
+    ``prompt(sample, caption)`` is None where there is nothing to ask. ``model`` is the name of the
+    model that answers.
+    """
+
+    name: str
+    model: str
+    prompt: Callable[[Sample, str], str | None]
 
 
 Parse = Callable[[Sequence[str]], Iterator[Any]]
@@ -149,12 +176,14 @@ class Parser:
 class Records:
     """What a metric reads: samples and their captions, row by row, and the stored parses of texts.
 
-    A failed caption arrives as the empty text. ``parse(parser, texts)`` gives one value a text.
+    A failed caption arrives as the empty text. ``parse(parser, texts)`` gives one value a text,
+    ``replies(judge)`` one raw reply a sample, None where the judge gave none.
     """
 
     samples: Sequence[Sample]
     captions: Sequence[str]
     parse: Callable[[str, Sequence[str]], list[Any]]
+    replies: Callable[[str], list[str | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +208,9 @@ class Metric:
     """A number about captions.
 
     ``values`` names its v numbers; ``needs`` the annotations it reads; ``parsers`` those that the
-    parse verb runs over captions and references beforehand. ``empty`` is the declared value of a
-    failed or empty caption, one a value. ``aggregate(totals, n)`` maps summed statistics (..., s) of
+    parse verb runs over captions and references beforehand, ``judge`` whose replies it reads.
+    ``empty`` is the declared value of a failed or empty caption, one a value.
+    ``aggregate(totals, n)`` maps summed statistics (..., s) of
     n images to (..., v). ``floor`` asks for the wrong-image control row. ``signature`` says how the
     number is made, field by field.
     """
@@ -192,6 +222,7 @@ class Metric:
     empty: tuple[float, ...]
     needs: frozenset[str] = frozenset({"references"})
     parsers: tuple[str, ...] = ()
+    judge: str | None = None
     aggregate: Callable[[Array, int], Array] = mean
     floor: bool = False
     missing: Callable[[], str | None] = none_missing

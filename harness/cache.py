@@ -1,0 +1,72 @@
+"""Values by content hash, shared by all runs: rows of ``{"key": ..., "value": ...}`` in one file.
+
+Several processes may add at once: each row is one appending write, a torn or foreign line is
+skipped, and a key that stands twice holds the same value by construction.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.store import dumps
+
+PREFIX = b'{"key":"'
+DIGITS = 32
+
+
+def key(text: str) -> str:
+    """The key of a text: 32 hex digits of its sha256."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:DIGITS]
+
+
+def settings_key(settings: Mapping[str, str]) -> str:
+    """Twelve hex digits that stand for settings; part of a cache file's name."""
+    return hashlib.sha256(dumps(dict(sorted(settings.items()))).encode()).hexdigest()[:12]
+
+
+class Cache:
+    """One file of values by key."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: int | None = None
+
+    def find(self, keys: Collection[str]) -> dict[str, Any]:
+        """The stored values of those keys that are there."""
+        wanted = {name.encode() for name in keys}
+        found: dict[str, Any] = {}
+        if not wanted or not self.path.is_file():
+            return found
+        start, end = len(PREFIX), len(PREFIX) + DIGITS
+        for line in self.path.read_bytes().split(b"\n"):
+            if line.startswith(PREFIX) and line[start:end] in wanted:
+                try:
+                    found[line[start:end].decode()] = json.loads(line)["value"]
+                except (json.JSONDecodeError, UnicodeDecodeError, KeyError):
+                    continue
+        return found
+
+    def add(self, name: str, value: Any) -> None:
+        """Append one value."""
+        if self._file is None:
+            self._file = self._open()
+        os.write(self._file, (dumps({"key": name, "value": value}) + "\n").encode())
+
+    def _open(self) -> int:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        size = os.lseek(file, 0, os.SEEK_END)
+        if size and os.pread(file, 1, size - 1) != b"\n":
+            os.write(file, b"\n")  # closes a line that a killed process left open
+        return file
+
+    def close(self) -> None:
+        """Close the file; adding opens it again."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None

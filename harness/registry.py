@@ -1,0 +1,111 @@
+"""Names and parts of every kind: the folder is the registry.
+
+A file ``tasks/docci500.py`` with a constant ``TASK`` is the task ``docci500``; a file
+``harness/models/x.toml`` is the model ``x``. Names are read from the folders without importing
+anything; a part is imported when it is loaded. Shown by ``cim list``.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import functools
+import importlib
+import importlib.util
+import os
+import pkgutil
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import cast
+
+from harness.errors import CimError
+from harness.types import Engine, Judge, Metric, Parser, Task
+
+PACKAGES = {
+    "tasks": ("tasks", "TASK"),
+    "metrics": ("harness.metrics", "METRIC"),
+    "judges": ("judges", "JUDGE"),
+    "rewards": ("harness.rewards", "REWARD"),
+    "engines": ("harness.engines", "ENGINE"),
+    "parsers": ("harness.parsers", "PARSER"),
+}
+KINDS = ("tasks", "models", "metrics", "judges", "rewards", "engines", "parsers")
+MODELS = Path(__file__).parent / "models"
+
+
+def names(kind: str) -> list[str]:
+    """Sorted names of one of ``KINDS``; modules that start with an underscore are not parts."""
+    if kind == "models":
+        return sorted({path.stem for folder in model_folders() for path in folder.glob("*.toml")})
+    package, _ = PACKAGES[kind]
+    if importlib.util.find_spec(package) is None:
+        return []
+    path = importlib.import_module(package).__path__
+    return sorted(module.name for module in pkgutil.iter_modules(path) if not module.name.startswith("_"))
+
+
+def about(kind: str, name: str) -> str:
+    """First line of a part's own description, read without importing it."""
+    if kind == "models":
+        return str(tomllib.loads(model_file(name).read_text(encoding="utf-8")).get("about", ""))
+    spec = importlib.util.find_spec(f"{PACKAGES[kind][0]}.{name}")
+    if spec is None or spec.origin is None:
+        return ""
+    docstring = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or ""
+    return docstring.partition("\n\n")[0].replace("\n", " ")
+
+
+def check(kind: str, name: str, *, also: Iterable[str] = ()) -> str:
+    """Return ``name`` if it is one of ``names(kind)`` or of ``also``; else an error with a suggestion."""
+    known = [*names(kind), *also]
+    if name in known:
+        return name
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]}?" if close else f"known {kind}: {', '.join(known) or 'none'}"
+    raise CimError(f"unknown {kind.removesuffix('s')} {name!r}", hint=hint)
+
+
+@functools.cache
+def _load(kind: str, name: str) -> object:
+    package, constant = PACKAGES[kind]
+    check(kind, name)
+    part: object = getattr(importlib.import_module(f"{package}.{name}"), constant)
+    return part
+
+
+def task(name: str) -> Task:
+    """The task of this name; CimError with a suggestion when there is none."""
+    return cast(Task, _load("tasks", name))
+
+
+def metric(name: str) -> Metric:
+    """The metric of this name; CimError with a suggestion when there is none."""
+    return cast(Metric, _load("metrics", name))
+
+
+def engine(name: str) -> Engine:
+    """The engine of this name; CimError with a suggestion when there is none."""
+    return cast(Engine, _load("engines", name))
+
+
+def parser(name: str) -> Parser:
+    """The parser of this name; CimError with a suggestion when there is none."""
+    return cast(Parser, _load("parsers", name))
+
+
+def judge(name: str) -> Judge:
+    """The judge of this name; CimError with a suggestion when there is none."""
+    return cast(Judge, _load("judges", name))
+
+
+def model_folders() -> list[Path]:
+    """Folders that hold ``<name>.toml`` model files: the project's own, then ``$CIM_MODELS``."""
+    extra = os.environ.get("CIM_MODELS")
+    return [MODELS, Path(extra)] if extra else [MODELS]
+
+
+def model_file(name: str) -> Path:
+    """The TOML file of a model name; CimError with a suggestion when there is none."""
+    check("models", name)
+    return next(path for folder in model_folders() if (path := folder / f"{name}.toml").is_file())

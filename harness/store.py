@@ -1,0 +1,171 @@
+"""Files of a run: rows that are appended as they arrive, documents that are replaced as a whole.
+
+A row is one JSON object a line. An append is one write call, so a killed process loses at most the
+row it was writing; a cut-off last line is dropped when the file is opened again. Documents are
+written to a temporary file and renamed. JSON only: nothing read from disk can run code.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from harness.data import PROJECT
+from harness.errors import BusyError, CimError
+
+SYNC_ROWS = 256
+SYNC_SECONDS = 5.0
+LOCK = ".lock"
+
+
+def results_root(given: str | Path | None = None) -> Path:
+    """Folder of all runs: ``--results``, else ``$CIM_RESULTS``, else ``results/`` of the project."""
+    return Path(given or os.environ.get("CIM_RESULTS") or PROJECT / "results")
+
+
+def dumps(value: Any) -> str:
+    """One line of JSON for every reader: characters kept but for line separators, which are escaped; no NaN."""
+    line = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return line.replace("\x85", "\\u0085").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Rows of a file that only this project writes; a missing file has none, a cut-off last line is left out.
+
+    Raises:
+        CimError: a complete line is not a JSON object; names file and line.
+    """
+    if not path.is_file():
+        return []
+    rows = []
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+        try:
+            row = json.loads(line)
+        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+            remedy = "delete that line to have it made again, or start over with --fresh"
+            raise CimError(f"is not JSON ({error})", where=f"{path}:{number}", hint=remedy) from error
+        if not isinstance(row, dict):
+            raise CimError("is not a JSON object", where=f"{path}:{number}", hint="start over with --fresh")
+        rows.append(row)
+    return rows
+
+
+def read_document(path: Path) -> dict[str, Any] | None:
+    """A JSON document, or None when there is none; CimError when it is not a JSON object."""
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_bytes())
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise CimError(f"is not JSON ({error})", where=str(path), hint="start over with --fresh") from error
+    if not isinstance(content, dict):
+        raise CimError("is not a JSON object", where=str(path), hint="start over with --fresh")
+    return content
+
+
+def write_document(path: Path, content: Mapping[str, Any]) -> None:
+    """Replace a document as a whole."""
+    _replace(path, json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Replace a file of rows as a whole."""
+    _replace(path, "".join(dumps(row) + "\n" for row in rows))
+
+
+def _replace(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(text.encode())
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    temporary.replace(path)
+
+
+class Appender:
+    """Adds rows to a file, each with one write call; fsync every few hundred rows or seconds."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._end = _whole_lines(self._file)
+        os.ftruncate(self._file, self._end)
+        self._unsynced, self._synced_at = 0, time.monotonic()
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Write one row; on a full disk the file keeps its whole rows only."""
+        line = (dumps(row) + "\n").encode()
+        try:
+            written = os.pwrite(self._file, line, self._end)
+            while written < len(line):
+                written += os.pwrite(self._file, line[written:], self._end + written)
+        except OSError:
+            os.ftruncate(self._file, self._end)
+            raise
+        self._end += len(line)
+        self._unsynced += 1
+        if self._unsynced >= SYNC_ROWS or time.monotonic() - self._synced_at > SYNC_SECONDS:
+            self._sync()
+
+    def _sync(self) -> None:
+        os.fsync(self._file)
+        self._unsynced, self._synced_at = 0, time.monotonic()
+
+    def __enter__(self) -> Appender:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._sync()
+        finally:
+            os.close(self._file)
+
+
+def _whole_lines(file: int) -> int:
+    """Length in bytes of the part of an open file that ends with its last newline."""
+    end = os.lseek(file, 0, os.SEEK_END)
+    while end:
+        start = max(0, end - 65536)
+        newline = os.pread(file, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Hold the only right to write in a folder; the system gives it back when the process dies.
+
+    Raises:
+        BusyError: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            hint = "wait until it has ended, or give this run another --results folder"
+            raise BusyError("another process is writing this run", where=str(folder), hint=hint) from error
+        yield
+    finally:
+        os.close(lock)
+
+
+def clear(folder: Path) -> None:
+    """Remove the files of a run, but not its lock."""
+    for path in folder.iterdir():
+        if path.is_file() and path.name != LOCK:
+            path.unlink()
