@@ -1,0 +1,40 @@
+"""The caption verb: ask the engine for every caption that the run does not hold yet.
+
+Each caption is appended to ``captions.jsonl`` as it arrives, so the same command goes on where a
+killed one stopped. Run with ``cim caption --model M --task docci500``.
+"""
+
+from __future__ import annotations
+
+from harness import data, manifest, records
+from harness.errors import CimError
+from harness.run import Run
+from harness.types import Request, Track, untracked
+
+
+def caption(run: Run, track: Track = untracked) -> int:
+    """Make the missing captions of a run; returns how many were made now.
+
+    Raises:
+        CimError: the stored rows hold a sample that is not of this run.
+        OutageError: the engine ended before its last caption; what it gave is kept.
+    """
+    done = records.read(run.folder)
+    if strangers := done.keys() - {sample.id for sample in run.samples}:
+        hint = "start over with --fresh"
+        raise CimError(f"captions of other samples: {sorted(strangers)[:3]}", where=str(run.folder), hint=hint)
+    facts = {
+        "prompt": run.task.prompt,
+        "files": {file.name: file.sha256 for file in run.task.files},
+        "origin": str(run.model.source or run.model.name),
+    }
+    manifest.begin(run.folder, run.settings, facts)
+    images = data.folder(run.task) / "images"
+    requests = [
+        Request(sample.id, run.task.prompt, images / sample.image if sample.image else None)
+        for sample in run.samples
+        if sample.id not in done
+    ]
+    made = records.fill(run.folder, run.model, requests, track)
+    manifest.advance(run.folder, "captioned")
+    return made

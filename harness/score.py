@@ -1,0 +1,202 @@
+"""The score verb: every number of a run from its stored rows; no engine, no network, no judge.
+
+Writes ``per_sample.jsonl`` (values a sample), ``statistics.jsonl`` (what corpus metrics are
+re-aggregated from) and last ``scores.json``. Metrics scored earlier from the same captions are kept.
+Run with ``cim score --model M --task docci500 --metrics bleu4,cider``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from harness import manifest, records, registry, signature, stats, store
+from harness.errors import CimError
+from harness.judge import replies
+from harness.parse import Parses
+from harness.run import Run
+from harness.types import Measurement, Metric, Records, Score, Track, mean, untracked
+
+if TYPE_CHECKING:
+    from harness.types import Array
+
+SCORES, PER_SAMPLE, STATISTICS = "scores.json", "per_sample.jsonl", "statistics.jsonl"
+FLOOR = "wrong_image"
+
+
+def choose(names: Sequence[str] | None, run: Run) -> tuple[list[Metric], list[Score]]:
+    """The metrics to compute, and rows for those that this machine cannot compute.
+
+    Without ``names``: all that the task's annotations allow. A metric asked for by name must be computable.
+    """
+    if names:
+        chosen = [registry.metric(name) for name in dict.fromkeys(names)]
+        for metric in chosen:
+            if lacking := metric.needs - run.task.provides:
+                raise CimError(
+                    f"metric {metric.name} needs {', '.join(sorted(lacking))}, task {run.task.name} has none"
+                )
+            if reason := metric.missing():
+                raise CimError(f"metric {metric.name} cannot be computed here: {reason}")
+        return chosen, []
+    metrics = [registry.metric(name) for name in registry.names("metrics")]
+    metrics = [metric for metric in metrics if metric.needs <= run.task.provides]
+    reasons = {metric.name: metric.missing() for metric in metrics}
+    absent = [_not_computed(metric, reason) for metric in metrics if (reason := reasons[metric.name])]
+    return [metric for metric in metrics if not reasons[metric.name]], absent
+
+
+def _not_computed(metric: Metric, reason: str) -> Score:
+    nothing: dict[str, float | None] = dict.fromkeys(metric.values)
+    return Score(metric.name, nothing, dict.fromkeys(metric.values, (None, None)), 0, 0, None, not_computed=reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Scores of a run, and the rows a sample that stand behind them (values; sums of corpus metrics)."""
+
+    scores: list[Score]
+    per_sample: list[dict[str, Any]]
+    statistics: list[dict[str, Any]]
+
+
+def compute(
+    run: Run, metrics: Sequence[Metric], parses: Parses, *, draws: int = stats.DRAWS, track: Track = untracked
+) -> Scored:
+    """Every number of a run from its stored rows; writes nothing.
+
+    Args:
+        draws: bootstrap resamples; 0 leaves intervals out.
+
+    Raises:
+        CimError: captions are missing.
+    """
+    stored = records.read(run.folder)
+    if lacking := [sample.id for sample in run.samples if sample.id not in stored]:
+        hint = f"run `cim caption --model {run.model.name} --task {run.task.name}` first"
+        raise CimError(f"{len(lacking)} of {len(run.samples)} captions are not made", where=str(run.folder), hint=hint)
+    failed = sum(stored[sample.id].text is None for sample in run.samples)
+    captions = [stored[sample.id].text or "" for sample in run.samples]
+    seen = Records(run.samples, captions, parses.parse, partial(replies, run))
+    floor = replace(seen, captions=_next_references(run))
+    measured = {metric.name: metric.measure(seen) for metric in track(metrics, "score", len(metrics))}
+    floors = {metric.name: metric.measure(floor) for metric in metrics if metric.floor}
+    return Scored(
+        _scores(run, metrics, measured, floors, failed, draws),
+        _rows(run, {m.name: [_named(m, row) for row in measured[m.name].values] for m in metrics}),
+        _rows(run, {m.name: measured[m.name].statistics.tolist() for m in metrics if m.aggregate is not mean}),
+    )
+
+
+def _rows(run: Run, columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    names = sorted(columns)
+    return [
+        {"sample_id": sample.id, **{name: columns[name][at] for name in names}} for at, sample in enumerate(run.samples)
+    ]
+
+
+def score(
+    run: Run,
+    metrics: Sequence[Metric],
+    parses: Parses,
+    *,
+    absent: Sequence[Score] = (),
+    draws: int = stats.DRAWS,
+    track: Track = untracked,
+) -> list[Score]:
+    """Score the stored captions of a run and write its score files; returns the new scores and ``absent``."""
+    made = compute(run, metrics, parses, draws=draws, track=track)
+    digest = captions_digest(run)
+    before = store.read_document(run.folder / SCORES) or {}
+    same = before.get("captions") == digest
+    rows = {one.metric: asdict(one) for one in (*made.scores, *absent)}
+    for row in before.get("scores", []) if same else []:
+        if row["not_computed"] is None and rows.get(row["metric"], {"not_computed": ""})["not_computed"] is not None:
+            rows[row["metric"]] = row
+    for name, new in ((PER_SAMPLE, made.per_sample), (STATISTICS, made.statistics)):
+        store.write_rows(run.folder / name, _merged(store.read_rows(run.folder / name) if same else [], new))
+    content = {
+        "format": manifest.FORMAT,
+        "task": run.task.name,
+        "model": run.model.name,
+        "captions": digest,
+        "interval": {"method": "percentile bootstrap over images", "draws": draws, "seed": stats.SEED},
+        "scores": [rows[name] for name in sorted(rows)],
+    }
+    store.write_document(run.folder / SCORES, content)
+    return [*made.scores, *absent]
+
+
+def _merged(before: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """New rows a sample with the stored columns that were not made anew, columns in the order of names."""
+    stored = {row["sample_id"]: row for row in before}
+    merged = [{**stored.get(row["sample_id"], {}), **row} for row in new]
+    return [{"sample_id": row["sample_id"], **{k: row[k] for k in sorted(row) if k != "sample_id"}} for row in merged]
+
+
+def captions_digest(run: Run) -> str:
+    """Twelve hex digits that stand for a run's captions, whatever order they arrived in."""
+    stored = records.read(run.folder)
+    rows = "\n".join(store.dumps(records.row(stored[name])) for name in sorted(stored))
+    return hashlib.sha256(rows.encode()).hexdigest()[:12]
+
+
+def _next_references(run: Run) -> list[str]:
+    """Control C-4: each image gets the first reference of the task's next image, cyclically."""
+    following = {
+        sample.id: run.all_samples[(index + 1) % len(run.all_samples)].references
+        for index, sample in enumerate(run.all_samples)
+    }
+    return [references[0] if (references := following[sample.id]) else "" for sample in run.samples]
+
+
+def _scores(
+    run: Run,
+    metrics: Sequence[Metric],
+    measured: Mapping[str, Measurement],
+    floors: Mapping[str, Measurement],
+    failed: int,
+    draws: int,
+) -> list[Score]:
+    columns = [stats.Column(measured[metric.name].statistics, metric.aggregate) for metric in metrics]
+    beside = [metric for metric in metrics if metric.name in floors]
+    columns += [stats.Column(floors[metric.name].statistics, metric.aggregate) for metric in beside]
+    points = [stats.point(column) for column in columns]
+    enough = draws > 0 and len(run.samples) > 1 and columns
+    bounds = [stats.interval(drawn) for drawn in stats.bootstrap(columns, draws)] if enough else [None] * len(columns)
+    found = []
+    for index, metric in enumerate(metrics):
+        controls = {}
+        if metric in beside:
+            at = len(metrics) + beside.index(metric)
+            controls = {FLOOR: {"values": _named(metric, points[at]), "ci95": _bounds(metric, bounds[at])}}
+        found.append(
+            Score(
+                metric.name,
+                _named(metric, points[index]),
+                _bounds(metric, bounds[index]),
+                len(run.samples),
+                failed,
+                _signature(run, metric),
+                controls,
+            )
+        )
+    return found
+
+
+def _named(metric: Metric, values: Array) -> dict[str, float | None]:
+    return {name: float(value) for name, value in zip(metric.values, values, strict=True)}
+
+
+def _bounds(metric: Metric, bounds: Array | None) -> dict[str, tuple[float | None, float | None]]:
+    if bounds is None:
+        return dict.fromkeys(metric.values, (None, None))
+    return {name: (float(pair[0]), float(pair[1])) for name, pair in zip(metric.values, bounds, strict=True)}
+
+
+def _signature(run: Run, metric: Metric) -> str:
+    task = f"{run.task.name}@{run.settings['task']['data']}"
+    return signature.render(metric.name, {**metric.signature(), "n": run.scope(), "task": task})

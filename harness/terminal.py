@@ -1,0 +1,140 @@
+"""What a person sees: tables on standard output, progress with rate and time left on standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from harness.types import Score
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from harness.compare import Comparison
+
+Item = TypeVar("Item")
+QUIET_SECONDS = 10.0
+NARROWEST = 100  # columns, where output is a file or a pipe
+
+
+def track(items: Iterable[Item], title: str, total: int) -> Iterator[Item]:
+    """Yield ``items`` while showing count, rate and time left; a line every ten seconds without a terminal."""
+    yield from _bar(items, title, total) if sys.stderr.isatty() else _lines(items, title, total)
+
+
+def _bar(items: Iterable[Item], title: str, total: int) -> Iterator[Item]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    rate = TextColumn("{task.fields[rate]}")
+    columns = (
+        "{task.description}",
+        BarColumn(),
+        MofNCompleteColumn(),
+        rate,
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        row = progress.add_task(title, total=total, rate="")
+        for item in items:
+            yield item
+            speed = progress.tasks[row].speed
+            progress.update(row, advance=1, rate=f"{speed:.1f}/s" if speed else "")
+
+
+def _lines(items: Iterable[Item], title: str, total: int) -> Iterator[Item]:
+    start = said = time.monotonic()
+    for count, item in enumerate(items, start=1):
+        yield item
+        now = time.monotonic()
+        if now - said > QUIET_SECONDS:
+            said, rate = now, count / (now - start)
+            print(f"{title}: {count}/{total}, {rate:.1f}/s, {(total - count) / rate:.0f} s left", file=sys.stderr)
+
+
+def show(table: Table) -> None:
+    """Print a table; never narrower than its content needs when output is not a terminal."""
+    from rich.console import Console
+
+    console = Console() if sys.stdout.isatty() else Console(width=NARROWEST)
+    console.print(table)
+
+
+def scores_table(task: str, model: str, scores: Sequence[Score]) -> Table:
+    """Metrics of one run: value, 95 % interval, n, failed; controls as rows below their metric."""
+    from rich.table import Table
+
+    table = Table(title=f"{model} on {task}", title_justify="left")
+    table.add_column("metric")
+    for name in ("value", "95 % interval", "n", "failed"):
+        table.add_column(name, justify="right")
+    for score in scores:
+        if score.not_computed:
+            table.add_row(score.metric, "not computed", "", "", "", style="yellow")
+            continue
+        _add(table, score.metric, score.values, score.ci95, (str(score.n), str(score.n_failed)), "")
+        for control, row in score.controls.items():
+            _add(table, f"  {control.replace('_', ' ')}", row["values"], row["ci95"], ("", ""), "dim")
+    return table
+
+
+def _add(
+    table: Table, name: str, values: Mapping[str, Any], ci95: Mapping[str, Any], counts: tuple[str, str], style: str
+) -> None:
+    for value, number in values.items():
+        label = name if len(values) == 1 else f"{name} {value}"
+        table.add_row(label, _number(number), _interval(ci95[value]), *counts, style=style)
+
+
+def _number(number: float | None) -> str:
+    return "-" if number is None else f"{number:.2f}"
+
+
+def _interval(bounds: Sequence[float | None]) -> str:
+    return "-" if bounds[0] is None else f"{bounds[0]:.2f} .. {bounds[1]:.2f}"
+
+
+def notes(scores: Sequence[Score]) -> list[str]:
+    """Below a table: why a metric is missing, and how each number was made."""
+    reasons = [f"{score.metric} not computed: {score.not_computed}" for score in scores if score.not_computed]
+    return reasons + [score.signature for score in scores if score.signature]
+
+
+def comparison_table(title: str, rows: Sequence[Comparison]) -> Table:
+    """Paired comparison of two runs: values, difference with interval, p values, detectable difference."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    table.add_column("metric")
+    for name in ("a", "b", "b - a", "95 % interval", "p boot", "p perm", "Holm", "detectable"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        if row.test is None:
+            table.add_row(row.label, *["-"] * 8, style="yellow")
+            continue
+        test, holm = row.test, row.holm_permutation
+        cells = [_number(test.a), _number(test.b), f"{test.difference:+.2f}", _interval(test.ci95)]
+        cells += [f"{p:.4f}" for p in (test.p_bootstrap, test.p_permutation, holm)] + [_number(test.detectable)]
+        table.add_row(row.label, *cells, style="bold" if holm < 0.05 else "")
+    return table
+
+
+def plain_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """A table of texts; long last columns are folded."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*header, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return table

@@ -1,0 +1,96 @@
+"""The verify verb: is a stored run whole, and do its numbers follow from its rows?
+
+Checks the manifest, the rows (ids, counts, digest), the task's data, and scores everything again from
+the raw rows: an edited score is found. Run with ``cim verify results/docci500/my-model``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from harness import data, manifest, model, parse, registry, score, store
+from harness import run as runs
+from harness.errors import CimError
+
+Check = tuple[str, str, str]
+TOLERANCE = 1e-9
+FILES = (score.PER_SAMPLE, score.STATISTICS)
+
+
+def verify(folder: Path, results: Path) -> list[Check]:
+    """Rows of (check, ``ok`` or ``failed``, detail); stops at the first check that later ones need."""
+    checks = list[Check]()
+    try:
+        for check in _checks(folder, results):
+            checks.append(check)
+            if check[1] == "failed":
+                break
+    except CimError as error:
+        checks.append(("readable", "failed", str(error)))
+    return checks
+
+
+def _check(name: str, fault: str, fine: str) -> Check:
+    return (name, "failed", fault) if fault else (name, "ok", fine)
+
+
+def _checks(folder: Path, results: Path) -> Iterator[Check]:
+    stored = manifest.read(folder) or {}
+    status = stored.get("status")
+    yield _check("manifest", "" if status == "complete" else f"status is {status}", "complete")
+    one = model.resolve(str(folder.resolve()), results)[0]
+    task = registry.task(one.tasks[0])
+    settings = manifest.flat(stored["settings"])
+    fingerprint = data.fingerprint(task)
+    fault = "" if settings["task.data"] == fingerprint else f"made on {settings['task.data']}, here is {fingerprint}"
+    yield _check("data", fault, f"{task.name}@{fingerprint}")
+    run = runs.plan(one, task.name, folder.resolve().parent.parent, limit=None, partial=True, fresh=True)
+    now = manifest.flat(run.settings)
+    differing = [name for name in settings if settings[name] != now.get(name)]
+    yield _check(
+        "captions", f"differ from the manifest in {', '.join(differing)}" * bool(differing), f"{len(run.samples)} rows"
+    )
+    document = store.read_document(folder / score.SCORES) or {}
+    digest = score.captions_digest(run)
+    fault = "" if document.get("captions") == digest else f"scored from {document.get('captions')}, stored are {digest}"
+    yield _check("scores", fault, f"made from captions {digest}")
+    yield from _scored_again(run, document, results)
+
+
+def _scored_again(run: runs.Run, document: dict[str, Any], results: Path) -> Iterator[Check]:
+    computed = [row for row in document.get("scores", []) if not row["not_computed"]]
+    metrics = [registry.metric(row["metric"]) for row in computed]
+    if absent := [f"{metric.name} ({reason})" for metric in metrics if (reason := metric.missing())]:
+        yield ("scored again", "failed", f"cannot be computed here: {', '.join(absent)}")
+        return
+    with parse.Parses(results) as parses:
+        made = score.compute(run, metrics, parses, draws=document["interval"]["draws"])
+    again = {one.metric: asdict(one) for one in made.scores}
+    for row in computed:
+        faults = list(_differences(row, again[row["metric"]]))
+        yield _check(row["metric"], "; ".join(faults[:3]), "same values, interval and signature")
+    for name, rows in zip(FILES, (made.per_sample, made.statistics), strict=True):
+        kept = {row["sample_id"]: row for row in store.read_rows(run.folder / name)}
+        faults = [
+            fault for row in rows for fault in _differences(kept.get(row["sample_id"], {}), row, row["sample_id"])
+        ]
+        yield _check(name, "; ".join(faults[:3]), f"{len(rows)} rows")
+
+
+def _differences(stored: Any, made: Any, path: str = "") -> Iterator[str]:
+    """Where two JSON values differ by more than rounding, as ``path: stored / made``."""
+    if isinstance(stored, dict) and isinstance(made, dict):
+        for name in {**stored, **made}:
+            yield from _differences(stored.get(name), made.get(name), f"{path}.{name}".lstrip("."))
+    elif isinstance(stored, list | tuple) and isinstance(made, list | tuple) and len(stored) == len(made):
+        for at, pair in enumerate(zip(stored, made, strict=True)):
+            yield from _differences(*pair, f"{path}[{at}]")
+    elif isinstance(stored, int | float) and isinstance(made, int | float):
+        if not math.isclose(stored, made, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
+            yield f"{path}: {stored} / {made}"
+    elif stored != made:
+        yield f"{path}: {stored} / {made}"
