@@ -1,9 +1,17 @@
 """Where the real annotation files are, and the skip that says so when they are not there."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from harness.parse import Parses
+    from tests.cli import Cim
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
@@ -25,3 +33,28 @@ def paper() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the paper's tables and captions are not at {folder}")
     return folder
+
+
+@pytest.fixture
+def cim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cim:
+    """``cim`` writing to a results folder of this test."""
+    from tests.cli import Cim
+
+    monkeypatch.setenv("CIM_RESULTS", str(tmp_path / "results"))
+    return Cim(tmp_path / "results", capsys)
+
+
+@pytest.fixture
+def cim_on_benchmarks(cim: Cim, benchmarks: Path, monkeypatch: pytest.MonkeyPatch) -> Cim:
+    """``cim`` with the real annotation files."""
+    monkeypatch.setenv("CIM_DATA", str(benchmarks))
+    return cim
+
+
+@pytest.fixture(scope="session")
+def parses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parses]:
+    """Parses of texts for tests that call metrics directly; one Java process a test session."""
+    from harness.parse import Parses
+
+    with Parses(tmp_path_factory.mktemp("parses")) as opened:
+        yield opened

@@ -1,0 +1,226 @@
+"""Speed, side by side: what the harness costs a sample, and our metrics beside their reference tools.
+
+Every comparison asserts equal scores before it prints a time. CPU seconds count (user + system, child
+processes included); wall time depends on who else is on the machine. Run with ``make bench``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests import controls
+from tests.conftest import ROOT, SHARED
+
+SAMPLES = 5000
+SENTENCE = "a red dog runs over wet grass while two cats sleep on the old wooden chair near a window with blue curtains"
+WORDS = SENTENCE.split()
+TASK = '''"""Synthetic: {samples} samples of one line."""
+import hashlib
+from pathlib import Path
+from harness.types import DataFile, Sample, Task
+FOLDER = Path(__file__).parent
+CONTENT = (FOLDER / "samples.txt").read_bytes()
+TASK = Task(
+    name="synthetic", title="Synthetic", prompt="", count={samples}, provides=frozenset({{"references"}}),
+    files=(DataFile("samples.txt", len(CONTENT), hashlib.sha256(CONTENT).hexdigest()),),
+    load=lambda folder: [Sample(line, ("a reference",)) for line in CONTENT.decode().split()],
+    licence="-", source="-", folder=FOLDER,
+)
+'''
+START = (
+    "import sys, tasks; tasks.__path__.append(sys.argv.pop(1));"
+    "from harness import cli; sys.exit(cli.main(sys.argv[1:]))"
+)
+PEERS = (
+    "peers' figures as given to us, not measured here: "
+    "lmms-eval 0.3-0.6 ms (nothing kept on a crash), evalscope 3.0, inspect_ai 13-22"
+)
+
+
+@contextmanager
+def measured(into: dict[str, float]) -> Iterator[None]:
+    """CPU and wall seconds of a block, its child processes included."""
+
+    def cpu() -> float:
+        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return sum(usage.ru_utime + usage.ru_stime for usage in used)
+
+    before, start = cpu(), time.monotonic()
+    yield
+    into["cpu"], into["wall"] = cpu() - before, time.monotonic() - start
+
+
+def synthetic(samples: int, *options: str) -> dict[str, float]:
+    """CPU seconds, wall seconds and peak MB of ``cim eval`` on a synthetic task, a process of its own."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        ids = [f"s{number:06d}" for number in range(samples)]
+        (folder / "samples.txt").write_text("\n".join(ids))
+        (folder / "synthetic.py").write_text(TASK.format(samples=samples))
+        text = " ".join(WORDS * 5)
+        (folder / "instant.jsonl").write_text(
+            "".join(json.dumps({"sample_id": key, "caption": f"{key} {text}"}) + "\n" for key in ids)
+        )
+        command = [sys.executable, "-c", START, name, "eval", "--model", str(folder / "instant.jsonl")]
+        command += ["--task", "synthetic", "--metrics", "length", "--json", *options]
+        environment = {**os.environ, "CIM_RESULTS": str(folder / "results")}
+        start = time.monotonic()
+        running = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(running.pid, 0)
+        assert status == 0, "the synthetic run failed"
+        cpu = usage.ru_utime + usage.ru_stime
+        peak = usage.ru_maxrss / (1e6 if platform.system() == "Darwin" else 1e3)
+        return {"cpu": cpu, "wall": time.monotonic() - start, "peak": peak}
+
+
+def overhead(say: Callable[[str], None]) -> dict[str, Any]:
+    """What the harness itself costs: captions file in, rows and scores out."""
+    synthetic(1)  # writes byte code, so that neither run below pays for it
+    one, many, full = synthetic(1, "--draws", "0"), synthetic(SAMPLES, "--draws", "0"), synthetic(SAMPLES)
+    each = 1000 * (many["cpu"] - one["cpu"]) / (SAMPLES - 1)
+    say(f"harness overhead, {SAMPLES} samples, captions file, `length` only")
+    rows = {"start-up (1 sample)": one, "no intervals": many, "with intervals": full}
+    for label, row in rows.items():
+        say(f"  {label:<30} {row['cpu']:6.2f} CPU s {row['wall']:6.2f} s {row['peak']:5.0f} MB")
+    say(f"  a sample: {each:.3f} ms CPU beyond start-up, {1000 * many['cpu'] / SAMPLES:.3f} ms with it")
+    say("  targets: 0.5 ms CPU a sample, 150 MB, 3.5 CPU s end to end, without intervals")
+    say(f"  {PEERS}")
+    return {"start": one, "samples": many, "with_intervals": full, "ms_a_sample": each}
+
+
+def corpus() -> tuple[str, list[str], list[str]]:
+    """500 long captions and references: DOCCI500 with the next image's reference, or made-up text without the data."""
+    folder = Path(os.environ.get("CIM_DATA") or SHARED / "benchmarks")
+    if (folder / "docci500").is_dir():
+        references = controls.references(folder, "docci500")
+        captions = controls.perturbed(references, "wrong_image")
+        return "DOCCI500, the next image's reference as caption", list(captions.values()), list(references.values())
+    texts = [" ".join(WORDS[(7 * i + j * j) % len(WORDS)] for j in range(122)) + "." for i in range(500)]
+    return "made-up captions of 122 words", [" ".join(text.split()[9:]) for text in texts], texts
+
+
+def _records(captions: list[str], references: list[str], parses: Any) -> Any:
+    from harness.types import Records, Sample
+
+    samples = [Sample(str(number), (text,)) for number, text in enumerate(references)]
+    return Records(samples, captions, parses.parse, lambda _: [])
+
+
+def _ours(names: list[str], captions: list[str], references: list[str]) -> tuple[dict[str, float], dict[str, float]]:
+    from harness import registry, stats
+    from harness.parse import Parses
+
+    seconds: dict[str, float] = {}
+    found = {}
+    with tempfile.TemporaryDirectory() as folder, measured(seconds), Parses(Path(folder)) as parses:
+        for name in names:
+            metric = registry.metric(name)
+            made = metric.measure(_records(captions, references, parses))
+            found[name] = float(stats.point(stats.Column(made.statistics, metric.aggregate))[0])
+    return found, seconds
+
+
+def _tokens(captions: list[str], references: list[str]) -> tuple[dict[int, list[str]], dict[int, list[str]]]:
+    from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
+
+    tokenizer = PTBTokenizer()
+    both = [tokenizer.tokenize({i: [{"caption": t}] for i, t in enumerate(texts)}) for texts in (references, captions)]
+    return both[0], both[1]
+
+
+def _coco_words(captions: list[str], references: list[str]) -> dict[str, float]:
+    from pycocoevalcap.bleu.bleu import Bleu
+    from pycocoevalcap.cider.cider import Cider
+    from pycocoevalcap.rouge.rouge import Rouge
+
+    gts, res = _tokens(captions, references)
+    return {
+        "bleu4": 100 * Bleu(4).compute_score(gts, res, verbose=0)[0][3],
+        "cider": float(Cider().compute_score(gts, res)[0]),
+        "rouge_l": 100 * float(Rouge().compute_score(gts, res)[0]),
+    }
+
+
+def _coco_meteor(captions: list[str], references: list[str]) -> dict[str, float]:
+    from pycocoevalcap.meteor.meteor import Meteor
+
+    gts, res = _tokens(captions, references)
+    return {"meteor": 100 * Meteor().compute_score(gts, res)[0]}
+
+
+def _nltk_characters(captions: list[str], references: list[str]) -> dict[str, float]:
+    from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
+
+    smooth = SmoothingFunction().method3
+    pairs = zip(references, captions, strict=True)
+    scores = [round(100 * sentence_bleu([list(r)], list(c), smoothing_function=smooth), 4) for r, c in pairs]
+    return {"bleu4_char": sum(scores) / len(scores)}
+
+
+def _nltk_meteor(captions: list[str], references: list[str]) -> dict[str, float]:
+    from nltk.translate.meteor_score import meteor_score
+
+    scores = [meteor_score([r.split()], c.split()) for r, c in zip(references, captions, strict=True)]
+    return {"meteor_nltk": 100 * sum(scores) / len(scores)}
+
+
+BESIDE = {
+    "tokens + BLEU + CIDEr + ROUGE": (["bleu4", "cider", "rouge_l"], _coco_words, "pycocoevalcap 1.2"),
+    "tokens + METEOR 1.5": (["meteor"], _coco_meteor, "pycocoevalcap 1.2"),
+    "character BLEU": (["bleu4_char"], _nltk_characters, "nltk"),
+    "METEOR of NLTK": (["meteor_nltk"], _nltk_meteor, "nltk"),
+}
+
+
+def beside(say: Callable[[str], None]) -> dict[str, Any]:
+    """Our metrics and their reference tools on the same 500 captions, equal scores first, then times."""
+    from harness import registry
+
+    title, captions, references = corpus()
+    say(f"metrics, {len(captions)} captions, empty caches ({title})")
+    rows: dict[str, Any] = {}
+    for label, (names, reference, tool) in BESIDE.items():
+        if reason := next((r for name in names if (r := registry.metric(name).missing())), None):
+            say(f"  {label:<30} left out: {reason}")
+            continue
+        theirs: dict[str, float] = {}
+        with measured(theirs):
+            expected = reference(captions, references)
+        found, ours = _ours(names, captions, references)
+        for name, value in expected.items():
+            assert abs(found[name] - value) < 1e-6, f"{name}: ours {found[name]}, {tool} {value}"
+        ratios = f"{theirs['cpu'] / ours['cpu']:.1f}x CPU, {theirs['wall'] / ours['wall']:.1f}x wall"
+        say(f"  {label:<30} {tool:<18} {theirs['cpu']:6.2f} CPU s {theirs['wall']:6.2f} s")
+        say(f"  {'':<30} {'ours, equal scores':<18} {ours['cpu']:6.2f} CPU s {ours['wall']:6.2f} s   {ratios}")
+        rows[label] = {"reference": theirs, "ours": ours}
+    say("  target: tokens + BLEU + CIDEr + ROUGE at least 3x")
+    return rows
+
+
+def main() -> None:
+    """Print all tables, or JSON."""
+    arguments = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    arguments.add_argument("--json", action="store_true", help="print JSON only")
+    given = arguments.parse_args()
+    lines: list[str] = []
+    say = lines.append if given.json else print
+    say(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    found = {"overhead": overhead(say), "beside": beside(say)}
+    if given.json:
+        print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""`cim compare`: paired tests from stored statistics, only where signatures agree."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests import controls
+from tests.cli import Cim, captions_file
+
+METRICS = "bleu4,bleu4_char,length"
+
+
+def _by_name(report: dict[str, list[dict[str, object]]]) -> dict[object, dict[str, object]]:
+    return {row["metric"]: row for row in report["comparisons"]}
+
+
+def test_a_real_difference_is_found_and_corrected(cim_on_benchmarks: Cim, benchmarks: Path, tmp_path: Path) -> None:
+    references = controls.references(benchmarks, "docci500")
+    a, b = (
+        captions_file(tmp_path / f"{kind}.jsonl", controls.perturbed(references, kind))
+        for kind in ("drop10", "shuffled")
+    )
+    scores = cim_on_benchmarks("eval", "--model", f"{a},{b}", "--metrics", METRICS, "--json").json
+    rows = _by_name(cim_on_benchmarks("compare", "drop10", "shuffled", "--task", "docci500", "--json").json)
+    for first, second in zip(scores[0]["scores"], scores[1]["scores"], strict=True):
+        row = rows[first["metric"]]
+        (one,), (other,) = first["values"].values(), second["values"].values()
+        assert row["a"] == pytest.approx(one) and row["b"] == pytest.approx(other)
+        assert row["difference"] == pytest.approx(other - one)
+        low, high = row["ci95"]  # type: ignore[misc]
+        assert low <= other - one <= high
+        assert row["p_permutation_holm"] == pytest.approx(min(1, 3 * row["p_permutation"]), abs=1e-9)  # type: ignore[operator]
+        assert row["p_permutation"] == pytest.approx(1 / 10_001)
+        assert row["minimum_detectable_difference"] > 0  # type: ignore[operator]
+
+
+def test_a_run_against_itself(cim: Cim) -> None:
+    cim("eval", "--model", "demo-terse", "--metrics", METRICS)
+    for row in cim("compare", "demo-terse", "demo-terse", "--json").json["comparisons"]:
+        assert (row["difference"], row["p_bootstrap"], row["p_permutation_holm"]) == (0, 1, 1)
+
+
+def test_the_table_names_its_columns(cim: Cim) -> None:
+    cim("eval", "--model", "demo-terse,demo-detailed", "--metrics", METRICS)
+    result = cim("compare", "demo-terse", "demo-detailed")
+    assert result.code == 0 and "Holm" in result.out and "detectable" in result.out and "bleu4_char" in result.out
+
+
+def test_runs_over_different_images_are_not_compared(cim: Cim, tmp_path: Path) -> None:
+    one = captions_file(tmp_path / "one.jsonl", {"demo_01": "a b", "demo_02": "a"})
+    other = captions_file(tmp_path / "other.jsonl", {"demo_01": "a b", "demo_03": "a"})
+    cim("eval", "--model", f"{one},{other}", "--partial", "--metrics", METRICS)
+    line = cim.refused("compare", "one", "other")
+    assert "nothing to compare" in line and "signatures differ (n: 2/12@" in line
+
+
+def test_a_changed_signature_is_left_out_and_said(cim: Cim) -> None:
+    cim("eval", "--model", "demo-terse,demo-detailed", "--metrics", METRICS)
+    path = cim.results / "demo" / "demo-terse" / "scores.json"
+    path.write_text(path.read_text().replace("smooth:method3", "smooth:method1"))
+    rows = _by_name(cim("compare", "demo-terse", "demo-detailed", "--json").json)
+    assert rows["bleu4_char"] == {
+        "metric": "bleu4_char",
+        "not_compared": "signatures differ (smooth: method1 / method3)",
+    }
+    assert "p_permutation" in rows["bleu4"]
+
+
+def test_runs_that_are_not_there(cim: Cim) -> None:
+    assert "no stored run 'x'" in cim.refused("compare", "x", "y")
+    cim("caption", "--model", "demo-terse")
+    assert "this run has no scores" in cim.refused("compare", "demo-terse", "demo-terse")
+
+
+def test_a_score_file_that_lacks_rows_is_refused(cim: Cim) -> None:
+    cim("eval", "--model", "demo-terse", "--metrics", METRICS)
+    path = cim.results / "demo" / "demo-terse" / "per_sample.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    del rows[3]["length"]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert "score the run again" in cim.refused("compare", "demo-terse", "demo-terse")

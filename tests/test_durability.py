@@ -1,0 +1,231 @@
+"""Nothing is lost: kills, torn lines, full disks, changed settings, two writers."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import records, store
+from harness.errors import BusyError, CimError, OutageError
+from tests import slow_engine
+from tests.cli import Cim, captions_file, process
+from tests.conftest import ROOT
+
+CLOCK = ("started", "ended")
+
+
+def files(folder: Path) -> dict[str, Any]:
+    """Every file of a run: rows sorted by id, clock fields left out."""
+    found: dict[str, Any] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix == ".jsonl":
+            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+            found[path.name] = sorted(rows, key=lambda row: str(row["sample_id"]))
+        elif path.suffix == ".json":
+            found[path.name] = {k: v for k, v in json.loads(path.read_text()).items() if k not in CLOCK}
+        else:
+            found[path.name] = path.read_bytes()
+    return found
+
+
+def _mock(results: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.slow_engine", str(results)], cwd=ROOT, text=True, stdout=subprocess.PIPE
+    )
+
+
+def test_a_run_killed_again_and_again_equals_an_uninterrupted_one(tmp_path: Path) -> None:
+    """SIGKILL at random moments while captions arrive and scores are written; then the same command."""
+    assert _mock(tmp_path / "whole").wait() == 0
+    expected = files(tmp_path / "whole" / "demo" / "mock")
+    assert len(expected["captions.jsonl"]) == 12 and expected["scores.json"]["scores"][0]["n_failed"] == 1
+    generator, kills, seen = random.Random(5), 0, set[int]()
+    for _ in range(12):
+        running = _mock(tmp_path / "killed")
+        assert running.stdout is not None and running.stdout.readline() == "writing\n"
+        time.sleep(generator.uniform(0, 0.12))
+        kills += running.poll() is None
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+        seen.add(len(records.read(tmp_path / "killed" / "demo" / "mock")))
+    assert kills >= 3 and len(seen) >= 3, (kills, seen)
+    assert _mock(tmp_path / "killed").wait() == 0
+    assert files(tmp_path / "killed" / "demo" / "mock") == expected
+
+
+def test_cim_eval_killed_at_random_moments(tmp_path: Path) -> None:
+    """The whole command with its Java processes, killed between start-up and the last file."""
+    arguments = ("eval", "--model", "demo-detailed", "--metrics", "bleu4,cider,length,rouge_l")
+    start = time.monotonic()
+    assert process(*arguments, results=tmp_path / "whole").wait() == 0
+    seconds, generator = time.monotonic() - start, random.Random(6)
+    for _ in range(4):
+        running = process(*arguments, results=tmp_path / "killed")
+        time.sleep(generator.uniform(0.2, 1.0) * seconds)
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+    assert process(*arguments, results=tmp_path / "killed").wait() == 0
+    assert files(tmp_path / "killed" / "demo" / "demo-detailed") == files(tmp_path / "whole" / "demo" / "demo-detailed")
+
+
+def test_each_row_is_on_disk_before_the_next_is_asked_for(tmp_path: Path) -> None:
+    with store.Appender(tmp_path / "rows.jsonl") as rows:
+        for number in range(5):
+            rows.append({"number": number})
+            assert len(store.read_rows(tmp_path / "rows.jsonl")) == number + 1
+
+
+@pytest.mark.parametrize("cut", range(1, 40, 3))
+def test_a_cut_off_last_line_is_dropped_wherever_it_was_cut(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "rows.jsonl"
+    with store.Appender(path) as rows:
+        rows.append({"sample_id": "a", "caption": "one"})
+        rows.append({"sample_id": "b", "caption": "zwei ümläüte 😀"})
+    content = path.read_bytes()
+    path.write_bytes(content[:-cut])
+    assert [row["sample_id"] for row in store.read_rows(path)] == ["a"]
+    with store.Appender(path) as rows:
+        rows.append({"sample_id": "b", "caption": "zwei ümläüte 😀"})
+    assert path.read_bytes() == content
+
+
+def test_a_long_cut_off_line_is_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"a":1}\n{"caption":"' + b"x" * 200_000)
+    with store.Appender(path) as rows:
+        rows.append({"b": 2})
+    assert path.read_bytes() == b'{"a":1}\n{"b":2}\n'
+
+
+def test_a_damaged_row_in_the_middle_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "captions.jsonl"
+    path.write_text('{"sample_id":"a","caption":"x"}\n{"sample_id":\n{"sample_id":"c","caption":"x"}\n')
+    with pytest.raises(CimError, match=r"captions.jsonl:2: is not JSON"):
+        records.read(tmp_path)
+    path.write_text('{"sample_id":"a","caption":"x"}\n{"sample_id":"a","caption":"x"}\n')
+    with pytest.raises(CimError, match=r"captions.jsonl:2: sample_id 'a' stands a second time"):
+        records.read(tmp_path)
+
+
+def test_a_full_disk_leaves_whole_rows_only(tmp_path: Path) -> None:
+    """A file size limit stands for a full disk: the row that does not fit is not there at all."""
+    code = (
+        "import resource, signal, sys; from pathlib import Path; from harness import store\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, (100, {resource.RLIM_INFINITY}))\n"
+        "path = Path(sys.argv[1])\n"
+        "try:\n"
+        "    with store.Appender(path / 'rows.jsonl') as rows:\n"
+        "        for number in range(9): rows.append({'number': number, 'text': 'x' * 20})\n"
+        "except OSError as error: print(error.errno)\n"
+        "try: store.write_document(path / 'document.json', {'text': 'x' * 500})\n"
+        "except OSError as error: print(error.errno)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["27", "27"]
+    assert (tmp_path / "rows.jsonl").read_bytes().endswith(b"}\n")
+    assert [row["number"] for row in store.read_rows(tmp_path / "rows.jsonl")] == [0, 1]
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_a_full_disk_is_one_line_for_the_user(tmp_path: Path) -> None:
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (900, resource.RLIM_INFINITY))
+
+    command = [sys.executable, "-m", "harness", "eval", "--model", "demo-terse", "--metrics", "length"]
+    environment = {**os.environ, "CIM_RESULTS": str(tmp_path)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, preexec_fn=limit, capture_output=True, text=True)
+    assert done.returncode == 2 and "File too large" in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_changed_settings_are_refused_by_name(cim: Cim, tmp_path: Path) -> None:
+    path = captions_file(tmp_path / "x.jsonl", {f"demo_{i:02d}": "a" for i in range(1, 13)})
+    assert cim("eval", "--model", path, "--metrics", "length").code == 0
+    before = files(cim.results / "demo" / "x")
+    assert "samples.limit: None / 5" in cim.refused("eval", "--model", path, "--metrics", "length", "--limit", "5")
+    captions_file(path, {f"demo_{i:02d}": "b c" for i in range(1, 13)})
+    line = cim.refused("eval", "--model", path, "--metrics", "length")
+    assert "model.sha256" in line and "--fresh" in line and "samples" not in line
+    assert files(cim.results / "demo" / "x") == before
+    result = cim("eval", "--model", path, "--metrics", "length", "--fresh", "--json")
+    assert result.json["scores"][0]["values"] == {"words": 2}
+    assert cim("eval", "--model", path, "--metrics", "length").code == 0
+
+
+def test_a_refused_fresh_run_keeps_what_is_stored(cim: Cim, tmp_path: Path) -> None:
+    path = captions_file(tmp_path / "x.jsonl", {f"demo_{i:02d}": "a" for i in range(1, 13)})
+    cim("eval", "--model", path, "--metrics", "length")
+    before = files(cim.results / "demo" / "x")
+    captions_file(path, {"demo_01": "a"})
+    cim.refused("eval", "--model", path, "--metrics", "length", "--fresh")
+    cim.refused("eval", "--model", path, "--metrics", "lenght", "--fresh", "--partial")
+    assert files(cim.results / "demo" / "x") == before
+
+
+def test_two_writers_are_refused(cim: Cim) -> None:
+    folder = cim.results / "demo" / "demo-terse"
+    with store.writing(folder):
+        assert "another process is writing this run" in cim.refused(
+            "eval", "--model", "demo-terse", "--metrics", "length"
+        )
+        with pytest.raises(BusyError), store.writing(folder):
+            pass
+    assert cim("eval", "--model", "demo-terse", "--metrics", "length").code == 0
+
+
+def test_two_real_processes_on_one_run(tmp_path: Path) -> None:
+    first = _mock(tmp_path)
+    assert first.stdout is not None and first.stdout.readline() == "writing\n"
+    first.send_signal(signal.SIGSTOP)
+    second = subprocess.run(
+        [sys.executable, "-m", "tests.slow_engine", str(tmp_path)], cwd=ROOT, text=True, capture_output=True
+    )
+    first.send_signal(signal.SIGCONT)
+    assert "BusyError" in second.stderr and first.wait() == 0
+    assert len(records.read(tmp_path / "demo" / "mock")) == 12
+
+
+def test_an_engine_that_stops_is_an_outage_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+    from itertools import islice
+
+    from harness import caption, registry
+
+    monkeypatch.setattr(registry, "engine", registry.engine)
+    monkeypatch.setattr(slow_engine, "PAUSE", 0)
+    planned = slow_engine.plan(tmp_path)
+    short = replace(slow_engine.ENGINE, generate=lambda m, r: islice(slow_engine.ENGINE.generate(m, r), 4))
+    monkeypatch.setattr(registry, "engine", lambda _: short)
+    with pytest.raises(OutageError, match="engine mock gave 4 of 12 caption texts; the same command goes on"):
+        caption.caption(planned)
+    assert len(records.read(planned.folder)) == 4
+    monkeypatch.setattr(registry, "engine", lambda _: slow_engine.ENGINE)
+    assert caption.caption(planned) == 8
+
+
+def test_another_model_setting_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    from harness import caption, registry
+
+    monkeypatch.setattr(registry, "engine", registry.engine)
+    monkeypatch.setattr(slow_engine, "PAUSE", 0)
+    caption.caption(slow_engine.plan(tmp_path))
+    other = replace(slow_engine.MODEL, settings={"engine": "mock", "seed": 1})
+    with pytest.raises(CimError, match=r"model.seed: 0 / 1"):
+        slow_engine.plan(tmp_path, other)
+    slow_engine.plan(tmp_path, other, fresh=True)
