@@ -51,7 +51,7 @@ lint: $(VENV)/.ok-dev  ## ruff and mypy
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
 
 bench: $(VENV)/.ok-dev  ## time and memory of the evaluation
-	@$(PY) -m tests.bench $(ARGS)
+	@$(PY) -m tests.bench $(call option,--limit,$(LIMIT)) $(ARGS)
 
 # --- the environment -------------------------------------------------------------------------
 

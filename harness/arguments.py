@@ -1,4 +1,4 @@
-"""The command line: every verb and its options (a contract, see docs/command_line.md)."""
+"""The command line: every verb and its options; a contract that users and checks rely on."""
 
 from __future__ import annotations
 

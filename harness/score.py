@@ -18,7 +18,7 @@ from harness.errors import CimError
 from harness.judge import replies
 from harness.parse import Parses
 from harness.run import Run
-from harness.types import Measurement, Metric, Records, Score, Track, mean, untracked
+from harness.types import Measurement, Metric, Records, Score, mean
 
 if TYPE_CHECKING:
     from harness.types import Array
@@ -63,9 +63,7 @@ class Scored:
     statistics: list[dict[str, Any]]
 
 
-def compute(
-    run: Run, metrics: Sequence[Metric], parses: Parses, *, draws: int = stats.DRAWS, track: Track = untracked
-) -> Scored:
+def compute(run: Run, metrics: Sequence[Metric], parses: Parses, *, draws: int = stats.DRAWS) -> Scored:
     """Every number of a run from its stored rows; writes nothing.
 
     Args:
@@ -82,7 +80,7 @@ def compute(
     captions = [stored[sample.id].text or "" for sample in run.samples]
     seen = Records(run.samples, captions, parses.parse, partial(replies, run))
     floor = replace(seen, captions=_next_references(run))
-    measured = {metric.name: metric.measure(seen) for metric in track(metrics, "score", len(metrics))}
+    measured = {metric.name: metric.measure(seen) for metric in metrics}
     floors = {metric.name: metric.measure(floor) for metric in metrics if metric.floor}
     return Scored(
         _scores(run, metrics, measured, floors, failed, draws),
@@ -105,10 +103,9 @@ def score(
     *,
     absent: Sequence[Score] = (),
     draws: int = stats.DRAWS,
-    track: Track = untracked,
 ) -> list[Score]:
     """Score the stored captions of a run and write its score files; returns the new scores and ``absent``."""
-    made = compute(run, metrics, parses, draws=draws, track=track)
+    made = compute(run, metrics, parses, draws=draws)
     digest = captions_digest(run)
     before = store.read_document(run.folder / SCORES) or {}
     same = before.get("captions") == digest

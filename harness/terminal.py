@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 QUIET_SECONDS = 10.0
-NARROWEST = 100  # columns, where output is a file or a pipe
+NARROWEST = 110  # columns, where output is a file or a pipe
 
 
 def track(items: Iterable[Item], title: str, total: int) -> Iterator[Item]:
@@ -75,7 +75,7 @@ def scores_table(task: str, model: str, scores: Sequence[Score]) -> Table:
     from rich.table import Table
 
     table = Table(title=f"{model} on {task}", title_justify="left")
-    table.add_column("metric")
+    table.add_column("metric", no_wrap=True)
     for name in ("value", "95 % interval", "n", "failed"):
         table.add_column(name, justify="right")
     for score in scores:
@@ -115,7 +115,7 @@ def comparison_table(title: str, rows: Sequence[Comparison]) -> Table:
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
-    table.add_column("metric")
+    table.add_column("metric", no_wrap=True)
     for name in ("a", "b", "b - a", "95 % interval", "p boot", "p perm", "Holm", "detectable"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:

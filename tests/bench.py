@@ -24,6 +24,7 @@ from tests import controls
 from tests.conftest import ROOT, SHARED
 
 SAMPLES = 5000
+CAPTIONS = 500
 SENTENCE = "a red dog runs over wet grass while two cats sleep on the old wooden chair near a window with blue curtains"
 WORDS = SENTENCE.split()
 TASK = '''"""Synthetic: {samples} samples of one line."""
@@ -85,16 +86,16 @@ def synthetic(samples: int, *options: str) -> dict[str, float]:
         return {"cpu": cpu, "wall": time.monotonic() - start, "peak": peak}
 
 
-def overhead(say: Callable[[str], None]) -> dict[str, Any]:
+def overhead(say: Callable[[str], None], samples: int) -> dict[str, Any]:
     """What the harness itself costs: captions file in, rows and scores out."""
     synthetic(1)  # writes byte code, so that neither run below pays for it
-    one, many, full = synthetic(1, "--draws", "0"), synthetic(SAMPLES, "--draws", "0"), synthetic(SAMPLES)
-    each = 1000 * (many["cpu"] - one["cpu"]) / (SAMPLES - 1)
-    say(f"harness overhead, {SAMPLES} samples, captions file, `length` only")
+    one, many, full = synthetic(1, "--draws", "0"), synthetic(samples, "--draws", "0"), synthetic(samples)
+    each = 1000 * (many["cpu"] - one["cpu"]) / max(1, samples - 1)
+    say(f"harness overhead, {samples} samples, captions file, `length` only")
     rows = {"start-up (1 sample)": one, "no intervals": many, "with intervals": full}
     for label, row in rows.items():
         say(f"  {label:<30} {row['cpu']:6.2f} CPU s {row['wall']:6.2f} s {row['peak']:5.0f} MB")
-    say(f"  a sample: {each:.3f} ms CPU beyond start-up, {1000 * many['cpu'] / SAMPLES:.3f} ms with it")
+    say(f"  a sample: {each:.3f} ms CPU beyond start-up, {1000 * many['cpu'] / samples:.3f} ms with it")
     say("  targets: 0.5 ms CPU a sample, 150 MB, 3.5 CPU s end to end, without intervals")
     say(f"  {PEERS}")
     return {"start": one, "samples": many, "with_intervals": full, "ms_a_sample": each}
@@ -107,7 +108,7 @@ def corpus() -> tuple[str, list[str], list[str]]:
         references = controls.references(folder, "docci500")
         captions = controls.perturbed(references, "wrong_image")
         return "DOCCI500, the next image's reference as caption", list(captions.values()), list(references.values())
-    texts = [" ".join(WORDS[(7 * i + j * j) % len(WORDS)] for j in range(122)) + "." for i in range(500)]
+    texts = [" ".join(WORDS[(7 * i + j * j) % len(WORDS)] for j in range(122)) + "." for i in range(CAPTIONS)]
     return "made-up captions of 122 words", [" ".join(text.split()[9:]) for text in texts], texts
 
 
@@ -184,11 +185,12 @@ BESIDE = {
 }
 
 
-def beside(say: Callable[[str], None]) -> dict[str, Any]:
+def beside(say: Callable[[str], None], limit: int) -> dict[str, Any]:
     """Our metrics and their reference tools on the same 500 captions, equal scores first, then times."""
     from harness import registry
 
     title, captions, references = corpus()
+    captions, references = captions[:limit], references[:limit]
     say(f"metrics, {len(captions)} captions, empty caches ({title})")
     rows: dict[str, Any] = {}
     for label, (names, reference, tool) in BESIDE.items():
@@ -213,11 +215,15 @@ def main() -> None:
     """Print all tables, or JSON."""
     arguments = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     arguments.add_argument("--json", action="store_true", help="print JSON only")
+    arguments.add_argument("--limit", type=int, help="this many samples and captions only; the times then mean little")
     given = arguments.parse_args()
     lines: list[str] = []
     say = lines.append if given.json else print
     say(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}")
-    found = {"overhead": overhead(say), "beside": beside(say)}
+    found = {
+        "overhead": overhead(say, given.limit or SAMPLES),
+        "beside": beside(say, given.limit or CAPTIONS),
+    }
     if given.json:
         print(json.dumps(found, indent=1))
 

@@ -110,26 +110,6 @@ def test_an_unknown_name_gets_a_suggestion(kind: str, typo: str, meant: str) -> 
         registry.check(kind, typo)
 
 
-def test_a_new_file_is_a_new_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cim: Cim) -> None:
-    """A metric in one new file is listed, computed by default and stored."""
-    import harness.metrics
-
-    (tmp_path / "commas.py").write_text(
-        '"""Commas a caption."""\n'
-        "import numpy as np\n"
-        "from harness.types import Measurement, Metric\n"
-        "def _measure(records):\n"
-        "    values = np.array([[float(text.count(','))] for text in records.captions])\n"
-        "    return Measurement(values, values)\n"
-        "METRIC = Metric('commas', ('count',), _measure, lambda: {'v': '1'}, (0.0,))\n"
-    )
-    monkeypatch.setattr(harness.metrics, "__path__", [*harness.metrics.__path__, str(tmp_path)])
-    assert "Commas a caption." in cim("list", "metrics").out
-    assert "commas" in cim("eval", "--model", "demo-terse", "--dry-run", "--json").json["metrics"]
-    result = cim("eval", "--model", "demo-detailed", "--metrics", "commas", "--json")
-    assert result.json["scores"][0]["values"]["count"] > 0
-
-
 def test_lists_and_places(cim: Cim) -> None:
     listing = cim("list", "--json").json
     assert set(listing) == set(registry.KINDS) and "docci500" in listing["tasks"] and "captions" in listing["engines"]

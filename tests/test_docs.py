@@ -1,0 +1,137 @@
+"""The documents are true: every command runs, every example works, every link leads somewhere, the tree is the tree."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness import registry
+from tests import controls
+from tests.cli import Cim, captions_file
+from tests.conftest import ROOT
+
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/results.md", "requirements/README.md", "results/README.md")
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+THEIRS, MINE = ROOT / "their_captions.jsonl", ROOT / "my_captions.jsonl"
+# A test run must not start itself: these run a part of the tests, in full by hand.
+SHORT = {"make test": "ARGS=tests/test_controls.py", "make test-slow": "ARGS=tests/test_controls.py"}
+
+
+def blocks(document: str, language: str) -> list[str]:
+    """Contents of a document's fenced blocks of one language."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    return [body for name, body in BLOCK.findall(text) if name == language]
+
+
+def commands(document: str) -> list[str]:
+    """The commands of a document, one a line."""
+    return [line for body in blocks(document, "sh") for line in body.splitlines() if line.strip()]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Variables for commands that follow each other; the two captions files that README speaks of are removed after."""
+    outer = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MODEL", "TASK", "LIMIT", "METRICS", "ARGS", "PYTHON")
+    kept = {name: value for name, value in os.environ.items() if name not in outer}
+    yield {**kept, "CIM_RESULTS": str(tmp_path_factory.mktemp("results"))}
+    for path in (THEIRS, MINE):
+        path.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("command", [c for name in ("README.md", "CONTRIBUTING.md") for c in commands(name)])
+def test_every_command_runs(command: str, environment: dict[str, str], request: pytest.FixtureRequest) -> None:
+    if not (ROOT / ".venv" / ".ok-dev").exists():
+        pytest.skip("the commands need the environment that `make test` makes: run `make setup`, then `make test`")
+    if str(THEIRS.name) in command:
+        benchmarks: Path = request.getfixturevalue("benchmarks")
+        captions_file(THEIRS, controls.perturbed(controls.references(benchmarks, "docci500"), "drop10"))
+        environment = {**environment, "CIM_DATA": str(benchmarks)}
+        command += " LIMIT=25"
+    command = f"{command} {SHORT[command]}" if command in SHORT else command
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+
+
+def test_readme_shows_a_table_that_was_produced(cim_on_benchmarks: Cim, benchmarks: Path, tmp_path: Path) -> None:
+    """The rows that need no Java, to the digit; the whole table by the slow test below."""
+    _table(cim_on_benchmarks, benchmarks, tmp_path, ("bleu4_char", "length"))
+
+
+@pytest.mark.slow
+def test_readme_shows_the_whole_table(cim_on_benchmarks: Cim, benchmarks: Path, tmp_path: Path) -> None:
+    _table(cim_on_benchmarks, benchmarks, tmp_path, registry.names("metrics"))
+
+
+def _table(cim: Cim, benchmarks: Path, folder: Path, metrics: tuple[str, ...] | list[str]) -> None:
+    captions = controls.perturbed(controls.references(benchmarks, "docci500"), "drop10")
+    path = captions_file(folder / "every_tenth_word_dropped.jsonl", captions)
+    made = cim("eval", "--model", path, "--task", "docci500", "--metrics", ",".join(metrics)).out
+    shown = [_cells(line) for body in blocks("README.md", "") for line in body.splitlines() if line.startswith("│")]
+    rows = [_cells(line) for line in made.splitlines() if line.startswith("│")]
+    assert rows and all(row in shown for row in rows)
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("│").split("│")]
+
+
+def _named_block(language: str, name: str) -> str:
+    return next(body for body in blocks("CONTRIBUTING.md", language) if body.startswith(f"# {name}\n"))
+
+
+def test_the_metric_of_contributing_is_found_and_computed(
+    cim: Cim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import harness.metrics
+
+    (tmp_path / "commas.py").write_text(_named_block("python", "harness/metrics/commas.py"))
+    monkeypatch.setattr(harness.metrics, "__path__", [*harness.metrics.__path__, str(tmp_path)])
+    assert "Commas a caption, mean over images." in cim("list", "metrics").out
+    assert "commas" in cim("eval", "--model", "demo-terse", "--dry-run", "--json").json["metrics"]
+    result = cim("eval", "--model", "demo-detailed", "--metrics", "commas", "--json")
+    assert result.json["scores"][0]["values"]["count"] > 0
+
+
+def test_the_task_of_contributing_is_found_and_run(cim: Cim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import tasks
+
+    (tmp_path / "two_scenes.py").write_text(_named_block("python", "tasks/two_scenes.py"))
+    (tmp_path / "two_scenes.json").write_text(blocks("CONTRIBUTING.md", "json")[0].rstrip("\n"))
+    monkeypatch.setattr(tasks, "__path__", [*tasks.__path__, str(tmp_path)])
+    path = captions_file(tmp_path / "mine.jsonl", {"scene_1": "A dog.", "scene_2": "Cats."})
+    assert cim("eval", "--model", path, "--metrics", "bleu4_char", "--json").json["task"] == "two_scenes"
+    monkeypatch.delitem(sys.modules, "tasks.two_scenes")
+
+
+def test_the_model_of_contributing_is_found_and_run(cim: Cim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my-captions.toml").write_text(_named_block("toml", "harness/models/my-captions.toml"))
+    (tmp_path / "demo-terse.jsonl").write_bytes((ROOT / "harness" / "models" / "demo-terse.jsonl").read_bytes())
+    monkeypatch.setenv("CIM_MODELS", str(tmp_path))
+    assert cim("eval", "--model", "my-captions", "--metrics", "length", "--json").json["model"] == "my-captions"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert ((ROOT / document).parent / target).exists(), target
+    for path in re.findall(r"`((?:harness|tasks|tests|judges|requirements|docs)/[\w./]+\.\w+)`", text):
+        assert (ROOT / path).exists(), path
+
+
+def test_the_tree_of_the_readme_is_there() -> None:
+    (tree,) = [body for body in blocks("README.md", "") if body.startswith("harness/")]
+    parent = ROOT
+    for line in tree.splitlines():
+        name = shlex.split(line.replace("'", ""))[0]
+        parent = ROOT / "harness" if line.startswith("  ") else ROOT
+        assert (parent / name).is_dir(), line
