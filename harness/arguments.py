@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 from typing import Any, NoReturn
 
 from harness.errors import CimError
@@ -26,6 +27,7 @@ class _Parser(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     """All verbs and their options."""
     top = _Parser(prog="cim", description="Evaluate detailed image captions.", allow_abbrev=False)
+    top.add_argument("--version", action="version", version=f"cim {importlib.metadata.version('cim-harness')}")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, about in STAGES.items():
         _stage(_add(verbs, name, about))

@@ -7,6 +7,7 @@ engine, parser or judge stopped, or a check failed; 2: bad input, told in one li
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -58,8 +59,8 @@ def _eval(args: argparse.Namespace) -> int:
     with parse.Parses(runs[0].folder.parent.parent, terminal.track) as parses:
         reports = [_work(args, run, parses) for run in runs]
     if args.json:
-        print(json.dumps(reports[0] if len(reports) == 1 else reports, ensure_ascii=False, indent=1))
-    return 0
+        print(json.dumps(reports[0] if len(reports) == 1 else reports, indent=1))
+    return int(any(row["outage"] for report in reports for row in report.get("scores", ())))
 
 
 def _work(args: argparse.Namespace, run: Run, parses: Parses) -> dict[str, Any]:
@@ -80,7 +81,8 @@ def _work(args: argparse.Namespace, run: Run, parses: Parses) -> dict[str, Any]:
         if args.verb in ("eval", "score"):
             draws = stats.DRAWS if args.draws is None else args.draws
             scores = score.score(run, metrics, parses, absent=absent, draws=draws)
-            manifest.advance(run.folder, "complete")
+            if not any(one.outage for one in scores):
+                manifest.advance(run.folder, "complete")
             report = {"task": run.task.name, "model": run.model.name, "scores": [asdict(one) for one in scores]}
             if not args.json:
                 _print_scores(run, scores)
@@ -123,7 +125,7 @@ def _dry_run(args: argparse.Namespace, runs: Sequence[Run]) -> int:
             }
         )
     if args.json:
-        print(json.dumps(plans[0] if len(plans) == 1 else plans, ensure_ascii=False, indent=1))
+        print(json.dumps(plans[0] if len(plans) == 1 else plans, indent=1))
     else:
         for plan in plans:
             print("\n".join(f"{name}: {_plain(value)}" for name, value in plan.items()))
@@ -143,7 +145,7 @@ def _compare(args: argparse.Namespace) -> int:
     a, b = (compare.load(compare.find(name, results, args.task)) for name in (args.run_a, args.run_b))
     rows = compare.compare(a, b)
     if args.json:
-        print(json.dumps(compare.as_json(a.folder, b.folder, rows), ensure_ascii=False, indent=1))
+        print(json.dumps(compare.as_json(a.folder, b.folder, rows), indent=1))
         return 0
     terminal.show(terminal.comparison_table(f"a = {a.folder.name}, b = {b.folder.name}", rows))
     print(compare.LEGEND)
@@ -170,7 +172,7 @@ def _report(args: argparse.Namespace, header: Sequence[str], rows: Sequence[tupl
     from harness import terminal
 
     if args.json:
-        print(json.dumps([dict(zip(header, row, strict=True)) for row in rows], ensure_ascii=False, indent=1))
+        print(json.dumps([dict(zip(header, row, strict=True)) for row in rows], indent=1))
     else:
         terminal.show(terminal.plain_table("", header, rows))
     return int(any(state == "failed" for _, state, _ in rows))
@@ -184,7 +186,7 @@ def _list(args: argparse.Namespace) -> int:
     kinds = [args.kind] if args.kind else registry.KINDS
     found = {kind: {name: registry.about(kind, name) for name in registry.names(kind)} for kind in kinds}
     if args.json:
-        print(json.dumps(found, ensure_ascii=False, indent=1))
+        print(json.dumps(found, indent=1))
         return 0
     for kind, parts in found.items():
         print(f"{kind}:" + ("" if parts else " none yet"))
@@ -199,7 +201,7 @@ def _where(args: argparse.Namespace) -> int:
 
     places = doctor.places(args.results)
     lines = [f"{name:<8} {place}" for name, place in places.items()]
-    print(json.dumps(places, ensure_ascii=False, indent=1) if args.json else "\n".join(lines))
+    print(json.dumps(places, indent=1) if args.json else "\n".join(lines))
     return 0
 
 
@@ -232,6 +234,9 @@ VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
 
 def main(given: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 shows "?" in place of a traceback
     try:
         args = arguments.parser().parse_args(given)
         code = VERBS.get(args.verb, _eval)(args)

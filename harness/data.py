@@ -1,6 +1,6 @@
 """A benchmark's files: where they are, whether they are whole, and where they come from.
 
-Files lie in ``$CIM_DATA/<task>/`` under their original names (default: ``data/`` beside the
+Files lie in ``$CIM_DATA/<task>/`` under their original names (default: ``data/`` in the
 project). They are checked by size and sha256 each time they are read, so a score can name the
 bytes it was made from. ``cim data fetch docci500`` brings them, ``cim data verify docci500`` checks.
 """
@@ -16,12 +16,14 @@ from harness.errors import CimError
 from harness.types import DataFile, Sample, Task
 
 PROJECT = Path(__file__).resolve().parent.parent
+# Where data and results go by default: the project's own folder, or the working folder of an installed package.
+HOME = PROJECT if (PROJECT / "pyproject.toml").is_file() else Path.cwd()
 CHUNK = 1 << 20
 
 
 def root() -> Path:
     """Folder that holds one folder a benchmark."""
-    return Path(os.environ.get("CIM_DATA") or PROJECT / "data")
+    return Path(os.environ.get("CIM_DATA") or HOME / "data")
 
 
 def folder(task: Task) -> Path:

@@ -1,6 +1,7 @@
 """What ``--model M`` means: a captions file, a folder, a model's name, or the name of a stored run.
 
-In this order: ``x.jsonl`` is a captions file; a folder with ``manifest.json`` is a stored run; a name
+In this order: ``x.jsonl`` is a captions file; a folder with ``model.toml`` is a model, one with
+``manifest.json`` a stored run; a name
 in ``harness/models`` (or ``$CIM_MODELS``) is that TOML file; a name under the results folder is that
 stored run. A TOML file is read strictly: an unknown key or a wrong type names file, key and line.
 """
@@ -18,6 +19,7 @@ from harness.engines import captions
 from harness.errors import CimError
 from harness.types import Model
 
+TOML = "model.toml"
 KEYS: dict[str, type] = {"about": str, "engine": str, "captions": str, "tasks": list}
 REQUIRED = ("about", "engine")
 
@@ -31,8 +33,8 @@ def resolve(given: str, results: Path, task: str | None = None) -> list[Model]:
     path = Path(given)
     if path.suffix == ".jsonl" and not path.is_dir():
         return [_captions_file(path)]
-    if path.is_dir() and ("/" in given or (path / manifest.NAME).is_file()):
-        return [_stored(path)]
+    if path.is_dir() and ("/" in given or (path / manifest.NAME).is_file() or (path / TOML).is_file()):
+        return [from_toml(path / TOML) if (path / TOML).is_file() else _stored(path)]
     stored = [run.parent for run in sorted(results.glob(f"*/{_literal(given)}/{manifest.NAME}"))]
     if given not in registry.names("models") and stored:
         return [_stored(run) for run in stored if task in (None, run.parent.name)] or [_stored(stored[0])]
@@ -63,7 +65,7 @@ def _stored(folder: Path) -> Model:
     folder = folder.resolve()
     stored = manifest.read(folder)
     if stored is None:
-        hint = "a model folder holds manifest.json (a stored run)"
+        hint = f"a model folder holds {TOML}, a stored run {manifest.NAME}"
         raise CimError("no model in this folder", where=str(folder), hint=hint)
     if stored.get("status") == "running":
         hint = "finish it with the command that began it"
@@ -83,14 +85,15 @@ def from_toml(path: Path) -> Model:
         CimError: not TOML, unknown or missing key, wrong type; names file and line.
     """
     content = _strict(path)
+    name = path.resolve().parent.name if path.name == TOML else path.stem
     tasks = tuple(content.get("tasks", ()))
     if content["engine"] == "captions":
         if "captions" not in content:
             raise CimError("key 'captions' is missing", where=str(path), hint="engine 'captions' reads that file")
-        return _captions_file(path.parent / content["captions"], path.stem, tasks)
+        return _captions_file(path.parent / content["captions"], name, tasks)
     registry.check("engines", content["engine"])
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Model(path.stem, content["engine"], path, {"engine": content["engine"], "sha256": digest}, tasks=tasks)
+    return Model(name, content["engine"], path, {"engine": content["engine"], "sha256": digest}, tasks=tasks)
 
 
 def _strict(path: Path) -> dict[str, Any]:

@@ -48,7 +48,10 @@ def names(kind: str) -> list[str]:
 def about(kind: str, name: str) -> str:
     """First line of a part's own description, read without importing it."""
     if kind == "models":
-        return str(tomllib.loads(model_file(name).read_text(encoding="utf-8")).get("about", ""))
+        try:
+            return str(tomllib.loads(model_file(name).read_bytes().decode()).get("about", ""))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            return f"{model_file(name)} is not a readable TOML file ({error})"
     spec = importlib.util.find_spec(f"{PACKAGES[kind][0]}.{name}")
     if spec is None or spec.origin is None:
         return ""

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from harness import manifest, records, registry, signature, stats, store
-from harness.errors import CimError
+from harness.errors import CimError, OutageError
 from harness.judge import replies
 from harness.parse import Parses
 from harness.run import Run
@@ -49,9 +49,10 @@ def choose(names: Sequence[str] | None, run: Run) -> tuple[list[Metric], list[Sc
     return [metric for metric in metrics if not reasons[metric.name]], absent
 
 
-def _not_computed(metric: Metric, reason: str) -> Score:
+def _not_computed(metric: Metric, reason: str, n: int = 0, *, outage: bool = False) -> Score:
     nothing: dict[str, float | None] = dict.fromkeys(metric.values)
-    return Score(metric.name, nothing, dict.fromkeys(metric.values, (None, None)), 0, 0, None, not_computed=reason)
+    none = dict.fromkeys(metric.values, (None, None))
+    return Score(metric.name, nothing, none, n, 0, None, not_computed=reason, outage=outage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,8 @@ class Scored:
 
 def compute(run: Run, metrics: Sequence[Metric], parses: Parses, *, draws: int = stats.DRAWS) -> Scored:
     """Every number of a run from its stored rows; writes nothing.
+
+    A metric whose parser stops answering is no score: its values are None, the others stand.
 
     Args:
         draws: bootstrap resamples; 0 leaves intervals out.
@@ -80,10 +83,20 @@ def compute(run: Run, metrics: Sequence[Metric], parses: Parses, *, draws: int =
     captions = [stored[sample.id].text or "" for sample in run.samples]
     seen = Records(run.samples, captions, parses.parse, partial(replies, run))
     floor = replace(seen, captions=_next_references(run))
-    measured = {metric.name: metric.measure(seen) for metric in metrics}
-    floors = {metric.name: metric.measure(floor) for metric in metrics if metric.floor}
+    names = [metric.name for metric in metrics]
+    measured, floors, stopped = dict[str, Measurement](), dict[str, Measurement](), dict[str, Score]()
+    for metric in metrics:
+        try:
+            found = metric.measure(seen)
+            if metric.floor:
+                floors[metric.name] = metric.measure(floor)
+            measured[metric.name] = found
+        except OutageError as error:
+            stopped[metric.name] = _not_computed(metric, str(error), len(run.samples), outage=True)
+    metrics = [metric for metric in metrics if metric.name in measured]
+    made = {one.metric: one for one in _scores(run, metrics, measured, floors, failed, draws)}
     return Scored(
-        _scores(run, metrics, measured, floors, failed, draws),
+        [made[name] if name in made else stopped[name] for name in names],
         _rows(run, {m.name: [_named(m, row) for row in measured[m.name].values] for m in metrics}),
         _rows(run, {m.name: measured[m.name].statistics.tolist() for m in metrics if m.aggregate is not mean}),
     )

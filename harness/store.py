@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from harness.data import PROJECT
+from harness.data import HOME
 from harness.errors import BusyError, CimError
 
 SYNC_ROWS = 256
@@ -26,7 +26,7 @@ LOCK = ".lock"
 
 def results_root(given: str | Path | None = None) -> Path:
     """Folder of all runs: ``--results``, else ``$CIM_RESULTS``, else ``results/`` of the project."""
-    return Path(given or os.environ.get("CIM_RESULTS") or PROJECT / "results")
+    return Path(given or os.environ.get("CIM_RESULTS") or HOME / "results")
 
 
 def dumps(value: Any) -> str:

@@ -234,6 +234,7 @@ class Score:
 
     ``values`` are percentages except for ``cider``, ``cim`` and ``length``. ``not_computed`` gives
     reason and command where the machine could not compute the metric; its values are then None.
+    ``outage`` says that something stopped answering half-way, so that the same command may do better.
     """
 
     metric: str
@@ -244,3 +245,4 @@ class Score:
     signature: str | None
     controls: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     not_computed: str | None = None
+    outage: bool = False

@@ -17,6 +17,18 @@ from harness import run as runs
 from harness.errors import CimError
 
 Check = tuple[str, str, str]
+MANIFEST = {
+    "format": int,
+    "status": str,
+    "settings": {
+        "task": {"name": str, "version": str, "data": str, "prompt": str},
+        "model": {},
+        "samples": {"n": int, "limit": (int, type(None)), "ids": str},
+    },
+    "made_by": {"packages": {}, "python": str},
+}
+SCORE = {"metric": str, "values": {}, "ci95": {}, "n": int, "n_failed": int, "controls": {}}
+DOCUMENT = {"format": int, "captions": str, "interval": {"draws": int, "seed": int}, "scores": [SCORE]}
 TOLERANCE = 1e-9
 FILES = (score.PER_SAMPLE, score.STATISTICS)
 
@@ -39,9 +51,10 @@ def _check(name: str, fault: str, fine: str) -> Check:
 
 
 def _checks(folder: Path, results: Path) -> Iterator[Check]:
-    stored = manifest.read(folder) or {}
-    status = stored.get("status")
-    yield _check("manifest", "" if status == "complete" else f"status is {status}", "complete")
+    stored, document = manifest.read(folder) or {}, store.read_document(folder / score.SCORES) or {}
+    faults = [*_malformed(stored, MANIFEST, manifest.NAME), *_malformed(document, DOCUMENT, score.SCORES)]
+    yield _check("form", "; ".join(faults[:3]), f"{manifest.NAME} and {score.SCORES} hold what they must")
+    yield _check("manifest", "" if stored["status"] == "complete" else f"status is {stored['status']}", "complete")
     one = model.resolve(str(folder.resolve()), results)[0]
     task = registry.task(one.tasks[0])
     settings = manifest.flat(stored["settings"])
@@ -50,19 +63,38 @@ def _checks(folder: Path, results: Path) -> Iterator[Check]:
     yield _check("data", fault, f"{task.name}@{fingerprint}")
     run = runs.plan(one, task.name, folder.resolve().parent.parent, limit=None, partial=True, fresh=True)
     now = manifest.flat(run.settings)
-    differing = [name for name in settings if settings[name] != now.get(name)]
-    yield _check(
-        "captions", f"differ from the manifest in {', '.join(differing)}" * bool(differing), f"{len(run.samples)} rows"
-    )
-    document = store.read_document(folder / score.SCORES) or {}
+    differing = [name for name in {**settings, **now} if settings.get(name) != now.get(name)]
+    fault = f"differ from the manifest in {', '.join(differing)}" if differing else ""
+    yield _check("captions", fault, f"{len(run.samples)} rows")
     digest = score.captions_digest(run)
-    fault = "" if document.get("captions") == digest else f"scored from {document.get('captions')}, stored are {digest}"
+    fault = "" if document["captions"] == digest else f"scored from {document['captions']}, stored are {digest}"
     yield _check("scores", fault, f"made from captions {digest}")
     yield from _scored_again(run, document, results)
 
 
+def _malformed(value: Any, form: Any, path: str) -> Iterator[str]:
+    """Where a JSON value lacks the form it must have: a type, a dictionary of forms, or a list of one form."""
+    if isinstance(form, dict):
+        if not isinstance(value, dict):
+            yield f"{path} is no object"
+            return
+        for name, inner in form.items():
+            if name in value:
+                yield from _malformed(value[name], inner, f"{path}.{name}")
+            else:
+                yield f"{path} lacks {name}"
+    elif isinstance(form, list):
+        if not isinstance(value, list):
+            yield f"{path} is no list"
+            return
+        for at, one in enumerate(value):
+            yield from _malformed(one, form[0], f"{path}[{at}]")
+    elif not isinstance(value, form):
+        yield f"{path} has the wrong type"
+
+
 def _scored_again(run: runs.Run, document: dict[str, Any], results: Path) -> Iterator[Check]:
-    computed = [row for row in document.get("scores", []) if not row["not_computed"]]
+    computed = [row for row in document["scores"] if not row.get("not_computed")]
     metrics = [registry.metric(row["metric"]) for row in computed]
     if absent := [f"{metric.name} ({reason})" for metric in metrics if (reason := metric.missing())]:
         yield ("scored again", "failed", f"cannot be computed here: {', '.join(absent)}")

@@ -169,3 +169,10 @@ def test_a_bad_model_file_names_key_and_line(
     (tmp_path / "m.toml").write_text(content)
     monkeypatch.setenv("CIM_MODELS", str(tmp_path))
     assert TOML[content] in cim.refused("eval", "--model", "m", "--task", "demo")
+
+
+def test_a_broken_model_file_does_not_break_the_list(cim: Cim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "m.toml").write_text("about = x")
+    monkeypatch.setenv("CIM_MODELS", str(tmp_path))
+    result = cim("list", "models")
+    assert result.code == 0 and "m.toml is not a readable TOML file" in result.out

@@ -200,3 +200,69 @@ def test_a_run_needs_its_java_metrics_or_says_why(cim: Cim, monkeypatch: pytest.
     assert result.code == 2 and "no Java" in result.err and result.err.count("\n") == 1
     plan = cim("eval", "--model", "demo-terse", "--dry-run", "--json").json
     assert {"bleu4", "cider", "meteor", "rouge_l"} <= set(plan["not_computed"]) and "length" in plan["metrics"]
+
+
+def test_a_parser_that_stops_is_no_score_and_the_same_command_goes_on(
+    cim: Cim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """METEOR's process dies after three captions: null and exit 1, the other metrics stand, nothing is asked twice."""
+    from collections.abc import Iterator, Sequence
+    from contextlib import nullcontext
+
+    from harness.errors import OutageError
+    from harness.types import Parser
+
+    asked = list[str]()
+
+    def parse(texts: Sequence[str]) -> Iterator[list[float]]:
+        for text in texts:
+            if len(asked) == 3:
+                raise OutageError("METEOR stopped")
+            asked.append(text)
+            yield [1.0] * 23
+
+    original = registry.parser
+    fake = Parser("meteor15", {"fake": "yes"}, lambda: nullcontext(parse))
+    monkeypatch.setattr(registry, "parser", lambda name: fake if name == "meteor15" else original(name))
+    arguments = ("eval", "--model", "demo-terse", "--metrics", "meteor,length", "--json")
+    broken = cim(*arguments)
+    meteor, length = broken.json["scores"]
+    assert broken.code == 1 and meteor["values"] == {"score": None} and meteor["ci95"] == {"score": [None, None]}
+    assert meteor["n"] == 12 and "METEOR stopped" in meteor["not_computed"] and length["values"]["words"] > 0
+    manifest = json.loads((cim.results / "demo" / "demo-terse" / "manifest.json").read_text())
+    assert manifest["status"] == "captioned"
+    first = list(asked)
+    asked[:] = [""] * 4
+    whole = cim(*arguments)
+    assert whole.code == 0 and whole.json["scores"][0]["values"]["score"] is not None
+    assert not set(first) & set(asked)
+
+
+def test_a_model_folder(cim: Cim, tmp_path: Path) -> None:
+    """What training leaves behind: a folder with model.toml, named after itself."""
+    folder = tmp_path / "checkpoint-3"
+    captions_file(folder / "captions.jsonl", {f"demo_{i:02d}": "a b" for i in range(1, 13)})
+    (folder / "model.toml").write_text(
+        'about = "x"\nengine = "captions"\ncaptions = "captions.jsonl"\ntasks = ["demo"]\n'
+    )
+    result = cim("eval", "--model", folder, "--metrics", "length", "--json")
+    assert (result.json["model"], result.json["scores"][0]["values"]) == ("checkpoint-3", {"words": 2})
+
+
+def test_a_terminal_that_is_not_utf8(tmp_path: Path) -> None:
+    from tests.cli import process
+
+    path = captions_file(tmp_path / "Übung 😀.jsonl", {f"demo_{i:02d}": "ü 😀" for i in range(1, 13)})
+    for json_flag in ([], ["--json"]):
+        running = process(
+            "eval", "--model", path, "--metrics", "length", *json_flag, results=tmp_path, PYTHONIOENCODING="ascii"
+        )
+        out, err = running.communicate()
+        assert running.returncode == 0 and "Traceback" not in err, err
+    assert json.loads(out)["model"] == "Übung 😀"
+
+
+def test_version(cim: Cim, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        cim("--version")
+    assert capsys.readouterr().out.startswith("cim ")

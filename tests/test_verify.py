@@ -52,6 +52,17 @@ EDITS: dict[str, Edit] = {
     "a value a sample": _rows("per_sample.jsonl", lambda rows: rows[2]["bleu4_char"].update(score=99.0)),
     "a row a sample removed": _rows("per_sample.jsonl", lambda rows: rows.pop()),
     "statistics": _rows("statistics.jsonl", lambda rows: rows[2]["bleu4"].__setitem__(2, 50)),
+    "a value that is no number": _document("scores.json", lambda c: c["scores"][0]["values"].update(score="high")),
+    "scores that are no list": _document("scores.json", lambda c: c.update(scores={"bleu4": 100})),
+    "a score that is no object": _document("scores.json", lambda c: c["scores"].append(7)),
+    "no interval": _document("scores.json", lambda c: c.pop("interval")),
+    "no settings": _document("manifest.json", lambda c: c.pop("settings")),
+    "an unknown task": _document("manifest.json", lambda c: c["settings"]["task"].update(name="nowhere")),
+    "an unknown metric": _document("scores.json", lambda c: c["scores"][0].update(metric="nothing")),
+    "a model setting": _document("manifest.json", lambda c: c["settings"].update(extra=1)),
+    "an empty manifest": lambda folder: (folder / "manifest.json").write_text("{}"),  # type: ignore[dict-item, return-value]
+    "a manifest that is no JSON": lambda folder: (folder / "manifest.json").write_text("{"),  # type: ignore[dict-item, return-value]
+    "rows that are no JSON": lambda folder: (folder / "per_sample.jsonl").write_text("{\n"),  # type: ignore[dict-item, return-value]
     "scores removed": lambda folder: (folder / "scores.json").unlink(),
 }
 
