@@ -42,11 +42,23 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class SceneGraph:
+    """What a text or an image holds: heads, fine names by head, attribute words by owner, relation triples."""
+
+    objects: tuple[str, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    relations: tuple[tuple[str, str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One image with its annotations.
 
     ``references`` are human captions; ``image`` is the file name under ``$CIM_DATA/<task>/images``;
-    ``objects`` and ``attributes`` (owner to words) are the annotated lists that widen precision.
+    ``objects`` and ``attributes`` (owner to words) are the annotated lists that widen precision;
+    ``graph`` is the ground truth where the image was made from one; ``species`` and ``breed`` are what
+    taxonomy asks about.
     """
 
     id: str
@@ -55,6 +67,9 @@ class Sample:
     objects: tuple[str, ...] = ()
     attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     questions: tuple[Question, ...] = ()
+    graph: SceneGraph | None = None
+    species: str = ""
+    breed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +89,9 @@ class Task:
     ``provides`` names the annotations a metric may ask for (``references``, ``objects``,
     ``attributes``, ``questions``). ``folder`` is set for data that ships with the project;
     otherwise the files lie in ``$CIM_DATA/<name>``. ``load`` turns that folder into samples, in the
-    order that defines "the first N" and "the next image".
+    order that defines "the first N" and "the next image". ``draw`` gives the PNG bytes of a sample
+    whose image is made, not fetched; ``parser`` names what reads its captions as scene graphs, and
+    ``judge`` the model that answers its judges' questions.
     """
 
     name: str
@@ -88,6 +105,9 @@ class Task:
     source: str
     folder: Path | None = None
     version: str = "1"
+    draw: Callable[[str], bytes] | None = None
+    parser: str | None = None
+    judge: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,15 +163,15 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """A prompt about one caption, put to a model; how replies are read is the metric's business.
+    """Prompts about one caption, put to a model; how replies are read is the metric's business.
 
-    ``prompt(sample, caption)`` is None where there is nothing to ask. ``model`` is the name of the
-    model that answers.
+    ``prompts(sample, caption)`` gives prompts by key ("" for a judge with one), none where there is
+    nothing to ask. ``signature`` names what enters the signature of a metric that reads the replies.
     """
 
     name: str
-    model: str
-    prompt: Callable[[Sample, str], str | None]
+    prompts: Callable[[Sample, str], Mapping[str, str]]
+    signature: Mapping[str, str]
 
 
 Parse = Callable[[Sequence[str]], Iterator[Any]]
@@ -176,14 +196,16 @@ class Parser:
 class Records:
     """What a metric reads: samples and their captions, row by row, and the stored parses of texts.
 
-    A failed caption arrives as the empty text. ``parse(parser, texts)`` gives one value a text,
-    ``replies(judge)`` one raw reply a sample, None where the judge gave none.
+    A failed caption arrives as the empty text. ``parse(parser, texts)`` gives one value a text
+    (``parser`` is the one that reads the task's captions as scene graphs),
+    ``replies(judge)`` the raw replies of each sample by the judge's keys.
     """
 
     samples: Sequence[Sample]
     captions: Sequence[str]
     parse: Callable[[str, Sequence[str]], list[Any]]
-    replies: Callable[[str], list[str | None]]
+    replies: Callable[[str], list[dict[str, str]]]
+    parser: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
