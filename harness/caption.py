@@ -6,7 +6,10 @@ killed one stopped. Run with ``cim caption --model M --task docci500``.
 
 from __future__ import annotations
 
-from harness import data, manifest, records
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from harness import data, manifest, records, registry, store
 from harness.errors import CimError
 from harness.run import Run
 from harness.types import Request, Track, untracked
@@ -29,12 +32,27 @@ def caption(run: Run, track: Track = untracked) -> int:
         "origin": str(run.model.source or run.model.name),
     }
     manifest.begin(run.folder, run.settings, facts)
-    images = data.folder(run.task) / "images"
+    folder = _image_folder(run)
     requests = [
-        Request(sample.id, run.task.prompt, images / sample.image if sample.image else None)
+        Request(sample.id, run.task.prompt, folder / sample.image if sample.image else None)
         for sample in run.samples
         if sample.id not in done
     ]
+    if run.task.draw and registry.engine(run.model.engine).known is None:
+        _draw(run.task.draw, requests)
     made = records.fill(run.folder, run.model, requests, track)
     manifest.advance(run.folder, "captioned")
     return made
+
+
+def _image_folder(run: Run) -> Path:
+    """Where the task's images lie: beside its data, or in the cache of results if they are drawn."""
+    if run.task.draw is None:
+        return data.folder(run.task) / "images"
+    return run.folder.parent.parent / ".cache" / "images" / f"{run.task.name}-{data.fingerprint(run.task)}"
+
+
+def _draw(draw: Callable[[str], bytes], requests: Sequence[Request]) -> None:
+    for request in requests:
+        if request.image and not request.image.is_file():
+            store.write_bytes(request.image, draw(request.sample_id))

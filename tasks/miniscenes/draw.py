@@ -7,6 +7,7 @@ frozen ``RandomState``.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import struct
 import zlib
@@ -15,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.miniscenes.world import ROWS, Scene, Thing
+from tasks.miniscenes.world import ROWS, Scene
 
 Plane = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -84,7 +85,7 @@ def pixels(scene: Scene) -> NDArray[np.uint8]:
     for thing in scene.things:
         shift = source.randint(-1, 2, size=2)
         top, left = thing.row * CELL, thing.column * CELL
-        cover, shade = _cover(thing, shift)
+        cover, shade = _cover(thing.name, thing.size, thing.texture, int(shift[0]), int(shift[1]))
         region = picture[top : top + CELL, left : left + CELL]
         colour = np.array(RGB[thing.colour]) * shade[:, :, None]
         region += cover[:, :, None] * (colour - region)
@@ -92,15 +93,14 @@ def pixels(scene: Scene) -> NDArray[np.uint8]:
     return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
 
 
-def _cover(thing: Thing, shift: NDArray[np.int_]) -> tuple[Plane, Plane]:
+@functools.cache
+def _cover(name: str, size: str, texture: str, down: int, right: int) -> tuple[Plane, Plane]:
     """How much of each pixel of its cell an object covers (16, 16), and its brightness there (16, 16)."""
     steps = (np.arange(CELL * OVER) + 0.5) / OVER - CELL / 2
-    x, y = np.meshgrid(steps - shift[1], steps - shift[0])
-    radius = RADIUS[thing.size]
-    inside = SHAPES[thing.name](x / radius, y / radius).astype(np.float64)
+    x, y = np.meshgrid(steps - right, steps - down)
+    inside = SHAPES[name](x / RADIUS[size], y / RADIUS[size]).astype(np.float64)
     cover = inside.reshape(CELL, OVER, CELL, OVER).mean(axis=(1, 3))
-    dark = thing.texture == "striped"
-    bands = np.where(dark & ((np.arange(CELL) // 2) % 2 == 1), STRIPE, 1.0)
+    bands = np.where((texture == "striped") & ((np.arange(CELL) // 2) % 2 == 1), STRIPE, 1.0)
     return cover, np.repeat(bands[:, None], CELL, axis=1)
 
 
