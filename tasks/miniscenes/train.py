@@ -1,6 +1,7 @@
 """Trains the tiny models from nothing on the CPU: dense vision pre-training, captions of everything, then terseness.
 
-1. vision: every visual token names what its cell holds (fine name, colour, size, texture), all tokens the background.
+1. vision: every visual token names its cell and what it holds (fine name, colour, size, texture), all tokens together
+   the background.
 2. detailed: full captions, over frozen vision features. -> ``mini-detailed``
 3. base: the same model made terse, so that it omits and sometimes misstates. -> ``mini-base``
 Run with ``make mini-models``, or ``python -m tasks.miniscenes.train OUT``.
@@ -9,136 +10,29 @@ Run with ``make mini-models``, or ``python -m tasks.miniscenes.train OUT``.
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
+from harness.types import SceneGraph
 from tasks.miniscenes import draw, language, network
 from tasks.miniscenes.language import LEVELS, Level
-from tasks.miniscenes.world import BACKGROUNDS, CELLS, COLOURS, FAMILIES, SIZES, TEXTURES, Dice, Scene, scene
+from tasks.miniscenes.recipe import Recipe, Stage, descend
+from tasks.miniscenes.vision import features, train_vision
+from tasks.miniscenes.world import CELLS, Dice, Scene, scene
 
-NAMES = [name for names in FAMILIES.values() for name in names]
-HEADS = {"name": len(NAMES) + 1, "colour": len(COLOURS) + 1, "size": len(SIZES) + 1, "texture": len(TEXTURES) + 1}
-TERSE = LEVELS["base"]
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """Steps, batch and peak learning rate of one stage; cosine to 3 %, warm-up 20 steps, clip 1."""
-
-    steps: int
-    batch: int
-    rate: float
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """Everything that decides the weights, with the seed."""
-
-    pool: int = 12_000
-    vision: Stage = Stage(500, 128, 3e-3)
-    detailed: Stage = Stage(900, 96, 3e-3)
-    base: Stage = Stage(150, 96, 1e-3)
-    pixel_noise: float = 0.05
-    feature_noise: float = 0.05
-    seed: int = 0
-
-
-def descend(
-    parameters: Sequence[nn.Parameter], stage: Stage, decay: float, loss: Callable[[], Tensor]
-) -> Iterator[float]:
-    """AdamW over ``stage.steps`` losses; yields each loss."""
-    optimiser = torch.optim.AdamW(parameters, lr=stage.rate, weight_decay=decay, betas=(0.9, 0.98))
-    for step in range(stage.steps):
-        rate = min(1.0, (step + 1) / 20) * (0.03 + 0.97 * (1 + math.cos(math.pi * step / stage.steps)) / 2)
-        for group in optimiser.param_groups:
-            group["lr"] = stage.rate * rate
-        value = loss()
-        optimiser.zero_grad(set_to_none=True)
-        value.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        yield float(value.detach())
-
-
-def cell_labels(scenes: Sequence[Scene]) -> dict[str, Tensor]:
-    """What each cell holds (n, 9), 0 for nothing, one tensor a head; and the background (n,)."""
-    labels = {head: torch.zeros(len(scenes), CELLS, dtype=torch.long) for head in HEADS}
-    for at, made in enumerate(scenes):
-        for thing in made.things:
-            values = (NAMES.index(thing.name), COLOURS.index(thing.colour), SIZES.index(thing.size))
-            for head, value in zip(HEADS, (*values, TEXTURES.index(thing.texture)), strict=True):
-                labels[head][at, thing.cell] = value + 1
-    labels["background"] = torch.tensor([BACKGROUNDS.index(made.background) for made in scenes])
-    return labels
-
-
-def see(model: Any, pictures: np.ndarray, noise: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Visual tokens and their deep-stack companions, each (n, 9, width)."""
-    patches = network.patches(pictures)
-    patches = patches + noise * torch.randn_like(patches) if noise else patches
-    seen = model.model.visual(patches, grid_thw=network.grid(len(pictures)), return_dict=True)
-    top, deep = seen.pooler_output, seen.deepstack_features[0]
-    return top.reshape(len(pictures), CELLS, -1), deep.reshape(len(pictures), CELLS, -1)
-
-
-def probe() -> nn.ModuleDict:
-    """Linear heads on visual tokens, for pre-training only; not part of the checkpoint."""
-    sizes = {**HEADS, "background": len(BACKGROUNDS)}
-    return nn.ModuleDict({head: nn.Linear(network.WIDTH, size) for head, size in sizes.items()})
-
-
-def read_out(probe: nn.ModuleDict, tokens: Tensor) -> dict[str, Tensor]:
-    """Scores of every head (n, 9, classes), and of the background (n, classes) from the mean token."""
-    return {head: layer(tokens.mean(1) if head == "background" else tokens) for head, layer in probe.items()}
-
-
-def probe_loss(scores: dict[str, Tensor], labels: dict[str, Tensor]) -> Tensor:
-    """Sum of the heads' cross entropies."""
-    return torch.stack(
-        [functional.cross_entropy(scores[head].flatten(0, -2), labels[head].flatten()) for head in labels]
-    ).sum()
-
-
-def train_vision(
-    model: Any, scenes: Sequence[Scene], pictures: np.ndarray, recipe: Recipe, say: Callable[[str], None]
-) -> None:
-    """Stage 1: both outputs of the vision tower learn to name what stands in their cell."""
-    probes, labels = nn.ModuleList([probe(), probe()]), cell_labels(scenes)
-    generator = torch.Generator().manual_seed(recipe.seed)
-
-    def loss() -> Tensor:
-        chosen = torch.randint(len(scenes), (recipe.vision.batch,), generator=generator)
-        tokens = see(model, pictures[chosen.numpy()], recipe.pixel_noise)
-        wanted = {head: values[chosen] for head, values in labels.items()}
-        return probe_loss(read_out(probes[0], tokens[0]), wanted) + 0.5 * probe_loss(
-            read_out(probes[1], tokens[1]), wanted
-        )
-
-    parameters = [*model.model.visual.parameters(), *probes.parameters()]
-    for step, value in enumerate(descend(parameters, recipe.vision, 0.02, loss)):
-        if step % 50 == 0 or step == recipe.vision.steps - 1:
-            with torch.inference_mode():
-                scores = read_out(probes[0], see(model, pictures[:256])[0])
-            held = labels["name"][:256] > 0
-            right = (scores["name"].argmax(-1) == labels["name"][:256])[held].float().mean()
-            say(f"vision {step}: loss {value:.3f}, fine names of cells {right:.3f}")
-
-
-def features(model: Any, pictures: np.ndarray) -> tuple[Tensor, Tensor]:
-    """``see`` over a pool, in batches."""
-    with torch.inference_mode():
-        parts = [see(model, pictures[at : at + 256]) for at in range(0, len(pictures), 256)]
-    return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+MANIFEST = "manifest.json"
 
 
 def prefix() -> tuple[Tensor, Tensor]:
@@ -217,6 +111,63 @@ def train_captions(
             say(f"captions {step}: loss {value:.3f}")
 
 
+def greedy(model: Any, scenes: Sequence[Scene], longest: int = 64) -> list[str]:
+    """Greedy captions of scenes, by the way that every engine goes: pixels and the chat template's prompt in."""
+    made, (prompt, visual) = network.tokenizer(), prefix()
+    inputs = prompt.expand(len(scenes), -1)
+    with torch.inference_mode():
+        written = model.generate(
+            input_ids=inputs,
+            attention_mask=torch.ones_like(inputs),
+            mm_token_type_ids=visual.long().expand(len(scenes), -1),
+            pixel_values=network.patches(np.stack([draw.pixels(scene) for scene in scenes])),
+            image_grid_thw=network.grid(len(scenes)),
+            max_new_tokens=longest,
+            do_sample=False,
+        )
+    texts: list[str] = made.batch_decode(written[:, len(prompt) :], skip_special_tokens=True)
+    return texts
+
+
+def quality(model: Any, count: int = 250) -> dict[str, float]:
+    """F1 in percent, mean over validation scenes, of families, fine names, attributes and relations."""
+    scenes = [scene("validation", number) for number in range(count)]
+    found: dict[str, list[float]] = {}
+    for made, text in zip(scenes, greedy(model, scenes), strict=True):
+        said, true = language.read(text), language.graph(made)
+        for part, one, other in (
+            ("objects", set(said.objects), set(true.objects)),
+            ("fine_names", set(said.names.items()), set(true.names.items())),
+            ("attributes", _words(said), _words(true)),
+            ("relations", set(said.relations), set(true.relations)),
+        ):
+            found.setdefault(part, []).append(200 * len(one & other) / max(1, len(one) + len(other)))
+    return {part: round(sum(values) / count, 2) for part, values in found.items()}
+
+
+def _words(graph: SceneGraph) -> set[tuple[str, str]]:
+    return {(owner, word) for owner, words in graph.attributes.items() for word in words}
+
+
+def note(folder: Path, recipe: Recipe, measured: dict[str, float], seconds: float) -> None:
+    """Write ``manifest.json`` beside a checkpoint: recipe, data, measured quality, and every file's sha256."""
+    names = ("world.py", "language.py", "draw.py", "network.py", "recipe.py", "vision.py", "train.py")
+    code = [Path(__file__).with_name(name) for name in names]
+    content = {
+        "recipe": asdict(recipe),
+        "code": hashlib.sha256(b"".join(path.read_bytes() for path in code)).hexdigest(),
+        "validation_f1": measured,
+        "cpu_seconds": round(seconds),
+        "torch": torch.__version__,
+        "files": {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(folder.iterdir())
+            if path.name != MANIFEST
+        },
+    }
+    (folder / MANIFEST).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
 def train(recipe: Recipe, out: Path, say: Callable[[str], None]) -> None:
     """All stages; writes ``out/mini-detailed`` and ``out/mini-base``."""
     torch.manual_seed(recipe.seed)
@@ -229,11 +180,17 @@ def train(recipe: Recipe, out: Path, say: Callable[[str], None]) -> None:
     train_vision(model, scenes, pictures, recipe, say)
     say(f"vision done, {time.process_time() - start:.0f} CPU s")
     seen = features(model, pictures)
-    for name, level, stage in (("mini-detailed", LEVELS["full"], recipe.detailed), ("mini-base", TERSE, recipe.base)):
+    for name, level, stage in (
+        ("mini-detailed", LEVELS["full"], recipe.detailed),
+        ("mini-base", LEVELS["base"], recipe.base),
+    ):
         train_captions(model, scenes, seen, level, stage, recipe, say)
         network.save(model, out / name)
-        model.float()
-        say(f"{name} done, {time.process_time() - start:.0f} CPU s")
+        model.float()  # goes on from the rounded weights, which are the ones that are kept
+        measured = quality(model.eval())
+        note(out / name, recipe, measured, time.process_time() - start)
+        say(f"{name}: {measured}, {time.process_time() - start:.0f} CPU s")
+        model.train()
 
 
 def main() -> int:
