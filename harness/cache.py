@@ -47,7 +47,7 @@ class Cache:
             if line.startswith(PREFIX) and line[start:end] in wanted:
                 try:
                     found[line[start:end].decode()] = json.loads(line)["value"]
-                except (json.JSONDecodeError, UnicodeDecodeError, KeyError):
+                except (ValueError, KeyError):
                     continue
         return found
 

@@ -6,6 +6,7 @@ killed one stopped. Run with ``cim caption --model M --task docci500``.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -29,8 +30,10 @@ def caption(run: Run, track: Track = untracked) -> int:
     facts = {
         "prompt": run.task.prompt,
         "files": {file.name: file.sha256 for file in run.task.files},
-        "origin": str(run.model.source or run.model.name),
+        "origin": os.fsencode(run.model.source or run.model.name).decode(errors="backslashreplace"),
     }
+    if done and manifest.read(run.folder) is None:
+        raise CimError("captions without a manifest", where=str(run.folder), hint="start over with --fresh")
     manifest.begin(run.folder, run.settings, facts)
     folder = _image_folder(run)
     requests = [
@@ -41,7 +44,7 @@ def caption(run: Run, track: Track = untracked) -> int:
     if run.task.draw and registry.engine(run.model.engine).known is None:
         _draw(run.task.draw, requests)
     made = records.fill(run.folder, run.model, requests, track)
-    manifest.advance(run.folder, "captioned")
+    manifest.advance(run.folder, "captioned", captions=records.digest(run.folder))
     return made
 
 

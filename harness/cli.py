@@ -10,19 +10,21 @@ import argparse
 import io
 import json
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import arguments
-from harness.errors import CimError
+from harness.errors import CimError, OutageError, one_line
 
 if TYPE_CHECKING:
     from harness.parse import Parses
     from harness.run import Run
-    from harness.types import Score
+    from harness.types import Metric, Score
 
 
 def _split(text: str | None) -> list[str]:
@@ -46,6 +48,8 @@ def _plan(args: argparse.Namespace) -> list[Run]:
             made = run.plan(one, task, results, limit=args.limit, partial=args.partial, fresh=args.fresh)
             if made.folder in [other.folder for other in found]:
                 raise CimError(f"two models are called {one.name}", hint="give their files different names")
+            if args.fresh:
+                run.refuse_to_discard(made)
             found.append(made)
     return found
 
@@ -65,7 +69,7 @@ def _eval(args: argparse.Namespace) -> int:
 
 def _work(args: argparse.Namespace, run: Run, parses: Parses) -> dict[str, Any]:
     """Do the stages of one run that the verb asks for, and print its table."""
-    from harness import caption, judge, manifest, parse, score, stats, store, terminal
+    from harness import caption, judge, manifest, score, stats, store, terminal
 
     metrics, absent = score.choose(_split(args.metrics), run)
     report: dict[str, Any] = {"task": run.task.name, "model": run.model.name}
@@ -75,7 +79,7 @@ def _work(args: argparse.Namespace, run: Run, parses: Parses) -> dict[str, Any]:
         if args.verb in ("eval", "caption"):
             report["captions"] = caption.caption(run, terminal.track)
         if args.verb in ("eval", "parse"):
-            report["parses"] = parse.parse(run, metrics, parses)
+            report["parses"] = _parse(args, run, metrics, parses)
         if args.verb in ("eval", "judge"):
             report["replies"] = judge.judge(run, metrics, terminal.track)
         if args.verb in ("eval", "score"):
@@ -89,6 +93,18 @@ def _work(args: argparse.Namespace, run: Run, parses: Parses) -> dict[str, Any]:
         elif not args.json:
             _print_stage(args.verb, run, report)
     return report
+
+
+def _parse(args: argparse.Namespace, run: Run, metrics: Sequence[Metric], parses: Parses) -> dict[str, int]:
+    """Parse ahead of scoring; in ``eval`` a parser that stops is met again by the metrics that need it."""
+    from harness import parse
+
+    try:
+        return parse.parse(run, metrics, parses)
+    except OutageError:
+        if args.verb == "eval":
+            return {}
+        raise
 
 
 def _print_scores(run: Run, scores: Sequence[Score]) -> None:
@@ -192,7 +208,7 @@ def _list(args: argparse.Namespace) -> int:
         print(f"{kind}:" + ("" if parts else " none yet"))
         width = max(map(len, parts), default=0)
         for name, about in parts.items():
-            print(f"  {name:<{width}}  {about}")
+            print(f"  {name:<{width}}  {one_line(about)}")
     return 0
 
 
@@ -210,6 +226,8 @@ def _data(args: argparse.Namespace) -> int:
 
     say = (lambda line: print(line, file=sys.stderr)) if args.json else print
     faults = {}
+    if not _split(args.tasks):
+        raise CimError("no task named", hint="cim list tasks")
     for task in [registry.task(name) for name in _split(args.tasks)]:
         if args.action == "fetch":
             data.fetch(task, say)
@@ -220,6 +238,11 @@ def _data(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(faults, indent=1))
     return int(any(faults.values()))
+
+
+def _terminated(number: int, _: object) -> None:
+    """End as after an exception, so that processes and temporary folders are not left behind."""
+    sys.exit(128 + number)
 
 
 VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
@@ -234,13 +257,16 @@ VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
 
 def main(given: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminated)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 shows "?" in place of a traceback
     try:
         args = arguments.parser().parse_args(given)
         code = VERBS.get(args.verb, _eval)(args)
-        sys.stdout.flush()
+        if sys.stdout:
+            sys.stdout.flush()
         return code
     except CimError as error:
         print(f"cim: {error}", file=sys.stderr)
@@ -250,7 +276,8 @@ def main(given: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        print(f"cim: {place}{error.strerror or error}; check the path, its rights and free space", file=sys.stderr)
+        line = f"{place}{error.strerror or error}; check the path, its rights and free space"
+        print(f"cim: {one_line(line)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("cim: stopped; the same command goes on", file=sys.stderr)

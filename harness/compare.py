@@ -16,9 +16,11 @@ import numpy as np
 
 from harness import manifest, registry, signature, stats, store
 from harness.errors import CimError
+from harness.form import DOCUMENT, malformed
 from harness.score import PER_SAMPLE, SCORES, STATISTICS
 from harness.types import Metric, mean
 
+FILES = (PER_SAMPLE, STATISTICS)
 LEGEND = (
     "p boot, p perm: paired bootstrap and permutation over images, 10,000 draws each; Holm: p perm corrected over all "
     "rows (bold under 0.05); detectable: smallest true difference found in 80 % of repetitions."
@@ -76,9 +78,9 @@ def load(folder: Path) -> Scored:
     if scores is None:
         hint = f"run `cim score --model {folder.name} --task {folder.parent.name}`"
         raise CimError("this run has no scores", where=str(folder), hint=hint)
-    by_sample = [
-        {row.pop("sample_id"): row for row in store.read_rows(folder / name)} for name in (PER_SAMPLE, STATISTICS)
-    ]
+    if faults := list(malformed(scores, DOCUMENT, SCORES)):
+        raise CimError("; ".join(faults[:3]), where=str(folder), hint="score the run again")
+    by_sample = [{str(row.get("sample_id")): row for row in store.read_rows(folder / name)} for name in FILES]
     return Scored(folder, {row["metric"]: row for row in scores["scores"]}, *by_sample)
 
 
@@ -96,6 +98,8 @@ def compare(a: Scored, b: Scored, draws: int = stats.DRAWS) -> list[Comparison]:
             metric = registry.metric(name)
             metrics.append(metric)
             pairs.append((_column(a, metric), _column(b, metric)))
+            if pairs[-1][0].statistics.shape != pairs[-1][1].statistics.shape or set(a.per_sample) != set(b.per_sample):
+                raise CimError(f"{a.folder} and {b.folder} hold different samples", hint="score both again")
     if not pairs:
         reasons = "; ".join(f"{row.metric}: {row.not_compared}" for row in rows)
         raise CimError(f"nothing to compare in {a.folder} and {b.folder}", hint=reasons)
@@ -107,9 +111,9 @@ def compare(a: Scored, b: Scored, draws: int = stats.DRAWS) -> list[Comparison]:
 
 
 def _obstacle(one: dict[str, Any] | None, other: dict[str, Any] | None) -> str | None:
-    if one is None or other is None or one["not_computed"] or other["not_computed"]:
-        return "not computed in " + ("run a" if one is None or one["not_computed"] else "run b")
-    differing = signature.differences(one["signature"], other["signature"])
+    if one is None or other is None or one.get("not_computed") or other.get("not_computed"):
+        return "not computed in " + ("run a" if one is None or one.get("not_computed") else "run b")
+    differing = signature.differences(one["signature"] or "", other["signature"] or "")
     return f"signatures differ ({', '.join(differing)})" if differing else None
 
 
@@ -120,10 +124,14 @@ def _column(run: Scored, metric: Metric) -> stats.Column:
             rows = [[cells[metric.name][v] for v in metric.values] for _, cells in sorted(run.per_sample.items())]
         else:
             rows = [cells[metric.name] for _, cells in sorted(run.statistics.items())]
-    except KeyError as error:
+        values = np.array(rows, dtype=np.float64)
+    except (KeyError, TypeError, ValueError) as error:
         hint = "score the run again"
-        raise CimError(f"score files lack {error} for some samples", where=str(run.folder), hint=hint) from error
-    return stats.Column(np.array(rows, dtype=np.float64), metric.aggregate)
+        raise CimError(f"score files lack numbers of {metric.name}", where=str(run.folder), hint=hint) from error
+    if len(values) != run.scores[metric.name]["n"] or values.ndim != 2 or not np.isfinite(values).all():
+        hint = "score the run again"
+        raise CimError(f"score files lack numbers of {metric.name}", where=str(run.folder), hint=hint)
+    return stats.Column(values, metric.aggregate)
 
 
 def as_json(a: Path, b: Path, rows: Sequence[Comparison]) -> dict[str, Any]:

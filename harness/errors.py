@@ -5,9 +5,13 @@
     CimError                 exit 2   bad input, or something this machine lacks
     ├── SettingsError        exit 2   the stored run was made with other settings
     ├── BusyError            exit 2   another process is writing the same run
-    ├── OutageError          exit 1   an engine, a parser or a judge stopped answering
-    └── GateError            exit 1   a check that was asked for has failed
+    └── OutageError          exit 1   an engine, a parser or a judge stopped answering
 """
+
+
+def one_line(text: str) -> str:
+    """The text on one line, characters that a terminal would obey or turn around shown as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
 
 
 class CimError(Exception):
@@ -24,7 +28,7 @@ class CimError(Exception):
     def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
         self.what, self.where, self.hint = what, where, hint
         line = f"{where}: {what}" if where else what
-        super().__init__(" ".join(f"{line}; {hint}".split()) if hint else " ".join(line.split()))
+        super().__init__(one_line(f"{line}; {hint}" if hint else line))
 
 
 class SettingsError(CimError):
@@ -37,11 +41,5 @@ class BusyError(CimError):
 
 class OutageError(CimError):
     """An engine, a parser or a judge stopped answering; the same command resumes."""
-
-    exit_code = 1
-
-
-class GateError(CimError):
-    """A check that was asked for has failed."""
 
     exit_code = 1

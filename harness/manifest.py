@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.data import PROJECT
-from harness.errors import SettingsError
+from harness.errors import CimError, SettingsError
+from harness.form import MANIFEST, malformed
 from harness.store import read_document, write_document
 
 FORMAT = 1
@@ -51,9 +52,10 @@ def _version(package: str) -> str | None:
 def _git() -> dict[str, Any] | None:
     command = ["git", "-C", str(PROJECT), "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.splitlines()
+        done = subprocess.run(command, capture_output=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
+    answer = done.stdout.decode(errors="replace").splitlines()
     commit = next((line.split()[-1] for line in answer if line.startswith("# branch.oid")), None)
     return {"commit": commit, "dirty": any(not line.startswith("#") for line in answer)}
 
@@ -70,8 +72,11 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a run folder, or None."""
-    return read_document(folder / NAME)
+    """The manifest of a run folder, or None; CimError when it lacks what a manifest must hold."""
+    stored = read_document(folder / NAME)
+    if stored is not None and (faults := list(malformed(stored, MANIFEST, NAME))):
+        raise CimError("; ".join(faults[:3]), where=str(folder), hint="make the run again with --fresh")
+    return stored
 
 
 def check(folder: Path, settings: Mapping[str, Any]) -> None:
@@ -99,8 +104,8 @@ def begin(folder: Path, settings: Mapping[str, Any], facts: Mapping[str, Any]) -
         write_document(folder / NAME, {**content, "made_by": provenance(), "started": now(), "ended": None})
 
 
-def advance(folder: Path, status: str) -> None:
-    """Set the status; a run that is complete stays as it is."""
+def advance(folder: Path, status: str, **facts: str) -> None:
+    """Set the status and add facts; a run that is complete stays as it is."""
     stored = read(folder)
     if stored is not None and stored["status"] not in (status, "complete"):
-        write_document(folder / NAME, {**stored, "status": status, "ended": now()})
+        write_document(folder / NAME, {**stored, **facts, "status": status, "ended": now()})

@@ -48,21 +48,21 @@ def _literal(name: str) -> str:
 
 def run_name(stem: str, where: Path) -> str:
     """A file's or folder's stem as the name of a run; CimError for one that makes no folder name."""
-    if not stem or stem.startswith(".") or any(ord(letter) < 32 or letter in '\\/:*?"<>|' for letter in stem):
+    if not stem or stem.startswith(".") or not stem.isprintable() or any(letter in '\\/:*?"<>|' for letter in stem):
         hint = "rename it: a run's folder gets this name"
         raise CimError(f"{stem!r} cannot be the name of a run", where=str(where), hint=hint)
     return stem
 
 
 def _captions_file(path: Path, name: str | None = None, tasks: tuple[str, ...] = ()) -> Model:
-    path = path.resolve()
+    path = path.absolute()
     name = run_name(name or path.stem, path)
     digest = captions.read(path).sha256
     return Model(name, "captions", path, {"engine": "captions", "sha256": digest}, tasks=tasks)
 
 
 def _stored(folder: Path) -> Model:
-    folder = folder.resolve()
+    folder = folder.absolute()
     stored = manifest.read(folder)
     if stored is None:
         hint = f"a model folder holds {TOML}, a stored run {manifest.NAME}"

@@ -6,6 +6,7 @@ its place. Written by ``cim caption`` and ``cim judge``, read by everything afte
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ def completion(row: dict[str, Any], where: str, field: str = "caption") -> Compl
     sample_id, text, error = row.get("sample_id"), row.get(field), row.get("error")
     if not isinstance(sample_id, str) or not isinstance(text if error is None else error, str):
         raise CimError(f"a row without sample_id or {field}", where=where, hint="make the run again with --fresh")
+    if any(0xD800 <= ord(letter) < 0xE000 for letter in f"{sample_id}{text}"):
+        raise CimError("half of a surrogate pair", where=where, hint="make the run again with --fresh")
     counts = (row.get("finish_reason"), row.get("prompt_tokens"), row.get("completion_tokens"))
     return Completion(sample_id, None if error is not None else text, *counts, error=error)
 
@@ -71,3 +74,10 @@ def fill(
         hint = "the same command goes on"
         raise OutageError(f"engine {engine.name} gave {made} of {len(requests)} {field} texts", hint=hint)
     return made
+
+
+def digest(folder: Path) -> str:
+    """Twelve hex digits that stand for a run's captions, whatever order they arrived in."""
+    stored = read(folder)
+    rows = "\n".join(store.dumps(row(stored[name])) for name in sorted(stored))
+    return hashlib.sha256(rows.encode()).hexdigest()[:12]

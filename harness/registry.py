@@ -37,7 +37,7 @@ MODELS = Path(__file__).parent / "models"
 def names(kind: str) -> list[str]:
     """Sorted names of one of ``KINDS``; modules that start with an underscore are not parts."""
     if kind == "models":
-        return sorted({path.stem for folder in model_folders() for path in folder.glob("*.toml")})
+        return sorted({path.stem for folder in model_folders() for path in folder.glob("*.toml") if path.is_file()})
     package, _ = PACKAGES[kind]
     if importlib.util.find_spec(package) is None:
         return []
@@ -50,7 +50,7 @@ def about(kind: str, name: str) -> str:
     if kind == "models":
         try:
             return str(tomllib.loads(model_file(name).read_bytes().decode()).get("about", ""))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:
             return f"{model_file(name)} is not a readable TOML file ({error})"
     spec = importlib.util.find_spec(f"{PACKAGES[kind][0]}.{name}")
     if spec is None or spec.origin is None:
@@ -61,7 +61,7 @@ def about(kind: str, name: str) -> str:
 
 def check(kind: str, name: str, *, also: Iterable[str] = ()) -> str:
     """Return ``name`` if it is one of ``names(kind)`` or of ``also``; else an error with a suggestion."""
-    known = [*names(kind), *also]
+    known = list(dict.fromkeys([*names(kind), *also]))
     if name in known:
         return name
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)

@@ -80,6 +80,7 @@ def plan(model: Model, task_name: str, results: Path, *, limit: int | None, part
         raise CimError(f"engine {engine.name} cannot run here: {reason}")
     whole = data.samples(task)
     limit = limit if limit is not None else model.limit
+    limit = None if limit is not None and limit >= len(whole) else limit
     if engine.known is None:
         chosen = whole[:limit]
     else:
@@ -95,10 +96,23 @@ def plan(model: Model, task_name: str, results: Path, *, limit: int | None, part
         "model": dict(model.settings),
         "samples": {"n": len(chosen), "limit": limit, "ids": _digest(chosen)},
     }
-    run = Run(task, model, chosen, whole, results / task.name / model.name, settings)
+    folder = results / task.name / model.name
+    run = Run(task, model, chosen, whole, folder, settings)
     if not fresh:
         manifest.check(run.folder, settings)
     return run
+
+
+def refuse_to_discard(run: Run) -> None:
+    """``--fresh`` must not discard what the run is made from.
+
+    Raises:
+        CimError: the model is the stored run itself, or a file inside the run's folder.
+    """
+    folder, source = run.folder.absolute(), run.model.source
+    if source is not None and (source == folder or folder in source.parents):
+        hint = "name the model that made the run, or move the file away"
+        raise CimError("--fresh would discard what it reads", where=str(source), hint=hint)
 
 
 def _digest(samples: Sequence[Sample]) -> str:

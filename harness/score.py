@@ -7,7 +7,6 @@ Run with ``cim score --model M --task docci500 --metrics bleu4,cider``.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -53,7 +52,7 @@ def choose(names: Sequence[str] | None, run: Run) -> tuple[list[Metric], list[Sc
 def _not_computed(metric: Metric, reason: str, n: int = 0, *, outage: bool = False) -> Score:
     nothing: dict[str, float | None] = dict.fromkeys(metric.values)
     none = dict.fromkeys(metric.values, (None, None))
-    return Score(metric.name, nothing, none, n, 0, None, not_computed=reason, outage=outage)
+    return Score(metric.name, nothing, none, n, n, None, not_computed=reason, outage=outage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +119,10 @@ def score(
 ) -> list[Score]:
     """Score the stored captions of a run and write its score files; returns the new scores and ``absent``."""
     made = compute(run, metrics, parses, draws=draws)
-    digest = captions_digest(run)
+    digest = records.digest(run.folder)
     before = store.read_document(run.folder / SCORES) or {}
-    same = before.get("captions") == digest
+    interval = {"method": "percentile bootstrap over images", "draws": draws, "seed": stats.SEED}
+    same = before.get("captions") == digest and before.get("interval") == interval
     rows = {one.metric: asdict(one) for one in (*made.scores, *absent)}
     for row in before.get("scores", []) if same else []:
         if row["not_computed"] is None and rows.get(row["metric"], {"not_computed": ""})["not_computed"] is not None:
@@ -134,7 +134,7 @@ def score(
         "task": run.task.name,
         "model": run.model.name,
         "captions": digest,
-        "interval": {"method": "percentile bootstrap over images", "draws": draws, "seed": stats.SEED},
+        "interval": interval,
         "scores": [rows[name] for name in sorted(rows)],
     }
     store.write_document(run.folder / SCORES, content)
@@ -146,13 +146,6 @@ def _merged(before: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]
     stored = {row["sample_id"]: row for row in before}
     merged = [{**stored.get(row["sample_id"], {}), **row} for row in new]
     return [{"sample_id": row["sample_id"], **{k: row[k] for k in sorted(row) if k != "sample_id"}} for row in merged]
-
-
-def captions_digest(run: Run) -> str:
-    """Twelve hex digits that stand for a run's captions, whatever order they arrived in."""
-    stored = records.read(run.folder)
-    rows = "\n".join(store.dumps(records.row(stored[name])) for name in sorted(stored))
-    return hashlib.sha256(rows.encode()).hexdigest()[:12]
 
 
 def _next_references(run: Run) -> list[str]:

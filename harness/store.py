@@ -22,6 +22,7 @@ from harness.errors import BusyError, CimError
 SYNC_ROWS = 256
 SYNC_SECONDS = 5.0
 LOCK = ".lock"
+DERIVED = ("per_sample.jsonl", "statistics.jsonl", "scores.json", "report.html")
 
 
 def results_root(given: str | Path | None = None) -> Path:
@@ -47,7 +48,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
         try:
             row = json.loads(line)
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, a number of 5,000 digits, too deep
             remedy = "delete that line to have it made again, or start over with --fresh"
             raise CimError(f"is not JSON ({error})", where=f"{path}:{number}", hint=remedy) from error
         if not isinstance(row, dict):
@@ -62,7 +63,7 @@ def read_document(path: Path) -> dict[str, Any] | None:
         return None
     try:
         content = json.loads(path.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise CimError(f"is not JSON ({error})", where=str(path), hint="start over with --fresh") from error
     if not isinstance(content, dict):
         raise CimError("is not a JSON object", where=str(path), hint="start over with --fresh")
@@ -166,7 +167,7 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 def clear(folder: Path) -> None:
-    """Remove the files of a run, but not its lock."""
-    for path in folder.iterdir():
-        if path.is_file() and path.name != LOCK:
+    """Remove what the harness writes into a run folder; the manifest last, so that no row is left without one."""
+    for pattern in ("captions.jsonl", "replies.*.jsonl", *DERIVED, "*.tmp", "manifest.json"):
+        for path in folder.glob(pattern):
             path.unlink()

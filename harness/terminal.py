@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from harness.errors import one_line
 from harness.types import Score
 
 if TYPE_CHECKING:
@@ -53,11 +54,13 @@ def _bar(items: Iterable[Item], title: str, total: int) -> Iterator[Item]:
 
 
 def _lines(items: Iterable[Item], title: str, total: int) -> Iterator[Item]:
-    start = said = time.monotonic()
-    for count, item in enumerate(items, start=1):
+    start = said = 0.0
+    for count, item in enumerate(items):
+        now = time.monotonic()
+        start, said = start or now, said or now  # from the first item on: a process that has to load first is not slow
         yield item
         now = time.monotonic()
-        if now - said > QUIET_SECONDS:
+        if count and now - said > QUIET_SECONDS:
             said, rate = now, count / (now - start)
             print(f"{title}: {count}/{total}, {rate:.1f}/s, {(total - count) / rate:.0f} s left", file=sys.stderr)
 
@@ -108,7 +111,7 @@ def _interval(bounds: Sequence[float | None]) -> str:
 def notes(scores: Sequence[Score]) -> list[str]:
     """Below a table: why a metric is missing, and how each number was made."""
     reasons = [f"{score.metric} not computed: {score.not_computed}" for score in scores if score.not_computed]
-    return reasons + [score.signature for score in scores if score.signature]
+    return [one_line(line) for line in (*reasons, *(score.signature for score in scores if score.signature))]
 
 
 def comparison_table(title: str, rows: Sequence[Comparison]) -> Table:
@@ -122,7 +125,7 @@ def comparison_table(title: str, rows: Sequence[Comparison]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         if row.test is None:
-            table.add_row(row.label, *["-"] * 8, style="yellow")
+            table.add_row(Text(one_line(row.label)), *["-"] * 8, style="yellow")
             continue
         test, holm = row.test, row.holm_permutation
         cells = [_number(test.a), _number(test.b), f"{test.difference:+.2f}", _interval(test.ci95)]
@@ -138,5 +141,5 @@ def plain_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]
 
     table = Table(*header, title=title, title_justify="left")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(one_line(cell)) for cell in row))
     return table

@@ -7,28 +7,18 @@ the raw rows: an edited score is found. Run with ``cim verify results/docci500/m
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from harness import data, judge, manifest, model, parse, registry, score, store
+from harness import data, judge, manifest, model, parse, records, registry, score, store
 from harness import run as runs
 from harness.errors import CimError
+from harness.form import DOCUMENT, MANIFEST, malformed
 
 Check = tuple[str, str, str]
-MANIFEST = {
-    "format": int,
-    "status": str,
-    "settings": {
-        "task": {"name": str, "version": str, "data": str, "prompt": str},
-        "model": {},
-        "samples": {"n": int, "limit": (int, type(None)), "ids": str},
-    },
-    "made_by": {"packages": {}, "python": str},
-}
-SCORE = {"metric": str, "values": {}, "ci95": {}, "n": int, "n_failed": int, "controls": {}}
-DOCUMENT = {"format": int, "captions": str, "interval": {"draws": int, "seed": int}, "scores": [SCORE]}
 TOLERANCE = 1e-9
 FILES = (score.PER_SAMPLE, score.STATISTICS)
 
@@ -51,8 +41,11 @@ def _check(name: str, fault: str, fine: str) -> Check:
 
 
 def _checks(folder: Path, results: Path) -> Iterator[Check]:
-    stored, document = manifest.read(folder) or {}, store.read_document(folder / score.SCORES) or {}
-    faults = [*_malformed(stored, MANIFEST, manifest.NAME), *_malformed(document, DOCUMENT, score.SCORES)]
+    stored, document = (
+        store.read_document(folder / manifest.NAME) or {},
+        store.read_document(folder / score.SCORES) or {},
+    )
+    faults = [*malformed(stored, MANIFEST, manifest.NAME), *malformed(document, DOCUMENT, score.SCORES)]
     yield _check("form", "; ".join(faults[:3]), f"{manifest.NAME} and {score.SCORES} hold what they must")
     yield _check("manifest", "" if stored["status"] == "complete" else f"status is {stored['status']}", "complete")
     one = model.resolve(str(folder.resolve()), results)[0]
@@ -66,31 +59,12 @@ def _checks(folder: Path, results: Path) -> Iterator[Check]:
     differing = [name for name in {**settings, **now} if settings.get(name) != now.get(name)]
     fault = f"differ from the manifest in {', '.join(differing)}" if differing else ""
     yield _check("captions", fault, f"{len(run.samples)} rows")
-    digest = score.captions_digest(run)
+    digest = records.digest(run.folder)
+    fault = "" if stored.get("captions") == digest else f"made {stored.get('captions')}, stored are {digest}"
+    yield _check("captions digest", fault, digest)
     fault = "" if document["captions"] == digest else f"scored from {document['captions']}, stored are {digest}"
     yield _check("scores", fault, f"made from captions {digest}")
     yield from _scored_again(run, document, results)
-
-
-def _malformed(value: Any, form: Any, path: str) -> Iterator[str]:
-    """Where a JSON value lacks the form it must have: a type, a dictionary of forms, or a list of one form."""
-    if isinstance(form, dict):
-        if not isinstance(value, dict):
-            yield f"{path} is no object"
-            return
-        for name, inner in form.items():
-            if name in value:
-                yield from _malformed(value[name], inner, f"{path}.{name}")
-            else:
-                yield f"{path} lacks {name}"
-    elif isinstance(form, list):
-        if not isinstance(value, list):
-            yield f"{path} is no list"
-            return
-        for at, one in enumerate(value):
-            yield from _malformed(one, form[0], f"{path}[{at}]")
-    elif not isinstance(value, form):
-        yield f"{path} has the wrong type"
 
 
 def _scored_again(run: runs.Run, document: dict[str, Any], results: Path) -> Iterator[Check]:
@@ -103,15 +77,17 @@ def _scored_again(run: runs.Run, document: dict[str, Any], results: Path) -> Ite
     ]:
         yield ("scored again", "failed", f"cannot be computed here: {', '.join(absent)}")
         return
-    with parse.Parses(results) as parses:
+    # An empty cache: what stands in the shared one is nobody's word.
+    with tempfile.TemporaryDirectory() as empty, parse.Parses(Path(empty)) as parses:
         made = score.compute(run, metrics, parses, draws=document["interval"]["draws"])
     again = {one.metric: asdict(one) for one in made.scores}
     for row in computed:
         faults = list(_differences(row, again[row["metric"]]))
         yield _check(row["metric"], "; ".join(faults[:3]), "same values, interval and signature")
     for name, rows in zip(FILES, (made.per_sample, made.statistics), strict=True):
-        kept = {row["sample_id"]: row for row in store.read_rows(run.folder / name)}
-        faults = [
+        kept = {str(row.get("sample_id")): row for row in store.read_rows(run.folder / name)}
+        faults = [f"{name} is of no sample" for name in kept.keys() - {row["sample_id"] for row in rows}]
+        faults += [
             fault for row in rows for fault in _differences(kept.get(row["sample_id"], {}), row, row["sample_id"])
         ]
         yield _check(name, "; ".join(faults[:3]), f"{len(rows)} rows")

@@ -30,7 +30,7 @@ HEAVY = (
 # A module may import what stands in its own row or in an earlier one.
 LAYERS = (
     ("types", "errors", "stats"),
-    ("data", "signature", "registry", "store", "manifest", "records", "cache", "java", "wordnet"),
+    ("data", "form", "signature", "registry", "store", "manifest", "records", "cache", "java", "wordnet"),
     ("engines", "metrics", "parsers", "retrieval", "rewards", "train"),
     ("model", "run"),
     ("caption", "parse", "judge", "retrieve", "score", "compare", "verify", "doctor"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,12 @@ BAD: dict[str, tuple[bytes, str]] = {
         "half of a surrogate pair at character 2",
     ),
     "nested too deeply": (b'{"a":' * 200_000, "x.jsonl:1: "),
+    "array on several lines, indented": (b'  [\n {"sample_id": "demo_01"}]', "a JSON array, not JSON lines"),
+    "a number of 5,000 digits": (
+        b'{"sample_id": "demo_01", "caption": "a", "n": ' + b"9" * 5000 + b"}\n",
+        "not usable JSON",
+    ),
+    "a key twice": (b'{"sample_id": "demo_01", "caption": "a", "caption": "b"}\n', "a key stands twice"),
     "missing ids": ("".join(ROWS[:9]).encode(), "no caption for 3 of 12 samples: 'demo_10', 'demo_11', 'demo_12'"),
     "extra ids": (
         ("".join(ROWS) + _row(sample_id="demo_99", caption="x")).encode(),
@@ -91,7 +98,23 @@ def test_harmless_differences_are_accepted(cim: Cim, tmp_path: Path) -> None:
     assert cim("eval", "--model", path, "--metrics", "length").code == 0
 
 
-@pytest.mark.parametrize("name", ["...jsonl", ".hidden.jsonl", "a:b.jsonl", "new\nline.jsonl"])
+def test_odd_files_are_refused(cim: Cim, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.jsonl")
+    assert "no regular file" in cim.refused("eval", "--model", tmp_path / "fifo.jsonl")
+    (tmp_path / "loop.jsonl").symlink_to(tmp_path / "loop.jsonl")
+    assert "loop.jsonl: captions file cannot be read" in cim.refused("eval", "--model", tmp_path / "loop.jsonl")
+
+
+def test_control_characters_reach_no_terminal(cim: Cim, tmp_path: Path) -> None:
+    line = cim.refused("eval", "--model", "x\x1b[2Jy\u202e")
+    assert "\\x1b" in line and "\x1b" not in line and "\u202e" not in line
+    path = captions_file(tmp_path / "[red]x.jsonl", GOOD)
+    assert "[red]x on demo" in cim("eval", "--model", path, "--metrics", "length").out
+
+
+@pytest.mark.parametrize(
+    "name", ["a\x9bb.jsonl", "a\u202eb.jsonl", "...jsonl", ".hidden.jsonl", "a:b.jsonl", "new\nline.jsonl"]
+)
 def test_a_name_that_makes_no_folder_is_refused(cim: Cim, tmp_path: Path, name: str) -> None:
     assert "cannot be the name of a run" in cim.refused("eval", "--model", captions_file(tmp_path / name, GOOD))
 

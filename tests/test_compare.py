@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import stats
 from tests import controls
 from tests.cli import Cim, captions_file
 
@@ -73,6 +74,34 @@ def test_runs_that_are_not_there(cim: Cim) -> None:
     assert "no stored run 'x'" in cim.refused("compare", "x", "y")
     cim("caption", "--model", "demo-terse")
     assert "this run has no scores" in cim.refused("compare", "demo-terse", "demo-terse")
+
+
+@pytest.mark.parametrize("value", ["null", "NaN", '"x"', "[1]", "{}", "1e999"])
+def test_a_cell_that_is_no_number_is_refused(cim: Cim, value: str) -> None:
+    cim("eval", "--model", "demo-terse,demo-detailed", "--metrics", METRICS)
+    path = cim.results / "demo" / "demo-terse" / "per_sample.jsonl"
+    path.write_text(path.read_text().replace('"words":6.0', f'"words":{value}', 1))
+    assert "lack numbers of length" in cim.refused("compare", "demo-terse", "demo-detailed", "--json")
+
+
+@pytest.mark.parametrize("content", ['{"captions":"x"}', '{"scores":[{}]}', '{"scores":5}', "[]", "7"])
+def test_a_score_file_of_another_form_is_refused(cim: Cim, content: str) -> None:
+    cim("eval", "--model", "demo-terse,demo-detailed", "--metrics", METRICS)
+    (cim.results / "demo" / "demo-terse" / "scores.json").write_text(content)
+    assert "scores.json" in cim.refused("compare", "demo-terse", "demo-detailed")
+
+
+def test_order_of_rows_does_not_matter_and_columns_are_what_they_say(cim: Cim) -> None:
+    cim("eval", "--model", "demo-terse,demo-detailed", "--metrics", METRICS)
+    rows = cim("compare", "demo-terse", "demo-detailed", "--json").json["comparisons"]
+    for name in ("per_sample.jsonl", "statistics.jsonl"):
+        path = cim.results / "demo" / "demo-terse" / name
+        path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))
+    assert cim("compare", "demo-terse", "demo-detailed", "--json").json["comparisons"] == rows
+    for kind in ("p_bootstrap", "p_permutation"):
+        raw = [row[kind] for row in rows]
+        assert [row[f"{kind}_holm"] for row in rows] == stats.holm(raw)
+    assert [row["value"] for row in rows] == ["score", "score", "words"]
 
 
 def test_a_score_file_that_lacks_rows_is_refused(cim: Cim) -> None:

@@ -40,6 +40,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
     """Variables for commands that follow each other; the two captions files that README speaks of are removed after."""
     outer = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MODEL", "TASK", "LIMIT", "METRICS", "ARGS", "PYTHON")
     kept = {name: value for name, value in os.environ.items() if name not in outer}
+    if there := [path.name for path in (THEIRS, MINE) if path.exists()]:
+        pytest.skip(f"{' and '.join(there)} lie in the project folder and would be overwritten: move them away")
     yield {**kept, "CIM_RESULTS": str(tmp_path_factory.mktemp("results"))}
     for path in (THEIRS, MINE):
         path.unlink(missing_ok=True)

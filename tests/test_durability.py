@@ -176,6 +176,66 @@ def test_a_refused_fresh_run_keeps_what_is_stored(cim: Cim, tmp_path: Path) -> N
     assert files(cim.results / "demo" / "x") == before
 
 
+def test_fresh_never_discards_what_it_reads(cim: Cim, tmp_path: Path) -> None:
+    """A run named by its own name, and a captions file that lies inside the run's folder."""
+    captions = {f"demo_{i:02d}": "a" for i in range(1, 13)}
+    cim("eval", "--model", captions_file(tmp_path / "x.jsonl", captions), "--metrics", "length")
+    before = files(cim.results / "demo" / "x")
+    assert "would discard" in cim.refused("eval", "--model", "x", "--metrics", "length", "--fresh")
+    assert "would discard" in cim.refused(
+        "eval", "--model", cim.results / "demo" / "x", "--metrics", "length", "--fresh"
+    )
+    assert files(cim.results / "demo" / "x") == before
+    inside = captions_file(cim.results / "demo" / "mine" / "mine.jsonl", captions)
+    assert "would discard" in cim.refused("eval", "--model", inside, "--metrics", "length", "--fresh")
+    assert inside.exists()
+
+
+@pytest.mark.parametrize("kept", range(5))
+def test_a_killed_fresh_run_adopts_nothing(
+    cim: Cim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int
+) -> None:
+    """Whatever --fresh had removed when it was killed, old captions never pass for new ones."""
+    path = captions_file(tmp_path / "x.jsonl", {f"demo_{i:02d}": "old old" for i in range(1, 13)})
+    cim("eval", "--model", path, "--metrics", "length")
+    captions_file(path, {f"demo_{i:02d}": "new new new" for i in range(1, 13)})
+    unlink, removed = Path.unlink, list[str]()
+
+    def killed(self: Path, missing_ok: bool = False) -> None:
+        if len(removed) == kept:
+            raise KeyboardInterrupt
+        removed.append(self.name)
+        unlink(self, missing_ok=missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", killed)
+        assert cim("eval", "--model", path, "--metrics", "length", "--fresh").code in (0, 130)
+    again = cim("eval", "--model", path, "--metrics", "length", "--json")
+    assert again.code == 2 or again.json["scores"][0]["values"] == {"words": 3}
+    whole = cim("eval", "--model", path, "--metrics", "length", "--fresh", "--json")
+    assert whole.json["scores"][0]["values"] == {"words": 3}
+
+
+def test_captions_without_a_manifest_are_refused(cim: Cim) -> None:
+    cim("eval", "--model", "demo-terse", "--metrics", "length")
+    (cim.results / "demo" / "demo-terse" / "manifest.json").unlink()
+    assert "captions without a manifest" in cim.refused("eval", "--model", "demo-terse", "--metrics", "length")
+
+
+def test_scores_of_other_captions_are_not_kept(cim: Cim, tmp_path: Path) -> None:
+    path = captions_file(tmp_path / "x.jsonl", {f"demo_{i:02d}": "a" for i in range(1, 13)})
+    cim("eval", "--model", path, "--metrics", "length,bleu4_char")
+    captions_file(path, {f"demo_{i:02d}": "b c" for i in range(1, 13)})
+    folder = cim.results / "demo" / "x"
+    stored = {name: (folder / name).read_bytes() for name in ("scores.json", "per_sample.jsonl")}
+    cim("caption", "--model", path, "--fresh")
+    for name, content in stored.items():
+        (folder / name).write_bytes(content)
+    cim("score", "--model", path, "--metrics", "length")
+    assert [row["metric"] for row in json.loads((folder / "scores.json").read_text())["scores"]] == ["length"]
+    assert set(json.loads((folder / "per_sample.jsonl").read_text().split("\n")[0])) == {"sample_id", "length"}
+
+
 def test_two_writers_are_refused(cim: Cim) -> None:
     folder = cim.results / "demo" / "demo-terse"
     with store.writing(folder):

@@ -262,6 +262,50 @@ def test_a_terminal_that_is_not_utf8(tmp_path: Path) -> None:
     assert json.loads(out)["model"] == "Übung 😀"
 
 
+def test_a_tokenizer_that_stops_leaves_the_other_metrics(cim: Cim, monkeypatch: pytest.MonkeyPatch) -> None:
+    from contextlib import nullcontext
+
+    from harness.errors import OutageError
+    from harness.types import Parser
+
+    def parse(texts: object) -> object:
+        raise OutageError("no tokens today")
+
+    original = registry.parser
+    fake = Parser("ptb", {"fake": "yes"}, lambda: nullcontext(parse))  # type: ignore[arg-type]
+    monkeypatch.setattr(registry, "parser", lambda name: fake if name == "ptb" else original(name))
+    result = cim("eval", "--model", "demo-terse", "--metrics", "bleu4,length", "--json")
+    bleu4, length = result.json["scores"]
+    assert result.code == 1 and bleu4["values"] == {"score": None} and (bleu4["n"], bleu4["n_failed"]) == (12, 12)
+    assert length["values"]["words"] > 0
+    assert cim("parse", "--model", "demo-terse", "--metrics", "bleu4").code == 1
+
+
+def test_the_floor_of_a_part_is_that_of_the_task(cim: Cim, tmp_path: Path) -> None:
+    """With --partial too, the wrong image is the task's next one, not the next one that is captioned."""
+    captions = {"demo_03": "a man fishes", "demo_12": "a bench"}
+    following = {"demo_03": _references()[3], "demo_12": _references()[0]}
+    paths = [captions_file(tmp_path / f"{n}.jsonl", c) for n, c in {"part": captions, "wrong": following}.items()]
+    for path in paths:
+        cim("eval", "--model", path, "--partial", "--metrics", "bleu4_char")
+    part, wrong = (json.loads((cim.results / "demo" / p.stem / "scores.json").read_text())["scores"][0] for p in paths)
+    assert part["controls"]["wrong_image"]["values"] == wrong["values"]
+
+
+def test_a_limit_above_the_count_is_no_limit(cim: Cim) -> None:
+    assert cim("eval", "--model", "demo-terse", "--metrics", "length").code == 0
+    assert cim("eval", "--model", "demo-terse", "--metrics", "length", "--limit", "12").code == 0
+    assert cim("eval", "--model", "demo-terse", "--metrics", "length", "--limit", "99").code == 0
+
+
+def test_partial_and_limit_take_the_first_captioned_samples(cim: Cim, tmp_path: Path) -> None:
+    path = captions_file(tmp_path / "x.jsonl", {"demo_11": "a b", "demo_04": "a", "demo_12": "a b c"})
+    result = cim("eval", "--model", path, "--partial", "--limit", "2", "--metrics", "length", "--json")
+    assert (result.json["scores"][0]["n"], result.json["scores"][0]["values"]) == (2, {"words": 1.5})
+    again = cim("score", "--model", "x", "--metrics", "length", "--json")
+    assert again.json == result.json
+
+
 def test_version(cim: Cim, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         cim("--version")

@@ -6,6 +6,7 @@
 import contextlib
 import importlib.metadata
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -249,3 +250,17 @@ def test_settings_and_signature_say_how_the_number_is_made() -> None:
         assert part in settings
     assert METRIC.signature()["agg"] == "corpus" and METRIC.parsers == ("ptb",)
     assert os.fspath(table.parent.parent / "meteor-1.5.jar") == os.fspath(java.find_jar(*meteor15.JAR))
+
+
+@pytest.mark.parametrize("name", ["bl ank", "größe", "pct%20"])
+def test_a_folder_of_any_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """METEOR alone finds its paraphrase table only where the path has neither blanks nor letters beyond ASCII."""
+    jar = java.find_jar(*meteor15.JAR)
+    folder = tmp_path / name
+    (folder / "data").mkdir(parents=True)
+    (folder / "data" / "paraphrase-en.gz").symlink_to(jar.parent / "data" / "paraphrase-en.gz")
+    shutil.copy(jar, folder / jar.name)
+    monkeypatch.setattr(java, "find_jar", lambda *_: folder / jar.name)
+    with meteor15.session() as parse:
+        (statistics,) = parse(["a dog runs ||| a dog runs"])
+        assert len(statistics) == meteor15.STATISTICS

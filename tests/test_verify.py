@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from harness import cli
 from tests.cli import Cim
 
 Edit = Callable[[Path], None]
@@ -32,6 +33,12 @@ def _rows(name: str, change: Callable[[list[dict[str, Any]]], None]) -> Edit:
     return edit
 
 
+def _rescored(folder: Path) -> None:
+    """A better caption, and scores that follow from it: only the manifest still knows."""
+    _rows("captions.jsonl", lambda rows: rows[4].update(caption="something better"))(folder)
+    assert cli.main(["score", "--model", "demo-terse", "--results", str(folder.parent.parent)]) == 0
+
+
 EDITS: dict[str, Edit] = {
     "a value": _document("scores.json", lambda c: c["scores"][0]["values"].update(score=77.0)),
     "an interval": _document("scores.json", lambda c: c["scores"][0]["ci95"]["score"].__setitem__(0, 1.0)),
@@ -45,6 +52,9 @@ EDITS: dict[str, Edit] = {
     "the manifest's status": _document("manifest.json", lambda c: c.update(status="running")),
     "the manifest's data": _document("manifest.json", lambda c: c["settings"]["task"].update(data="0" * 12)),
     "the manifest's count": _document("manifest.json", lambda c: c["settings"]["samples"].update(n=11)),
+    "a caption, scored again": _rescored,
+    "a sample too many": _rows("per_sample.jsonl", lambda rows: rows.append({**rows[0], "sample_id": "zzz"})),
+    "a row without sample": _rows("per_sample.jsonl", lambda rows: rows.append({"length": {"words": 1}})),
     "a caption": _rows("captions.jsonl", lambda rows: rows[4].update(caption="something better")),
     "a caption removed": _rows("captions.jsonl", lambda rows: rows.pop()),
     "a caption twice": _rows("captions.jsonl", lambda rows: rows.append(rows[0])),
@@ -84,6 +94,20 @@ def test_an_edit_is_found(cim: Cim, folder: Path, edit: str) -> None:
     EDITS[edit](folder)
     result = cim("verify", folder)
     assert result.code == 1 and "failed" in result.out, result
+
+
+def test_a_poisoned_cache_is_not_believed(cim: Cim, folder: Path) -> None:
+    (cache,) = (cim.results / ".cache" / "parses").glob("ptb-*.jsonl")
+    lines = [json.loads(line) for line in cache.read_text().splitlines()]
+    cache.write_text("".join(json.dumps({**line, "value": "a b c d"}, separators=(",", ":")) + "\n" for line in lines))
+    cim("score", "--model", "demo-terse", "--metrics", "bleu4")
+    result = cim("verify", folder)
+    assert result.code == 1 and "bleu4" in result.out
+
+
+def test_other_draws_replace_earlier_scores(cim: Cim, folder: Path) -> None:
+    cim("score", "--model", "demo-terse", "--metrics", "length", "--draws", "0")
+    assert cim("verify", folder).code == 0
 
 
 def test_a_run_that_is_not_there(cim: Cim) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,8 @@ def read(path: Path) -> CaptionsFile:
     """
     try:
         state = path.stat()
+        if not stat.S_ISREG(state.st_mode):
+            raise CimError("captions file is no regular file", where=str(path), hint=FORM)
         return _read(path, state.st_mtime_ns, state.st_size)
     except OSError as error:
         raise CimError(f"captions file cannot be read ({error.strerror})", where=str(path)) from error
@@ -46,6 +49,8 @@ def read(path: Path) -> CaptionsFile:
 @functools.lru_cache(maxsize=8)
 def _read(path: Path, _changed: int, _size: int) -> CaptionsFile:
     content = path.read_bytes()
+    if content.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
+        raise CimError("a JSON array, not JSON lines", where=f"{path}:1", hint=FORM)
     captions: dict[str, str] = {}
     lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
     for number, line in enumerate(lines, start=1):
@@ -63,7 +68,7 @@ def _read(path: Path, _changed: int, _size: int) -> CaptionsFile:
 
 def _row(line: bytes, *, where: str, last: bool) -> tuple[str, str]:
     try:
-        row = json.loads(line.decode("utf-8"))
+        row = json.loads(line.decode("utf-8"), object_pairs_hook=_once)
     except UnicodeDecodeError as error:
         raise CimError(
             f"invalid UTF-8 at byte {error.start + 1}", where=where, hint="save the file as UTF-8"
@@ -73,11 +78,19 @@ def _row(line: bytes, *, where: str, last: bool) -> tuple[str, str]:
         raise CimError(f"{cut}not JSON ({error.msg}, column {error.colno})", where=where, hint=FORM) from error
     except RecursionError as error:
         raise CimError("JSON nested too deeply", where=where, hint=FORM) from error
-    if isinstance(row, list):
-        raise CimError("a JSON array, not JSON lines", where=where, hint=FORM)
+    except ValueError as error:  # a number of more digits than Python reads, or a key that stands twice
+        raise CimError(f"not usable JSON ({error})", where=where, hint=FORM) from error
     if not isinstance(row, dict):
         raise CimError(f"a JSON {type(row).__name__}, not an object", where=where, hint=FORM)
     return _text(row, "sample_id", where), _caption(row, where)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys stand once; which of two captions was meant, nobody knows."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return found
 
 
 def _text(row: dict[str, Any], key: str, where: str) -> str:

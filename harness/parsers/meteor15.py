@@ -52,8 +52,9 @@ def session() -> Iterator[Parse]:
         OutageError: the JVM died or did not answer within ``START_SECONDS`` (later ``TEXT_SECONDS``).
     """
     jar = java.find_jar(*JAR)
-    command = [*JVM_FLAGS, "-jar", jar.name, "-", "-", "-stdio", *OPTIONS]
-    # The paraphrase table is looked for beside the jar.
+    # Named, and found from the working folder: left to itself METEOR looks beside the jar by an address in which a
+    # blank or a letter beyond ASCII is encoded twice.
+    command = [*JVM_FLAGS, "-jar", jar.name, "-", "-", "-stdio", *OPTIONS, "-a", "data/paraphrase-en.gz"]
     with java.running(command, jar.parent, pipes=True, grace=CLOSE_SECONDS) as jvm:
         seconds = START_SECONDS
 
