@@ -65,38 +65,39 @@ def _eval(args: argparse.Namespace) -> int:
 
 def _work(args: argparse.Namespace, run: Run, parses: Parses) -> dict[str, Any]:
     """Do the stages of one run that the verb asks for, and print its table."""
-    from harness import caption, judge, manifest, parse, score, stats, store, terminal
+    from harness import caption, judge, manifest, parse, report, score, stats, store, terminal
 
     metrics, absent = score.choose(_split(args.metrics), run)
-    report: dict[str, Any] = {"task": run.task.name, "model": run.model.name}
+    told: dict[str, Any] = {"task": run.task.name, "model": run.model.name}
     with store.writing(run.folder):
         if args.fresh:
             store.clear(run.folder)
         if args.verb in ("eval", "caption"):
-            report["captions"] = caption.caption(run, terminal.track)
+            told["captions"] = caption.caption(run, terminal.track)
         if args.verb in ("eval", "parse"):
-            report["parses"] = parse.parse(run, metrics, parses)
+            told["parses"] = parse.parse(run, metrics, parses)
         if args.verb in ("eval", "judge"):
-            report["replies"] = judge.judge(run, metrics, terminal.track)
+            told["replies"] = judge.judge(run, metrics, terminal.track)
         if args.verb in ("eval", "score"):
             draws = stats.DRAWS if args.draws is None else args.draws
             scores = score.score(run, metrics, parses, absent=absent, draws=draws)
             if not any(one.outage for one in scores):
                 manifest.advance(run.folder, "complete")
-            report = {"task": run.task.name, "model": run.model.name, "scores": [asdict(one) for one in scores]}
+            page = report.write(run.folder)
+            told = {"task": run.task.name, "model": run.model.name, "scores": [asdict(one) for one in scores]}
             if not args.json:
-                _print_scores(run, scores)
+                _print_scores(run, scores, page)
         elif not args.json:
-            _print_stage(args.verb, run, report)
-    return report
+            _print_stage(args.verb, run, told)
+    return told
 
 
-def _print_scores(run: Run, scores: Sequence[Score]) -> None:
+def _print_scores(run: Run, scores: Sequence[Score], page: Path) -> None:
     from harness import terminal
 
     terminal.show(terminal.scores_table(run.task.name, run.model.name, scores))
     print("\n".join(terminal.notes(scores)))
-    print(f"stored in {run.folder}")
+    print(f"stored in {run.folder}; to look at: {page}")
 
 
 def _print_stage(verb: str, run: Run, report: dict[str, Any]) -> None:
@@ -158,16 +159,26 @@ def _verify(args: argparse.Namespace) -> int:
 
     results = store.results_root(args.results)
     checks = verify.verify(compare.find(args.run, results, args.task), results)
-    return _report(args, ("check", "result", "detail"), checks)
+    return _show(args, ("check", "result", "detail"), checks)
+
+
+def _report(args: argparse.Namespace) -> int:
+    from harness import compare, report, store
+
+    folder = compare.find(args.run, store.results_root(args.results), args.task)
+    with store.writing(folder):
+        path = report.write(folder)
+    print(json.dumps({"report": str(path)}) if args.json else path)
+    return 0
 
 
 def _doctor(args: argparse.Namespace) -> int:
     from harness import doctor
 
-    return _report(args, ("part", "state", "detail"), doctor.examine(args.results))
+    return _show(args, ("part", "state", "detail"), doctor.examine(args.results))
 
 
-def _report(args: argparse.Namespace, header: Sequence[str], rows: Sequence[tuple[str, str, str]]) -> int:
+def _show(args: argparse.Namespace, header: Sequence[str], rows: Sequence[tuple[str, str, str]]) -> int:
     """Print rows of (name, state, detail); exit 1 where a state is ``failed``."""
     from harness import terminal
 
@@ -225,6 +236,7 @@ def _data(args: argparse.Namespace) -> int:
 VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
     "compare": _compare,
     "verify": _verify,
+    "report": _report,
     "list": _list,
     "where": _where,
     "doctor": _doctor,

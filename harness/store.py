@@ -71,15 +71,16 @@ def read_document(path: Path) -> dict[str, Any] | None:
 
 def write_document(path: Path, content: Mapping[str, Any]) -> None:
     """Replace a document as a whole."""
-    _replace(path, json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
+    write_text(path, json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Replace a file of rows as a whole."""
-    _replace(path, "".join(dumps(row) + "\n" for row in rows))
+    write_text(path, "".join(dumps(row) + "\n" for row in rows))
 
 
-def _replace(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Replace a file as a whole by this text."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     try:

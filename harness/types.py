@@ -187,6 +187,20 @@ class Records:
 
 
 @dataclass(frozen=True, slots=True)
+class Element:
+    """Something that a caption or its reference says, as a report marks and lists it.
+
+    ``kind`` names what it is (``object``, ``attribute``, ``relation``), ``text`` is the words to find in
+    the texts; ``state`` is ``matched`` (both say it), ``missed`` (only the reference) or ``invented``
+    (only the caption).
+    """
+
+    kind: str
+    text: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
 class Measurement:
     """A metric's result a sample: ``values`` (n, v) as shown, and ``statistics`` (n, s).
 
@@ -212,7 +226,8 @@ class Metric:
     ``empty`` is the declared value of a failed or empty caption, one a value.
     ``aggregate(totals, n)`` maps summed statistics (..., s) of
     n images to (..., v). ``floor`` asks for the wrong-image control row. ``signature`` says how the
-    number is made, field by field.
+    number is made, field by field. ``scale`` is the highest possible value, where a report's bars end;
+    None where there is none.
     """
 
     name: str
@@ -225,6 +240,7 @@ class Metric:
     judge: str | None = None
     aggregate: Callable[[Array, int], Array] = mean
     floor: bool = False
+    scale: float | None = 100.0
     missing: Callable[[], str | None] = none_missing
 
 

@@ -46,14 +46,19 @@ def verify(folder: Path, results: Path) -> list[Check]:
     return checks
 
 
+def form_faults(folder: Path) -> list[str]:
+    """What the manifest and the scores of a run lack or hold in the wrong type."""
+    stored, document = manifest.read(folder) or {}, store.read_document(folder / score.SCORES) or {}
+    return [*_malformed(stored, MANIFEST, manifest.NAME), *_malformed(document, DOCUMENT, score.SCORES)]
+
+
 def _check(name: str, fault: str, fine: str) -> Check:
     return (name, "failed", fault) if fault else (name, "ok", fine)
 
 
 def _checks(folder: Path, results: Path) -> Iterator[Check]:
     stored, document = manifest.read(folder) or {}, store.read_document(folder / score.SCORES) or {}
-    faults = [*_malformed(stored, MANIFEST, manifest.NAME), *_malformed(document, DOCUMENT, score.SCORES)]
-    yield _check("form", "; ".join(faults[:3]), f"{manifest.NAME} and {score.SCORES} hold what they must")
+    yield _check("form", "; ".join(form_faults(folder)[:3]), f"{manifest.NAME} and {score.SCORES} hold what they must")
     yield _check("manifest", "" if stored["status"] == "complete" else f"status is {stored['status']}", "complete")
     one = model.resolve(str(folder.resolve()), results)[0]
     task = registry.task(one.tasks[0])

@@ -31,9 +31,10 @@ HEAVY = (
 LAYERS = (
     ("types", "errors", "stats"),
     ("data", "signature", "registry", "store", "manifest", "records", "cache", "java", "wordnet"),
+    ("highlight", "thumbnail"),
     ("engines", "metrics", "parsers", "retrieval", "rewards", "train"),
     ("model", "run"),
-    ("caption", "parse", "judge", "retrieve", "score", "compare", "verify", "doctor"),
+    ("caption", "parse", "judge", "retrieve", "score", "compare", "verify", "report", "doctor"),
     ("arguments", "terminal", "cli"),
     ("__main__",),
 )
