@@ -8,17 +8,34 @@ from __future__ import annotations
 
 from harness import data, manifest, records
 from harness.errors import CimError
-from harness.run import Run
+from harness.run import FEW, Run, looks
 from harness.types import Request, Track, untracked
+
+
+def check(run: Run, *, fresh: bool = False) -> None:
+    """Refuse to begin where the engine would look at images that are not there.
+
+    Raises:
+        CimError: says how many are missing, the first few, and what to run.
+    """
+    if not looks(run.model):
+        return
+    done, place = {} if fresh else records.read(run.folder), data.images(run.task)
+    todo = [sample.image for sample in run.samples if sample.id not in done and sample.image]
+    if missing := [name for name in todo if not (place / name).is_file()]:
+        hint = f"run `cim data fetch {run.task.name}` or point CIM_DATA at a folder that has them"
+        first = ", ".join(missing[:FEW]) + (", ..." if len(missing) > FEW else "")
+        raise CimError(f"{len(missing)} of {len(todo)} images are not there: {first}", where=str(place), hint=hint)
 
 
 def caption(run: Run, track: Track = untracked) -> int:
     """Make the missing captions of a run; returns how many were made now.
 
     Raises:
-        CimError: the stored rows hold a sample that is not of this run.
+        CimError: images are not there, or the stored rows hold a sample that is not of this run.
         OutageError: the engine ended before its last caption; what it gave is kept.
     """
+    check(run)
     done = records.read(run.folder)
     if strangers := done.keys() - {sample.id for sample in run.samples}:
         hint = "start over with --fresh"
@@ -29,7 +46,7 @@ def caption(run: Run, track: Track = untracked) -> int:
         "origin": str(run.model.source or run.model.name),
     }
     manifest.begin(run.folder, run.settings, facts)
-    images = data.folder(run.task) / "images"
+    images = data.images(run.task)
     requests = [
         Request(sample.id, run.task.prompt, images / sample.image if sample.image else None)
         for sample in run.samples

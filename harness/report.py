@@ -185,7 +185,7 @@ def _ends(scale: float | None, seen: Sequence[float]) -> tuple[float, float]:
 
 
 def _cards(folder: Path, scored: compare.Scored, columns: Sequence[tuple[str, str, str]], task: Task) -> list[Card]:
-    made, images = records.read(folder), data.folder(task) / "images"
+    made, images = records.read(folder), data.images(task)
     chosen = [sample for sample in data.samples(task) if sample.id in made]
     with ThreadPoolExecutor() as pool:  # decoding runs outside Python's lock
         pictures = list(pool.map(lambda one: thumbnail(images / one.image) if one.image else None, chosen))

@@ -37,6 +37,11 @@ class Run:
         return str(n) if n == whole else f"{n}/{whole}@{self.settings['samples']['ids']}"
 
 
+def looks(model: Model) -> bool:
+    """Does this model caption any image, so that it needs to see them?"""
+    return registry.engine(model.engine).known is None
+
+
 def default_tasks(model: Model) -> tuple[str, ...]:
     """The tasks a model is run on when nobody says otherwise."""
     if model.tasks:

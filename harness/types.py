@@ -68,12 +68,29 @@ class DataFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Archive:
+    """Where a benchmark's images come from: a ``.zip``, ``.tar`` or ``.tar.gz`` of which a part is kept.
+
+    ``member`` says which of its files is a sample's image. ``bytes`` is its size, about that where
+    ``sha256`` is None: no sum is published, so what arrives first is recorded and must be the same later.
+    """
+
+    url: str
+    bytes: int
+    sha256: str | None
+    member: Callable[[Sample], str]
+    licence: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """A benchmark, its caption prompt and what its samples hold.
 
     ``provides`` names the annotations a metric may ask for (``references``, ``objects``,
     ``attributes``, ``questions``). ``folder`` is set for data that ships with the project;
-    otherwise the files lie in ``$CIM_DATA/<name>``. ``load`` turns that folder into samples, in the
+    otherwise the files lie in ``$CIM_DATA/<name>``. ``archive`` brings the images where ``files`` do
+    not; only a model that looks needs them. ``load`` turns that folder into samples, in the
     order that defines "the first N" and "the next image".
     """
 
@@ -87,6 +104,7 @@ class Task:
     licence: str
     source: str
     folder: Path | None = None
+    archive: Archive | None = None
     version: str = "1"
 
 

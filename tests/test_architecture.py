@@ -30,12 +30,12 @@ HEAVY = (
 # A module may import what stands in its own row or in an earlier one.
 LAYERS = (
     ("types", "errors", "stats"),
-    ("data", "signature", "registry", "store", "manifest", "records", "cache", "java", "wordnet"),
+    ("data", "signature", "registry", "store", "manifest", "records", "cache", "java", "wordnet", "unpack", "fetch"),
     ("highlight", "thumbnail"),
     ("engines", "metrics", "parsers", "retrieval", "rewards", "train"),
     ("model", "run"),
     ("caption", "parse", "judge", "retrieve", "score", "compare", "verify", "report", "doctor"),
-    ("arguments", "terminal", "cli"),
+    ("arguments", "terminal", "cli_places", "cli"),
     ("__main__",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
