@@ -92,6 +92,8 @@ def images(task: Task, say: Callable[[str], None], track: Track = untracked, *, 
         if expected is not None and digest != expected:
             _discard(place)
             hint = "the same command fetches it anew"
+            if archive.sha256 is None:
+                hint += f"; if they come again, there is a new version, and without {LOCK} it is accepted"
             raise CimError(f"{archive.url} sent other bytes than expected", where=f"sha256 {digest}", hint=hint)
         wanted = {archive.member(sample): data.images(task) / sample.image for sample in samples}
         taken = unpack.unpack(part, wanted, track)

@@ -271,6 +271,26 @@ def test_no_text_hides_anything(text: str) -> None:
     assert shown.replace("U+202E", "").isprintable() or "\n" in shown
 
 
+def luminance(colour: str) -> float:
+    """Relative luminance of ``#rgb`` or ``#rrggbb`` (WCAG 2)."""
+    digits = colour if len(colour) == 7 else "#" + "".join(2 * digit for digit in colour[1:])
+    parts = [int(digits[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_text_stands_out(theme: int) -> None:
+    """Contrast of every colour that text has with every one that lies behind it is 4.5 or more."""
+    blocks = re.findall(r":root \{(.*?)\}", (report.PAGE / "report.css").read_text(), re.DOTALL)
+    colours = dict(re.findall(r"--([\w-]+): (#\w+)", blocks[theme]))
+    pairs = [(ink, paper) for ink in ("ink", "quiet", "invented", "matched", "accent") for paper in ("paper", "raised")]
+    pairs += [("ink", "missed-tint"), ("ink", "invented-tint")]
+    for ink, paper in pairs:
+        bright, dark = sorted((luminance(colours[ink]), luminance(colours[paper])), reverse=True)
+        assert (bright + 0.05) / (dark + 0.05) >= 4.5, (ink, paper)
+
+
 BROWSER = shutil.which("chromium")
 PROBE = """
 const place = document.getElementById("cards"), sort = document.getElementById("sort");
