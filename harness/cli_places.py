@@ -27,7 +27,7 @@ def models(args: argparse.Namespace, results: Path, tasks: Sequence[str]) -> lis
 
     given = [args.model] if Path(args.model).exists() else split(args.model)
     if not given:
-        raise CimError("no model is named", hint="cim list models")
+        raise CimError("--model is empty" if args.verb != "data" else "--for is empty", hint="cim list models")
     return [made for name in given for made in model.resolve(name, results, tasks[0] if tasks else None)]
 
 
