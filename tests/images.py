@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from harness import fetch, store
 from harness.types import Archive, DataFile, Sample, Task
 
 IDS = [f"picture_{number:02d}" for number in range(40)]
@@ -133,3 +134,17 @@ def serving(content: bytes) -> Iterator[Server]:
     finally:
         http.shutdown()
         http.server_close()
+
+
+def bring(archive: Archive) -> list[str]:
+    """Fetch the images; what was said."""
+    said = list[str]()
+    fetch.images(task(archive), said.append)
+    return said
+
+
+def complete(place: Path) -> bool:
+    """All images are there with the right bytes, and nothing else but the record."""
+    found = {path.name: path.read_bytes() for path in (place / "images").iterdir()}
+    names = {path.name for path in place.iterdir()}
+    return found == IMAGES and names == {"scenes.json", "images", fetch.LOCK, store.LOCK}
