@@ -6,9 +6,11 @@ killed one stopped. Run with ``cim caption --model M --task docci500``.
 
 from __future__ import annotations
 
-from harness import data, manifest, records
+from collections.abc import Callable, Sequence
+
+from harness import manifest, records, store
 from harness.errors import CimError
-from harness.run import FEW, Run, looks
+from harness.run import FEW, Run, image_folder, looks
 from harness.types import Request, Track, untracked
 
 
@@ -18,9 +20,9 @@ def check(run: Run, *, fresh: bool = False) -> None:
     Raises:
         CimError: says how many are missing, the first few, and what to run.
     """
-    if not looks(run.model):
+    if not looks(run.model) or run.task.draw:
         return
-    done, place = {} if fresh else records.read(run.folder), data.images(run.task)
+    done, place = {} if fresh else records.read(run.folder), image_folder(run.task, run.folder.parent.parent)
     todo = [sample.image for sample in run.samples if sample.id not in done and sample.image]
     if missing := [name for name in todo if not (place / name).is_file()]:
         hint = f"run `cim data fetch {run.task.name}` or point CIM_DATA at a folder that has them"
@@ -46,12 +48,20 @@ def caption(run: Run, track: Track = untracked) -> int:
         "origin": str(run.model.source or run.model.name),
     }
     manifest.begin(run.folder, run.settings, facts)
-    images = data.images(run.task)
+    folder = image_folder(run.task, run.folder.parent.parent)
     requests = [
-        Request(sample.id, run.task.prompt, images / sample.image if sample.image else None)
+        Request(sample.id, run.task.prompt, folder / sample.image if sample.image else None)
         for sample in run.samples
         if sample.id not in done
     ]
+    if run.task.draw and looks(run.model):
+        _draw(run.task.draw, requests)
     made = records.fill(run.folder, run.model, requests, track)
     manifest.advance(run.folder, "captioned")
     return made
+
+
+def _draw(draw: Callable[[str], bytes], requests: Sequence[Request]) -> None:
+    for request in requests:
+        if request.image and not request.image.is_file():
+            store.write_bytes(request.image, draw(request.sample_id))

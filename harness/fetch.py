@@ -58,7 +58,7 @@ class Images:
 
 def state(task: Task, *, thorough: bool = True) -> Images:
     """What is there of a task's images; ``thorough`` reads each and compares its sha256 with the record."""
-    place, samples = data.images(task), [sample for sample in data.samples(task) if sample.image]
+    place, samples = data.images(task), _with_image(task)
     record = (store.read_document(data.folder(task) / LOCK) or {}).get("images", {})
     there = [sample.image for sample in samples if (place / sample.image).is_file()]
     known = [name for name in there if name in record] if thorough else []
@@ -84,7 +84,7 @@ def images(task: Task, say: Callable[[str], None], track: Track = untracked, *, 
     with store.writing(place, f"the images of {task.name}"):
         before = store.read_document(place / LOCK) or {}
         expected = archive.sha256 or (before.get("sha256") if before.get("url") == archive.url else None)
-        samples = [sample for sample in data.samples(task) if sample.image]
+        samples = _with_image(task)
         say(_announcement(task, archive, samples, expected))
         part = place / PART
         download(archive, place, say, track)
@@ -101,6 +101,10 @@ def images(task: Task, say: Callable[[str], None], track: Track = untracked, *, 
         store.write_document(place / LOCK, record)
         _discard(place)
     say(f"{task.name}: {len(taken)} images in {data.images(task)}; sha256 of the archive {digest}")
+
+
+def _with_image(task: Task) -> list[Sample]:
+    return [] if task.draw else [sample for sample in data.samples(task) if sample.image]
 
 
 def _announcement(task: Task, archive: Archive, samples: list[Sample], expected: str | None) -> str:

@@ -68,7 +68,9 @@ def parse(run: Run, metrics: Sequence[Metric], parses: Parses) -> dict[str, int]
     captions = [made.text or "" for made in records.read(run.folder).values()]
     references = [reference for sample in run.all_samples for reference in sample.references]
     texts = list(dict.fromkeys([*captions, *references]))
-    names = sorted({name for metric in metrics for name in metric.parsers})
-    for name in names:
+    names = {name for metric in metrics for name in metric.parsers}
+    if run.task.parser and any("graph" in metric.needs for metric in metrics):
+        names.add(run.task.parser)
+    for name in sorted(names):
         parses.parse(name, texts)
-    return dict.fromkeys(names, len(texts))
+    return dict.fromkeys(sorted(names), len(texts))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from harness import compare, data, highlight, manifest, records, registry, store
 from harness.errors import CimError
 from harness.highlight import Piece
 from harness.judge import FIELD, file_name
+from harness.run import image_folder
 from harness.thumbnail import Thumbnail, thumbnail
 from harness.types import Completion, Element, Question, Sample, Task
 
@@ -78,7 +80,7 @@ def write(folder: Path) -> Path:
     Raises:
         CimError: the run has no scores, its files are not whole, or its task's data is not here.
     """
-    store.write_text(folder / NAME, page(folder))
+    store.write_bytes(folder / NAME, page(folder).encode())
     return folder / NAME
 
 
@@ -185,14 +187,12 @@ def _ends(scale: float | None, seen: Sequence[float]) -> tuple[float, float]:
 
 
 def _cards(folder: Path, scored: compare.Scored, columns: Sequence[tuple[str, str, str]], task: Task) -> list[Card]:
-    made, images = records.read(folder), data.images(task)
+    made, images = records.read(folder), image_folder(task, folder.resolve().parent.parent)
     chosen = [sample for sample in data.samples(task) if sample.id in made]
     with ThreadPoolExecutor() as pool:  # decoding runs outside Python's lock
-        pictures = list(pool.map(lambda one: thumbnail(images / one.image) if one.image else None, chosen))
+        pictures = list(pool.map(lambda one: _picture(task, images, one), chosen))
     details = {row["sample_id"]: row for row in store.read_rows(folder / DETAILS)}
-    files = sorted(folder.glob(file_name("*")))
-    replies = {path.name.split(".", 1)[1].removesuffix(".jsonl"): path.name for path in files}
-    answered = {judge: records.read(folder, name, FIELD) for judge, name in replies.items()}
+    replies = _replies(folder)
     cards = list[Card]()
     for sample, picture in zip(chosen, pictures, strict=True):
         more, cells = details.get(sample.id, {}), scored.per_sample.get(sample.id, {})
@@ -214,14 +214,28 @@ def _cards(folder: Path, scored: compare.Scored, columns: Sequence[tuple[str, st
                 _by_kind(elements),
                 list(verdicts),
                 [(asked, [row[at] for row in verdicts.values()]) for at, asked in enumerate(sample.questions)],
-                {judge: _reply(stored.get(sample.id)) for judge, stored in answered.items()},
+                {judge: stored.get(sample.id) for judge, stored in replies.items()},
             )
         )
     return cards
 
 
-def _reply(made: Completion | None) -> str | None:
-    return None if made is None else made.text
+def _picture(task: Task, images: Path, sample: Sample) -> Thumbnail | None:
+    if task.draw:
+        return thumbnail(io.BytesIO(task.draw(sample.id)))
+    return thumbnail(images / sample.image) if sample.image else None
+
+
+def _replies(folder: Path) -> dict[str, dict[str, str]]:
+    """Stored replies by judge and answering model, then by sample: its only one, or a line a key."""
+    found = dict[str, dict[str, str]]()
+    for path in sorted(folder.glob(file_name("*", "*"))):
+        texts = found.setdefault(" by ".join(path.name.removesuffix(".jsonl").split(".", 2)[1:]), {})
+        for request, made in records.read(folder, path.name, FIELD).items():
+            sample, _, key = request.partition("#")
+            line = (f"{key}: " if key else "") + (made.text or f"failed: {made.error}")
+            texts[sample] = f"{texts[sample]}\n{line}" if sample in texts else line
+    return found
 
 
 def _by_kind(elements: Sequence[Element]) -> dict[str, list[Element]]:

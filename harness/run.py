@@ -42,6 +42,13 @@ def looks(model: Model) -> bool:
     return registry.engine(model.engine).known is None
 
 
+def image_folder(task: Task, results: Path) -> Path:
+    """Where a task's images lie: beside its data, or in the cache of results if they are drawn."""
+    if task.draw is None:
+        return data.images(task)
+    return results / ".cache" / "images" / f"{task.name}-{data.fingerprint(task)}"
+
+
 def default_tasks(model: Model) -> tuple[str, ...]:
     """The tasks a model is run on when nobody says otherwise."""
     if model.tasks:

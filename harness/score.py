@@ -14,8 +14,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from harness import manifest, records, registry, signature, stats, store
+from harness.cache import settings_key
 from harness.errors import CimError, OutageError
-from harness.judge import replies
+from harness.judge import missing, replies
 from harness.parse import Parses
 from harness.run import Run
 from harness.types import Measurement, Metric, Records, Score, mean
@@ -39,12 +40,12 @@ def choose(names: Sequence[str] | None, run: Run) -> tuple[list[Metric], list[Sc
                 raise CimError(
                     f"metric {metric.name} needs {', '.join(sorted(lacking))}, task {run.task.name} has none"
                 )
-            if reason := metric.missing():
+            if reason := metric.missing() or missing(metric, run.task):
                 raise CimError(f"metric {metric.name} cannot be computed here: {reason}")
         return chosen, []
     metrics = [registry.metric(name) for name in registry.names("metrics")]
     metrics = [metric for metric in metrics if metric.needs <= run.task.provides]
-    reasons = {metric.name: metric.missing() for metric in metrics}
+    reasons = {metric.name: metric.missing() or missing(metric, run.task) for metric in metrics}
     absent = [_not_computed(metric, reason) for metric in metrics if (reason := reasons[metric.name])]
     return [metric for metric in metrics if not reasons[metric.name]], absent
 
@@ -81,7 +82,7 @@ def compute(run: Run, metrics: Sequence[Metric], parses: Parses, *, draws: int =
         raise CimError(f"{len(lacking)} of {len(run.samples)} captions are not made", where=str(run.folder), hint=hint)
     failed = sum(stored[sample.id].text is None for sample in run.samples)
     captions = [stored[sample.id].text or "" for sample in run.samples]
-    seen = Records(run.samples, captions, parses.parse, partial(replies, run))
+    seen = Records(run.samples, captions, parses.parse, partial(replies, run), run.task.parser)
     floor = replace(seen, captions=_next_references(run))
     names = [metric.name for metric in metrics]
     measured, floors, stopped = dict[str, Measurement](), dict[str, Measurement](), dict[str, Score]()
@@ -208,5 +209,10 @@ def _bounds(metric: Metric, bounds: Array | None) -> dict[str, tuple[float | Non
 
 
 def _signature(run: Run, metric: Metric) -> str:
+    fields = dict(metric.signature())
+    if "graph" in metric.needs and run.task.parser:
+        fields["parser"] = f"{run.task.parser}-{settings_key(registry.parser(run.task.parser).settings)}"
+    if metric.judge and run.task.judge:
+        fields |= {"judge": run.task.judge, **registry.judge(metric.judge).signature}
     task = f"{run.task.name}@{run.settings['task']['data']}"
-    return signature.render(metric.name, {**metric.signature(), "n": run.scope(), "task": task})
+    return signature.render(metric.name, {**fields, "n": run.scope(), "task": task})

@@ -71,21 +71,21 @@ def read_document(path: Path) -> dict[str, Any] | None:
 
 def write_document(path: Path, content: Mapping[str, Any]) -> None:
     """Replace a document as a whole."""
-    write_text(path, json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
+    write_bytes(path, (json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1) + "\n").encode())
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Replace a file of rows as a whole."""
-    write_text(path, "".join(dumps(row) + "\n" for row in rows))
+    write_bytes(path, "".join(dumps(row) + "\n" for row in rows).encode())
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace a file as a whole by this text."""
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a file as a whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     try:
         with temporary.open("wb") as stream:
-            stream.write(text.encode())
+            stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
     except OSError:

@@ -73,8 +73,9 @@ def show(table: Table) -> None:
 def scores_table(task: str, model: str, scores: Sequence[Score]) -> Table:
     """Metrics of one run: value, 95 % interval, n, failed; controls as rows below their metric."""
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=f"{model} on {task}", title_justify="left")
+    table = Table(title=Text(f"{model} on {task}"), title_justify="left")
     table.add_column("metric", no_wrap=True)
     for name in ("value", "95 % interval", "n", "failed"):
         table.add_column(name, justify="right")
@@ -113,8 +114,9 @@ def notes(scores: Sequence[Score]) -> list[str]:
 def comparison_table(title: str, rows: Sequence[Comparison]) -> Table:
     """Paired comparison of two runs: values, difference with interval, p values, detectable difference."""
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left")
+    table = Table(title=Text(title), title_justify="left")
     table.add_column("metric", no_wrap=True)
     for name in ("a", "b", "b - a", "95 % interval", "p boot", "p perm", "Holm", "detectable"):
         table.add_column(name, justify="right", no_wrap=True)

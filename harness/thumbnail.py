@@ -16,21 +16,21 @@ QUALITY = 55
 
 @dataclass(frozen=True, slots=True)
 class Thumbnail:
-    """A picture's address and its size in pixels."""
+    """A picture's address and the size it is shown in; a tiny one is shown enlarged."""
 
     address: str
     width: int
     height: int
 
 
-def thumbnail(path: Path) -> Thumbnail | None:
-    """The image of a file made small, or None where there is none or it cannot be read."""
+def thumbnail(source: Path | io.BytesIO) -> Thumbnail | None:
+    """The image of a file, or of its bytes, made small, or None where there is none or it cannot be read."""
     from PIL import Image, ImageOps
 
-    if not path.is_file():
+    if isinstance(source, Path) and not source.is_file():
         return None
     try:
-        with Image.open(path, formats=("JPEG", "PNG")) as image:
+        with Image.open(source, formats=("JPEG", "PNG")) as image:
             image.draft("RGB", (2 * EDGE, 2 * EDGE))  # a JPEG is decoded at an eighth of its size where that will do
             small = ImageOps.exif_transpose(image).convert("RGB")
             small.thumbnail((EDGE, EDGE))
@@ -38,4 +38,6 @@ def thumbnail(path: Path) -> Thumbnail | None:
         return None
     content = io.BytesIO()
     small.save(content, "JPEG", quality=QUALITY, optimize=True)
-    return Thumbnail(f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}", *small.size)
+    times = max(1, EDGE // max(small.size))
+    address = f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
+    return Thumbnail(address, times * small.width, times * small.height)

@@ -42,11 +42,23 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class SceneGraph:
+    """What a text or an image holds: heads, fine names by head, attribute words by owner, relation triples."""
+
+    objects: tuple[str, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    relations: tuple[tuple[str, str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One image with its annotations.
 
     ``references`` are human captions; ``image`` is the file name under ``$CIM_DATA/<task>/images``;
-    ``objects`` and ``attributes`` (owner to words) are the annotated lists that widen precision.
+    ``objects`` and ``attributes`` (owner to words) are the annotated lists that widen precision;
+    ``graph`` is the ground truth where the image was made from one; ``species`` and ``breed`` are what
+    taxonomy asks about.
     """
 
     id: str
@@ -55,6 +67,9 @@ class Sample:
     objects: tuple[str, ...] = ()
     attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     questions: tuple[Question, ...] = ()
+    graph: SceneGraph | None = None
+    species: str = ""
+    breed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +84,9 @@ class DataFile:
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """Where a benchmark's images come from: a ``.zip``, ``.tar`` or ``.tar.gz`` of which a part is kept.
+    """Where images come from: a ``.zip``, ``.tar`` or ``.tar.gz``; ``member`` names a sample's image in it.
 
-    ``member`` says which of its files is a sample's image. ``bytes`` is its size, about that where
-    ``sha256`` is None: no sum is published, so what arrives first is recorded and must be the same later.
+    ``bytes`` is its size, about that where ``sha256`` is None: what arrives first is recorded then.
     """
 
     url: str
@@ -89,9 +103,10 @@ class Task:
 
     ``provides`` names the annotations a metric may ask for (``references``, ``objects``,
     ``attributes``, ``questions``). ``folder`` is set for data that ships with the project;
-    otherwise the files lie in ``$CIM_DATA/<name>``. ``archive`` brings the images where ``files`` do
-    not; only a model that looks needs them. ``load`` turns that folder into samples, in the
-    order that defines "the first N" and "the next image".
+    otherwise the files lie in ``$CIM_DATA/<name>``. ``load`` turns that folder into samples, in the
+    order that defines "the first N" and "the next image". ``archive`` brings the images, or ``draw``
+    gives the PNG bytes of a sample whose image is made; ``parser`` names what reads its captions as
+    scene graphs, and ``judge`` the model that answers its judges' questions.
     """
 
     name: str
@@ -106,6 +121,9 @@ class Task:
     folder: Path | None = None
     archive: Archive | None = None
     version: str = "1"
+    draw: Callable[[str], bytes] | None = None
+    parser: str | None = None
+    judge: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,15 +179,15 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """A prompt about one caption, put to a model; how replies are read is the metric's business.
+    """Prompts about one caption, put to a model; how replies are read is the metric's business.
 
-    ``prompt(sample, caption)`` is None where there is nothing to ask. ``model`` is the name of the
-    model that answers.
+    ``prompts(sample, caption)`` gives prompts by key ("" for a judge with one), none where there is
+    nothing to ask. ``signature`` names what enters the signature of a metric that reads the replies.
     """
 
     name: str
-    model: str
-    prompt: Callable[[Sample, str], str | None]
+    prompts: Callable[[Sample, str], Mapping[str, str]]
+    signature: Mapping[str, str]
 
 
 Parse = Callable[[Sequence[str]], Iterator[Any]]
@@ -194,23 +212,24 @@ class Parser:
 class Records:
     """What a metric reads: samples and their captions, row by row, and the stored parses of texts.
 
-    A failed caption arrives as the empty text. ``parse(parser, texts)`` gives one value a text,
-    ``replies(judge)`` one raw reply a sample, None where the judge gave none.
+    A failed caption arrives as the empty text. ``parse(parser, texts)`` gives one value a text
+    (``parser`` is the one that reads the task's captions as scene graphs),
+    ``replies(judge)`` the raw replies of each sample by the judge's keys.
     """
 
     samples: Sequence[Sample]
     captions: Sequence[str]
     parse: Callable[[str, Sequence[str]], list[Any]]
-    replies: Callable[[str], list[str | None]]
+    replies: Callable[[str], list[dict[str, str]]]
+    parser: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """Something that a caption or its reference says, as a report marks and lists it.
+    """What a report marks in the texts and lists.
 
-    ``kind`` names what it is (``object``, ``attribute``, ``relation``), ``text`` is the words to find in
-    the texts; ``state`` is ``matched`` (both say it), ``missed`` (only the reference) or ``invented``
-    (only the caption).
+    ``kind`` is ``object``, ``attribute``, ``relation``; ``state`` is ``matched`` (caption and reference
+    say it), ``missed`` (only the reference) or ``invented`` (only the caption).
     """
 
     kind: str
@@ -244,8 +263,7 @@ class Metric:
     ``empty`` is the declared value of a failed or empty caption, one a value.
     ``aggregate(totals, n)`` maps summed statistics (..., s) of
     n images to (..., v). ``floor`` asks for the wrong-image control row. ``signature`` says how the
-    number is made, field by field. ``scale`` is the highest possible value, where a report's bars end;
-    None where there is none.
+    number is made, field by field. ``scale`` is the highest possible value, None where there is none.
     """
 
     name: str

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from harness import data, manifest, model, parse, registry, score, store
+from harness import data, judge, manifest, model, parse, registry, score, store
 from harness import run as runs
 from harness.errors import CimError
 
@@ -101,7 +101,11 @@ def _malformed(value: Any, form: Any, path: str) -> Iterator[str]:
 def _scored_again(run: runs.Run, document: dict[str, Any], results: Path) -> Iterator[Check]:
     computed = [row for row in document["scores"] if not row.get("not_computed")]
     metrics = [registry.metric(row["metric"]) for row in computed]
-    if absent := [f"{metric.name} ({reason})" for metric in metrics if (reason := metric.missing())]:
+    if absent := [
+        f"{metric.name} ({reason})"
+        for metric in metrics
+        if (reason := metric.missing() or judge.missing(metric, run.task))
+    ]:
         yield ("scored again", "failed", f"cannot be computed here: {', '.join(absent)}")
         return
     with parse.Parses(results) as parses:

@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from harness import cache, registry, signature, stats
+from harness import cache, data, registry, signature, stats
+from harness.engines import rules
 from harness.errors import CimError
 from harness.parse import Parses
-from harness.types import Records, Sample
-from tests.cli import Cim
+from harness.types import Question, Records, Sample, SceneGraph
+from tests.cli import Cim, captions_file
 
 METRICS = registry.names("metrics")
+GRAPH = SceneGraph(("circle",), {"circle": "ring"}, {"circle": ("red",)}, (("circle", "left of", "bar"),))
+ASKED = (Question("Is the circle left of the bar?", "Yes"), Question("Is the bar left of the circle?", "No"))
 SAMPLES = [
-    Sample("a", ("A red dog runs over wet grass .",)),
-    Sample("b", ("Two cats sleep on a chair .", "Cats asleep .")),
+    Sample("a", ("A red dog runs over wet grass .",), questions=ASKED, graph=GRAPH, species="circle", breed="ring"),
+    Sample("b", ("Two cats sleep on a chair .", "Cats asleep ."), questions=ASKED, graph=GRAPH, species="bar"),
 ]
 CAPTIONS = ["A red dog runs .", "Two cats are on a table ."]
+
+
+def records(samples: Sequence[Sample], captions: Sequence[str], parses: Parses) -> Records:
+    """Records without any file; judges are answered by the rule judge."""
+
+    def replies(judge: str) -> list[dict[str, str]]:
+        asked = registry.judge(judge).prompts
+        pairs = zip(samples, captions, strict=True)
+        return [{key: rules.reply(prompt) for key, prompt in asked(*pair).items()} for pair in pairs]
+
+    return Records(samples, captions, parses.parse, replies, "grammar")
 
 
 def usable(name: str) -> None:
@@ -31,7 +46,7 @@ def usable(name: str) -> None:
 def test_a_metric_gives_what_it_declares(name: str, parses: Parses) -> None:
     usable(name)
     metric = registry.metric(name)
-    made = metric.measure(Records(SAMPLES, CAPTIONS, parses.parse, lambda _: [None, None]))
+    made = metric.measure(records(SAMPLES, CAPTIONS, parses))
     point = stats.point(stats.Column(made.statistics, metric.aggregate))
     assert metric.name == name and made.values.shape == (2, len(metric.values)) == (2, len(metric.empty))
     assert made.statistics.dtype == np.float64 and len(made.statistics) == 2 and point.shape == (len(metric.values),)
@@ -43,7 +58,7 @@ def test_a_metric_gives_what_it_declares(name: str, parses: Parses) -> None:
 def test_an_empty_caption_scores_the_declared_default(name: str, parses: Parses) -> None:
     usable(name)
     metric = registry.metric(name)
-    made = metric.measure(Records(SAMPLES, ["", ""], parses.parse, lambda _: [None, None]))
+    made = metric.measure(records(SAMPLES, ["", ""], parses))
     assert made.values == pytest.approx(np.array([metric.empty, metric.empty]), abs=1e-6)
     assert stats.point(stats.Column(made.statistics, metric.aggregate)) == pytest.approx(
         np.array(metric.empty), abs=1e-6
@@ -68,8 +83,8 @@ def test_hostile_captions_crash_nothing_and_leave_the_others_alone(name: str, pa
         "\"'`",
     ]
     samples = [SAMPLES[0]] * len(hostile) + SAMPLES
-    seen = Records(samples, [*hostile, *CAPTIONS], parses.parse, lambda _: [None] * len(samples))
-    made, alone = (metric.measure(r) for r in (seen, Records(SAMPLES, CAPTIONS, parses.parse, lambda _: [None, None])))
+    seen = records(samples, [*hostile, *CAPTIONS], parses)
+    made, alone = (metric.measure(r) for r in (seen, records(SAMPLES, CAPTIONS, parses)))
     assert (
         np.isfinite(made.values).all()
         and np.isfinite(stats.point(stats.Column(made.statistics, metric.aggregate))).all()
@@ -119,34 +134,25 @@ def test_lists_and_places(cim: Cim) -> None:
     assert {"part", "state", "detail"} == set(parts[0]) and any(row["part"] == "data docci500" for row in parts)
 
 
-def test_a_judge_keeps_raw_replies_and_resumes(cim: Cim, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fake judge on a fake engine: one reply a sample, appended; a second call asks for what is missing."""
-    from harness import judge, model, run
-    from harness.types import Completion, Engine, Judge, Model
-    from harness.types import Metric as MetricType
-
-    asked = list[str]()
-
-    def generate(_: Model, requests: list[object]) -> object:
-        for request in requests:
-            asked.append(request.sample_id)  # type: ignore[attr-defined]
-            yield Completion(request.sample_id, f"1: Yes\n{request.prompt[:9]}")  # type: ignore[attr-defined]
-
-    fake, engine = Judge("fake", "fake-model", lambda s, c: None if s.id == "demo_03" else f"{c} ?"), registry.engine
-    answering = Engine("fake", generate)  # type: ignore[arg-type]
-    monkeypatch.setattr(registry, "judge", lambda _: fake)
-    monkeypatch.setattr(registry, "engine", lambda name: answering if name == "fake" else engine(name))
-    cim("caption", "--model", "demo-terse")
-    planned = run.plan(
-        model.resolve("demo-terse", cim.results)[0], "demo", cim.results, limit=None, partial=False, fresh=False
-    )
-    monkeypatch.setattr(registry, "model_file", lambda _: Path("unused"))
-    monkeypatch.setattr(model, "from_toml", lambda _: Model("fake-model", "fake", None, {}))
-    metric = MetricType("m", ("x",), lambda r: None, lambda: {}, (0.0,), judge="fake")  # type: ignore[arg-type, return-value]
-    assert judge.judge(planned, [metric]) == {"fake": 11} and len(asked) == 11
-    assert judge.judge(planned, [metric]) == {"fake": 0} and len(asked) == 11
-    replies = judge.replies(planned, "fake")
-    assert len(replies) == 12 and replies[2] is None and str(replies[0]).startswith("1: Yes\nA bicycle")
+def test_a_judge_keeps_raw_replies_and_resumes(cim: Cim) -> None:
+    """Every stage on its own; replies that are there are not asked for again, missing ones are no score."""
+    folder = cim.results / "miniscenes" / "five"
+    file = folder / "replies.taxonomy.rule-judge.jsonl"
+    captions = {sample.id: sample.references[0] for sample in data.samples(registry.task("miniscenes"))[:5]}
+    path = captions_file(cim.results / "five.jsonl", captions)
+    arguments = ("--model", path, "--partial", "--metrics", "taxonomy")
+    assert cim("caption", *arguments).code == 0
+    unasked = cim("score", *arguments, "--json")
+    assert unasked.code == 1 and unasked.json["scores"][0]["values"] == {"species": None, "breed": None}
+    assert "has not answered 10 of 10 questions" in unasked.json["scores"][0]["not_computed"]
+    assert cim("judge", *arguments, "--json").json["replies"] == {"taxonomy": 10}
+    rows = file.read_text().splitlines()
+    assert len(rows) == 10 and json.loads(rows[0])["reply"] == "yes" and "#species" in json.loads(rows[0])["sample_id"]
+    file.write_text("\n".join(rows[:7]) + "\n" + rows[7][:9])
+    assert cim("score", *arguments).code == 1
+    assert cim("judge", *arguments, "--json").json["replies"] == {"taxonomy": 3}
+    assert file.read_text().splitlines() == rows
+    assert cim("score", *arguments, "--json").json["scores"][0]["values"] == {"species": 100, "breed": 100}
 
 
 def test_a_cache_keeps_values_by_content_and_survives_torn_lines(tmp_path: Path) -> None:
@@ -164,7 +170,7 @@ def test_a_cache_keeps_values_by_content_and_survives_torn_lines(tmp_path: Path)
 
 
 def test_a_parse_is_made_once_for_all_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from contextlib import nullcontext
 
     from harness.errors import OutageError

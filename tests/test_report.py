@@ -232,11 +232,13 @@ def test_stored_elements_verdicts_and_replies_are_shown(docci: tuple[Cim, Path])
     }
     store.write_rows(run / report.DETAILS, [row])
     reply = {"sample_id": sample.id, "reply": "1: n/a\n<script>", "error": None}
-    store.write_rows(run / "replies.relation_qa.jsonl", [reply])
+    store.write_rows(run / "replies.relation_qa.rule-judge.jsonl", [reply])
     html = report.page(run)
     first = Page(html[html.index("<article") : html.index("</article>")])
     assert "muscovy ducks" in first.text and "dragon invented" in first.text and "asphalt missed" in first.text
-    assert "n/a ✗ wrong" in first.text and "✓ right" in first.text and "Reply of relation_qa" in first.text
+    assert (
+        "n/a ✗ wrong" in first.text and "✓ right" in first.text and "Reply of relation_qa by rule-judge" in first.text
+    )
     assert "1: n/a\n<script>" in first.text
 
 

@@ -1,0 +1,69 @@
+"""Relation QA from a judge's stored replies: right answers among all questions, micro average.
+
+score = 100 * right/all by the released code's reading of a reply (``cim-v1``: the matched letters must equal the
+gold answer); n/a and unread answers are wrong. ``score_tolerant`` reads more forms. ``yes_recall`` and
+``no_accuracy``: share right where gold is Yes or No; ``na_rate``, ``unparsed_rate``: share of all questions.
+Source: ``Jia-hn/CIM:eval/eval_qwen_vl.py@870f58f``. Run with ``cim eval --metrics relation_qa``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.types import Measurement, Metric, Question, Records
+from judges import relation_qa as judge
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.types import Array
+
+VALUES = ("score", "score_tolerant", "yes_recall", "no_accuracy", "na_rate", "unparsed_rate")
+
+
+def _counts(questions: Sequence[Question], reply: str) -> list[int]:
+    """Right by either reading, right where gold is Yes and No, n/a, unread; then all, gold Yes, gold No."""
+    n = len(questions)
+    golds = [question.answer for question in questions]
+    strict, tolerant = judge.cim_v1(reply, n), judge.tolerant(reply, n)
+    right = [one == gold for one, gold in zip(strict, golds, strict=True)]
+    return [
+        sum(right),
+        sum(one == gold for one, gold in zip(tolerant, golds, strict=True)),
+        sum(hit for hit, gold in zip(right, golds, strict=True) if gold == "Yes"),
+        sum(hit for hit, gold in zip(right, golds, strict=True) if gold == "No"),
+        sum(one is not None and one.lower() in ("n/a", "na") for one in strict),
+        sum(one is None for one in strict),
+        n,
+        golds.count("Yes"),
+        golds.count("No"),
+    ]
+
+
+def aggregate(totals: Array, n: int) -> Array:
+    """Percentages (..., 6) of summed counts (..., 9); 0 where there is no such question."""
+    among = totals[..., [6, 6, 7, 8, 6, 6]]
+    return np.asarray(100.0 * np.divide(totals[..., :6], among, out=np.zeros_like(among), where=among > 0))
+
+
+def _measure(records: Records) -> Measurement:
+    answered = records.replies("relation_qa")
+    rows = [
+        _counts(sample.questions, reply.get("", "")) for sample, reply in zip(records.samples, answered, strict=True)
+    ]
+    statistics = np.array(rows, dtype=np.float64)
+    return Measurement(aggregate(statistics, 1), statistics)
+
+
+METRIC = Metric(
+    name="relation_qa",
+    values=VALUES,
+    measure=_measure,
+    signature=lambda: {"read": "cim-v1", "agg": "micro", "v": "1"},
+    empty=(0.0, 0.0, 0.0, 0.0, 100.0, 0.0),  # a judge says n/a to whatever it is asked about no text
+    needs=frozenset({"questions"}),
+    judge="relation_qa",
+    aggregate=aggregate,
+)

@@ -1,0 +1,33 @@
+"""Scene graphs of miniscenes captions, read by the grammar they are written in; any text can be read.
+
+A value is ``{"objects": [...], "names": {...}, "attributes": {...}, "relations": [[s, r, o], ...]}``.
+Run with ``cim parse --model M --task miniscenes``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
+from typing import Any
+
+from harness.types import Parse, Parser
+from tasks.miniscenes.language import answer, read
+
+__all__ = ["PARSER", "answer", "read"]
+
+
+def _parse(texts: Sequence[str]) -> Iterator[dict[str, Any]]:
+    for text in texts:
+        yield asdict(read(text))
+
+
+def _session() -> AbstractContextManager[Parse]:
+    return nullcontext(_parse)
+
+
+PARSER = Parser(
+    name="grammar",
+    settings={"grammar": "miniscenes 1", "relations": "stated, else implied by places"},
+    session=_session,
+)

@@ -1,0 +1,35 @@
+"""Does a caption name the species, and the breed? Two yes-or-no prompts of the paper's Figure 6.
+
+A reply counts as yes when its first yes or no, in any case, is yes; a reply with neither counts as no and is
+reported. Source: supplement of arXiv 2603.01696, Figure 6 (the code that asked them is not released).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from harness.types import Judge, Sample
+
+FIRST = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
+
+
+def prompt(caption: str, what: str) -> str:
+    """The judge's prompt; ``what`` is ``any cat`` or ``the cat breed Sphynx``."""
+    return f"Caption: {caption}\n\nCheck if the caption explicitly mentions {what}.\n\nAnswer exactly yes or no."
+
+
+def says_yes(reply: str) -> bool | None:
+    """What a reply says; None when it says neither."""
+    found = FIRST.search(reply)
+    return None if found is None else found[1].lower() == "yes"
+
+
+def _prompts(sample: Sample, caption: str) -> Mapping[str, str]:
+    if not sample.species:
+        return {}
+    asked = {"species": f"any {sample.species}", "breed": f"the {sample.species} breed {sample.breed}"}
+    return {key: prompt(caption, what) for key, what in asked.items()}
+
+
+JUDGE = Judge(name="taxonomy", prompts=_prompts, signature={"prompt": "figure6"})
