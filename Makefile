@@ -37,7 +37,7 @@ setup: $(VENV)/.ok-core  ## make the environment (.venv, Java, WordNet) and noth
 	@$(PY) -m harness.wordnet && echo "ready: $(VENV)"
 
 eval: $(VENV)/.ok-core  ## score captions: make eval MODEL=captions.jsonl [TASK=docci500]
-	$(if $(TASK),@$(VENV)/bin/cim data fetch --if-missing $(call quoted,$(TASK)))
+	@$(VENV)/bin/cim data fetch --if-missing --for $(call quoted,$(MODEL)) $(if $(TASK),$(call quoted,$(TASK)))
 	@$(VENV)/bin/cim eval --model $(call quoted,$(MODEL)) $(call option,--task,$(TASK)) \
 	  $(call option,--limit,$(LIMIT)) $(call option,--metrics,$(METRICS)) $(ARGS)
 

@@ -38,15 +38,32 @@ def parser() -> argparse.ArgumentParser:
     verify = _add(verbs, "verify", "check a stored run: schema, hashes, counts, scores made again")
     verify.add_argument("run", help="run folder, or run name")
     verify.add_argument("--task", help="task of the run, where a name is given")
+    report = _add(verbs, "report", "make report.html of a stored run again, from its files alone")
+    report.add_argument("run", help="run folder, or run name")
+    report.add_argument("--task", help="task of the run, where a name is given")
     listing = _add(verbs, "list", "what there is, by kind")
     listing.add_argument("kind", nargs="?", help="tasks, models, metrics, judges, rewards, engines or parsers")
     _add(verbs, "where", "the folders and programs in use")
     _add(verbs, "doctor", "what works on this machine, and the command that mends what does not")
-    data = _add(verbs, "data", "fetch or verify a task's files")
-    data.add_argument("action", choices=("fetch", "verify"))
-    data.add_argument("tasks", help="task, or several with commas")
-    data.add_argument("--if-missing", action="store_true", help="say nothing when all files are there")
+    _data(verbs)
     return top
+
+
+def _data(verbs: Any) -> None:
+    about = "fetch or verify a task's files"
+    actions = verbs.add_parser("data", help=about, description=about, allow_abbrev=False).add_subparsers(
+        dest="action", metavar="ACTION", required=True, parser_class=_Parser
+    )
+    verify = _add(actions, "verify", "are annotations whole, and how many images are there")
+    verify.add_argument("tasks", help="task, or several with commas")
+    verify.set_defaults(annotations_only=True, model=None, if_missing=False)
+    fetch = _add(
+        actions, "fetch", "bring annotations, then images; the same command goes on where a killed one stopped"
+    )
+    fetch.add_argument("tasks", nargs="?", help="task, or several with commas (default: those of --for)")
+    fetch.add_argument("--annotations-only", action="store_true", help="no images; captions files need none")
+    fetch.add_argument("--for", dest="model", metavar="M[,M2]", help="images only if this model looks at them")
+    fetch.add_argument("--if-missing", action="store_true", help="say nothing when all files are there")
 
 
 def _add(verbs: Any, name: str, about: str) -> argparse.ArgumentParser:

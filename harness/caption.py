@@ -8,21 +8,37 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from harness import data, manifest, records, registry, store
+from harness import manifest, records, store
 from harness.errors import CimError
-from harness.run import Run
+from harness.run import FEW, Run, image_folder, looks
 from harness.types import Request, Track, untracked
+
+
+def check(run: Run, *, fresh: bool = False) -> None:
+    """Refuse to begin where the engine would look at images that are not there.
+
+    Raises:
+        CimError: says how many are missing, the first few, and what to run.
+    """
+    if not looks(run.model) or run.task.draw:
+        return
+    done, place = {} if fresh else records.read(run.folder), image_folder(run.task, run.folder.parent.parent)
+    todo = [sample.image for sample in run.samples if sample.id not in done and sample.image]
+    if missing := [name for name in todo if not (place / name).is_file()]:
+        hint = f"run `cim data fetch {run.task.name}` or point CIM_DATA at a folder that has them"
+        first = ", ".join(missing[:FEW]) + (", ..." if len(missing) > FEW else "")
+        raise CimError(f"{len(missing)} of {len(todo)} images are not there: {first}", where=str(place), hint=hint)
 
 
 def caption(run: Run, track: Track = untracked) -> int:
     """Make the missing captions of a run; returns how many were made now.
 
     Raises:
-        CimError: the stored rows hold a sample that is not of this run.
+        CimError: images are not there, or the stored rows hold a sample that is not of this run.
         OutageError: the engine ended before its last caption; what it gave is kept.
     """
+    check(run)
     done = records.read(run.folder)
     if strangers := done.keys() - {sample.id for sample in run.samples}:
         hint = "start over with --fresh"
@@ -35,24 +51,17 @@ def caption(run: Run, track: Track = untracked) -> int:
     if done and manifest.read(run.folder) is None:
         raise CimError("captions without a manifest", where=str(run.folder), hint="start over with --fresh")
     manifest.begin(run.folder, run.settings, facts)
-    folder = _image_folder(run)
+    folder = image_folder(run.task, run.folder.parent.parent)
     requests = [
         Request(sample.id, run.task.prompt, folder / sample.image if sample.image else None)
         for sample in run.samples
         if sample.id not in done
     ]
-    if run.task.draw and registry.engine(run.model.engine).known is None:
+    if run.task.draw and looks(run.model):
         _draw(run.task.draw, requests)
     made = records.fill(run.folder, run.model, requests, track)
     manifest.advance(run.folder, "captioned", captions=records.digest(run.folder))
     return made
-
-
-def _image_folder(run: Run) -> Path:
-    """Where the task's images lie: beside its data, or in the cache of results if they are drawn."""
-    if run.task.draw is None:
-        return data.folder(run.task) / "images"
-    return run.folder.parent.parent / ".cache" / "images" / f"{run.task.name}-{data.fingerprint(run.task)}"
 
 
 def _draw(draw: Callable[[str], bytes], requests: Sequence[Request]) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import arguments
+from harness.cli_places import data_verb, doctor_verb, list_verb, models, show_rows, split, where_verb
 from harness.errors import CimError, OutageError, one_line
 
 if TYPE_CHECKING:
@@ -27,23 +28,16 @@ if TYPE_CHECKING:
     from harness.types import Metric, Score
 
 
-def _split(text: str | None) -> list[str]:
-    return [part.strip() for part in (text or "").split(",") if part.strip()]
-
-
 def _plan(args: argparse.Namespace) -> list[Run]:
-    from harness import model, registry, run, store
+    from harness import registry, run, store
 
     results, found = store.results_root(args.results), list[run.Run]()
-    tasks = _split(args.task)
+    tasks = split(args.task)
     for name in tasks:
         registry.check("tasks", name)
-    for name in _split(args.metrics):
+    for name in split(args.metrics):
         registry.check("metrics", name)
-    given = [args.model] if Path(args.model).exists() else _split(args.model)
-    if not given:
-        raise CimError("--model is empty", hint="cim list models")
-    for one in (made for name in given for made in model.resolve(name, results, tasks[0] if tasks else None)):
+    for one in models(args, results, tasks):
         for task in tasks or run.default_tasks(one):
             made = run.plan(one, task, results, limit=args.limit, partial=args.partial, fresh=args.fresh)
             if made.folder in [other.folder for other in found]:
@@ -55,11 +49,13 @@ def _plan(args: argparse.Namespace) -> list[Run]:
 
 
 def _eval(args: argparse.Namespace) -> int:
-    from harness import parse, terminal
+    from harness import caption, parse, terminal
 
     runs = _plan(args)
     if args.dry_run:
         return _dry_run(args, runs)
+    for run in runs if args.verb in ("eval", "caption") else ():
+        caption.check(run, fresh=args.fresh)
     with parse.Parses(runs[0].folder.parent.parent, terminal.track) as parses:
         reports = [_work(args, run, parses) for run in runs]
     if args.json:
@@ -69,30 +65,31 @@ def _eval(args: argparse.Namespace) -> int:
 
 def _work(args: argparse.Namespace, run: Run, parses: Parses) -> dict[str, Any]:
     """Do the stages of one run that the verb asks for, and print its table."""
-    from harness import caption, judge, manifest, score, stats, store, terminal
+    from harness import caption, judge, manifest, report, score, stats, store, terminal
 
-    metrics, absent = score.choose(_split(args.metrics), run)
-    report: dict[str, Any] = {"task": run.task.name, "model": run.model.name}
+    metrics, absent = score.choose(split(args.metrics), run)
+    told: dict[str, Any] = {"task": run.task.name, "model": run.model.name}
     with store.writing(run.folder):
         if args.fresh:
             store.clear(run.folder)
         if args.verb in ("eval", "caption"):
-            report["captions"] = caption.caption(run, terminal.track)
+            told["captions"] = caption.caption(run, terminal.track)
         if args.verb in ("eval", "parse"):
-            report["parses"] = _parse(args, run, metrics, parses)
+            told["parses"] = _parse(args, run, metrics, parses)
         if args.verb in ("eval", "judge"):
-            report["replies"] = judge.judge(run, metrics, terminal.track)
+            told["replies"] = judge.judge(run, metrics, terminal.track)
         if args.verb in ("eval", "score"):
             draws = stats.DRAWS if args.draws is None else args.draws
             scores = score.score(run, metrics, parses, absent=absent, draws=draws)
             if not any(one.outage for one in scores):
                 manifest.advance(run.folder, "complete")
-            report = {"task": run.task.name, "model": run.model.name, "scores": [asdict(one) for one in scores]}
+            page = report.write(run.folder)
+            told = {"task": run.task.name, "model": run.model.name, "scores": [asdict(one) for one in scores]}
             if not args.json:
-                _print_scores(run, scores)
+                _print_scores(run, scores, page)
         elif not args.json:
-            _print_stage(args.verb, run, report)
-    return report
+            _print_stage(args.verb, run, told)
+    return told
 
 
 def _parse(args: argparse.Namespace, run: Run, metrics: Sequence[Metric], parses: Parses) -> dict[str, int]:
@@ -107,12 +104,12 @@ def _parse(args: argparse.Namespace, run: Run, metrics: Sequence[Metric], parses
         raise
 
 
-def _print_scores(run: Run, scores: Sequence[Score]) -> None:
+def _print_scores(run: Run, scores: Sequence[Score], page: Path) -> None:
     from harness import terminal
 
     terminal.show(terminal.scores_table(run.task.name, run.model.name, scores))
     print("\n".join(terminal.notes(scores)))
-    print(f"stored in {run.folder}")
+    print(f"stored in {run.folder}; to look at: {page}")
 
 
 def _print_stage(verb: str, run: Run, report: dict[str, Any]) -> None:
@@ -127,7 +124,7 @@ def _dry_run(args: argparse.Namespace, runs: Sequence[Run]) -> int:
 
     plans = []
     for run in runs:
-        metrics, absent = score.choose(_split(args.metrics), run)
+        metrics, absent = score.choose(split(args.metrics), run)
         stored = 0 if args.fresh else len(records.read(run.folder))
         plans.append(
             {
@@ -174,70 +171,17 @@ def _verify(args: argparse.Namespace) -> int:
 
     results = store.results_root(args.results)
     checks = verify.verify(compare.find(args.run, results, args.task), results)
-    return _report(args, ("check", "result", "detail"), checks)
+    return show_rows(args, ("check", "result", "detail"), checks)
 
 
-def _doctor(args: argparse.Namespace) -> int:
-    from harness import doctor
+def _report(args: argparse.Namespace) -> int:
+    from harness import compare, report, store
 
-    return _report(args, ("part", "state", "detail"), doctor.examine(args.results))
-
-
-def _report(args: argparse.Namespace, header: Sequence[str], rows: Sequence[tuple[str, str, str]]) -> int:
-    """Print rows of (name, state, detail); exit 1 where a state is ``failed``."""
-    from harness import terminal
-
-    if args.json:
-        print(json.dumps([dict(zip(header, row, strict=True)) for row in rows], indent=1))
-    else:
-        terminal.show(terminal.plain_table("", header, rows))
-    return int(any(state == "failed" for _, state, _ in rows))
-
-
-def _list(args: argparse.Namespace) -> int:
-    from harness import registry
-
-    if args.kind and args.kind not in registry.KINDS:
-        raise CimError(f"unknown kind {args.kind!r}", hint=f"one of {', '.join(registry.KINDS)}")
-    kinds = [args.kind] if args.kind else registry.KINDS
-    found = {kind: {name: registry.about(kind, name) for name in registry.names(kind)} for kind in kinds}
-    if args.json:
-        print(json.dumps(found, indent=1))
-        return 0
-    for kind, parts in found.items():
-        print(f"{kind}:" + ("" if parts else " none yet"))
-        width = max(map(len, parts), default=0)
-        for name, about in parts.items():
-            print(f"  {name:<{width}}  {one_line(about)}")
+    folder = compare.find(args.run, store.results_root(args.results), args.task)
+    with store.writing(folder):
+        path = report.write(folder)
+    print(json.dumps({"report": str(path)}) if args.json else path)
     return 0
-
-
-def _where(args: argparse.Namespace) -> int:
-    from harness import doctor
-
-    places = doctor.places(args.results)
-    lines = [f"{name:<8} {place}" for name, place in places.items()]
-    print(json.dumps(places, indent=1) if args.json else "\n".join(lines))
-    return 0
-
-
-def _data(args: argparse.Namespace) -> int:
-    from harness import data, registry
-
-    say = (lambda line: print(line, file=sys.stderr)) if args.json else print
-    faults = {}
-    if not _split(args.tasks):
-        raise CimError("no task named", hint="cim list tasks")
-    for task in [registry.task(name) for name in _split(args.tasks)]:
-        if args.action == "fetch":
-            data.fetch(task, say)
-        faults[task.name] = data.faults(task)
-        if not args.json and not (args.if_missing and not faults[task.name]):
-            state = "; ".join(f"{name} {wrong}" for name, wrong in faults[task.name].items()) or "all files are whole"
-            print(f"{task.name}: {state} ({data.folder(task)})")
-    if args.json:
-        print(json.dumps(faults, indent=1))
-    return int(any(faults.values()))
 
 
 def _terminated(number: int, _: object) -> None:
@@ -248,10 +192,11 @@ def _terminated(number: int, _: object) -> None:
 VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
     "compare": _compare,
     "verify": _verify,
-    "list": _list,
-    "where": _where,
-    "doctor": _doctor,
-    "data": _data,
+    "report": _report,
+    "list": list_verb,
+    "where": where_verb,
+    "doctor": doctor_verb,
+    "data": data_verb,
 }
 
 

@@ -31,6 +31,11 @@ def folder(task: Task) -> Path:
     return task.folder or root() / task.name
 
 
+def images(task: Task) -> Path:
+    """Folder of one benchmark's images."""
+    return folder(task) / "images"
+
+
 def fingerprint(task: Task) -> str:
     """Twelve hex digits that stand for the bytes of all the task's files."""
     listing = "\n".join(f"{file.sha256} {file.name}" for file in sorted(task.files, key=lambda file: file.name))

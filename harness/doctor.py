@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness import data, java, manifest, registry, store, wordnet
+from harness import data, fetch, java, manifest, registry, store, wordnet
 
 Finding = tuple[str, str, str]
 
@@ -71,7 +71,8 @@ def _data(name: str) -> Finding:
     task = registry.task(name)
     faults = data.faults(task)
     if not faults:
-        return (f"data {name}", "ok", str(data.folder(task)))
+        seen = fetch.state(task, thorough=False)
+        return (f"data {name}", "ok", f"{data.folder(task)}" + (f"; {seen}" if seen.count else ""))
     listing = "; ".join(f"{file} {wrong}" for file, wrong in faults.items())
     state = "absent" if all(wrong == "is missing" for wrong in faults.values()) else "failed"
     return (f"data {name}", state, f"{listing}; run `cim data fetch {name}` or set CIM_DATA")

@@ -37,6 +37,18 @@ class Run:
         return str(n) if n == whole else f"{n}/{whole}@{self.settings['samples']['ids']}"
 
 
+def looks(model: Model) -> bool:
+    """Does this model caption any image, so that it needs to see them?"""
+    return registry.engine(model.engine).known is None
+
+
+def image_folder(task: Task, results: Path) -> Path:
+    """Where a task's images lie: beside its data, or in the cache of results if they are drawn."""
+    if task.draw is None:
+        return data.images(task)
+    return results / ".cache" / "images" / f"{task.name}-{data.fingerprint(task)}"
+
+
 def default_tasks(model: Model) -> tuple[str, ...]:
     """The tasks a model is run on when nobody says otherwise."""
     if model.tasks:

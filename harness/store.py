@@ -147,7 +147,7 @@ def _whole_lines(file: int) -> int:
 
 
 @contextmanager
-def writing(folder: Path) -> Iterator[None]:
+def writing(folder: Path, what: str = "this run") -> Iterator[None]:
     """Hold the only right to write in a folder; the system gives it back when the process dies.
 
     Raises:
@@ -159,8 +159,8 @@ def writing(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            hint = "wait until it has ended, or give this run another --results folder"
-            raise BusyError("another process is writing this run", where=str(folder), hint=hint) from error
+            hint = "wait until it has ended" + (", or give this run another --results folder" if "run" in what else "")
+            raise BusyError(f"another process is writing {what}", where=str(folder), hint=hint) from error
         yield
     finally:
         os.close(lock)

@@ -83,15 +83,30 @@ class DataFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Archive:
+    """Where images come from: a ``.zip``, ``.tar`` or ``.tar.gz``; ``member`` names a sample's image in it.
+
+    ``bytes`` is its size, about that where ``sha256`` is None: what arrives first is recorded then.
+    """
+
+    url: str
+    bytes: int
+    sha256: str | None
+    member: Callable[[Sample], str]
+    licence: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """A benchmark, its caption prompt and what its samples hold.
 
     ``provides`` names the annotations a metric may ask for (``references``, ``objects``,
     ``attributes``, ``questions``). ``folder`` is set for data that ships with the project;
     otherwise the files lie in ``$CIM_DATA/<name>``. ``load`` turns that folder into samples, in the
-    order that defines "the first N" and "the next image". ``draw`` gives the PNG bytes of a sample
-    whose image is made, not fetched; ``parser`` names what reads its captions as scene graphs, and
-    ``judge`` the model that answers its judges' questions.
+    order that defines "the first N" and "the next image". ``archive`` brings the images, or ``draw``
+    gives the PNG bytes of a sample whose image is made; ``parser`` names what reads its captions as
+    scene graphs, and ``judge`` the model that answers its judges' questions.
     """
 
     name: str
@@ -104,6 +119,7 @@ class Task:
     licence: str
     source: str
     folder: Path | None = None
+    archive: Archive | None = None
     version: str = "1"
     draw: Callable[[str], bytes] | None = None
     parser: str | None = None
@@ -209,6 +225,19 @@ class Records:
 
 
 @dataclass(frozen=True, slots=True)
+class Element:
+    """What a report marks in the texts and lists.
+
+    ``kind`` is ``object``, ``attribute``, ``relation``; ``state`` is ``matched`` (caption and reference
+    say it), ``missed`` (only the reference) or ``invented`` (only the caption).
+    """
+
+    kind: str
+    text: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
 class Measurement:
     """A metric's result a sample: ``values`` (n, v) as shown, and ``statistics`` (n, s).
 
@@ -234,7 +263,7 @@ class Metric:
     ``empty`` is the declared value of a failed or empty caption, one a value.
     ``aggregate(totals, n)`` maps summed statistics (..., s) of
     n images to (..., v). ``floor`` asks for the wrong-image control row. ``signature`` says how the
-    number is made, field by field.
+    number is made, field by field. ``scale`` is the highest possible value, None where there is none.
     """
 
     name: str
@@ -247,6 +276,7 @@ class Metric:
     judge: str | None = None
     aggregate: Callable[[Array, int], Array] = mean
     floor: bool = False
+    scale: float | None = 100.0
     missing: Callable[[], str | None] = none_missing
 
 

@@ -36,17 +36,20 @@ def verify(folder: Path, results: Path) -> list[Check]:
     return checks
 
 
+def form_faults(folder: Path) -> list[str]:
+    """What the manifest and the scores of a run lack or hold in the wrong type."""
+    stored, document = (store.read_document(folder / name) or {} for name in (manifest.NAME, score.SCORES))
+    return [*malformed(stored, MANIFEST, manifest.NAME), *malformed(document, DOCUMENT, score.SCORES)]
+
+
 def _check(name: str, fault: str, fine: str) -> Check:
     return (name, "failed", fault) if fault else (name, "ok", fine)
 
 
 def _checks(folder: Path, results: Path) -> Iterator[Check]:
-    stored, document = (
-        store.read_document(folder / manifest.NAME) or {},
-        store.read_document(folder / score.SCORES) or {},
-    )
-    faults = [*malformed(stored, MANIFEST, manifest.NAME), *malformed(document, DOCUMENT, score.SCORES)]
+    faults = form_faults(folder)
     yield _check("form", "; ".join(faults[:3]), f"{manifest.NAME} and {score.SCORES} hold what they must")
+    stored, document = manifest.read(folder) or {}, store.read_document(folder / score.SCORES) or {}
     yield _check("manifest", "" if stored["status"] == "complete" else f"status is {stored['status']}", "complete")
     one = model.resolve(str(folder.resolve()), results)[0]
     task = registry.task(one.tasks[0])

@@ -4,7 +4,7 @@ References 61-181 words, objects, attributes and 2,462 relation questions. Run w
 ``cim eval --model M --task coco_ln500``.
 """
 
-from harness.types import Task
+from harness.types import Archive, Task
 from tasks import _sc_captioner
 
 _FILES = tuple(
@@ -27,4 +27,12 @@ TASK = Task(
     load=_sc_captioner.loader(_FILES),
     licence="narratives CC BY 4.0 (Google), lists Apache-2.0",
     source=_sc_captioner.SOURCE,
+    archive=Archive(
+        url="http://images.cocodataset.org/zips/val2017.zip",
+        bytes=815_585_330,
+        sha256="4f7e2ccb2866ec5041993c9cf2a952bbed69647b115d0f74da7ce8f4bef82f05",
+        member=lambda sample: f"val2017/{sample.image}",
+        licence="the Flickr users' own",
+        source="cocodataset.org",
+    ),
 )

@@ -4,7 +4,7 @@ References 44-334 words, objects, attributes and 2,481 relation questions. Run w
 ``cim eval --model M --task docci500``.
 """
 
-from harness.types import Task
+from harness.types import Archive, Task
 from tasks import _sc_captioner
 
 _FILES = tuple(
@@ -27,4 +27,13 @@ TASK = Task(
     load=_sc_captioner.loader(_FILES),
     licence="descriptions CC BY 4.0 (Google), lists Apache-2.0",
     source=_sc_captioner.SOURCE,
+    # Size as google.github.io/docci rounds it; no sum is published.
+    archive=Archive(
+        url="https://storage.googleapis.com/docci/data/docci_images.tar.gz",
+        bytes=7_100_000_000,
+        sha256=None,
+        member=lambda sample: f"images/{sample.image}",
+        licence="CC BY 4.0 (Google)",
+        source="google.github.io/docci",
+    ),
 )

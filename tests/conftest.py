@@ -11,6 +11,7 @@ import pytest
 
 if TYPE_CHECKING:
     from harness.parse import Parses
+    from tests import images
     from tests.cli import Cim
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,3 +59,27 @@ def parses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parses]:
 
     with Parses(tmp_path_factory.mktemp("parses")) as opened:
         yield opened
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[images.Server]:
+    """A server that holds the images as a .tar.gz; waits between tries are cut short."""
+    from harness import fetch
+    from tests import images
+
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(fetch, "PAUSE", 0.001)
+    with images.serving(images.tarred()) as serving:
+        yield serving
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Data folder of the made-up benchmark, with its annotations."""
+    from tests import images
+
+    monkeypatch.setenv("CIM_DATA", str(tmp_path / "data"))
+    folder = tmp_path / "data" / "gallery"
+    folder.mkdir(parents=True)
+    (folder / "scenes.json").write_bytes(images.SCENES)
+    return folder

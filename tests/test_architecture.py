@@ -30,11 +30,13 @@ HEAVY = (
 # A module may import what stands in its own row or in an earlier one.
 LAYERS = (
     ("types", "errors", "stats"),
-    ("data", "form", "signature", "registry", "store", "manifest", "records", "cache", "java", "wordnet"),
+    ("data", "form", "signature", "registry", "store", "manifest"),
+    ("records", "cache", "java", "wordnet", "unpack", "fetch"),
+    ("highlight", "thumbnail"),
     ("engines", "metrics", "parsers", "retrieval", "rewards", "train"),
     ("model", "run"),
-    ("caption", "parse", "judge", "retrieve", "score", "compare", "verify", "doctor"),
-    ("arguments", "terminal", "cli"),
+    ("caption", "parse", "judge", "retrieve", "score", "compare", "verify", "report", "doctor"),
+    ("arguments", "terminal", "cli_places", "cli"),
     ("__main__",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -58,15 +58,16 @@ def test_make_alone_prints_targets_and_variables() -> None:
 def test_eval_fetches_a_named_task_and_passes_everything_on() -> None:
     calls = make("-n", "eval", "MODEL=x.jsonl", "TASK=docci500", "LIMIT=3", "METRICS=a,b", "ARGS=--json").stdout
     calls = re.sub(r"\s+", " ", calls.replace("\\\n", " "))
-    assert ".venv/bin/cim data fetch --if-missing 'docci500' " in calls
+    assert ".venv/bin/cim data fetch --if-missing --for 'x.jsonl' 'docci500' " in calls
     assert calls.strip().endswith(
         ".venv/bin/cim eval --model 'x.jsonl' --task 'docci500' --limit '3' --metrics 'a,b' --json"
     )
 
 
-def test_eval_without_a_task_fetches_nothing() -> None:
+def test_eval_without_a_task_fetches_what_the_model_needs() -> None:
     calls = make("-n", "eval").stdout
-    assert "data fetch" not in calls and ".venv/bin/cim eval --model 'demo-detailed'" in calls
+    assert ".venv/bin/cim data fetch --if-missing --for 'demo-detailed' \n" in calls
+    assert ".venv/bin/cim eval --model 'demo-detailed'" in calls
 
 
 def test_a_value_stays_one_word() -> None:
@@ -144,7 +145,8 @@ def test_set_up_from_nothing_then_nothing_to_do(tmp_path: Path) -> None:
     assert first.returncode == 0, first.stderr
     assert first.stdout.splitlines()[-1] == "cim|eval|--model|my captions.jsonl"
     assert (copy / ".venv" / ".ok-core").exists() and not (copy / ".venv" / ".ok-dev").exists()
-    assert make("eval", folder=copy).stdout.splitlines() == ["cim|eval|--model|demo-detailed"]
+    again = ["cim|data|fetch|--if-missing|--for|demo-detailed", "cim|eval|--model|demo-detailed"]
+    assert make("eval", folder=copy).stdout.splitlines() == again
 
 
 @pytest.mark.slow

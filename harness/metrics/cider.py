@@ -71,5 +71,6 @@ METRIC = Metric(
     empty=(0.0,),
     parsers=(_tokens.PTB,),
     floor=True,
+    scale=10.0,
     missing=_tokens.missing,
 )

@@ -24,5 +24,11 @@ def _signature() -> Mapping[str, str]:
 
 
 METRIC = Metric(
-    name="length", values=("words",), needs=frozenset(), measure=_measure, signature=_signature, empty=(0.0,)
+    name="length",
+    values=("words",),
+    needs=frozenset(),
+    measure=_measure,
+    signature=_signature,
+    empty=(0.0,),
+    scale=None,
 )

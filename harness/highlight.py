@@ -1,0 +1,135 @@
+"""Which words of a caption and of its references are matched, missed or invented, as pieces of text to mark.
+
+Two readings share one form. By words: a word is matched where the other side holds it too, wherever it
+stands; letter case, compatibility forms, possessives and plural -s aside; articles, pronouns and the
+commonest prepositions are not marked. By elements: what a metric found (``types.Element``) is marked where
+its words stand. Characters that a reader cannot see, bidirectional controls among them, become pieces of
+their own that show their code.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+from collections.abc import Collection, Iterator, Sequence
+
+from harness.types import Element
+
+Piece = tuple[str, str]
+"""How to mark a stretch of text (a state, ``control`` or nothing), and the text."""
+
+MATCHED, MISSED, INVENTED, CONTROL = "matched", "missed", "invented", "control"
+# All but blanks, punctuation (an inner apostrophe stays) and characters that control others. Scripts
+# written without blanks are compared letter by letter.
+_UNSPACED = "\u3041-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_BETWEEN = (
+    "\\s\x00-&(-/:-@\\[-^`{-\xa9\xab-\xb4\xb6-\xb9\xbb-\xbf\u061c\u2000-\u200b\u200e-\u2018\u201a-\u206f"
+    "\u3000-\u303f\uff01-\uff0f\uff1a-\uff20\ufeff"
+)
+_WORD = re.compile(f"[{_UNSPACED}]|[^{_BETWEEN}{_UNSPACED}]+")
+# Invisible, or able to reorder what stands around: shown by their code. Joiners (U+200C, U+200D) stay, emoji need them.
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+_WORDS = (
+    "a an the and or but of to in on at with by from for as is are was were be been being has have had it its "
+    "there this that these those which who whose while also he she they his her their them him"
+)
+_PLAIN = frozenset(_WORDS.split())
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def key(word: str) -> str:
+    """A word as it is compared; empty when it is one that carries no content."""
+    folded = unicodedata.normalize("NFKC", word).casefold().strip("'’")
+    folded = folded.removesuffix("'s").removesuffix("’s")
+    if len(folded) > 3 and folded.endswith("s") and not folded.endswith(("ss", "us", "is")):
+        folded = folded[:-1]
+    return "" if folded in _PLAIN else folded
+
+
+class Text:
+    """A text, and where its words stand in it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text.replace("\r\n", "\n")
+        found = [(match.span(), key(match[0])) for match in _WORD.finditer(self.text)]
+        self.spans = [span for span, _ in found]
+        self.keys = [word for _, word in found]
+
+    def pieces(self, states: Sequence[str]) -> list[Piece]:
+        """The text in pieces; ``states`` has one a word, neighbours of one state share a piece."""
+        edges, end, before = list[tuple[int, str]](), 0, ""
+        for (start, stop), state in zip(self.spans, states, strict=True):
+            if state != before or (state and not self.text[end:start].isspace()):
+                edges += [(end, ""), (start, state)] if before else [(start, state)]
+            end, before = stop, state
+        edges += [(end, "")]
+        starts = [0, *(at for at, _ in edges)]
+        ends, kinds = [*starts[1:], len(self.text)], ["", *(state for _, state in edges)]
+        cut = zip(starts, ends, kinds, strict=True)
+        return [piece for start, stop, state in cut for piece in _shown(state, self.text[start:stop])]
+
+
+def _shown(state: str, text: str) -> Iterator[Piece]:
+    end = 0
+    for hidden in _HIDDEN.finditer(text):
+        yield from ((state, part) for part in (text[end : hidden.start()],) if part)
+        yield CONTROL, f"U+{ord(hidden[0]):04X}"
+        end = hidden.end()
+    if end < len(text):
+        yield state, text[end:]
+
+
+def plain(text: str) -> list[Piece]:
+    """A text in pieces, nothing marked but what cannot be seen."""
+    return list(_shown("", text.replace("\r\n", "\n")))
+
+
+def visible(text: str) -> str:
+    """A short text on one line: what cannot be seen replaced by its code in brackets."""
+    return "".join(f"[{part}]" if state == CONTROL else part for state, part in plain(text))
+
+
+def by_words(text: Text, others: Sequence[Text], otherwise: str) -> list[str]:
+    """A state for each word of ``text``: matched where one of ``others`` holds it, else ``otherwise``."""
+    held = {word for other in others for word in other.keys}
+    return [(MATCHED if word in held else otherwise) if word else "" for word in text.keys]
+
+
+def by_elements(text: Text, elements: Sequence[Element], states: Collection[str]) -> list[str]:
+    """A state for each word of ``text``, from the elements of these states; where two meet, the fault shows."""
+    found = [""] * len(text.keys)
+    for element in sorted(elements, key=lambda element: element.state != MATCHED):
+        words = [word for word in Text(element.text).keys if word]
+        if element.state in states and words:
+            for start in range(len(text.keys) - len(words) + 1):
+                if text.keys[start : start + len(words)] == words:
+                    found[start : start + len(words)] = [element.state] * len(words)
+    return found
+
+
+def mark(
+    caption: str, references: Sequence[str], elements: Sequence[Element] = ()
+) -> tuple[list[Piece], list[list[Piece]]]:
+    """Pieces of a caption and of each of its references: by ``elements`` where there are some, else by words."""
+    written, human = Text(caption), [Text(reference) for reference in references]
+    if elements:
+        ours = by_elements(written, elements, (MATCHED, INVENTED))
+        theirs = [by_elements(text, elements, (MATCHED, MISSED)) for text in human]
+    else:
+        ours = by_words(written, human, INVENTED)
+        theirs = [by_words(text, [written], MISSED) for text in human]
+    return written.pieces(ours), [text.pieces(states) for text, states in zip(human, theirs, strict=True)]
+
+
+def size(pieces: Sequence[Piece]) -> int:
+    """Characters of a marked text."""
+    return sum(len(text) for _, text in pieces)
+
+
+def count(pieces: Sequence[Piece], state: str) -> int:
+    """Words of one state in a marked text."""
+    return sum(len(_WORD.findall(text)) for found, text in pieces if found == state)

@@ -1,0 +1,60 @@
+"""Words and elements are marked where they stand, nothing is hidden, and the marks can be read."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from harness import highlight, report
+from harness.types import Element
+
+
+def marks(pieces: list[highlight.Piece], state: str) -> list[str]:
+    return [text for found, text in pieces if found == state]
+
+
+def test_words_are_marked() -> None:
+    caption, (reference,) = highlight.mark("A red dog, two Cats' toys!", ["The dogs see a BLUE cat toy."])
+    assert marks(caption, "matched") == ["dog", "Cats' toys"] and marks(caption, "invented") == ["red", "two"]
+    assert marks(reference, "matched") == ["dogs", "cat toy"] and marks(reference, "missed") == ["see", "BLUE"]
+    assert "".join(text for _, text in caption) == "A red dog, two Cats' toys!"
+    assert highlight.count(caption, "matched") == 3
+    assert highlight.mark("红狗", ["红猫"])[0] == [("matched", "红"), ("invented", "狗")]
+    assert highlight.mark("", [""]) == ([], [[]]) and highlight.mark("of the", []) == ([("", "of the")], [])
+
+
+def test_elements_are_marked_where_they_stand() -> None:
+    elements = [Element("object", "dog", "matched"), Element("attribute", "red dog", "invented")]
+    elements += [Element("object", "grass", "missed"), Element("object", "the", "missed")]
+    caption, (reference,) = highlight.mark("A red dog and a dog.", ["The dog on grass"], elements)
+    assert marks(caption, "invented") == ["red dog"] and marks(caption, "matched") == ["dog"]
+    assert marks(reference, "missed") == ["grass"] and marks(reference, "matched") == ["dog"]
+
+
+@pytest.mark.parametrize("text", ["a\u202eb", "\ud800", "\U000e0041x", "a\r\nb", "\x00", "x" * 9])
+def test_no_text_hides_anything(text: str) -> None:
+    pieces, _ = highlight.mark(text, [text])
+    shown = "".join(piece for _, piece in pieces)
+    shown.encode()
+    assert shown.replace("U+202E", "").isprintable() or "\n" in shown
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of ``#rgb`` or ``#rrggbb`` (WCAG 2)."""
+    digits = colour if len(colour) == 7 else "#" + "".join(2 * digit for digit in colour[1:])
+    parts = [int(digits[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_text_stands_out(theme: int) -> None:
+    """Contrast of every colour that text has with every one that lies behind it is 4.5 or more."""
+    blocks = re.findall(r":root \{(.*?)\}", (report.PAGE / "report.css").read_text(), re.DOTALL)
+    colours = dict(re.findall(r"--([\w-]+): (#\w+)", blocks[theme]))
+    pairs = [(ink, paper) for ink in ("ink", "quiet", "invented", "matched", "accent") for paper in ("paper", "raised")]
+    pairs += [("ink", "missed-tint"), ("ink", "invented-tint")]
+    for ink, paper in pairs:
+        bright, dark = sorted((luminance(colours[ink]), luminance(colours[paper])), reverse=True)
+        assert (bright + 0.05) / (dark + 0.05) >= 4.5, (ink, paper)

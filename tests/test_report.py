@@ -1,0 +1,302 @@
+"""report.html: what it holds, the same each time, captions inert in it, and that it works in a browser."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from harness import data, registry, report, store
+from tests import controls
+from tests.cli import Cim, captions_file
+
+METRICS = ("--metrics", "bleu4_char,length")
+HOSTILE = {
+    "demo_01": "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"quotes\" 'single' & &lt; <b onclick=x>",
+    "demo_02": "evil\u202egpj.exe\u202c \u2066isolated\u2069 \u200fmarks\u200e \x01 zero\u200bwidth \u061c",
+    "demo_03": "word " * 3000,
+    "demo_04": "كلب أحمر with English and 😀 👩‍👩‍👧 emoji",
+    "demo_05": "line\u2028separator\u2029and\x85next {{ 7*7 }} {% raw %} <!-- --> ]]> </style></title></textarea>",
+    "demo_06": "https://example.org/x.png //example.org/y.js javascript:alert(1) data:text/html,<script>",
+    "demo_07": "  ",
+}
+VOID = ("meta", "link", "input", "img", "br")
+
+
+class Page(HTMLParser):
+    """Elements with their attributes, the text outside script and style, and the scripts."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements, self.scripts, self.open = list[tuple[str, dict[str, str | None]]](), list[str](), list[str]()
+        self.text = ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID and not (self.open and "svg" in self.open):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in self.open:
+            while self.open.pop() != tag:
+                pass
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "script":
+            self.scripts.append(data)
+        elif not self.open or self.open[-1] != "style":
+            self.text += data
+
+    def attributes(self) -> set[tuple[str, str]]:
+        return {(tag, name) for tag, attributes in self.elements for name in attributes}
+
+
+def made(cim: Cim, captions: dict[str, str], folder: Path) -> tuple[Path, str]:
+    """A run of the demo task with these captions (the others plain), and its page."""
+    every = {f"demo_{number:02d}": "A red bicycle leans on a wall." for number in range(1, 13)} | captions
+    result = cim("eval", "--model", captions_file(folder / "mine.jsonl", every), *METRICS)
+    assert result.code == 0, result.err
+    run = cim.results / "demo" / "mine"
+    assert f"to look at: {run / report.NAME}" in result.out
+    return run, (run / report.NAME).read_text(encoding="utf-8")
+
+
+def test_what_a_page_holds(cim: Cim, tmp_path: Path) -> None:
+    run, html = made(cim, {}, tmp_path)
+    page = Page(html)
+    for text in ("mine on Demo", "12 samples, 0 failed", "Describe the scene.", "bleu4_char", "wrong image", "demo_12"):
+        assert text in page.text, text
+    scores = {row["metric"]: row for row in json.loads((run / "scores.json").read_text())["scores"]}
+    low, high = scores["length"]["ci95"]["words"]
+    assert f"{low:.2f} to {high:.2f}" in page.text and scores["length"]["signature"] in page.text
+    for sample in data.samples(registry.task("demo")):
+        for reference in sample.references:
+            assert reference in page.text
+    assert '<mark class="matched">' in html and '<mark class="missed">' in html and '<mark class="invented">' in html
+    stored = json.loads((run / "manifest.json").read_text())
+    assert stored["settings"]["model"]["sha256"] in page.text and stored["made_by"]["python"] in page.text
+    assert stored["started"] not in html and str(tmp_path) not in html
+
+
+def test_a_page_is_the_same_each_time(cim: Cim, tmp_path: Path) -> None:
+    run, html = made(cim, {}, tmp_path)
+    (run / report.NAME).unlink()
+    assert cim("report", "mine").out.strip() == str(run / report.NAME)
+    assert cim("report", run, "--json").json == {"report": str(run / report.NAME)}
+    assert (run / report.NAME).read_text(encoding="utf-8") == html
+    assert sorted(path.name for path in run.iterdir() if path.suffix == ".tmp") == []
+
+
+def test_hostile_captions_are_inert(cim: Cim, tmp_path: Path) -> None:
+    run, html = made(cim, {}, tmp_path)
+    tame = Page(html)
+    shutil.rmtree(run)
+    _, html = made(cim, HOSTILE, tmp_path)
+    page = Page(html)
+    new = {("p", "tabindex"), ("p", "role"), ("p", "aria-label"), ("p", "class"), ("span", "class")}
+    assert page.attributes() - tame.attributes() <= new
+    assert {tag for tag, _ in page.elements} - {tag for tag, _ in tame.elements} == {"b"}  # "Empty caption"
+    assert page.scripts == tame.scripts and len(page.scripts) == 1
+    for text in (
+        "<script>alert(1)</script>",
+        "onerror=alert(2)",
+        "{{ 7*7 }}",
+        "</textarea>",
+        "evilU+202Egpj.exeU+202C",
+    ):
+        assert text in page.text, text
+    assert not re.search("[\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\x01\x85]", html)
+    assert "Empty caption" in page.text
+
+
+def test_a_page_loads_nothing(cim: Cim, tmp_path: Path) -> None:
+    page = Page(made(cim, HOSTILE, tmp_path)[1])
+    policy = next(a["content"] for tag, a in page.elements if tag == "meta" and "http-equiv" in a)
+    digest = base64.b64encode(hashlib.sha256(page.scripts[0].encode()).digest()).decode()
+    assert policy is not None and policy.startswith("default-src 'none'; img-src data:;")
+    assert f"script-src 'sha256-{digest}';" in policy
+    for tag, attributes in page.elements:
+        for name, value in attributes.items():
+            assert name not in ("srcset", "action", "formaction", "style", "poster") and not name.startswith("on")
+            if name in ("src", "href"):
+                assert value is not None and value.startswith(("data:image/jpeg;base64,", "data:,", "#")), (tag, value)
+    style = (report.PAGE / "report.css").read_text()
+    assert "url(" not in style and "@import" not in style
+
+
+def test_failed_captions_are_shown_as_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests import slow_engine
+
+    monkeypatch.setattr(registry, "engine", registry.engine)
+    monkeypatch.setattr(slow_engine, "PAUSE", 0)
+    slow_engine.main(tmp_path)
+    page = Page(report.page(tmp_path / "demo" / "mock"))
+    assert "12 samples, 1 failed" in page.text and "Failed: the mock engine cannot read this image" in page.text
+
+
+def test_a_run_without_scores_is_one_line(cim: Cim) -> None:
+    cim("caption", "--model", "demo-terse")
+    line = cim.refused("report", "demo-terse")
+    assert "this run has no scores; run `cim score --model demo-terse --task demo`" in line
+    assert not (cim.results / "demo" / "demo-terse" / report.NAME).exists()
+    assert "no stored run 'nobody'" in cim.refused("report", "nobody")
+
+
+def test_a_damaged_run_is_one_line(cim: Cim, tmp_path: Path) -> None:
+    run, _ = made(cim, {}, tmp_path)
+    stored = json.loads((run / "manifest.json").read_text())
+    changed = {**stored, "settings": {**stored["settings"], "task": {**stored["settings"]["task"], "data": "0" * 12}}}
+    store.write_document(run / "manifest.json", changed)
+    assert "made on another version of demo" in cim.refused("report", "mine")
+    store.write_document(run / "manifest.json", {"settings": {}})
+    assert "manifest.json lacks format" in cim.refused("report", "mine")
+
+
+def test_what_is_not_computed_says_why(cim: Cim, tmp_path: Path) -> None:
+    run, _ = made(cim, {}, tmp_path)
+    document = json.loads((run / "scores.json").read_text())
+    row = {**document["scores"][0], "metric": "capture", "values": {"score": None}, "ci95": {"score": [None, None]}}
+    row |= {"not_computed": "no weights here; run `make x`", "signature": None, "controls": {}}
+    store.write_document(run / "scores.json", {**document, "scores": [*document["scores"], row]})
+    assert "not computed: no weights here; run `make x`" in Page(report.page(run)).text
+
+
+@pytest.fixture
+def docci(cim_on_benchmarks: Cim, benchmarks: Path, tmp_path: Path) -> tuple[Cim, Path]:
+    """Every tenth word of DOCCI500's references dropped, scored by what needs no Java."""
+    captions = controls.perturbed(controls.references(benchmarks, "docci500"), "drop10")
+    path = captions_file(tmp_path / "drop10.jsonl", captions)
+    assert cim_on_benchmarks("eval", "--model", path, "--task", "docci500", *METRICS, "--draws", "0").code == 0
+    return cim_on_benchmarks, cim_on_benchmarks.results / "docci500" / "drop10"
+
+
+def test_five_hundred_samples(docci: tuple[Cim, Path]) -> None:
+    """Under 5 MB, questions with their gold answers; the seconds are printed and not judged."""
+    cim, run = docci
+    start = time.monotonic()
+    assert cim("report", run).code == 0
+    size = (run / report.NAME).stat().st_size
+    print(f"500 samples: {size / 1e6:.2f} MB in {time.monotonic() - start:.2f} s")
+    page = Page((run / report.NAME).read_text(encoding="utf-8"))
+    assert size < 5_000_000
+    assert [tag for tag, _ in page.elements].count("article") == 500
+    assert data.samples(registry.task("docci500"))[7].questions[0].text in page.text
+
+
+def test_images_become_small_pictures(
+    docci: tuple[Cim, Path], benchmarks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only where there is one: a missing image, a text called .jpg and a cut-off one leave no picture."""
+    from PIL import Image
+
+    cim, run = docci
+    shutil.copytree(benchmarks / "docci500", tmp_path / "data" / "docci500")
+    images = tmp_path / "data" / "docci500" / "images"
+    images.mkdir()
+    names = [sample.image for sample in data.samples(registry.task("docci500"))]
+    for name, size in zip(names[:2], [(640, 480), (480, 640)], strict=True):
+        Image.effect_noise(size, 60).convert("RGB").save(images / name)
+    (images / names[2]).write_text("no image")
+    (images / names[3]).write_bytes((images / names[0]).read_bytes()[:2000])
+    monkeypatch.setenv("CIM_DATA", str(tmp_path / "data"))
+    assert cim("report", run).code == 0
+    page = Page((run / report.NAME).read_text(encoding="utf-8"))
+    pictures = [attributes for tag, attributes in page.elements if tag == "img"]
+    assert [(one["width"], one["height"]) for one in pictures] == [("160", "120"), ("120", "160")]
+    assert all(len(str(one["src"])) < 16_000 for one in pictures)
+    assert (run / report.NAME).read_text(encoding="utf-8") == report.page(run)
+
+
+def test_stored_elements_verdicts_and_replies_are_shown(docci: tuple[Cim, Path]) -> None:
+    _, run = docci
+    sample = data.samples(registry.task("docci500"))[0]
+    elements = [
+        ("object", "muscovy ducks", "matched"),
+        ("object", "asphalt", "missed"),
+        ("object", "dragon", "invented"),
+    ]
+    row = {
+        "sample_id": sample.id,
+        "elements": [dict(zip(("kind", "text", "state"), one, strict=True)) for one in elements],
+        "verdicts": {"relation_qa": ["n/a", *[question.answer for question in sample.questions[1:]]]},
+    }
+    store.write_rows(run / report.DETAILS, [row])
+    reply = {"sample_id": sample.id, "reply": "1: n/a\n<script>", "error": None}
+    store.write_rows(run / "replies.relation_qa.rule-judge.jsonl", [reply])
+    html = report.page(run)
+    first = Page(html[html.index("<article") : html.index("</article>")])
+    assert "muscovy ducks" in first.text and "dragon invented" in first.text and "asphalt missed" in first.text
+    assert (
+        "n/a ✗ wrong" in first.text and "✓ right" in first.text and "Reply of relation_qa by rule-judge" in first.text
+    )
+    assert "1: n/a\n<script>" in first.text
+
+
+BROWSER = shutil.which("chromium")
+PROBE = """
+const place = document.getElementById("cards"), sort = document.getElementById("sort");
+const ids = () => Array.from(place.children).filter((card) => !card.hidden).map((card) => card.id).join(" ");
+const set = (id, value, kind) => {
+  const one = document.getElementById(id); one.value = value; one.dispatchEvent(new Event(kind));
+};
+const seen = [];
+set("sort", sort.querySelectorAll("option")[4].value, "change"); seen.push(ids());
+document.getElementById("direction").click(); seen.push(ids());
+set("find", "demo_03", "input"); seen.push(ids(), document.getElementById("shown").textContent);
+document.body.dataset.seen = JSON.stringify(seen);
+"""
+
+
+def browse(path: Path, profile: Path) -> tuple[str, str]:
+    """The page's elements after its scripts have run, and the browser's log; no name resolves, no proxy answers."""
+    assert BROWSER is not None
+    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    flags += " --disable-component-update --disable-sync --proxy-server=127.0.0.1:9 --enable-logging=stderr"
+    command = [BROWSER, *flags.split(), "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={profile}"]
+    done = subprocess.run([*command, "--dump-dom", path.as_uri()], capture_output=True, text=True, timeout=120)
+    return done.stdout, done.stderr
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium here: apt-get install chromium")
+def test_the_page_works_in_a_browser(cim: Cim, tmp_path: Path) -> None:
+    """Its script sorts, filters and says so, hostile captions included, and the console stays silent."""
+    captions = {f"demo_{number:02d}": "red dog " * (13 - number) for number in range(8, 13)} | HOSTILE
+    run, html = made(cim, captions, tmp_path)
+    dom, log = browse(run / report.NAME, tmp_path / "profile")
+    assert "CONSOLE" not in log, log
+    assert 'id="controls">' in dom and dom.count("<article") == 12
+    digest = base64.b64encode(hashlib.sha256(PROBE.encode()).digest()).decode()
+    allowed = html.replace("script-src ", f"script-src 'sha256-{digest}' ").replace(
+        "</html>", f"<script>{PROBE}</script></html>"
+    )
+    (tmp_path / "probe.html").write_text(allowed, encoding="utf-8")
+    dom, log = browse(tmp_path / "probe.html", tmp_path / "profile")
+    assert "CONSOLE" not in log, log
+    (found,) = [attributes["data-seen"] for tag, attributes in Page(dom).elements if tag == "body"]
+    up, down, filtered, told = json.loads(str(found))
+    rows = {row["sample_id"]: row["length"]["words"] for row in store.read_rows(run / "per_sample.jsonl")}
+    expected = sorted(range(1, 13), key=lambda number: (rows[f"demo_{number:02d}"], number))
+    assert up.split() == [f"sample-{number}" for number in expected]
+    expected = sorted(range(1, 13), key=lambda number: (-rows[f"demo_{number:02d}"], number))
+    assert down.split() == [f"sample-{number}" for number in expected]
+    assert filtered == "sample-3" and told == "1 of 12 samples"
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium here: apt-get install chromium")
+def test_no_other_script_runs(cim: Cim, tmp_path: Path) -> None:
+    """The page's own policy holds: a script put into it is refused, and so is a request."""
+    _, html = made(cim, {}, tmp_path)
+    bad = '<script>document.body.dataset.bad = "1"</script><img src="https://example.org/x.png">'
+    (tmp_path / "bad.html").write_text(html.replace("</main>", bad + "</main>"), encoding="utf-8")
+    dom, log = browse(tmp_path / "bad.html", tmp_path / "profile")
+    assert "data-bad" not in dom and log.count("violates the following Content Security Policy") >= 2, log
