@@ -129,15 +129,15 @@ def _label(metric: str, value: str, values: Iterable[str]) -> str:
 
 def _columns(scored: compare.Scored) -> list[tuple[str, str, str]]:
     """Label, metric and value of every number that each sample has."""
-    computed = [row for row in scored.scores.values() if not row["not_computed"]]
+    computed = [row for row in scored.scores.values() if not row.get("not_computed")]
     return [(_label(row["metric"], v, row["values"]), row["metric"], v) for row in computed for v in row["values"]]
 
 
 def _rows(scored: compare.Scored) -> Iterable[Row]:
     known = registry.names("metrics")
     for name, row in scored.scores.items():
-        if row["not_computed"]:
-            yield Row(name, "not computed", not_computed=row["not_computed"])
+        if row.get("not_computed"):
+            yield Row(name, "not computed", not_computed=str(row["not_computed"]))
             continue
         scale = registry.metric(name).scale if name in known else None
         for value in row["values"]:

@@ -22,7 +22,7 @@ from harness.errors import BusyError, CimError
 SYNC_ROWS = 256
 SYNC_SECONDS = 5.0
 LOCK = ".lock"
-DERIVED = ("per_sample.jsonl", "statistics.jsonl", "scores.json", "report.html")
+DERIVED = ("per_sample.jsonl", "statistics.jsonl", "scores.json", "details.jsonl", "report.html")
 
 
 def results_root(given: str | Path | None = None) -> Path:
