@@ -83,7 +83,7 @@ def _work(args: argparse.Namespace, run: Run, parses: Parses) -> dict[str, Any]:
             scores = score.score(run, metrics, parses, absent=absent, draws=draws)
             if not any(one.outage for one in scores):
                 manifest.advance(run.folder, "complete")
-            page = report.write(run.folder)
+            page = report.write(run.folder) if len(run.samples) <= report.LARGEST else None
             told = {"task": run.task.name, "model": run.model.name, "scores": [asdict(one) for one in scores]}
             if not args.json:
                 _print_scores(run, scores, page)
@@ -104,12 +104,12 @@ def _parse(args: argparse.Namespace, run: Run, metrics: Sequence[Metric], parses
         raise
 
 
-def _print_scores(run: Run, scores: Sequence[Score], page: Path) -> None:
+def _print_scores(run: Run, scores: Sequence[Score], page: Path | None) -> None:
     from harness import terminal
 
     terminal.show(terminal.scores_table(run.task.name, run.model.name, scores))
     print("\n".join(terminal.notes(scores)))
-    print(f"stored in {run.folder}; to look at: {page}")
+    print(f"stored in {run.folder}; to look at: {page or f'cim report {run.folder}'}")
 
 
 def _print_stage(verb: str, run: Run, report: dict[str, Any]) -> None:

@@ -28,6 +28,7 @@ from harness.types import Completion, Element, Question, Sample, Task
 NAME = "report.html"
 DETAILS = "details.jsonl"
 PAGE = Path(__file__).parent / "page"
+LARGEST = 2000  # samples; the page of a larger run is heavy, so it is made on request only: cim report RUN
 LONG = 2500  # characters; a longer text scrolls in a box of its own
 CLOCK = ("started", "ended", "origin")  # times and places of a machine stay in the manifest
 
