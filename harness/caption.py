@@ -7,12 +7,12 @@ killed one stopped. Run with ``cim caption --model M --task docci500``.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from harness import manifest, records, store
+from harness import manifest, records, registry, store
 from harness.errors import CimError
 from harness.run import FEW, Run, image_folder, looks
-from harness.types import Request, Track, untracked
+from harness.types import Request, Sample, Track, untracked
 
 
 def check(run: Run, *, fresh: bool = False) -> None:
@@ -43,6 +43,7 @@ def caption(run: Run, track: Track = untracked) -> int:
     if strangers := done.keys() - {sample.id for sample in run.samples}:
         hint = "start over with --fresh"
         raise CimError(f"captions of other samples: {sorted(strangers)[:3]}", where=str(run.folder), hint=hint)
+    requests = requests_of(run, [sample for sample in run.samples if sample.id not in done])
     facts = {
         "prompt": run.task.prompt,
         "files": {file.name: file.sha256 for file in run.task.files},
@@ -50,21 +51,19 @@ def caption(run: Run, track: Track = untracked) -> int:
     }
     if done and manifest.read(run.folder) is None:
         raise CimError("captions without a manifest", where=str(run.folder), hint="start over with --fresh")
-    manifest.begin(run.folder, run.settings, facts)
-    folder = image_folder(run.task, run.folder.parent.parent)
-    requests = [
-        Request(sample.id, run.task.prompt, folder / sample.image if sample.image else None)
-        for sample in run.samples
-        if sample.id not in done
-    ]
-    if run.task.draw and looks(run.model):
-        _draw(run.task.draw, requests)
+    describe = registry.engine(run.model.engine).describe
+    engine = describe(run.model) if describe is not None and requests else None
+    manifest.begin(run.folder, run.settings, facts, engine)
     made = records.fill(run.folder, run.model, requests, track)
     manifest.advance(run.folder, "captioned", captions=records.digest(run.folder))
     return made
 
 
-def _draw(draw: Callable[[str], bytes], requests: Sequence[Request]) -> None:
-    for request in requests:
-        if request.image and not request.image.is_file():
-            store.write_bytes(request.image, draw(request.sample_id))
+def requests_of(run: Run, samples: Sequence[Sample]) -> list[Request]:
+    """What the engine is asked for these samples; images that the task draws are drawn if the model looks at them."""
+    folder = image_folder(run.task, run.folder.parent.parent)
+    asked = [Request(one.id, run.task.prompt, folder / one.image if one.image else None) for one in samples]
+    for request in asked if run.task.draw and looks(run.model) else ():
+        if run.task.draw and request.image and not request.image.is_file():
+            store.write_bytes(request.image, run.task.draw(request.sample_id))
+    return asked

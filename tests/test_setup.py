@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import needs
 from tests.conftest import ROOT
 
 REQUIREMENTS = ROOT / "requirements"
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is no
 
 def make(*arguments: str, folder: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
     """Runs make as from a fresh shell: its own variables of an outer make are taken away."""
-    outer = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MODEL", "TASK", "LIMIT", "METRICS", "ARGS", "PYTHON")
+    outer = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MODEL", "TASK", "LIMIT", "ENGINE", "METRICS", "ARGS", "PYTHON")
     kept = {name: value for name, value in os.environ.items() if name not in outer}
     return subprocess.run(
         ["make", *arguments], cwd=folder, env=kept | environment, capture_output=True, text=True, timeout=500
@@ -49,7 +50,8 @@ def project() -> dict[str, list[str]]:
 def test_make_alone_prints_targets_and_variables() -> None:
     answer = make()
     assert answer.returncode == 0 and answer.stderr == ""
-    for target in ("setup", "eval", "test", "test-slow", "lint", "bench"):
+    setups = ("setup", "setup-models", "setup-vllm", "setup-gpu")
+    for target in (*setups, "eval", "parity", "test", "test-slow", "lint", "bench"):
         assert re.search(rf"^  {target} ", answer.stdout, re.MULTILINE), target
     for variable in ("MODEL=", "TASK=", "LIMIT=", "METRICS=", "ARGS=", "CIM_DATA", "CIM_RESULTS", "CIM_MODELS"):
         assert variable in answer.stdout
@@ -66,8 +68,8 @@ def test_eval_fetches_a_named_task_and_passes_everything_on() -> None:
 
 def test_eval_without_a_task_fetches_what_the_model_needs() -> None:
     calls = make("-n", "eval").stdout
-    assert ".venv/bin/cim data fetch --if-missing --for 'demo-detailed' \n" in calls
-    assert ".venv/bin/cim eval --model 'demo-detailed'" in calls
+    assert ".venv/bin/cim data fetch --if-missing --for 'mini-base' \n" in calls
+    assert ".venv/bin/cim eval --model 'mini-base'" in calls
 
 
 def test_a_value_stays_one_word() -> None:
@@ -94,7 +96,7 @@ def test_locks_pin_what_the_project_asks_for() -> None:
     assert set(wanted["java"]) == pins("java.lock").keys()
     assert {*wanted["core"], *wanted["dev"]} <= dev.keys()
     for lock, extras in {"cpu.lock": ("cpu", "dev", "oracle"), "gpu.lock": ("gpu",)}.items():
-        asked = {name for extra in ("core", "models", "report", "train", *extras) for name in wanted[extra]}
+        asked = {name for extra in ("core", "engine", "models", "report", "train", *extras) for name in wanted[extra]}
         assert asked <= pins(lock).keys()
 
 
@@ -103,14 +105,23 @@ def test_each_machine_gets_its_own_torch() -> None:
     assert (pins("cpu.lock")["torch"], pins("gpu.lock")["torch"]) == ("2.13.0+cpu", "2.13.0")
 
 
+def test_a_model_with_weights_brings_what_its_engine_needs() -> None:
+    assert needs.of("demo-detailed,x.jsonl,no such model") == ""
+    assert needs.of("qwen2.5-vl-7b") == "vllm"
+    assert needs.of("demo-detailed,qwen2.5-vl-7b", "transformers") == "models"
+    torch = dict(line.split("==") for line in (REQUIREMENTS / "torch.txt").read_text(encoding="utf-8").split())
+    assert torch == {name: pins("gpu.lock")[name] for name in ("torch", "torchvision")}
+    assert set(project()["engine"]) == (pins("models.lock").keys() | torch.keys()) & set(project()["engine"])
+
+
 def test_core_packages_have_one_version_in_all_locks() -> None:
-    for lock in ("dev.lock", "cpu.lock", "gpu.lock"):
+    for lock in ("dev.lock", "models.lock", "cpu.lock", "gpu.lock"):
         other = pins(lock)
         core = {name: version for name, version in pins("core.lock").items() if name in other or lock == "dev.lock"}
         assert {name: other.get(name) for name in core} == core, lock
 
 
-@pytest.mark.parametrize("lock", ["core.lock", "dev.lock", "java.lock"])
+@pytest.mark.parametrize("lock", ["core.lock", "dev.lock", "java.lock", "models.lock"])
 def test_every_package_of_make_has_hashes(lock: str) -> None:
     entries = re.split(r"^(?=[a-z])", (REQUIREMENTS / lock).read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
     assert entries and all("--hash=sha256:" in entry for entry in entries)
@@ -135,6 +146,7 @@ def clean_copy(folder: Path) -> Path:
     for name in ("errors.py", "wordnet.py"):
         shutil.copy(ROOT / "harness" / name, folder / "harness")
     (folder / "harness" / "cli.py").write_text(CIM, encoding="utf-8")
+    (folder / "harness" / "needs.py").write_text("", encoding="utf-8")
     return folder
 
 
@@ -145,7 +157,7 @@ def test_set_up_from_nothing_then_nothing_to_do(tmp_path: Path) -> None:
     assert first.returncode == 0, first.stderr
     assert first.stdout.splitlines()[-1] == "cim|eval|--model|my captions.jsonl"
     assert (copy / ".venv" / ".ok-core").exists() and not (copy / ".venv" / ".ok-dev").exists()
-    again = ["cim|data|fetch|--if-missing|--for|demo-detailed", "cim|eval|--model|demo-detailed"]
+    again = ["cim|data|fetch|--if-missing|--for|mini-base", "cim|eval|--model|mini-base"]
     assert make("eval", folder=copy).stdout.splitlines() == again
 
 

@@ -1,0 +1,200 @@
+"""What both engines that run weights share, so that they see the same prompt, image, precision and seed.
+
+A prompt is the checkpoint's own chat template over (system,) image and text; an image is opened by PIL as RGB
+at full size, the processor's limits do the rest. Heavy packages are imported only when an engine runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import CimError
+from harness.types import Completion, Model, Request
+from harness.weights import Weights
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A request as an engine takes it: the rendered text and the opened image, None where it has none."""
+
+    request: Request
+    text: str
+    image: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Token ids of one prompt, image tokens included, and of what was written, the end token included."""
+
+    request: Request
+    prompt_ids: list[int]
+    ids: list[int]
+    stopped: bool
+
+
+def of(model: Model) -> Weights:
+    """The weights of a model that such an engine was given."""
+    if model.weights is None:
+        raise CimError(f"engine {model.engine} needs a model with a checkpoint", where=str(model.source))
+    return model.weights
+
+
+def absent(packages: Sequence[str], target: str) -> str | None:
+    """Which packages are not installed, and the command that installs them."""
+    lacking = [name for name in packages if importlib.util.find_spec(name) is None]
+    return f"{', '.join(lacking)} not installed; run `make {target}`" if lacking else None
+
+
+def config(weights: Weights) -> tuple[dict[str, Any], str | None]:
+    """The checkpoint's config.json, and the commit it is of where it comes from the hub.
+
+    Raises:
+        CimError: the hub does not have it, or cannot be reached.
+    """
+    if weights.local:
+        return json.loads((Path(weights.checkpoint) / "config.json").read_bytes()), None
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        path = Path(hf_hub_download(weights.checkpoint, "config.json", revision=weights.revision))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        hint = "check the name, the revision and the network; HF_TOKEN opens gated models"
+        reason = f"{type(error).__name__}, revision {weights.revision or 'main'}"
+        raise CimError(
+            f"checkpoint cannot be had from the hub ({reason})", where=weights.checkpoint, hint=hint
+        ) from error
+    return json.loads(path.read_bytes()), path.parent.name
+
+
+def precision(weights: Weights, content: dict[str, Any]) -> str:
+    """The dtype that ``auto`` means: that of the checkpoint. Engines' own rules differ from each other."""
+    if weights.dtype != "auto":
+        return weights.dtype
+    inner = content.get("text_config") or {}
+    found = [part.get(key) for part in (content, inner) for key in ("dtype", "torch_dtype") if part.get(key)]
+    return str(found[0]) if found else "float32"
+
+
+def load_processor(weights: Weights) -> Any:
+    """The checkpoint's processor: chat template, tokenizer (padded on the left) and image processor.
+
+    Raises:
+        CimError: it cannot be read, has no chat template, or knows no image limits where some are set.
+    """
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    where = weights.checkpoint
+    try:
+        processor = transformers.AutoProcessor.from_pretrained(
+            weights.checkpoint,
+            revision=weights.revision,
+            trust_remote_code=weights.trust_remote_code,
+            local_files_only=weights.local,
+        )
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise CimError(f"processor cannot be loaded ({_line(error)})", where=where) from error
+    if not isinstance(processor, transformers.ProcessorMixin):
+        raise CimError("checkpoint has no processor for images", where=where, hint="copy its processor_config.json")
+    if not processor.chat_template:
+        raise CimError("checkpoint has no chat template", where=where, hint="copy its chat_template.jinja")
+    # Required for batches, and not what every saved tokenizer says.
+    processor.tokenizer.padding_side = "left"
+    if weights.image_limits() and "min_pixels" not in processor.image_processor.valid_kwargs.__annotations__:
+        raise CimError("its image processor knows no min_pixels and max_pixels", where=where, hint="remove [image]")
+    return processor
+
+
+def image_limits(weights: Weights, processor: Any) -> dict[str, int]:
+    """Both limits or none: a limit that is not set is the processor's own, because one alone is not heeded."""
+    if not (given := weights.image_limits()):
+        return {}
+    size = processor.image_processor.size
+    return {"min_pixels": size["shortest_edge"], "max_pixels": size["longest_edge"]} | given
+
+
+def adds_tokens(processor: Any, text: str) -> bool:
+    """May the tokenizer add its special tokens? Not where the template has written them (transformers' rule)."""
+    first = processor.tokenizer.bos_token
+    return not (first and text.startswith(first))
+
+
+def render(weights: Weights, processor: Any, request: Request) -> str:
+    """The text of a request by the checkpoint's chat template."""
+    content: list[dict[str, str]] = [{"type": "image"}] if request.image else []
+    messages = [{"role": "user", "content": [*content, {"type": "text", "text": request.prompt}]}]
+    if weights.system is not None:
+        messages.insert(0, {"role": "system", "content": [{"type": "text", "text": weights.system}]})
+    text: str = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    return text
+
+
+def prompts(weights: Weights, processor: Any, requests: Sequence[Request]) -> Iterator[Prompt | Completion]:
+    """Each request ready to run, its image opened only now; a failed completion where that cannot be done."""
+    for request in requests:
+        if request.image is None:
+            yield Prompt(request, render(weights, processor, request), None)
+            continue
+        try:
+            image = open_image(request.image)
+        except CimError as error:
+            yield Completion(request.sample_id, None, error=str(error))
+            continue
+        yield Prompt(request, render(weights, processor, request), image)
+
+
+def open_image(path: Path) -> Any:
+    """An image file as PIL RGB, untouched otherwise; CimError for one that is missing or no image."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    # What PIL raises on broken files: SyntaxError is a damaged PNG, ValueError a damaged header.
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise CimError(f"image cannot be read ({_reason(error, path)})", where=path.name) from error
+
+
+def area(path: Path | None) -> int:
+    """Width times height from the header; 0 where there is no image or it cannot be read."""
+    from PIL import Image
+
+    if path is None:
+        return 0
+    try:
+        with Image.open(path) as image:
+            return int(image.width * image.height)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return 0
+
+
+def _reason(error: Exception, path: Path) -> str:
+    """Why a file could not be read, without its folder: rows of a run name no place of a machine."""
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    return _line(error).replace(str(path), path.name)
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+def seed(weights: Weights, sample_id: str) -> int:
+    """A seed a sample, so that what is drawn depends on no other sample of a batch and no interruption."""
+    digest = hashlib.sha256(f"{weights.sampling.seed}:{sample_id}".encode()).digest()
+    return int.from_bytes(digest[:4]) & 0x7FFFFFFF
+
+
+def completion(processor: Any, written: Written) -> Completion:
+    """The completion of what was written; special tokens are left out of its text."""
+    text = processor.tokenizer.decode(written.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    reason = "stop" if written.stopped else "length"
+    return Completion(written.request.sample_id, text, reason, len(written.prompt_ids), len(written.ids))

@@ -1,0 +1,280 @@
+"""Batched generation by the transformers library, on the CPU or one CUDA device; greedy unless told otherwise.
+
+Requests are sorted by image area so that a batch holds little padding, and each batch's completions are given
+as soon as it is done. A caption does not depend on its batch, but for rounding in half precision: rows are padded
+on the left, and at a temperature every row draws with its own generator. Run with
+``cim eval --model M --engine transformers``.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from harness.engines import _weights
+from harness.engines._weights import Prompt, Written
+from harness.errors import CimError, OutageError
+from harness.types import Completion, Engine, Model, Request
+from harness.weights import Weights
+
+ROWS = 32
+PIXELS = 8_000_000  # of a batch's images together; eight photographs of a megapixel
+SMALL = 100_000_000  # parameters under which a second CPU thread costs more than it brings (measured)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model in memory with its processor and the token ids that end a text."""
+
+    weights: Weights
+    model: Any
+    processor: Any
+    stops: frozenset[int]
+
+
+def load(weights: Weights) -> Loaded:
+    """Load a checkpoint for generation; CimError where it is of no kind this library knows."""
+    import torch
+    import transformers
+
+    content, commit = _weights.config(weights)
+    processor = _weights.load_processor(weights)
+    try:
+        model, found = transformers.AutoModelForImageTextToText.from_pretrained(
+            weights.checkpoint,
+            revision=commit or weights.revision,
+            dtype=getattr(torch, _weights.precision(weights, content)),
+            trust_remote_code=weights.trust_remote_code,
+            local_files_only=weights.local,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise CimError(f"checkpoint cannot be loaded ({reason})", where=weights.checkpoint) from error
+    if absent := sorted(found["missing_keys"]):  # transformers would go on with random numbers in their place
+        hint = "copy the whole checkpoint"
+        raise CimError(
+            f"checkpoint lacks {len(absent)} weights, {absent[0]} first", where=weights.checkpoint, hint=hint
+        )
+    model = model.to(device()).eval()
+    if device() == "cpu" and model.num_parameters() < SMALL:
+        torch.set_num_threads(1)
+    own = model.generation_config.eos_token_id
+    listed = [own] if isinstance(own, int) else own or []
+    stops = frozenset(token for token in (*listed, processor.tokenizer.eos_token_id) if token is not None)
+    # In place of the checkpoint's own: generate() fills what is not said from it, such as a repetition penalty.
+    model.generation_config = transformers.GenerationConfig(
+        do_sample=False,
+        max_new_tokens=weights.sampling.max_tokens,
+        eos_token_id=sorted(stops) or None,
+        pad_token_id=_padding(processor.tokenizer),
+    )
+    return Loaded(weights, model, processor, stops)
+
+
+def _padding(tokenizer: Any) -> int:
+    found = [token for token in (tokenizer.pad_token_id, tokenizer.eos_token_id) if token is not None]
+    return int(found[0]) if found else 0
+
+
+def device() -> str:
+    """Where models run: ``cuda`` where torch has it, else ``cpu``."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def encode(loaded: Loaded, batch: Sequence[Prompt]) -> Any:
+    """Tensors of a batch of prompts, padded on the left; CimError where the processor refuses one."""
+    processor, images = loaded.processor, [[prompt.image] for prompt in batch if prompt.image is not None]
+    text_kwargs = {"padding": True, "add_special_tokens": _weights.adds_tokens(processor, batch[0].text)}
+    try:
+        return processor(
+            text=[prompt.text for prompt in batch],
+            images=images or None,
+            images_kwargs=_weights.image_limits(loaded.weights, processor),
+            text_kwargs=text_kwargs,
+            return_tensors="pt",
+        )
+    except ValueError as error:  # such as Qwen's limit of 200 on the ratio of an image's sides
+        raise CimError(f"image refused by the processor ({' '.join(str(error).split())[:200]})") from error
+
+
+def _write_batch(loaded: Loaded, batch: Sequence[Prompt], encoded: Any) -> list[Written]:
+    """What the model writes for each prompt of an encoded batch."""
+    import torch
+
+    inputs = encoded.to(loaded.model.device, dtype=loaded.model.dtype)
+    seeds = [_weights.seed(loaded.weights, prompt.request.sample_id) for prompt in batch]
+    sampling = loaded.weights.sampling
+    choose = [] if sampling.temperature == 0 and sampling.repetition_penalty == 1 else [Choice(loaded, inputs, seeds)]
+    with torch.inference_mode():
+        rows = loaded.model.generate(**inputs, logits_processor=choose)
+    start = inputs["input_ids"].shape[1]
+    made = []
+    for prompt, row, ids, mask in zip(batch, rows, inputs["input_ids"], inputs["attention_mask"], strict=True):
+        written = row[start:].tolist()
+        end = next((place + 1 for place, token in enumerate(written) if token in loaded.stops), None)
+        made.append(Written(prompt.request, ids[mask.bool()].tolist(), written[:end], end is not None))
+    return made
+
+
+class Choice:
+    """Makes the likeliest token of each row the drawn one: penalty, temperature, top_k, top_p, then p / q.
+
+    q is exponential noise from the row's own generator (the Gumbel-max trick, as vLLM draws), so a row's
+    text depends on its seed and on nothing else in the batch.
+    """
+
+    def __init__(self, loaded: Loaded, inputs: Any, seeds: Sequence[int]) -> None:
+        import torch
+        from transformers import TopKLogitsWarper, TopPLogitsWarper
+
+        self.sampling, self.length = loaded.weights.sampling, inputs["input_ids"].shape[1]
+        place = loaded.model.device
+        self.generators = [torch.Generator(device=place).manual_seed(seed) for seed in seeds]
+        self.padded = ~inputs["attention_mask"].bool()
+        # In vLLM's order: top_k before top_p.
+        self.cuts = [TopKLogitsWarper(self.sampling.top_k)] if self.sampling.top_k else []
+        self.cuts += [TopPLogitsWarper(self.sampling.top_p)] if self.sampling.top_p < 1 else []
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        """Scores (rows, vocabulary) whose argmax is the chosen token."""
+        import torch
+
+        if self.sampling.repetition_penalty != 1:
+            scores = self._penalised(input_ids, scores)
+        if self.sampling.temperature == 0:
+            return scores
+        scores = scores.float() / self.sampling.temperature
+        for cut in self.cuts:
+            scores = cut(input_ids, scores)
+        noise = torch.empty_like(scores)
+        for row, generator in zip(noise, self.generators, strict=True):
+            row.exponential_(generator=generator)
+        return scores.softmax(-1).div_(noise)
+
+    def _penalised(self, input_ids: Any, scores: Any) -> Any:
+        """transformers' own penalty would count the padding as a token that was seen."""
+        import torch
+
+        seen = torch.ones_like(input_ids, dtype=torch.bool)
+        seen[:, : self.length] = ~self.padded
+        counts = torch.zeros_like(scores, dtype=torch.long).scatter_add_(1, input_ids, seen.long())
+        penalty = self.sampling.repetition_penalty
+        return torch.where(counts > 0, torch.where(scores > 0, scores / penalty, scores * penalty), scores)
+
+
+def batches(requests: Sequence[Request]) -> Iterator[list[Request]]:
+    """Requests in batches of near-equal image areas, those without an image apart."""
+    areas = {request.sample_id: _weights.area(request.image) for request in requests}
+    batch: list[Request] = []
+    for request in sorted(requests, key=lambda request: (request.image is not None, areas[request.sample_id])):
+        pixels = areas[request.sample_id] * (len(batch) + 1)  # the largest so far counts for all
+        if batch and (len(batch) == ROWS or pixels > PIXELS or bool(batch[0].image) != bool(request.image)):
+            yield batch
+            batch = []
+        batch.append(request)
+    if batch:
+        yield batch
+
+
+def write(loaded: Loaded, requests: Sequence[Request]) -> Iterator[Written | Completion]:
+    """What is written for each request, batch by batch; failed ones as completions.
+
+    Raises:
+        OutageError: one image alone needs more memory than the device has.
+    """
+    for batch in batches(requests):
+        ready = list[Prompt]()
+        for item in _weights.prompts(loaded.weights, loaded.processor, batch):
+            if isinstance(item, Completion):
+                yield item
+            else:
+                ready.append(item)
+        yield from _split(loaded, ready)
+
+
+def _split(loaded: Loaded, batch: Sequence[Prompt]) -> Iterator[Written | Completion]:
+    """Write a batch; it is halved where the processor refuses an image or memory runs out."""
+    import torch
+
+    if not batch:
+        return
+    try:
+        written = _write_batch(loaded, batch, encode(loaded, batch))
+    except CimError as error:
+        refused = str(error)
+    except torch.OutOfMemoryError:
+        refused = ""
+    else:
+        yield from written
+        return
+    if len(batch) > 1:
+        half = len(batch) // 2
+        yield from _split(loaded, batch[:half])
+        yield from _split(loaded, batch[half:])
+    elif refused:
+        yield Completion(batch[0].request.sample_id, None, error=refused)
+    else:
+        hint = "set a smaller image.max_pixels in the model's TOML, or use a larger GPU"
+        raise OutageError(f"out of memory with one image, {batch[0].request.sample_id}", hint=hint)
+
+
+def _generate(model: Model, requests: Sequence[Request]) -> Iterator[Completion]:
+    loaded = load(_weights.of(model))
+    for item in write(loaded, requests):
+        yield item if isinstance(item, Completion) else _weights.completion(loaded.processor, item)
+
+
+def logits(loaded: Loaded, prompt: Prompt, prefix: Sequence[int]) -> Any:
+    """The model's logits (vocabulary,) for the token after a prompt and what was written so far."""
+    import torch
+
+    inputs = encode(loaded, [prompt]).to(loaded.model.device, dtype=loaded.model.dtype)
+    start = inputs["input_ids"].shape[1]
+
+    def follow(input_ids: Any, scores: Any) -> Any:
+        done = input_ids.shape[1] - start
+        forced = torch.full_like(scores, -torch.inf)
+        forced[:, prefix[done] if done < len(prefix) else 0] = 0
+        return forced
+
+    with torch.inference_mode():
+        made = loaded.model.generate(
+            **inputs,
+            logits_processor=[follow],
+            max_new_tokens=len(prefix) + 1,
+            output_logits=True,
+            return_dict_in_generate=True,
+        )
+    return made.logits[-1][0].float()
+
+
+def _missing() -> str | None:
+    return _weights.absent(("torch", "torchvision", "transformers", "PIL"), "setup-models")
+
+
+def _describe(model: Model) -> Mapping[str, Any]:
+    """What the manifest records; imports torch, so it is asked only of a run that captions."""
+    import torch
+
+    weights = _weights.of(model)
+    content, commit = _weights.config(weights)
+    name = device()
+    return {
+        "name": "transformers",
+        "build": "transformers",
+        "version": importlib.metadata.version("transformers"),
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(0) if name == "cuda" else name,
+        "dtype": _weights.precision(weights, content),
+        "commit": commit,
+        "sampling": {"do_sample": weights.sampling.temperature > 0, **asdict(weights.sampling)},
+    }
+
+
+ENGINE = Engine(name="transformers", generate=_generate, missing=_missing, describe=_describe)

@@ -1,0 +1,147 @@
+"""The strict reader of a model's TOML file: an unknown key or a wrong value names file, key and line.
+
+A model is a captions file (``captions``) or weights (``checkpoint``, with the tables ``[sampling]``,
+``[image]`` and ``[vllm]``). Shown by ``cim list models``; explained in CONTRIBUTING.md.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import CimError
+from harness.weights import DTYPES
+
+REQUIRED = ("about", "engine")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What a key's value must be: its type, a range that holds both ends, or one of a few words."""
+
+    kind: type
+    low: float = -math.inf
+    high: float = math.inf
+    words: tuple[str, ...] = ()
+    above: bool = False
+
+    def wrong(self, value: Any) -> str | None:
+        """What ``value`` must be in place of what it is, or None."""
+        number = self.kind is float and type(value) is int
+        if type(value) is not self.kind and not number:
+            return f"must be {self.kind.__name__}, found {type(value).__name__}"
+        if self.kind is list and not all(isinstance(item, str) for item in value):
+            return "must be a list of texts"
+        if self.words and value not in self.words:
+            return f"must be one of {', '.join(self.words)}, found {value!r}"
+        if self.kind in (int, float) and not (
+            self.low <= value <= self.high and not (self.above and value == self.low)
+        ):
+            return f"must be {self._range()}, found {value}"
+        return None
+
+    def _range(self) -> str:
+        low = f"above {self.low}" if self.above else f"{self.low} or more"
+        return low if self.high == math.inf else f"{low} and at most {self.high}"
+
+
+KEYS: dict[str, Key] = {
+    "about": Key(str),
+    "engine": Key(str),
+    "tasks": Key(list),
+    "captions": Key(str),
+    "checkpoint": Key(str),
+    "revision": Key(str),
+    "dtype": Key(str, words=DTYPES),
+    "system": Key(str),
+    "trust_remote_code": Key(bool),
+}
+TABLES: dict[str, dict[str, Key]] = {
+    "sampling": {
+        "temperature": Key(float, 0, 100),
+        "top_p": Key(float, 0, 1, above=True),
+        "top_k": Key(int, 0),
+        "max_tokens": Key(int, 1),
+        "seed": Key(int, 0, 2**63 - 1),
+        "repetition_penalty": Key(float, 0, 100, above=True),
+    },
+    "image": {"min_pixels": Key(int, 1), "max_pixels": Key(int, 1)},
+    "vllm": {
+        "max_model_len": Key(int, 1),
+        "tensor_parallel_size": Key(int, 1),
+        "gpu_memory_utilization": Key(float, 0, 1, above=True),
+        "max_num_seqs": Key(int, 1),
+        "enforce_eager": Key(bool),
+    },
+}
+WEIGHTS = ("checkpoint", "revision", "dtype", "system", "trust_remote_code", *TABLES)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The content of a model's TOML file; numbers that may have a fraction are floats.
+
+    Raises:
+        CimError: not TOML, an unknown or missing key, a wrong type, a value out of range, a key that
+            does not go with the others; names file and line.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8")
+        content = tomllib.loads(text)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise CimError(f"is not a readable TOML file ({error})", where=str(path)) from error
+    checked = {name: _value(path, text, name, value) for name, value in content.items()}
+    for key in REQUIRED:
+        if key not in content:
+            raise CimError(f"key {key!r} is missing", where=str(path), hint=f"required keys: {', '.join(REQUIRED)}")
+    image = content.get("image", {})
+    if image.get("min_pixels", 1) > image.get("max_pixels", math.inf):
+        where = f"{path}:{line(text, 'min_pixels', 'image')}"
+        raise CimError("key 'image.min_pixels' is above image.max_pixels", where=where)
+    stranger = next((key for key in content if "captions" in content and key in WEIGHTS), None)
+    if stranger:
+        where = f"{path}:{line(text, stranger)}"
+        raise CimError(f"key {stranger!r} does not go with 'captions'", where=where, hint="a model is one or the other")
+    return checked
+
+
+def _value(path: Path, text: str, name: str, value: Any) -> Any:
+    if name in TABLES:
+        if not isinstance(value, Mapping):
+            where = f"{path}:{line(text, name)}"
+            raise CimError(f"{name!r} must be a table, found {type(value).__name__}", where=where, hint=f"[{name}]")
+        return {key: _checked(path, text, TABLES[name], key, inner, name) for key, inner in value.items()}
+    return _checked(path, text, KEYS, name, value, None)
+
+
+def _checked(path: Path, text: str, keys: Mapping[str, Key], name: str, value: Any, table: str | None) -> Any:
+    where = f"{path}:{line(text, name, table)}"
+    full = f"{table}.{name}" if table else name
+    if name not in keys:
+        known = [*keys] if table else [*keys, *(f"[{other}]" for other in TABLES)]
+        raise CimError(f"unknown key {full!r}", where=where, hint=f"known keys: {', '.join(known)}")
+    if wrong := keys[name].wrong(value):
+        raise CimError(f"key {full!r} {wrong}", where=where)
+    return float(value) if keys[name].kind is float else value
+
+
+def line(text: str, key: str, table: str | None = None) -> int:
+    """Number of the line where a key stands: bare, under its ``[table]``, dotted or in an inline table."""
+    name = rf"[\"']?{re.escape(key)}[\"']?"
+    if table is None:
+        pattern = rf"^[ \t]*\[*[ \t]*{name}[ \t]*[\]=.]"
+    else:
+        owner = rf"[\"']?{re.escape(table)}[\"']?"
+        pattern = (
+            rf"^[ \t]*\[[ \t]*{owner}[ \t]*\][^\n]*\n(?:(?![ \t]*\[)[^\n]*\n)*?[ \t]*({name})[ \t]*[=.]"
+            rf"|^[ \t]*{owner}[ \t]*\.[ \t]*({name})|^[ \t]*{owner}[ \t]*=[ \t]*\{{[^\n]*?\b({name})[ \t]*="
+        )
+    found = re.search(pattern, text, flags=re.MULTILINE)
+    if found is None:
+        return 1
+    start = found.start() if table is None else next(found.start(g) for g in (1, 2, 3) if found.start(g) >= 0)
+    return text.count("\n", 0, start) + 1

@@ -1,0 +1,70 @@
+"""What a model with weights is made of: its checkpoint, how it writes, and what it may look at.
+
+Plain data between the file that names a model and the engine that loads it; nothing is opened here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+DTYPES = ("auto", "float32", "bfloat16")
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a model writes: at most ``max_tokens`` tokens, the likeliest one at temperature 0, else drawn.
+
+    ``top_k`` 0 and ``top_p`` 1 leave all tokens in; ``repetition_penalty`` 1 changes nothing. What a
+    checkpoint's own generation_config.json suggests is not used, but for its end-of-text tokens.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    max_tokens: int = 1024
+    seed: int = 0
+    repetition_penalty: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A checkpoint and its settings.
+
+    ``checkpoint`` is a hub id, or the absolute path of a folder, which then has a ``digest`` of the
+    files that make the model. ``min_pixels`` and ``max_pixels`` bound an image's area; None leaves the
+    processor's own limits. ``vllm`` holds what only that engine is told.
+    """
+
+    checkpoint: str
+    digest: str | None = None
+    revision: str | None = None
+    dtype: str = "auto"
+    system: str | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+    trust_remote_code: bool = False
+    vllm: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def local(self) -> bool:
+        """Is the checkpoint a folder here?"""
+        return self.digest is not None
+
+    def settings(self) -> dict[str, Any]:
+        """What identifies a run of these weights; where a local folder lies is no part of it."""
+        return {
+            "checkpoint": self.digest or self.checkpoint,
+            "revision": self.revision,
+            "dtype": self.dtype,
+            "system": self.system,
+            "sampling": asdict(self.sampling),
+            "image": {"min_pixels": self.min_pixels, "max_pixels": self.max_pixels},
+        }
+
+    def image_limits(self) -> dict[str, int]:
+        """The limits that are set, under the names that processors know."""
+        limits = {"min_pixels": self.min_pixels, "max_pixels": self.max_pixels}
+        return {name: value for name, value in limits.items() if value is not None}

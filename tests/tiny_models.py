@@ -1,0 +1,144 @@
+"""Random checkpoints of real architectures, half a million parameters each, with a tokenizer trained on the spot.
+
+They write nonsense through the same code as real ones: processor, chat template, generation. Not for numbers.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+WIDTH, LAYERS, HEADS, GROUPS = 128, 2, 4, 2
+TEXTS = [
+    "a red ball on a green table near the window",
+    "two dogs run across the sandy beach under a grey sky",
+    "Caption this image as accurately as possible, without speculation. Describe what you see.",
+] * 50
+QWEN = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>")
+QWEN_CHAT = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% for c in m['content'] %}{% if c['type'] == 'image' %}"
+    "<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ c['text'] }}{% endif %}{% endfor %}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+IDEFICS_CHAT = (
+    "<|im_start|>{% for m in messages %}{{ m['role'] | capitalize }}:{% for c in m['content'] %}"
+    "{% if c['type'] == 'image' %}<image>{% else %} {{ c['text'] }}{% endif %}{% endfor %}<end_of_utterance>\n"
+    "{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
+)
+# Qwen2.5-VL's own limits, for photographs of real size; and limits that keep a prompt under a hundred tokens.
+REAL = {"min_pixels": 4 * 28 * 28, "max_pixels": 16384 * 28 * 28}
+SMALL = {"min_pixels": 4 * 28 * 28, "max_pixels": 64 * 28 * 28}
+
+
+def _tokenizer(special: tuple[str, ...], end: str, chat: str, begin: str | None = None, **named: str) -> Any:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    inner = Tokenizer(models.BPE())
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    inner.train_from_iterator(TEXTS, trainers.BpeTrainer(vocab_size=500, initial_alphabet=alphabet))
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=inner,
+        eos_token=end,
+        pad_token="<|endoftext|>",
+        bos_token=begin,
+        extra_special_tokens=named or None,
+    )
+    made.add_tokens(list(special), special_tokens=True)
+    made.chat_template = chat
+    return made
+
+
+def _language(tokenizer: Any, end: str) -> dict[str, Any]:
+    number = tokenizer.convert_tokens_to_ids
+    return {
+        "vocab_size": len(tokenizer),
+        "hidden_size": WIDTH,
+        "intermediate_size": 2 * WIDTH,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": HEADS,
+        "num_key_value_heads": GROUPS,
+        "max_position_embeddings": 32768,
+        "eos_token_id": number(end),
+        "pad_token_id": number("<|endoftext|>"),
+        "bos_token_id": number("<|endoftext|>"),
+    }
+
+
+def _qwen(folder: Path, kind: str, limits: dict[str, int]) -> Path:
+    import transformers as library
+
+    tokenizer = _tokenizer((*QWEN, "<|image_pad|>", "<|video_pad|>"), "<|im_end|>", QWEN_CHAT)
+    number = tokenizer.convert_tokens_to_ids
+    rope: dict[str, Any] = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [4, 6, 6]}
+    text = _language(tokenizer, "<|im_end|>")
+    vision: dict[str, Any] = {
+        "depth": 2,
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_heads": 2,
+        "out_hidden_size": WIDTH,
+    }
+    names = {"image_token_id": "<|image_pad|>", "video_token_id": "<|video_pad|>"}
+    names |= {"vision_start_token_id": "<|vision_start|>", "vision_end_token_id": "<|vision_end|>"}
+    tokens = {key: number(token) for key, token in names.items()}
+    patch = {}
+    if kind == "qwen3_vl":
+        text |= {"head_dim": WIDTH // HEADS, "rope_parameters": {**rope, "mrope_interleaved": True}}
+        vision |= {"patch_size": 16, "deepstack_visual_indexes": [0], "num_position_embeddings": 256}
+        patch = {"patch_size": 16}
+        config = library.Qwen3VLConfig(text_config=text, vision_config=vision, **tokens)
+        model, processor = library.Qwen3VLForConditionalGeneration(config), library.Qwen3VLProcessor
+        video = library.Qwen3VLVideoProcessor()
+    else:
+        text |= {"rope_parameters": rope}
+        vision |= {"fullatt_block_indexes": [1], "window_size": 56}
+        config = library.Qwen2_5_VLConfig(text_config=text, vision_config=vision, **tokens)
+        model, processor = library.Qwen2_5_VLForConditionalGeneration(config), library.Qwen2_5_VLProcessor
+        video = library.Qwen2VLVideoProcessor()
+    images = library.Qwen2VLImageProcessor(**limits, **patch)
+    return _save(folder, model, processor(images, tokenizer, video, chat_template=QWEN_CHAT))
+
+
+def _idefics(folder: Path) -> Path:
+    import transformers as library
+
+    named = {"image_token": "<image>", "fake_image_token": "<fake_token_around_image>"}
+    named |= {"global_image_token": "<global-img>", "end_of_utterance_token": "<end_of_utterance>"}
+    grid = [f"<row_{row}_col_{column}>" for row in range(1, 7) for column in range(1, 7)]
+    special = ("<|endoftext|>", "<|im_start|>", *named.values(), *grid)
+    tokenizer = _tokenizer(special, "<end_of_utterance>", IDEFICS_CHAT, "<|im_start|>", **named)
+    number = tokenizer.convert_tokens_to_ids
+    config = library.Idefics3Config(
+        vision_config={
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "image_size": 56,
+            "patch_size": 14,
+        },
+        text_config={"model_type": "llama", **_language(tokenizer, "<end_of_utterance>")},
+        image_token_id=number("<image>"),
+        scale_factor=2,
+        pad_token_id=number("<|endoftext|>"),
+    )
+    images = library.Idefics3ImageProcessor(size={"longest_edge": 112}, max_image_size={"longest_edge": 56})
+    processor = library.Idefics3Processor(images, tokenizer, image_seq_len=4, chat_template=IDEFICS_CHAT)
+    return _save(folder, library.Idefics3ForConditionalGeneration(config), processor)
+
+
+def _save(folder: Path, model: Any, processor: Any) -> Path:
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def build(folder: Path, kind: str, limits: dict[str, int] = SMALL) -> Path:
+    """Write a checkpoint of ``qwen3_vl``, ``qwen2_5_vl`` or ``idefics3``; always the same one."""
+    import torch
+
+    torch.manual_seed(0)
+    return _idefics(folder) if kind == "idefics3" else _qwen(folder, kind, limits)
