@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tasks.miniscenes import draw, samples, world
-from tests.cli import Cim
+from tests.cli import Cim, captions_file
 from tests.conftest import ROOT
 
 pytest.importorskip("torch", reason="torch is not installed: run `make setup-models`")
@@ -118,3 +118,17 @@ def test_mini_models_see_through_the_engine(cim: Cim) -> None:
     assert found["mini-detailed"]["objects"]["f1"] > found["mini-base"]["objects"]["f1"]
     assert found["mini-detailed"]["fine_names"]["f1"] > found["mini-base"]["fine_names"]["f1"] + 20
     assert found["mini-detailed"]["length"]["words"] > 2 * found["mini-base"]["length"]["words"]
+
+
+def test_captions_of_other_images_lose_their_points(cim: Cim, tmp_path: Path) -> None:
+    """mini-detailed's own captions, each given to the next image: it does look at the picture."""
+    arguments = ("--metrics", "objects,attributes", "--draws", "0", "--json")
+    own = cim("eval", "--model", "mini-detailed", "--limit", "120", *arguments).json["scores"]
+    rows = (cim.results / "miniscenes" / "mini-detailed" / "captions.jsonl").read_text().splitlines()
+    made = {row["sample_id"]: row["caption"] for row in map(json.loads, rows)}
+    names = sorted(made)
+    shifted = {name: made[other] for name, other in zip(names, [*names[1:], names[0]], strict=True)}
+    path = captions_file(tmp_path / "shifted.jsonl", shifted)
+    other = cim("eval", "--model", path, "--partial", *arguments).json["scores"]
+    for one, two in zip(own, other, strict=True):
+        assert two["values"]["f1"] < one["values"]["f1"] - 15
