@@ -24,8 +24,9 @@ from harness.errors import CimError, OutageError, one_line
 
 if TYPE_CHECKING:
     from harness.parse import Parses
+    from harness.parts import Metric
     from harness.run import Run
-    from harness.types import Metric, Score
+    from harness.types import Score
 
 
 def _plan(args: argparse.Namespace) -> list[Run]:

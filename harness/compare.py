@@ -17,8 +17,8 @@ import numpy as np
 from harness import manifest, registry, signature, stats, store
 from harness.errors import CimError
 from harness.form import DOCUMENT, malformed
+from harness.parts import Metric, mean
 from harness.score import PER_SAMPLE, SCORES, STATISTICS
-from harness.types import Metric, mean
 
 FILES = (PER_SAMPLE, STATISTICS)
 LEGEND = (

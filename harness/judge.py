@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 from harness import model, records, registry
 from harness.errors import OutageError
+from harness.parts import Metric
 from harness.run import Run
-from harness.types import Metric, Request, Sample, Task, Track, untracked
+from harness.types import Request, Sample, Task, Track, untracked
 
 FIELD = "reply"
 

@@ -14,8 +14,9 @@ from typing import Any
 from harness import records, registry
 from harness.cache import Cache, key, settings_key
 from harness.errors import OutageError
+from harness.parts import Metric, Parse, Parser
 from harness.run import Run
-from harness.types import Metric, Parse, Parser, Track, untracked
+from harness.types import Track, untracked
 
 
 class Parses:

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import cast
 
 from harness.errors import CimError
-from harness.types import Engine, Judge, Metric, Parser, Task
+from harness.parts import Encoder, Engine, Judge, Metric, Parser
+from harness.types import Task
 
 PACKAGES = {
     "tasks": ("tasks", "TASK"),
@@ -29,8 +30,9 @@ PACKAGES = {
     "rewards": ("harness.rewards", "REWARD"),
     "engines": ("harness.engines", "ENGINE"),
     "parsers": ("harness.parsers", "PARSER"),
+    "encoders": ("harness.encoders", "ENCODER"),
 }
-KINDS = ("tasks", "models", "metrics", "judges", "rewards", "engines", "parsers")
+KINDS = ("tasks", "models", "metrics", "judges", "rewards", "engines", "parsers", "encoders")
 MODELS = Path(__file__).parent / "models"
 
 
@@ -64,6 +66,12 @@ def check(kind: str, name: str, *, also: Iterable[str] = ()) -> str:
     known = list(dict.fromkeys([*names(kind), *also]))
     if name in known:
         return name
+    stem, at, _ = name.partition("@")
+    if at and stem in known:
+        if name in (others := variants(kind, stem)):
+            return name
+        hint = f"variants: {', '.join([stem, *others])}" if others else f"{stem} has no variants"
+        raise CimError(f"unknown variant {name!r}", hint=hint)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]}?" if close else f"known {kind}: {', '.join(known) or 'none'}"
     raise CimError(f"unknown {kind.removesuffix('s')} {name!r}", hint=hint)
@@ -72,9 +80,22 @@ def check(kind: str, name: str, *, also: Iterable[str] = ()) -> str:
 @functools.cache
 def _load(kind: str, name: str) -> object:
     package, constant = PACKAGES[kind]
-    check(kind, name)
-    part: object = getattr(importlib.import_module(f"{package}.{name}"), constant)
+    stem, _, variant = check(kind, name).partition("@")
+    module = importlib.import_module(f"{package}.{stem}")
+    part: object = module.VARIANTS[variant] if variant else getattr(module, constant)
     return part
+
+
+def variants(kind: str, stem: str) -> list[str]:
+    """Full names ``stem@variant`` of a part's variants: keys of the literal ``VARIANTS`` of its file, not imported."""
+    spec = importlib.util.find_spec(f"{PACKAGES[kind][0]}.{stem}") if kind in PACKAGES else None
+    if spec is None or spec.origin is None:
+        return []
+    for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id="VARIANTS")], value=ast.Dict(keys=keys)):
+                return [f"{stem}@{ast.literal_eval(key)}" for key in keys if key]
+    return []
 
 
 def task(name: str) -> Task:
@@ -95,6 +116,11 @@ def engine(name: str) -> Engine:
 def parser(name: str) -> Parser:
     """The parser of this name; CimError with a suggestion when there is none."""
     return cast(Parser, _load("parsers", name))
+
+
+def encoder(name: str) -> Encoder:
+    """The encoder of this name; CimError with a suggestion when there is none."""
+    return cast(Encoder, _load("encoders", name))
 
 
 def judge(name: str) -> Judge:

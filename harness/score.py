@@ -17,11 +17,12 @@ from harness.cache import settings_key
 from harness.errors import CimError, OutageError
 from harness.judge import missing, replies
 from harness.parse import Parses
+from harness.parts import Measurement, Metric, Records, mean
 from harness.run import Run
-from harness.types import Measurement, Metric, Records, Score, mean
+from harness.types import Score
 
 if TYPE_CHECKING:
-    from harness.types import Array
+    from harness.parts import Array
 
 SCORES, PER_SAMPLE, STATISTICS = "scores.json", "per_sample.jsonl", "statistics.jsonl"
 FLOOR = "wrong_image"
@@ -33,7 +34,7 @@ def choose(names: Sequence[str] | None, run: Run) -> tuple[list[Metric], list[Sc
     Without ``names``: all that the task's annotations allow. A metric asked for by name must be computable.
     """
     if names:
-        chosen = [registry.metric(name) for name in dict.fromkeys(names)]
+        chosen = [_for(registry.metric(name), run) for name in dict.fromkeys(names)]
         for metric in chosen:
             if lacking := metric.needs - run.task.provides:
                 raise CimError(
@@ -42,11 +43,16 @@ def choose(names: Sequence[str] | None, run: Run) -> tuple[list[Metric], list[Sc
             if reason := metric.missing() or missing(metric, run.task):
                 raise CimError(f"metric {metric.name} cannot be computed here: {reason}")
         return chosen, []
-    metrics = [registry.metric(name) for name in registry.names("metrics")]
+    metrics = [_for(registry.metric(name), run) for name in registry.names("metrics")]
     metrics = [metric for metric in metrics if metric.needs <= run.task.provides]
     reasons = {metric.name: metric.missing() or missing(metric, run.task) for metric in metrics}
     absent = [_not_computed(metric, reason) for metric in metrics if (reason := reasons[metric.name])]
     return [metric for metric in metrics if not reasons[metric.name]], absent
+
+
+def _for(metric: Metric, run: Run) -> Metric:
+    """The metric, or what takes its place where images are made from a graph."""
+    return metric.made if metric.made and "graph" in run.task.provides else metric
 
 
 def _not_computed(metric: Metric, reason: str, n: int = 0, *, outage: bool = False) -> Score:

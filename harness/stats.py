@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from harness.types import Array
+    from harness.parts import Array
 
 DRAWS = 10_000
 SEED = 12345

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from harness.types import Judge, Sample
+from harness.parts import Judge
+from harness.types import Sample
 
 EXAMPLES = {3: "1: Yes, 2: No, 3: n/a", 4: "1: Yes, 2: No, 3: Yes, 4: n/a"}
 EXAMPLE = "1: Yes, 2: No, 3: Yes, 4: n/a, 5: Yes"

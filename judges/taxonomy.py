@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from harness.types import Judge, Sample
+from harness.parts import Judge
+from harness.types import Sample
 
 FIRST = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
 

@@ -113,7 +113,8 @@ def corpus() -> tuple[str, list[str], list[str]]:
 
 
 def _records(captions: list[str], references: list[str], parses: Any) -> Any:
-    from harness.types import Records, Sample
+    from harness.parts import Records
+    from harness.types import Sample
 
     samples = [Sample(str(number), (text,)) for number, text in enumerate(references)]
     return Records(samples, captions, parses.parse, lambda _: [])

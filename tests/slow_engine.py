@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness import caption, manifest, parse, registry, run, score, store
-from harness.types import Completion, Engine, Model, Request
+from harness.parts import Engine
+from harness.types import Completion, Model, Request
 
 PAUSE = 0.02
 METRICS = ("bleu4_char", "length")

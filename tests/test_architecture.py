@@ -29,11 +29,11 @@ HEAVY = (
 
 # A module may import what stands in its own row or in an earlier one.
 LAYERS = (
-    ("types", "weights", "errors", "stats"),
+    ("types", "parts", "weights", "errors", "stats"),
     ("data", "checkpoint", "model_file", "form", "signature", "registry", "store", "manifest"),
     ("records", "cache", "java", "wordnet", "torchvision_hook", "unpack", "fetch"),
     ("highlight", "thumbnail"),
-    ("engines", "metrics", "parsers", "retrieval", "rewards", "train"),
+    ("engines", "metrics", "parsers", "encoders", "retrieval", "rewards", "train"),
     ("model", "run", "needs"),
     ("caption", "parse", "judge", "retrieve", "score", "compare", "verify", "report", "doctor", "parity"),
     ("arguments", "terminal", "cli_places", "cli"),
@@ -47,7 +47,7 @@ FORBIDDEN = {
 }
 OUTSIDE = {
     "tasks": ("harness.types", "harness.data", "tasks"),
-    "judges": ("harness.types", "judges"),
+    "judges": ("harness.types", "harness.parts", "judges"),
     "leaderboards": (
         *("harness.types", "harness.errors", "harness.stats", "harness.data", "harness.signature"),
         *("harness.registry", "harness.store", "harness.manifest", "harness.records", "leaderboards"),

@@ -210,7 +210,7 @@ def test_a_parser_that_stops_is_no_score_and_the_same_command_goes_on(
     from contextlib import nullcontext
 
     from harness.errors import OutageError
-    from harness.types import Parser
+    from harness.parts import Parser
 
     asked = list[str]()
 
@@ -266,7 +266,7 @@ def test_a_tokenizer_that_stops_leaves_the_other_metrics(cim: Cim, monkeypatch: 
     from contextlib import nullcontext
 
     from harness.errors import OutageError
-    from harness.types import Parser
+    from harness.parts import Parser
 
     def parse(texts: object) -> object:
         raise OutageError("no tokens today")

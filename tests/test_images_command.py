@@ -26,7 +26,8 @@ from tests import images
 TASK = images.task(Archive({url!r}, {bytes}, {sha256!r}, images.member, "CC0", "a test"))
 '''
 LOOKER = '''"""An engine that looks at images."""
-from harness.types import Completion, Engine
+from harness.parts import Engine
+from harness.types import Completion
 def _generate(model, requests):
     for request in requests:
         yield Completion(request.sample_id, f"{len(request.image.read_bytes())} bytes", "stop", 1, 1)

@@ -19,7 +19,8 @@ from harness import java
 from harness.errors import OutageError
 from harness.metrics.meteor import METRIC, poolable
 from harness.parsers import meteor15, ptb
-from harness.types import Parse, Records, Sample
+from harness.parts import Parse, Records
+from harness.types import Sample
 from tests.controls import FILES, perturbed, references
 from tests.test_ptb import fake_java, gone, java_on_path  # noqa: F401
 

@@ -10,7 +10,8 @@ import pytest
 from harness.errors import CimError
 from harness.metrics import meteor_nltk
 from harness.metrics.meteor_nltk import METRIC, scorer, synonyms
-from harness.types import Records, Sample
+from harness.parts import Records
+from harness.types import Sample
 from harness.wordnet import folder, missing_wordnet
 from tests.controls import FILES, perturbed, references
 

@@ -13,7 +13,8 @@ from harness import cache, data, registry, signature, stats
 from harness.engines import rules
 from harness.errors import CimError
 from harness.parse import Parses
-from harness.types import Question, Records, Sample, SceneGraph
+from harness.parts import Records
+from harness.types import Question, Sample, SceneGraph
 from tests.cli import Cim, captions_file
 
 METRICS = registry.names("metrics")
@@ -174,7 +175,7 @@ def test_a_parse_is_made_once_for_all_runs(tmp_path: Path, monkeypatch: pytest.M
     from contextlib import nullcontext
 
     from harness.errors import OutageError
-    from harness.types import Parser
+    from harness.parts import Parser
 
     seen, working = list[str](), True
 

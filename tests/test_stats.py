@@ -10,7 +10,7 @@ import scipy.stats
 
 from harness import stats
 from harness.metrics import bleu4
-from harness.types import mean
+from harness.parts import mean
 
 DRAWS = 4000
 

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 from harness import parse, registry, stats
 from harness.metrics import bleu4_char, rouge_l
-from harness.types import Measurement, Records, Sample
+from harness.parts import Measurement, Records
+from harness.types import Sample
 from tests import controls
 
 KINDS = ("reference", "drop10", "half", "shuffled", "wrong_image", "empty")

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import CimError
-from harness.types import Completion, Engine, Model, Request
+from harness.parts import Engine
+from harness.types import Completion, Model, Request
 
 FORM = 'one JSON object a line: {"sample_id": "...", "caption": "..."}'
 LONGEST = 100_000  # characters; DOCCI's longest reference has 1,900

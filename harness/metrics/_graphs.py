@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.types import Measurement, Metric, Records, SceneGraph
+from harness.parts import Measurement, Metric, Records
+from harness.types import SceneGraph
 
 SIGNATURE = {"match": "exact-family", "eps": "0", "stop": "none", "agg": "mean", "v": "1"}
 Parts = Callable[[SceneGraph], set[Hashable]]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness import registry
-from harness.types import Records
+from harness.parts import Records
 
 PTB = "ptb"
 

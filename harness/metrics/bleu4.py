@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.metrics import _ngrams, _tokens
-from harness.types import Measurement, Metric, Records
+from harness.parts import Measurement, Metric, Records
 
 if TYPE_CHECKING:
-    from harness.types import Array
+    from harness.parts import Array
 
 TINY, SMALL = 1e-15, 1e-9
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from harness.metrics import _ngrams
-from harness.types import Measurement, Metric, Records
+from harness.parts import Measurement, Metric, Records
 
 WEIGHT = 1 / _ngrams.ORDERS
 

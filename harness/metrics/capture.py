@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from harness.metrics import _graphs
-from harness.types import Measurement, Metric, Records
+from harness.parts import Measurement, Metric, Records
 
 WEIGHTS = {_graphs.objects: 0.5, _graphs.attributes: 0.5, _graphs.relations: 0.2}
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.metrics import _ngrams, _tokens
-from harness.types import Measurement, Metric, Records
+from harness.parts import Measurement, Metric, Records
 
 if TYPE_CHECKING:
     from harness.metrics._ngrams import Counts, Ints
-    from harness.types import Array
+    from harness.parts import Array
 
 SIGMA = 6.0
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from harness.types import Measurement, Metric, Records
+from harness.parts import Measurement, Metric, Records
 
 
 def _measure(records: Records) -> Measurement:

@@ -23,10 +23,10 @@ import numpy as np
 from harness import java
 from harness.metrics import _tokens
 from harness.parsers import meteor15
-from harness.types import Measurement, Metric, Records
+from harness.parts import Measurement, Metric, Records
 
 if TYPE_CHECKING:
-    from harness.types import Array
+    from harness.parts import Array
 
 ALPHA, BETA, GAMMA, DELTA = 0.85, 0.2, 0.6, 0.75
 WEIGHTS = (1.0, 0.6, 0.8, 0.6)

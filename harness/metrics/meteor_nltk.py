@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from harness.errors import CimError
-from harness.types import Measurement, Metric, Records
+from harness.parts import Measurement, Metric, Records
 from harness.wordnet import checksum, folder, missing_wordnet
 
 # nltk/corpus/reader/wordnet.py 3.10.4, MORPHOLOGICAL_SUBSTITUTIONS: endings of inflected forms, by part of speech.

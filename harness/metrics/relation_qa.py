@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.types import Measurement, Metric, Question, Records
+from harness.parts import Measurement, Metric, Records
+from harness.types import Question
 from judges import relation_qa as judge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.types import Array
+    from harness.parts import Array
 
 VALUES = ("score", "score_tolerant", "yes_recall", "no_accuracy", "na_rate", "unparsed_rate")
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from harness.metrics import _tokens
-from harness.types import Measurement, Metric, Records
+from harness.parts import Measurement, Metric, Records
 
 BETA_SQUARED = 1.2**2
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.types import Measurement, Metric, Records
+from harness.parts import Measurement, Metric, Records
 from judges import taxonomy as judge
 
 VALUES = ("species", "breed")

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from typing import Any
 
-from harness.types import Parse, Parser
+from harness.parts import Parse, Parser
 from tasks.miniscenes.language import answer, read
 
 __all__ = ["PARSER", "answer", "read"]

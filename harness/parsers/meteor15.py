@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from harness import java
-from harness.types import Parse, Parser
+from harness.parts import Parse, Parser
 
 JAR = ("meteor/meteor-1.5.jar", "1e57b4c72c0830ebe68558f1c799a624e96cbc1b6045c9f6330e26dcff6eafc2")
 OPTIONS = ("-l", "en", "-norm")
