@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from harness.types import Completion, Element, Model, Request, Sample
@@ -111,11 +111,12 @@ class Measurement:
     """A metric's result a sample: ``values`` (n, v) as shown, and ``statistics`` (n, s).
 
     The sum of ``statistics`` over any resample of images is all that ``Metric.aggregate`` needs; for a plain mean
-    they are the values themselves.
+    they are the values themselves. ``counts`` are whole-run numbers to print beside them, such as skipped images.
     """
 
     values: Array
     statistics: Array
+    counts: Mapping[str, float] = field(default_factory=dict)
 
 
 def mean(totals: Array, n: int) -> Array:

@@ -192,6 +192,7 @@ def _scores(
                 failed,
                 _signature(run, metric),
                 controls,
+                measured[metric.name].counts,
             )
         )
     return found

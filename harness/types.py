@@ -169,7 +169,7 @@ class Element:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One metric of one run: values with 95 % intervals, counts, controls, signature.
+    """One metric of one run: values with 95 % intervals, controls, counts of the whole run, signature.
 
     ``values`` are percentages except for ``cider``, ``cim`` and ``length``; None with a reason in ``not_computed``,
     and ``outage`` where something stopped answering half-way, so that the same command may do better.
@@ -182,5 +182,6 @@ class Score:
     n_failed: int
     signature: str | None
     controls: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    counts: Mapping[str, float] = field(default_factory=dict)
     not_computed: str | None = None
     outage: bool = False
