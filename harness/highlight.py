@@ -103,12 +103,32 @@ def by_elements(text: Text, elements: Sequence[Element], states: Collection[str]
     """A state for each word of ``text``, from the elements of these states; where two meet, the fault shows."""
     found = [""] * len(text.keys)
     for element in sorted(elements, key=lambda element: element.state != MATCHED):
-        words = [word for word in Text(element.text).keys if word]
-        if element.state in states and words:
-            for start in range(len(text.keys) - len(words) + 1):
-                if text.keys[start : start + len(words)] == words:
-                    found[start : start + len(words)] = [element.state] * len(words)
+        if element.state not in states:
+            continue
+        places = _places(text, element.marks or (element.text,))
+        if element.near and places:
+            owners = _places(text, element.near)
+            places = [min(places, key=lambda place: _gap(place, owners))]
+        for start, stop in places:
+            found[start:stop] = [element.state] * (stop - start)
     return found
+
+
+def _places(text: Text, phrases: Sequence[str]) -> list[tuple[int, int]]:
+    """Where phrases stand in a text, from word to word."""
+    wanted = {tuple(word for word in Text(phrase).keys if word) for phrase in phrases} - {()}
+    return [
+        (start, start + len(words))
+        for words in sorted(wanted)
+        for start in range(len(text.keys) - len(words) + 1)
+        if tuple(text.keys[start : start + len(words)]) == words
+    ]
+
+
+def _gap(place: tuple[int, int], owners: Sequence[tuple[int, int]]) -> float:
+    """How far a word stands from the closest owner; one that follows it is closer than one before ("red dog")."""
+    start, stop = place
+    return min((first - stop if first >= stop else 2.0 * (start - last + 1) for first, last in owners), default=0.0)
 
 
 def mark(

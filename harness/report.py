@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import compare, data, highlight, manifest, records, registry, store, verify
+from harness import compare, data, highlight, manifest, records, registry, score, store, verify
 from harness.errors import CimError
 from harness.highlight import Piece
 from harness.judge import FIELD, file_name
@@ -26,10 +26,10 @@ from harness.thumbnail import Thumbnail, thumbnail
 from harness.types import Completion, Element, Question, Sample, Task
 
 NAME = "report.html"
-DETAILS = "details.jsonl"
 PAGE = Path(__file__).parent / "page"
 LARGEST = 2000  # samples; the page of a larger run is heavy, so it is made on request only: cim report RUN
 LONG = 2500  # characters; a longer text scrolls in a box of its own
+KINDS = ("object", "fine name", "attribute", "relation")  # of elements, in the order of the page
 CLOCK = ("started", "ended", "origin")  # times and places of a machine stay in the manifest
 
 
@@ -192,16 +192,15 @@ def _cards(folder: Path, scored: compare.Scored, columns: Sequence[tuple[str, st
     chosen = [sample for sample in data.samples(task) if sample.id in made]
     with ThreadPoolExecutor() as pool:  # decoding runs outside Python's lock
         pictures = list(pool.map(lambda one: _picture(task, images, one), chosen))
-    details = {row["sample_id"]: row for row in store.read_rows(folder / DETAILS)}
+    details = _details(folder)
     replies = _replies(folder)
     cards = list[Card]()
     for sample, picture in zip(chosen, pictures, strict=True):
-        more, cells = details.get(sample.id, {}), scored.per_sample.get(sample.id, {})
-        elements = [Element(row["kind"], row["text"], row["state"]) for row in more.get("elements", ())]
+        elements, verdicts = details.get(sample.id, ([], {}))
+        cells = scored.per_sample.get(sample.id, {})
         caption, references = highlight.mark(made[sample.id].text or "", sample.references, elements)
         numbers = [cells.get(metric, {}).get(value) for _, metric, value in columns]
         words = len((made[sample.id].text or "").split())
-        verdicts = more.get("verdicts", {})
         cards.append(
             Card(
                 len(cards) + 1,
@@ -214,7 +213,10 @@ def _cards(folder: Path, scored: compare.Scored, columns: Sequence[tuple[str, st
                 " ".join("-" if x is None else f"{x:.6g}" for x in (len(cards) + 1, words, *numbers)),
                 _by_kind(elements),
                 list(verdicts),
-                [(asked, [row[at] for row in verdicts.values()]) for at, asked in enumerate(sample.questions)],
+                [
+                    (asked, [answers[at] if at < len(answers) else "–" for answers in verdicts.values()])
+                    for at, asked in enumerate(sample.questions)
+                ],
                 {judge: stored.get(sample.id) for judge, stored in replies.items()},
             )
         )
@@ -236,6 +238,28 @@ def _replies(folder: Path) -> dict[str, dict[str, str]]:
             sample, _, key = request.partition("#")
             line = (f"{key}: " if key else "") + (made.text or f"failed: {made.error}")
             texts[sample] = f"{texts[sample]}\n{line}" if sample in texts else line
+    return found
+
+
+def _details(folder: Path) -> dict[str, tuple[list[Element], dict[str, list[str]]]]:
+    """What metrics found and answers to questions, by sample; a kind once, though a metric's variants find it again."""
+    found = dict[str, tuple[list[Element], dict[str, list[str]]]]()
+    for row in store.read_rows(folder / score.DETAILS):
+        sample_id = str(row.pop("sample_id", None))
+        try:
+            lists = [
+                [Element(*one[:3], *map(tuple, one[3:])) for one in row[name].get("elements", ())]
+                for name in sorted(row)
+            ]
+            verdicts = {name: list(row[name]["verdicts"]) for name in row if "verdicts" in row[name]}
+        except (TypeError, AttributeError) as error:
+            where = f"{folder / score.DETAILS}, sample {sample_id}"
+            raise CimError(f"is malformed ({error})", where=where, hint="run `cim score` again") from error
+        kinds = dict[str, list[Element]]()
+        for kind, ones in (item for elements in lists for item in _by_kind(elements).items()):
+            kinds.setdefault(kind, ones)
+        ordered = sorted(kinds, key=lambda kind: (KINDS.index(kind) if kind in KINDS else len(KINDS), kind))
+        found[sample_id] = [one for kind in ordered for one in kinds[kind]], verdicts
     return found
 
 

@@ -8,7 +8,7 @@ Run with ``cim score --model M --task docci500 --metrics bleu4,cider``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from harness.types import Score
 if TYPE_CHECKING:
     from harness.parts import Array
 
-SCORES, PER_SAMPLE, STATISTICS = "scores.json", "per_sample.jsonl", "statistics.jsonl"
+SCORES, PER_SAMPLE, STATISTICS, DETAILS = "scores.json", "per_sample.jsonl", "statistics.jsonl", "details.jsonl"
 FLOOR = "wrong_image"
 
 
@@ -63,11 +63,12 @@ def _not_computed(metric: Metric, reason: str, n: int = 0, *, outage: bool = Fal
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Scores of a run, and the rows a sample that stand behind them (values; sums of corpus metrics)."""
+    """Scores of a run, and rows a sample: values, what corpus metrics sum up, what a report shows of them."""
 
     scores: list[Score]
     per_sample: list[dict[str, Any]]
     statistics: list[dict[str, Any]]
+    details: list[dict[str, Any]]
 
 
 def compute(run: Run, metrics: Sequence[Metric], parses: Parses, *, draws: int = stats.DRAWS) -> Scored:
@@ -105,7 +106,17 @@ def compute(run: Run, metrics: Sequence[Metric], parses: Parses, *, draws: int =
         [made[name] if name in made else stopped[name] for name in names],
         _rows(run, {m.name: [_named(m, row) for row in measured[m.name].values] for m in metrics}),
         _rows(run, {m.name: measured[m.name].statistics.tolist() for m in metrics if m.aggregate is not mean}),
+        _rows(run, {m.name: _details(m, seen) for m in metrics if m.elements or m.verdicts}),
     )
+
+
+def _details(metric: Metric, seen: Records) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = [{} for _ in seen.samples]
+    for row, found in zip(rows, metric.elements(seen) if metric.elements else (), strict=False):
+        row["elements"] = [astuple(one) for one in found]
+    for row, answers in zip(rows, metric.verdicts(seen) if metric.verdicts else (), strict=False):
+        row["verdicts"] = answers
+    return rows
 
 
 def _rows(run: Run, columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
@@ -133,7 +144,7 @@ def score(
     for row in before.get("scores", []) if same else []:
         if row["not_computed"] is None and rows.get(row["metric"], {"not_computed": ""})["not_computed"] is not None:
             rows[row["metric"]] = row
-    for name, new in ((PER_SAMPLE, made.per_sample), (STATISTICS, made.statistics)):
+    for name, new in ((PER_SAMPLE, made.per_sample), (STATISTICS, made.statistics), (DETAILS, made.details)):
         store.write_rows(run.folder / name, _merged(store.read_rows(run.folder / name) if same else [], new))
     content = {
         "format": manifest.FORMAT,

@@ -156,15 +156,19 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """What a report marks in the texts and lists.
+    """What a report lists, and marks in the texts.
 
-    ``kind`` is ``object``, ``attribute``, ``relation``; ``state`` is ``matched`` (caption and reference say it),
-    ``missed`` (only the reference) or ``invented`` (only the caption).
+    ``kind`` is ``object``, ``attribute``, ``relation`` or ``fine name``; ``state`` is ``matched`` (caption and
+    reference say it), ``missed`` (only the reference) or ``invented`` (only the caption). ``marks`` are the ways it
+    may stand in a text, ``text`` itself when empty; ``near`` are words it belongs to: then only the place closest to
+    one of them is marked.
     """
 
     kind: str
     text: str
     state: str
+    marks: tuple[str, ...] = ()
+    near: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

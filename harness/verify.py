@@ -20,7 +20,7 @@ from harness.form import DOCUMENT, MANIFEST, malformed
 
 Check = tuple[str, str, str]
 TOLERANCE = 1e-9
-FILES = (score.PER_SAMPLE, score.STATISTICS)
+FILES = (score.PER_SAMPLE, score.STATISTICS, score.DETAILS)
 
 
 def verify(folder: Path, results: Path) -> list[Check]:
@@ -87,7 +87,7 @@ def _scored_again(run: runs.Run, document: dict[str, Any], results: Path) -> Ite
     for row in computed:
         faults = list(_differences(row, again[row["metric"]]))
         yield _check(row["metric"], "; ".join(faults[:3]), "same values, interval and signature")
-    for name, rows in zip(FILES, (made.per_sample, made.statistics), strict=True):
+    for name, rows in zip(FILES, (made.per_sample, made.statistics, made.details), strict=True):
         kept = {str(row.get("sample_id")): row for row in store.read_rows(run.folder / name)}
         faults = [f"{name} is of no sample" for name in kept.keys() - {row["sample_id"] for row in rows}]
         faults += [

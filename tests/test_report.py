@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import data, registry, report, store
+from harness import data, registry, report, score, store
 from tests import controls
 from tests.cli import Cim, captions_file
 
@@ -227,10 +227,10 @@ def test_stored_elements_verdicts_and_replies_are_shown(docci: tuple[Cim, Path])
     ]
     row = {
         "sample_id": sample.id,
-        "elements": [dict(zip(("kind", "text", "state"), one, strict=True)) for one in elements],
-        "verdicts": {"relation_qa": ["n/a", *[question.answer for question in sample.questions[1:]]]},
+        "objects": {"elements": elements},
+        "relation_qa": {"verdicts": ["n/a", *[question.answer for question in sample.questions[1:]]]},
     }
-    store.write_rows(run / report.DETAILS, [row])
+    store.write_rows(run / score.DETAILS, [row])
     reply = {"sample_id": sample.id, "reply": "1: n/a\n<script>", "error": None}
     store.write_rows(run / "replies.relation_qa.rule-judge.jsonl", [reply])
     html = report.page(run)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from harness.parts import Measurement, Metric, Records
-from harness.types import SceneGraph
+from harness.types import Element, SceneGraph
 
 SIGNATURE = {"match": "exact-family", "eps": "0", "stop": "none", "agg": "mean", "v": "1"}
 Parts = Callable[[SceneGraph], set[Hashable]]
@@ -63,7 +63,35 @@ def precision_recall_f1(found: set[Hashable], true: set[Hashable]) -> tuple[floa
     return precision, recall, 2 * shared / (len(found) + len(true))
 
 
-def set_metric(name: str, parts: Parts) -> Metric:
+def elements(kind: str, parts: Parts, records: Records) -> list[list[Element]]:
+    """What was matched, missed and invented, sample by sample; an object may stand in a text by its fine name."""
+    return [
+        [_element(kind, part, _state(part, parts(own), parts(true)), own, true) for part in _ordered(parts, own, true)]
+        for own, true in pairs(records)
+    ]
+
+
+def _ordered(parts: Parts, own: SceneGraph, true: SceneGraph) -> list[Any]:
+    return sorted(parts(own) | parts(true), key=lambda part: (part not in parts(true), str(part)))
+
+
+def _state(part: Hashable, found: set[Hashable], true: set[Hashable]) -> str:
+    return ("matched" if part in true else "invented") if part in found else "missed"
+
+
+def _element(kind: str, part: Any, state: str, own: SceneGraph, true: SceneGraph) -> Element:
+    words = part if isinstance(part, tuple) else (part,)
+    called = tuple(dict.fromkeys([words[0], *(graph.names.get(words[0], words[0]) for graph in (own, true))]))
+    if kind == "object":
+        return Element(kind, words[0], state, marks=called)
+    if kind == "attribute":
+        return Element(kind, f"{words[1]} {words[0]}", state, marks=words[1:], near=called)
+    if kind == "fine name":
+        return Element(kind, f"{words[1]} ({words[0]})", state, marks=words[1:])
+    return Element(kind, " ".join(words), state)
+
+
+def set_metric(name: str, kind: str, parts: Parts) -> Metric:
     """The metric of one kind of part: precision, recall and F1 in percent, means over images."""
 
     def measure(records: Records) -> Measurement:
@@ -79,4 +107,5 @@ def set_metric(name: str, parts: Parts) -> Metric:
         empty=(0.0, 0.0, 0.0),
         needs=frozenset({"graph"}),
         floor=True,
+        elements=lambda records: elements(kind, parts, records),
     )

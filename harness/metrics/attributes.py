@@ -6,4 +6,4 @@ Run with ``cim eval --model M --task miniscenes --metrics attributes``.
 
 from harness.metrics import _graphs
 
-METRIC = _graphs.set_metric("attributes", _graphs.attributes)
+METRIC = _graphs.set_metric("attributes", "attribute", _graphs.attributes)

@@ -32,4 +32,5 @@ METRIC = Metric(
     empty=(0.0,),
     needs=frozenset({"graph"}),
     floor=True,
+    elements=lambda records: _graphs.elements("relation", _graphs.relations, records),
 )

@@ -6,4 +6,4 @@ Run with ``cim eval --model M --task miniscenes --metrics objects``.
 
 from harness.metrics import _graphs
 
-METRIC = _graphs.set_metric("objects", _graphs.objects)
+METRIC = _graphs.set_metric("objects", "object", _graphs.objects)

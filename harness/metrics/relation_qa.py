@@ -58,6 +58,14 @@ def _measure(records: Records) -> Measurement:
     return Measurement(aggregate(statistics, 1), statistics)
 
 
+def _verdicts(records: Records) -> list[list[str]]:
+    answered = records.replies("relation_qa")
+    return [
+        [one or "unread" for one in judge.cim_v1(reply.get("", ""), len(sample.questions))]
+        for sample, reply in zip(records.samples, answered, strict=True)
+    ]
+
+
 METRIC = Metric(
     name="relation_qa",
     values=VALUES,
@@ -67,4 +75,5 @@ METRIC = Metric(
     needs=frozenset({"questions"}),
     judge="relation_qa",
     aggregate=aggregate,
+    verdicts=_verdicts,
 )
