@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from harness import data, judge, manifest, model, parse, records, registry, score, store
+from harness import data, manifest, model, parse, records, registry, score, store
 from harness import run as runs
 from harness.errors import CimError
 from harness.form import DOCUMENT, MANIFEST, malformed
@@ -72,16 +72,14 @@ def _checks(folder: Path, results: Path) -> Iterator[Check]:
 
 def _scored_again(run: runs.Run, document: dict[str, Any], results: Path) -> Iterator[Check]:
     computed = [row for row in document["scores"] if not row.get("not_computed")]
-    metrics = [registry.metric(row["metric"]) for row in computed]
-    if absent := [
-        f"{metric.name} ({reason})"
-        for metric in metrics
-        if (reason := metric.missing() or judge.missing(metric, run.task))
-    ]:
-        yield ("scored again", "failed", f"cannot be computed here: {', '.join(absent)}")
-        return
-    # An empty cache: what stands in the shared one is nobody's word.
+    metrics = [score.metric_of(row["metric"], run) for row in computed]
+    # An empty cache: what stands in the shared one is nobody's word. The run's own parses are rows like its replies.
     with tempfile.TemporaryDirectory() as empty, parse.Parses(Path(empty)) as parses:
+        parses.take(run.folder)
+        reasons = {metric.name: score.missing_here(metric, run, parses, named=True) for metric in metrics}
+        if absent := [f"{name} ({reason})" for name, reason in reasons.items() if reason]:
+            yield ("scored again", "failed", f"cannot be computed here: {', '.join(absent)}")
+            return
         made = score.compute(run, metrics, parses, draws=document["interval"]["draws"])
     again = {one.metric: asdict(one) for one in made.scores}
     for row in computed:

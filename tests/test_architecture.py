@@ -35,7 +35,7 @@ LAYERS = (
     ("highlight", "thumbnail"),
     ("engines", "metrics", "parsers", "encoders", "retrieval", "rewards", "train"),
     ("model", "run", "needs"),
-    ("caption", "parse", "judge", "retrieve", "score", "compare", "verify", "report", "doctor", "parity"),
+    ("caption", "encode", "parse", "judge", "retrieve", "score", "compare", "verify", "report", "doctor", "parity"),
     ("arguments", "terminal", "cli_places", "cli"),
     ("__main__",),
 )
