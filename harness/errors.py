@@ -5,7 +5,8 @@
     CimError                 exit 2   bad input, or something this machine lacks
     ├── SettingsError        exit 2   the stored run was made with other settings
     ├── BusyError            exit 2   another process is writing the same run
-    └── OutageError          exit 1   an engine, a parser or a judge stopped answering
+    ├── OutageError          exit 1   an engine, a parser or a judge stopped answering
+    └── AlarmError           exit 1   a guard stopped a training run
 """
 
 
@@ -43,3 +44,13 @@ class OutageError(CimError):
     """An engine, a parser or a judge stopped answering; the same command resumes."""
 
     exit_code = 1
+
+
+class AlarmError(CimError):
+    """A guard stopped a training run; ``name`` is the alarm."""
+
+    exit_code = 1
+
+    def __init__(self, name: str, what: str, *, hint: str = "") -> None:
+        self.name = name
+        super().__init__(f"alarm {name}: {what}", hint=hint)

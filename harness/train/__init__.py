@@ -1,0 +1,1 @@
+"""CIM-RL and SFT of captioners by TRL: presets, guarded fixes, start-up probe, diagnostics, checkpoints."""

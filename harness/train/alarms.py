@@ -1,0 +1,112 @@
+"""Alarms: named conditions under which a run is no longer improving captions, read from its rows alone.
+
+``STOPPING`` ones end a run whose preset has guards, ``WATCHED`` ones are only written down. A run is judged by its own
+first row and validation where a level depends on the world.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+Row = Mapping[str, Any]
+Reason = str | None
+
+DISTINCT = 0.5  # share of different captions among those of different images
+IMAGES = 4  # of a batch, below which that share says nothing
+REPEATED = 0.3  # mean share of n-grams said before in the same caption
+PRECISION = 5.0  # points of validation precision that may be lost while the reward rises
+OPENING = 0.9
+LONGEST = 0.8
+HUB = 0.5
+FEWEST = 8  # captions a retrieved row must come from to be called a hub
+
+
+def numbers(row: Row, prefix: str = "") -> dict[str, float]:
+    """All numbers of a row under dotted names."""
+    found = dict[str, float]()
+    for name, value in row.items():
+        if isinstance(value, Mapping):
+            found.update(numbers(value, f"{prefix}{name}."))
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found[prefix + name] = float(value)
+    return found
+
+
+def _nan(rows: Sequence[Row], _: Sequence[Row]) -> Reason:
+    bad = [name for name, value in numbers(rows[-1]).items() if not math.isfinite(value)]
+    return f"{', '.join(bad[:3])} not finite" if bad else None
+
+
+def _distinct(rows: Sequence[Row], _: Sequence[Row]) -> Reason:
+    share, images = rows[-1]["text"]["distinct_images"], rows[-1]["images"]
+    if images < IMAGES or share >= DISTINCT:
+        return None
+    return f"captions of {images} images are {share:.0%} different ones, under {DISTINCT:.0%}"
+
+
+def _repetition(rows: Sequence[Row], _: Sequence[Row]) -> Reason:
+    share = rows[-1]["text"]["repeated"]
+    return f"{share:.0%} of a caption repeats it, over {REPEATED:.0%}" if share > REPEATED else None
+
+
+def _precision(_: Sequence[Row], validations: Sequence[Row]) -> Reason:
+    """Reward above, precision clearly below where the run began: the policy has found something else to please."""
+    known = [row for row in validations if row.get("precision") is not None and row.get("reward") is not None]
+    if len(known) < 2:
+        return None
+    first, last = known[0], known[-1]
+    lost, gained = first["precision"] - last["precision"], last["reward"] - first["reward"]
+    if lost <= PRECISION or gained <= 0:
+        return None
+    return f"reward {gained:+.3f} on validation while precision fell by {lost:.1f} points"
+
+
+def _opening(rows: Sequence[Row], _: Sequence[Row]) -> Reason:
+    share, before = rows[-1]["text"]["same_opening"], rows[0]["text"]["same_opening"]
+    if rows[-1]["images"] < IMAGES or share < OPENING or before >= OPENING:
+        return None
+    return f"{share:.0%} of images get the same first words, {before:.0%} at the start"
+
+
+def _length(rows: Sequence[Row], _: Sequence[Row]) -> Reason:
+    rank = rows[-1]["length"]["reward_rank"]
+    return f"reward follows length within groups (rank correlation {rank:.2f})" if (rank or 0) > LONGEST else None
+
+
+def _hub(rows: Sequence[Row], _: Sequence[Row]) -> Reason:
+    share, images = rows[-1]["retrieval"]["top_row"], rows[-1]["images"]
+    if images < IMAGES or rows[-1]["captions"] < FEWEST or (share or 0) <= HUB:
+        return None
+    return f"one gallery row is retrieved by {share:.0%} of all captions"
+
+
+def _ungrounded(rows: Sequence[Row], _: Sequence[Row]) -> Reason:
+    gap, first = rows[-1]["retrieval"]["qir_gap"], rows[0]["retrieval"]["qir_gap"]
+    if rows[-1]["images"] < 2 or gap is None or first is None or gap > 0.5 * first or (gap > 0 and first <= 0):
+        return None
+    return f"QIR is {gap:+.3f} above that of other images, {first:+.3f} at the start"
+
+
+Check = Callable[[Sequence[Row], Sequence[Row]], Reason]
+STOPPING: Mapping[str, Check] = {
+    "nan": _nan,
+    "distinct": _distinct,
+    "repetition": _repetition,
+    "precision": _precision,
+}
+WATCHED: Mapping[str, Check] = {"opening": _opening, "length": _length, "hub": _hub, "ungrounded": _ungrounded}
+
+
+def check(rows: Sequence[Row], validations: Sequence[Row]) -> dict[str, str]:
+    """Which alarms ring, with their reasons.
+
+    Args:
+        rows: rows of generation steps so far, the last one last.
+        validations: rows of validations so far, the first being that of the start model.
+    """
+    if not rows:
+        return {}
+    found = {name: test(rows, validations) for name, test in {**STOPPING, **WATCHED}.items()}
+    return {name: reason for name, reason in found.items() if reason is not None}

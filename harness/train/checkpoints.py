@@ -1,0 +1,140 @@
+"""Checkpoints of a training run: folders that ``cim eval --model FOLDER`` takes as they are.
+
+The trainer writes ``checkpoint-N``; once ``model.toml`` stands in it, it is renamed to ``<run>-stepN``. A folder with
+the trainer's name is therefore one that was not finished (a full disk, a kill) and counts for nothing. Which checkpoint
+is best is read from ``validation.jsonl``: from images of the training set that are not trained on, never a benchmark.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import store
+from harness.errors import CimError
+from harness.weights import Weights
+
+TOML = "model.toml"
+MERGED = "merged"  # the adapter of a LoRA run put into its base, for engines that know no adapters
+STATE = ("optimizer.pt", "scheduler.pt", "rng_state*.pth", "scaler.pt")
+CRITERION = "reward"
+TRAINER = re.compile(r"checkpoint-(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a checkpoint says of itself: the run, what it began from, and how it is chosen."""
+
+    run: str
+    base: str
+    task: str
+    preset: str
+    seed: int
+    rewards: tuple[str, ...]
+    chosen_on: str
+
+
+def text(origin: Origin, step: int, weights: Weights, dtype: str, tasks: Sequence[str], merged: bool) -> str:
+    """The ``model.toml`` of a checkpoint: evaluated with the sampling and image limits of the model it began from."""
+    lines = [
+        f"about = {_toml(f'{origin.task} from {origin.base}, preset {origin.preset}, step {step}.')}",
+        f"engine = {_toml('transformers')}",
+        f"checkpoint = {_toml('./' + MERGED if merged else '.')}",
+        f"dtype = {_toml(dtype)}",
+    ]
+    lines += [f"tasks = {_toml(list(tasks))}"] if tasks else []
+    lines += [f"system = {_toml(weights.system)}"] if weights.system is not None else []
+    tables: dict[str, Mapping[str, Any]] = {
+        "sampling": asdict(weights.sampling),
+        "image": weights.image_limits(),
+        "vllm": weights.vllm,
+        "training": {**asdict(origin), "rewards": list(origin.rewards), "step": step},
+    }
+    for name, table in tables.items():
+        if table:
+            lines += ["", f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    """A text, number, truth value or list of texts as TOML, whose basic strings are JSON's but for DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def finish(folder: Path, origin: Origin, step: int, content: str) -> Path:
+    """Give a checkpoint that the trainer has written its ``model.toml`` and its lasting name."""
+    (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle that nothing here reads
+    store.write_bytes(folder / TOML, content.encode())
+    lasting = folder.with_name(f"{origin.run}-step{step}")
+    if lasting.exists():
+        shutil.rmtree(lasting)
+    return folder.rename(lasting)
+
+
+def whole(folder: Path) -> list[tuple[int, Path]]:
+    """Finished checkpoints of a run with their steps, oldest first."""
+    found = []
+    for path in folder.glob(f"*-step*/{TOML}"):
+        number = path.parent.name.rpartition("-step")[2]
+        if number.isdigit():
+            found.append((int(number), path.parent))
+    return sorted(found)
+
+
+def drop_unfinished(folder: Path) -> list[int]:
+    """Remove what the trainer has begun and not finished; returns the update numbers."""
+    left = [(int(found[1]), path) for path in folder.glob("checkpoint-*") if (found := TRAINER.fullmatch(path.name))]
+    for _, path in left:
+        shutil.rmtree(path, ignore_errors=True)
+    return sorted(number for number, _ in left)
+
+
+def forget_state(folder: Path, keep: int = 2) -> None:
+    """Remove what only a resume needs (optimiser, random state) from all but the last checkpoints; weights stay."""
+    for _, path in whole(folder)[:-keep]:
+        for pattern in STATE:
+            for file in path.glob(pattern):
+                file.unlink()
+
+
+def resumable(folder: Path) -> tuple[int, Path] | None:
+    """The last finished checkpoint with all that an exact resume needs."""
+    ready = [(number, path) for number, path in whole(folder) if (path / "optimizer.pt").is_file()]
+    return ready[-1] if ready else None
+
+
+def choose(folder: Path, validations: Sequence[Mapping[str, Any]], loss: float) -> dict[str, Any] | None:
+    """The best finished checkpoint by validation: highest reward, unless precision fell by more than ``loss`` points.
+
+    Earlier wins where two are equal. None where no checkpoint was validated.
+    """
+    paths = dict(whole(folder))
+    start = next((row.get("precision") for row in validations if row["step"] == 0), None)
+    rows = [row for row in validations if row["step"] in paths and row.get(CRITERION) is not None]
+    kept = [row for row in rows if start is None or row.get("precision") is None or start - row["precision"] <= loss]
+    if not kept:
+        return None
+    best = max(kept, key=lambda row: (row[CRITERION], -row["step"]))
+    return {
+        "checkpoint": paths[best["step"]].name,
+        "step": best["step"],
+        "criterion": CRITERION,
+        "value": best[CRITERION],
+        "split": "validation",
+        "candidates": len(rows),
+        "last": paths[max(paths)].name,
+    }
+
+
+def require_space(folder: Path, size: int) -> None:
+    """Refuse to begin where not one checkpoint fits: ``size`` bytes of weights and twice that for the optimiser."""
+    folder.mkdir(parents=True, exist_ok=True)
+    free, needed = shutil.disk_usage(folder).free, 3 * size
+    if free < needed:
+        what = f"a checkpoint needs about {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
+        raise CimError(what, where=str(folder), hint="free some space, or give another --results folder")

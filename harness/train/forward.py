@@ -1,0 +1,131 @@
+"""The trainer's model on prompts with images, by TRL's own calls: log-probabilities and greedy captions."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Prompts as token ids (image tokens expanded), their images, and the processor's further fields."""
+
+    ids: list[list[int]]
+    images: list[Any]
+    fields: dict[str, Any]
+
+
+@contextmanager
+def same_randomness() -> Iterator[None]:
+    """Give every random stream back as it was."""
+    python, numbers = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=list(range(torch.cuda.device_count()))):
+        yield
+    random.setstate(python)
+    np.random.set_state(numbers)
+
+
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """No gradients, no dropout; the model's own mode afterwards."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
+
+
+def inputs(trainer: Any, prompts: Sequence[Any], images: Sequence[Any]) -> Inputs:
+    """Prompt ids and model inputs, one image a prompt."""
+    from trl.data_utils import prepare_multimodal_messages
+
+    ready = [prepare_multimodal_messages(prompt, images=[image]) for prompt, image in zip(prompts, images, strict=True)]
+    return Inputs(*trainer._tokenize_prompts(ready))
+
+
+def tensors(trainer: Any, given: Inputs, completions: Sequence[Sequence[int]]) -> dict[str, Any]:
+    """Left-padded prompts with right-padded completions as model inputs."""
+    longest = max(map(len, given.ids))
+    width = max((len(line) for line in completions), default=0)
+    filler = trainer._tokenizer.pad_token_id
+    rows, mask = [], []
+    for prompt, line in zip(given.ids, completions, strict=True):
+        before, after = longest - len(prompt), width - len(line)
+        rows.append([filler] * before + list(prompt) + list(line) + [filler] * after)
+        mask.append([0] * before + [1] * (len(prompt) + len(line)) + [0] * after)
+    batch = {"input_ids": torch.tensor(rows), "attention_mask": torch.tensor(mask)}
+    for name, value in given.fields.items():
+        if isinstance(value, torch.Tensor):
+            batch[name] = value
+        elif isinstance(value[0], list):  # one number a prompt token, such as mm_token_type_ids
+            batch[name] = torch.tensor([[0] * (longest - len(v)) + list(v) + [0] * width for v in value])
+    return {name: value.to(trainer.accelerator.device) for name, value in batch.items()}
+
+
+def log_probabilities(
+    trainer: Any, model: Any, given: Inputs, completions: Sequence[Sequence[int]]
+) -> list[list[float]]:
+    """Log-probabilities of the completions' tokens by the function that the loss uses."""
+    batch = tensors(trainer, given, completions)
+    found, _, _ = trainer._get_per_token_logps_and_entropies(
+        model,
+        batch.pop("input_ids"),
+        batch.pop("attention_mask"),
+        max(map(len, completions)),
+        num_images=[1] * len(completions),
+        **batch,
+    )
+    return [line[: len(ids)] for line, ids in zip(found.float().tolist(), completions, strict=True)]
+
+
+def length(ids: Sequence[int], ends: Sequence[int]) -> int:
+    """Tokens of a caption up to its end, which counts."""
+    return next((at + 1 for at, token in enumerate(ids) if token in ends), len(ids))
+
+
+def greedy(trainer: Any, rows: Any, banned: Sequence[int], size: int) -> list[str]:
+    """Greedy captions of data set rows, ``size`` at a time; each process writes its share and gets all."""
+    import transformers
+    from accelerate.utils import gather_object
+    from trl.models import unwrap_model_for_generation
+
+    world, rank = trainer.accelerator.num_processes, trainer.accelerator.process_index
+    settings = transformers.GenerationConfig(
+        do_sample=False,
+        max_new_tokens=trainer.max_completion_length,
+        eos_token_id=list(trainer.eos_token_ids),
+        pad_token_id=trainer._tokenizer.pad_token_id,
+        suppress_tokens=list(banned) or None,
+        disable_compile=True,
+    )
+    mine = list(range(rank, len(rows), world))
+    written: list[tuple[int, str]] = []
+    with (
+        evaluating(trainer.model),
+        same_randomness(),
+        unwrap_model_for_generation(
+            trainer.model_wrapped,
+            trainer.accelerator,
+            gather_deepspeed3_params=trainer.args.ds3_gather_for_generation,
+            gradient_checkpointing_kwargs=trainer.args.gradient_checkpointing_kwargs,
+        ) as model,
+    ):
+        for start in range(0, len(mine), size):
+            places = mine[start : start + size]
+            some = [rows[at] for at in places]
+            given = inputs(trainer, [row["prompt"] for row in some], [row["image"] for row in some])
+            batch = tensors(trainer, given, [[] for _ in some])
+            made = model.generate(**batch, generation_config=settings)[:, batch["input_ids"].shape[1] :].tolist()
+            texts = trainer._tokenizer.batch_decode(
+                [line[: length(line, trainer.eos_token_ids)] for line in made], skip_special_tokens=True
+            )
+            written += zip(places, texts, strict=True)
+    return [text for _, text in sorted(gather_object(written))]

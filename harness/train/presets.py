@@ -1,0 +1,246 @@
+"""Presets: every TRL setting that decides a run, by name; ``paper`` maps the official recipe field by field.
+
+One *step* is one generation batch: ``prompts`` images with ``group`` captions each, scored once and then learnt from
+in ``updates`` optimiser updates. ``paper`` follows `Jia-hn/CIM@870f58f5:rl_qwen2_vl/scripts` on verl: 256 x 5 captions
+a step, 4 updates, 1 epoch over them. Shown by ``cim train --dry-run``.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from harness.errors import CimError
+
+# The set this code was tested with; each release of one moves defaults or names of the others.
+TESTED = {"trl": "1.16.0", "vllm": "0.31.0", "transformers": "5.17.0"}
+NAMES = ("mini", "paper", "safe")
+# Deviations may change how a run computes, not what the harness itself relies on.
+OURS = frozenset(
+    {"output_dir", "max_steps", "logging_steps", "logging_nan_inf_filter", "log_completions", "report_to", "seed"}
+    | {"save_strategy", "save_steps", "save_total_limit", "save_only_model", "reward_weights", "model_init_kwargs"}
+    | {"use_vllm", "vllm_mode", "vllm_server_base_url", "remove_unused_columns", "generation_kwargs", "num_generations"}
+    | {"steps_per_generation", "generation_batch_size", "per_device_train_batch_size", "gradient_accumulation_steps"}
+    | {"trust_remote_code", "push_to_hub", "log_completions_hub_repo", "ignore_data_skip", "vllm_enable_sleep_mode"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A recipe.
+
+    ``steps`` counts generation batches, or None for ``epochs`` over the data. ``self_policy`` says whether the
+    source's own gallery row may be retrieved. Where ``stops`` is false, alarms are written down and nothing else.
+    ``settings`` are fields of ``GRPOConfig``.
+    """
+
+    name: str
+    about: str
+    prompts: int
+    group: int
+    updates: int
+    micro_batch: int
+    steps: int | None
+    epochs: float
+    save_every: int
+    prompt_tokens: int
+    self_policy: str
+    stops: bool
+    dtype: str
+    settings: Mapping[str, Any]
+
+
+# What all presets say alike; most are TRL's defaults today, and said so that they stay.
+_SHARED: dict[str, Any] = {
+    "num_iterations": 1,
+    "epsilon": 0.2,
+    "epsilon_high": None,
+    "delta": 3.0,  # dual clip: acts on negative advantages alone
+    "importance_sampling_level": "token",
+    "scale_rewards": "group",  # unbiased deviation; TRL adds 1e-4 to it where verl adds 1e-6
+    "multi_objective_aggregation": "sum_then_normalize",
+    "use_bias_correction_kl": False,  # TRL's default multiplies the KL by the ratio, which changes its gradient
+    "entropy_coef": 0.0,
+    "use_adaptive_entropy": False,
+    "top_entropy_quantile": 1.0,
+    "off_policy_mask_threshold": None,
+    "sync_ref_model": False,
+    "disable_dropout": False,
+    # Any cut of the sampler biases the ratio by the mass it removes (trl #6789).
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "top_k": 0,
+    "min_p": None,
+    "repetition_penalty": 1.0,
+    "max_grad_norm": 1.0,
+    "optim": "adamw_torch",
+    "adam_beta1": 0.9,
+    "adam_beta2": 0.999,
+    "adam_epsilon": 1e-8,
+    "weight_decay": 0.01,
+    "lr_scheduler_type": "constant",
+    "warmup_steps": 0,
+    "shuffle_dataset": True,
+    "dataloader_num_workers": 0,
+    # Per token: TRL's default multiplies the ratios of a caption, and so masks the long ones (trl #4772).
+    "vllm_importance_sampling_correction": True,
+    "vllm_importance_sampling_mode": "token_truncate",
+    "vllm_enable_sleep_mode": False,
+    "logging_steps": 1,
+    "logging_nan_inf_filter": False,  # the default replaces a NaN loss by the mean of the others
+    "log_completions": False,  # parquet; ours are rows
+    "report_to": [],
+    "remove_unused_columns": False,
+    "save_strategy": "steps",
+    "save_only_model": False,
+    "save_total_limit": None,
+    "ignore_data_skip": False,
+}
+# Both bounds at one: the ratio is exactly 1 and the difference of log-probabilities is still logged. TRL refuses equal
+# bounds, so the lower one is the number below 1 that rounds to it in float32.
+_NO_CORRECTION = {"vllm_importance_sampling_clip_min": 1.0 - 2.0**-30, "vllm_importance_sampling_clip_max": 1.0}
+_TRUNCATED = {"vllm_importance_sampling_clip_min": None, "vllm_importance_sampling_clip_max": 2.0}
+_OFFICIAL: dict[str, Any] = {
+    "learning_rate": 1e-6,
+    "beta": 0.001,
+    "max_completion_length": 1024,
+    "bf16": True,
+    "gradient_checkpointing": True,
+}
+
+_PAPER = Preset(
+    name="paper",
+    about="the official recipe: 256 x 5 captions a step, KL 0.001, own gallery row included, no guards",
+    prompts=256,
+    group=5,
+    updates=4,
+    micro_batch=8,
+    steps=None,
+    epochs=2.0,
+    save_every=6,
+    prompt_tokens=1024,
+    self_policy="include",
+    stops=False,
+    dtype="float32",  # of the weights; computed in bf16
+    settings={
+        **_SHARED,
+        **_OFFICIAL,
+        **_NO_CORRECTION,
+        # Token mean of a micro-batch, as the forks of verl that the authors used.
+        "loss_type": "bnpo",
+        "mask_truncated_completions": False,
+    },
+)
+_SAFE = replace(
+    _PAPER,
+    name="safe",
+    about="the official sizes with our guards: own row excluded, alarms stop, mismatch corrected, cut captions masked",
+    self_policy="exclude",
+    stops=True,
+    settings={**_SHARED, **_OFFICIAL, **_TRUNCATED, "loss_type": "dapo", "mask_truncated_completions": True},
+)
+_MINI = Preset(
+    name="mini",
+    about="the embedded world on one CPU core: 16 x 8 captions a step, KL 0.02, own row excluded, alarms stop",
+    prompts=16,
+    group=8,
+    updates=1,
+    micro_batch=128,
+    steps=70,
+    epochs=1.0,
+    save_every=10,
+    prompt_tokens=256,
+    self_policy="exclude",
+    stops=True,
+    dtype="float32",
+    settings={
+        **_SHARED,
+        **_TRUNCATED,
+        "learning_rate": 7e-4,
+        "warmup_steps": 5,
+        "lr_scheduler_type": "constant_with_warmup",
+        "weight_decay": 0.0,
+        "adam_beta2": 0.95,
+        "beta": 0.02,
+        "max_completion_length": 64,
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "loss_type": "bnpo",
+        "mask_truncated_completions": False,
+    },
+)
+_ALL = {preset.name: preset for preset in (_MINI, _PAPER, _SAFE)}
+
+
+def preset(name: str) -> Preset:
+    """The preset of this name; CimError for another."""
+    if name not in _ALL:
+        raise CimError(f"unknown preset {name!r}", hint=f"presets: {', '.join(NAMES)}")
+    return _ALL[name]
+
+
+def batches(chosen: Preset, processes: int) -> dict[str, int]:
+    """How a step is cut: captions a device holds at once, and how many such batches make an update and a step.
+
+    Raises:
+        CimError: a step cannot be cut alike over this many processes, with whole groups on each.
+    """
+    captions = chosen.prompts * chosen.group
+    per_step, rest = divmod(captions, chosen.micro_batch * processes)
+    if rest or per_step % chosen.updates or (captions // processes) % chosen.group:
+        hint = "take a number of processes that divides it"
+        sizes = f"{captions} captions in {chosen.updates} updates of {chosen.micro_batch} a device"
+        raise CimError(f"preset {chosen.name} cannot be cut over {processes} processes ({sizes})", hint=hint)
+    return {
+        "num_generations": chosen.group,
+        "per_device_train_batch_size": chosen.micro_batch,
+        "gradient_accumulation_steps": per_step // chosen.updates,
+        "steps_per_generation": per_step,
+    }
+
+
+def arguments(chosen: Preset, processes: int, steps: int | None, deviations: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of ``GRPOConfig`` of a run; saved only where a generation batch ends, so that resume can be exact.
+
+    Args:
+        steps: generation batches in all, in place of the preset's own.
+        deviations: fields said otherwise for one run.
+    """
+    if refused := sorted(OURS & set(deviations)):
+        raise CimError(f"{refused[0]} cannot be set", hint="it is what the preset or an option of its own decides")
+    found = {**chosen.settings, **batches(chosen, processes), "save_steps": chosen.save_every * chosen.updates}
+    length = steps if steps is not None else chosen.steps
+    found |= {"num_train_epochs": chosen.epochs} if length is None else {"max_steps": length * chosen.updates}
+    found["model_init_kwargs"] = {"dtype": chosen.dtype}
+    return {**found, **deviations}
+
+
+def installed() -> dict[str, str | None]:
+    """Versions of the tested packages here; None for one that is not installed."""
+    return {name: _version(name) for name in TESTED}
+
+
+def _version(name: str) -> str | None:
+    for package in (name, f"{name}-cpu"):  # the CPU build of vLLM has a name of its own
+        try:
+            return importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def refuse_untested(found: Mapping[str, str | None], rollouts: str, allowed: bool) -> None:
+    """Refuse other versions than the tested ones; vLLM is asked for only where it writes the captions.
+
+    Raises:
+        CimError: names what is installed and what was tested.
+    """
+    needed = {name: version for name, version in TESTED.items() if name != "vllm" or rollouts != "transformers"}
+    if absent := [name for name in needed if found.get(name) is None]:
+        hint = "run `make setup-train`" if absent != ["vllm"] else "run `make setup-gpu`, or --rollouts transformers"
+        raise CimError(f"{', '.join(absent)} not installed", hint=hint)
+    other = [f"{name} {found[name]} ({version} tested)" for name, version in needed.items() if found[name] != version]
+    if other and not allowed:
+        raise CimError(f"untested versions: {', '.join(other)}", hint="--untested goes on with them")

@@ -1,0 +1,195 @@
+"""One score a step, read by every reward function that TRL calls.
+
+TRL asks each reward function by itself; scoring the captions is done once and its terms are handed out, so that GRC and
+QIR stand in the log apart. A caption that cannot be scored leaves its group only if **all** functions say None: one
+None beside a number would count as 0 (`trl/trainer/grpo_trainer.py`, ``nansum``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from harness.errors import CimError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+RewardFunction = Callable[..., list[float | None]]
+
+
+class Batch(Protocol):
+    """What training reads of a scorer's answer for B captions; a caption that cannot be scored has NaN terms."""
+
+    @property
+    def grc(self) -> Array: ...
+    @property
+    def qir(self) -> Array: ...
+    @property
+    def rows(self) -> Array: ...
+    @property
+    def similarities(self) -> Array: ...
+    @property
+    def self_hit_1(self) -> Array: ...
+    @property
+    def self_hit_k(self) -> Array: ...
+    @property
+    def own_qir(self) -> Array: ...
+    @property
+    def truncated(self) -> Array | None: ...
+    @property
+    def empty(self) -> Array: ...
+
+
+class Scorer(Protocol):
+    """A CIM scorer, as ``harness/retrieval/scorer.py``."""
+
+    def score(self, captions: Sequence[str], source_ids: Sequence[str]) -> Batch:
+        """GRC, QIR and what was retrieved for captions of the images with these keys."""
+
+    def qir(self, rows: Array, source_ids: Sequence[str]) -> Array:
+        """QIR of rows retrieved before, against other images."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What B captions of one generation batch got, group after group.
+
+    ``terms`` holds each reward function's numbers (NaN: not scored), ``shuffled`` QIR against another image of the
+    batch, ``ids`` the written tokens, ``clipped`` whether the limit cut them.
+    """
+
+    step: int
+    captions: Sequence[str]
+    source_ids: Sequence[str]
+    ids: Sequence[Sequence[int]]
+    clipped: Array
+    group: int
+    terms: Mapping[str, Array]
+    weights: Mapping[str, float]
+    batch: Batch
+    shuffled: Array
+
+    @property
+    def reward(self) -> Array:
+        """The weighted sum of the terms, as TRL forms it; NaN where none was scored."""
+        total: Array = sum(weight * self.terms[name] for name, weight in self.weights.items())  # type: ignore[assignment]
+        return total
+
+
+Extra = Callable[[Sequence[str], Sequence[str]], "Array"]
+
+
+class SharedScore:
+    """Scores each generation batch once, tells ``seen`` of it, and serves the reward functions.
+
+    Args:
+        weights: reward functions by name, with their weights: ``grc`` and ``qir`` of the scorer, or one of ``extra``.
+        extra: further rewards, from captions and source ids to one number each.
+        group: captions an image.
+        ends: token ids that end a caption; one that ends with no such token was cut.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        weights: Mapping[str, float],
+        group: int,
+        ends: frozenset[int],
+        seen: Callable[[Scored], None],
+        extra: Mapping[str, Extra] | None = None,
+    ) -> None:
+        self._scorer, self._weights, self._group, self._ends = scorer, dict(weights), group, ends
+        self._seen, self._extra = seen, dict(extra or {})
+        self._key, self._scored = "", list[Scored]()
+        self.calls = 0
+
+    def functions(self) -> list[RewardFunction]:
+        """One function a reward, in the order of the weights, under the names that TRL logs."""
+        return [self._function(name) for name in self._weights]
+
+    def _function(self, name: str) -> RewardFunction:
+        def reward(
+            completions: Sequence[Any],
+            completion_ids: Sequence[Sequence[int]],
+            source_id: Sequence[str],
+            trainer_state: Any,
+            **_: Any,
+        ) -> list[float | None]:
+            texts = [completion[0]["content"] for completion in completions]
+            scored = self._of(int(trainer_state.global_step), texts, source_id, completion_ids)
+            unscored = np.isnan(scored.reward)
+            return [None if bad else float(value) for bad, value in zip(unscored, scored.terms[name], strict=True)]
+
+        reward.__name__ = name
+        return reward
+
+    def _of(
+        self, step: int, captions: Sequence[str], source_ids: Sequence[str], ids: Sequence[Sequence[int]]
+    ) -> Scored:
+        text = "\0".join([str(step), *captions, *source_ids])
+        key = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        if key != self._key:
+            self._scored, self._key = [self._score(step, captions, source_ids, ids)], key
+            self._seen(self._scored[0])
+        return self._scored[0]
+
+    def _score(
+        self, step: int, captions: Sequence[str], source_ids: Sequence[str], ids: Sequence[Sequence[int]]
+    ) -> Scored:
+        self.calls += 1
+        batch = self._scorer.score(captions, source_ids)
+        known: dict[str, Array] = {"grc": batch.grc, "qir": batch.qir}
+        terms = {
+            name: np.asarray(
+                known[name] if name in known else self._extra[name](captions, source_ids), dtype=np.float64
+            )
+            for name in self._weights
+        }
+        return Scored(
+            step=step,
+            captions=list(captions),
+            source_ids=list(source_ids),
+            ids=[list(tokens) for tokens in ids],
+            clipped=np.array([not tokens or tokens[-1] not in self._ends for tokens in ids], dtype=bool),
+            group=self._group,
+            terms=terms,
+            weights=self._weights,
+            batch=batch,
+            shuffled=np.asarray(self._scorer.qir(batch.rows, shuffled(source_ids, self._group)), dtype=np.float64),
+        )
+
+
+def shuffled(source_ids: Sequence[str], group: int) -> list[str]:
+    """The source ids moved on by one group, so that every caption stands against another image of its batch."""
+    return [*source_ids[group:], *source_ids[:group]]
+
+
+def weights_of(given: str) -> dict[str, float]:
+    """Rewards and weights of ``--rewards``: ``cim`` is GRC and QIR at 1 and 1; ``grc=0.5,qir`` says it in full.
+
+    Raises:
+        CimError: a weight that is no finite number, or a reward named twice.
+    """
+    found = dict[str, float]()
+    for part in filter(None, (part.strip() for part in given.split(","))):
+        name, equals, number = part.partition("=")
+        try:
+            weight = float(number) if equals else 1.0
+        except ValueError:
+            weight = np.nan
+        if not np.isfinite(weight):
+            raise CimError(f"{number!r} is no weight", where="--rewards", hint="such as grc=1,qir=0.5")
+        for one in ("grc", "qir") if name == "cim" else (name,):
+            if one in found:
+                raise CimError(f"reward {one} is named twice", where="--rewards")
+            found[one] = weight
+    if not found:
+        raise CimError("no reward is named", where="--rewards", hint="cim list rewards")
+    return found

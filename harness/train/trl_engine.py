@@ -1,0 +1,261 @@
+"""GRPO by TRL's ``GRPOTrainer``, used as a library: data set, rewards, fixes, probe and rows around it.
+
+Captions are written by transformers (the default) or vLLM, colocated or on a server. ``run.py`` decides what is
+trained. Run by ``cim train``, alone or under ``accelerate launch -m harness train ...``.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors import SafetensorError
+from transformers import PrinterCallback, TrainerCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from harness.engines import _weights
+from harness.errors import CimError
+from harness.train import checkpoints, examples, fixes, forward, phases, presets, probe
+from harness.train.book import Book
+from harness.train.scoring import Extra, Scored, Scorer, SharedScore
+from harness.weights import Weights
+
+SMALL = 100_000_000  # parameters under which a second CPU thread costs more than it brings
+PROBED = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Everything of one GRPO run.
+
+    ``weights`` is the start model, ``folder`` the run's; ``judge`` gives numbers (``reward``, ``precision``) for
+    greedy captions of the validation examples; ``limits`` None leaves the probe out. ``options`` are deviations
+    from the preset.
+    """
+
+    folder: Path
+    weights: Weights
+    tasks: Sequence[str]
+    origin: checkpoints.Origin
+    preset: presets.Preset
+    train: Sequence[examples.Example]
+    validation: Sequence[examples.Example]
+    pictures: examples.Pictures
+    prompt: str
+    scorer: Scorer
+    rewards: Mapping[str, float]
+    judge: Callable[[Sequence[str]], Mapping[str, float | None]]
+    mark: Mapping[str, Any]
+    say: Callable[[str], None]
+    advance: Callable[[int, int], None]
+    extra: Mapping[str, Extra] = field(default_factory=dict)
+    steps: int | None = None
+    seed: int = 0
+    lora: bool = False
+    rollouts: str = "transformers"
+    server: str | None = None
+    limits: probe.Limits | None = field(default_factory=probe.Limits)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the checkpoints of the run are."""
+        return self.folder / "checkpoints"
+
+
+def train(job: Job) -> int:
+    """Train, from the last whole checkpoint where there is one; returns the steps made in all.
+
+    Raises:
+        AlarmError: a guard stopped the run.
+        CimError: something is missing or broken, or the disk is full; the last whole checkpoint is intact.
+    """
+    quiet()
+    if dropped := checkpoints.drop_unfinished(job.checkpoints):
+        job.say(f"update {dropped[-1]} was not saved in full and is left out")
+    last = checkpoints.resumable(job.checkpoints)
+    done, place = last if last else (0, None)
+    book: list[Book] = []
+    trainer = build(job, place, lambda scored: book[0].saw(scored))
+    book.append(Book(job.folder, job.preset.updates, job.preset.stops, job.mark, job.say, done))
+    trainer.add_callback(_callback(job, trainer, book[0], place))
+    trainer.remove_callback(PrinterCallback)
+    if place is not None and done * job.preset.updates >= trainer.args.max_steps > 0:
+        book[0].close()
+        return done
+    try:
+        trainer.train(resume_from_checkpoint=None if place is None else str(place))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        if not (dropped := checkpoints.drop_unfinished(job.checkpoints)):
+            raise
+        whole = checkpoints.whole(job.checkpoints)
+        kept = f"{whole[-1][1].name} is whole; " if whole else ""
+        reason = " ".join(str(error).split())[:120]
+        hint = f"{kept}free some space, then the same command goes on"
+        raise CimError(
+            f"update {dropped[-1]} could not be saved ({reason})", where=str(job.folder), hint=hint
+        ) from error
+    finally:
+        book[0].close()
+    return int(trainer.state.global_step) // job.preset.updates
+
+
+def quiet() -> None:
+    """No notices of libraries between our lines, and one thread where the work is tiny."""
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", module="trl|transformers|torch|accelerate")
+    logging.getLogger("trl").setLevel(logging.ERROR)
+
+
+def configuration(job: Job, processes: int, banned: Sequence[int]) -> dict[str, Any]:
+    """Fields of ``GRPOConfig`` of a job."""
+    fields = presets.arguments(job.preset, processes, job.steps, job.options)
+    fields |= {
+        "output_dir": str(job.checkpoints),
+        "seed": job.seed,
+        "reward_weights": list(job.rewards.values()),
+        "generation_kwargs": fixes.ban(banned, job.rollouts),
+        "disable_tqdm": True,
+        "use_vllm": job.rollouts == "vllm",
+    }
+    if job.rollouts == "vllm":
+        fields |= {"vllm_mode": "server" if job.server else "colocate", "vllm_server_base_url": job.server}
+    if not torch.cuda.is_available():
+        fields |= {"use_cpu": True}
+    return fields
+
+
+def build(job: Job, place: Path | None, seen: Callable[[Scored], None]) -> Any:
+    """The trainer of a job, its fixes in place; ``place`` is the checkpoint that it goes on from."""
+    processor = _weights.load_processor(job.weights)
+    tokenizer = processor.tokenizer
+    start = job.weights.checkpoint
+    # An adapter's checkpoint holds no base: peft loads it into the start model, which it does exactly.
+    model = fixes.load(start if place is None or job.lora else str(place), start, {"dtype": job.preset.dtype})
+    if not torch.cuda.is_available() and model.num_parameters() < SMALL:
+        torch.set_num_threads(1)
+    ends = _ends(model, tokenizer)
+    banned = fixes.banned(tokenizer, keep=ends)
+    config = GRPOConfig(**configuration(job, _processes(), banned))
+    shared = SharedScore(job.scorer, job.rewards, job.preset.group, frozenset(ends), seen, job.extra)
+
+    def count(size: tuple[int, int]) -> int:
+        return examples.prompt_tokens(processor, job.prompt, job.weights.system, size)
+
+    kept = examples.short_enough(job.train, job.pictures, count, job.preset.prompt_tokens)
+    if len(kept) < len(job.train):
+        job.say(f"{len(job.train) - len(kept)} images are left out: prompts over {job.preset.prompt_tokens} tokens")
+    if len(kept) < job.preset.prompts:
+        what = f"{len(kept)} training images, a step takes {job.preset.prompts}"
+        raise CimError(what, hint="a larger training set, or another preset")
+    trainer = GRPOTrainer(
+        model=model,
+        reward_funcs=shared.functions(),
+        args=config,
+        train_dataset=examples.for_grpo(kept, job.pictures, job.prompt, job.weights.system),
+        processing_class=processor,
+        peft_config=adapter(model) if job.lora else None,
+    )
+    trainer.create_model_card = lambda **_: None  # a page for the hub, written at every save
+    if job.rollouts == "vllm":
+        _guard(trainer, colocated=job.server is None)
+    return trainer
+
+
+def _processes() -> int:
+    from accelerate import PartialState
+
+    return int(PartialState().num_processes)
+
+
+def _ends(model: Any, tokenizer: Any) -> list[int]:
+    """Ids that end a caption: all that the model declares, and the tokenizer's."""
+    listed = model.generation_config.eos_token_id
+    found = {tokenizer.eos_token_id, *(listed if isinstance(listed, list) else [listed])}
+    return sorted(token for token in found if token is not None)
+
+
+def _guard(trainer: Any, *, colocated: bool) -> None:
+    """The fixes of what lies between TRL and vLLM."""
+    image = trainer.model.config.image_token_id
+    fixes.guard_prompts(trainer.vllm_generation, image, expands=colocated)
+    if colocated:
+        fixes.reset_caches(trainer.vllm_generation)
+
+
+def adapter(model: Any) -> Any:
+    """LoRA of rank 64 on all linear layers of the language model; a labelled deviation from the official recipe."""
+    from peft import LoraConfig
+
+    linear = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and "language_model" in name and not name.endswith("lm_head")
+    ]
+    return LoraConfig(r=64, lora_alpha=128, lora_dropout=0.0, target_modules=linear, task_type="CAUSAL_LM")
+
+
+def _callback(job: Job, trainer: Any, book: Book, place: Path | None) -> Any:
+    """What happens at the trainer's own moments."""
+    clock = phases.Clock()
+    clock.watch(trainer)
+    loaded = fixes.fingerprint(trainer.model) if place is not None and not job.lora else None
+    rows = examples.for_grpo(job.validation, job.pictures, job.prompt, job.weights.system)
+    banned = fixes.banned(trainer._tokenizer, keep=trainer.eos_token_ids)
+
+    def validate(step: int) -> None:
+        if len(rows):
+            captions = forward.greedy(trainer, rows, banned, 64)
+            book.validated(step, job.judge(captions))
+            clock.take()
+
+    class Moments(TrainerCallback):  # type: ignore[misc]
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if loaded is not None:
+                fixes.require_same(loaded, fixes.fingerprint(trainer.model), str(place))
+            if job.limits is not None:
+                some = [trainer.train_dataset[at] for at in range(min(PROBED, len(trainer.train_dataset)))]
+                probe.require(probe.probe(trainer, some, fresh=place is None), job.limits)
+            if place is None:
+                validate(0)
+            clock.take()
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            if not state.is_world_process_zero or "loss" not in logs:
+                return
+            facts = {"seconds": clock.take(), "rss_mb": phases.memory_mb(), "device_mb": phases.device_memory_mb()}
+            book.logged(state.global_step, logs, facts)
+            job.advance(state.global_step // job.preset.updates, state.max_steps // job.preset.updates)
+
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            _finish(job, state.global_step)
+            validate(state.global_step // job.preset.updates)
+
+    return Moments()
+
+
+def _finish(job: Job, update: int) -> None:
+    """Make what the trainer saved a model folder, and drop what older ones hold for a resume alone."""
+    folder = job.checkpoints / f"checkpoint-{update}"
+    if job.lora:
+        merge(job, folder)
+    step = update // job.preset.updates
+    content = checkpoints.text(job.origin, step, job.weights, job.preset.dtype, job.tasks, job.lora)
+    checkpoints.finish(folder, job.origin, step, content)
+    checkpoints.forget_state(job.checkpoints)
+
+
+def merge(job: Job, folder: Path) -> None:
+    """Write base and adapter of a LoRA checkpoint as one model, for engines and evaluation."""
+    from peft import PeftModel
+
+    base = fixes.load(job.weights.checkpoint, job.weights.checkpoint, {"dtype": job.preset.dtype})
+    PeftModel.from_pretrained(base, folder).merge_and_unload().save_pretrained(folder / checkpoints.MERGED)
+    _weights.load_processor(job.weights).save_pretrained(folder / checkpoints.MERGED)

@@ -1,0 +1,170 @@
+"""Diagnostics by hand-made batches: each kind of hacked batch rings its own alarm and no other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import store
+from harness.errors import AlarmError
+from harness.train import alarms, diagnostics
+from harness.train.book import COMPLETIONS, STEPS, VALIDATION, Book
+from harness.train.scoring import Scored
+from tests.training import GROUP, IMAGES, healthy, scored
+
+N = GROUP * IMAGES
+
+
+def row(batch: Scored) -> dict[str, Any]:
+    captions = len(batch.captions)
+    return {"captions": captions, "images": captions // batch.group, **diagnostics.summary(batch)}
+
+
+def rung(batch: Scored, validations: Sequence[dict[str, Any]] = ()) -> set[str]:
+    return set(alarms.check([row(healthy()), row(batch)], validations))
+
+
+def test_healthy_batches_ring_nothing() -> None:
+    assert alarms.check([row(healthy())], []) == {}
+    assert all(rung(healthy(seed)) == set() for seed in range(1, 20))
+
+
+def test_one_caption_for_all_images_is_a_collapse() -> None:
+    collapsed = ["a b c d e f"] * N
+    assert rung(scored(collapsed, healthy().batch.qir)) == {"distinct", "opening"}
+    grouped = replace(healthy(1), captions=[healthy(1).captions[at - at % GROUP] for at in range(N)])
+    assert rung(grouped) == set(), "sure of each image is not collapsed"
+
+
+def test_captions_that_repeat_themselves() -> None:
+    looped = [f"{caption} {caption}" for caption in healthy(1).captions]
+    assert rung(replace(healthy(1), captions=looped)) == {"repetition"}
+
+
+def test_boilerplate_before_every_caption() -> None:
+    said = [f"this image shows the following things {caption}" for caption in healthy(1).captions]
+    assert rung(replace(healthy(1), captions=said)) == {"opening"}
+
+
+def test_the_longest_caption_wins() -> None:
+    lengths = np.random.default_rng(2).permutation(N) + 5
+    assert rung(scored(healthy(1).captions, 0.9 + lengths / 100, lengths=lengths)) == {"length"}
+
+
+def test_everyone_retrieves_one_row() -> None:
+    rows = np.arange(3 * N).reshape(N, 3) + 100
+    rows[: int(0.7 * N), 0] = 5
+    assert rung(replace(healthy(1), batch=replace(healthy(1).batch, rows=rows))) == {"hub"}
+
+
+def test_sources_that_do_not_matter() -> None:
+    assert rung(scored(healthy(1).captions, healthy(1).batch.qir, shuffled=healthy(1).batch.qir.mean())) == {
+        "ungrounded"
+    }
+
+
+def test_a_number_that_is_none() -> None:
+    bad = row(healthy(1))
+    bad["kl"] = float("nan")
+    assert set(alarms.check([row(healthy()), bad], [])) == {"nan"}
+    assert "kl not finite" in alarms.check([row(healthy()), bad], [])["nan"]
+
+
+def test_reward_up_and_precision_down() -> None:
+    start = {"step": 0, "reward": 1.0, "precision": 80.0}
+    assert rung(healthy(1), [start, {"step": 10, "reward": 1.3, "precision": 60.0}]) == {"precision"}
+    assert rung(healthy(1), [start, {"step": 10, "reward": 1.3, "precision": 78.0}]) == set()
+    assert rung(healthy(1), [start, {"step": 10, "reward": 0.9, "precision": 60.0}]) == set(), "bad, but no hack"
+    assert rung(healthy(1), [start, {"step": 10, "reward": 1.3, "precision": None}]) == set()
+
+
+def test_numbers_of_a_known_batch() -> None:
+    """Five equally spaced rewards in a group: deviation sqrt(2.5); caption said twice: about half of it repeats."""
+    values = np.array([1.0, 2, 3, 4, 5, 7, 7, 7, 7, 7])
+    found = diagnostics.spread(values, 5)
+    assert found["group_std"] == pytest.approx(np.sqrt(2.5) / 2) and found["flat_groups"] == 0.5
+    assert found["mean"] == pytest.approx(5.0) and found["q50"] == pytest.approx(6.0)
+    words = list("abcdef")
+    assert diagnostics.repeated(words) == 0 and diagnostics.repeated(words * 2) == pytest.approx(1 - 6 / 9)
+    assert diagnostics.repeated(["a"]) == 0
+    assert diagnostics.distinct_images(["x", "y", "x", "z"], 2) == pytest.approx((1 / 2 + 1) / 2)
+    assert diagnostics.ranks(np.array([3.0, 1.0, 3.0, 2.0])).tolist() == [2.5, 0.0, 2.5, 1.0]
+
+
+def test_rank_correlation_is_that_of_scipy() -> None:
+    from scipy.stats import spearmanr
+
+    dice = np.random.default_rng(0)
+    values, lengths = dice.integers(0, 5, 40).astype(float), dice.integers(0, 5, 40).astype(float)
+    theirs = [spearmanr(a, b).statistic for a, b in zip(values.reshape(-1, 8), lengths.reshape(-1, 8), strict=True)]
+    assert diagnostics.rank_correlation(values, lengths, 8) == pytest.approx(np.mean(theirs))
+
+
+def book(folder: Path, stops: bool, done: int = 0) -> tuple[Book, list[str]]:
+    said: list[str] = []
+    return Book(folder, 1, stops, {"gallery": "fake"}, said.append, done), said
+
+
+def test_a_guarded_run_stops_and_keeps_its_rows(tmp_path: Path) -> None:
+    opened, _ = book(tmp_path, stops=True)
+    opened.saw(healthy())
+    opened.logged(1, {"loss": 0.1}, {"seconds": {"total": 1.0}})
+    opened.saw(scored(["a b c d e f"] * N, healthy().batch.qir))
+    with pytest.raises(
+        AlarmError, match="alarm distinct: captions of 8 images are 12% different ones, under 50%"
+    ) as stop:
+        opened.logged(2, {"loss": 0.1}, {"seconds": {"total": 1.0}})
+    opened.close()
+    assert stop.value.name == "distinct" and stop.value.exit_code == 1
+    rows = store.read_rows(tmp_path / STEPS)
+    assert [set(one["alarms"]) for one in rows] == [set(), {"distinct", "opening"}]
+    assert rows[0]["gallery"] == "fake" and len(store.read_rows(tmp_path / COMPLETIONS)) == 2 * N
+
+
+def test_paper_writes_alarms_down_and_goes_on(tmp_path: Path) -> None:
+    opened, said = book(tmp_path, stops=False)
+    for update in (1, 2, 3):
+        opened.saw(scored(["a b c d e f"] * N, healthy().batch.qir))
+        opened.logged(update, {"loss": float("nan")}, {})
+    opened.close()
+    assert len(said) == 2, "each alarm is told once"
+    rows = store.read_rows(tmp_path / STEPS)
+    assert [one["loss"] for one in rows] == [None] * 3 and all("nan" in one["alarms"] for one in rows)
+
+
+def test_a_nan_on_an_update_without_new_captions_stops(tmp_path: Path) -> None:
+    opened, _ = book(tmp_path, stops=True)
+    with pytest.raises(AlarmError, match="alarm nan: grad_norm not finite"):
+        opened.logged(2, {"loss": 0.0, "grad_norm": float("inf")}, {})
+    opened.close()
+
+
+def test_rows_after_the_checkpoint_are_dropped_on_resume(tmp_path: Path) -> None:
+    opened, _ = book(tmp_path, stops=True)
+    for update in (1, 2, 3):
+        opened.saw(replace(healthy(update), step=update - 1))
+        opened.logged(update, {"loss": 0.1}, {})
+    opened.validated(2, {"reward": 1.0, "precision": 80.0})
+    opened.validated(3, {"reward": 1.0, "precision": 80.0})
+    opened.close()
+    again, _ = book(tmp_path, stops=True, done=2)
+    again.close()
+    for name in (STEPS, COMPLETIONS, VALIDATION):
+        assert {one["step"] for one in store.read_rows(tmp_path / name)} <= {1, 2}
+    assert len(store.read_rows(tmp_path / COMPLETIONS)) == 2 * N and len(again.validations) == 1
+
+
+def test_rows_are_json_that_anything_reads(tmp_path: Path) -> None:
+    opened, _ = book(tmp_path, stops=False)
+    opened.saw(scored(["\u2028 a", "b\x00", "", "d"] * IMAGES, [np.nan] * N))
+    opened.logged(1, {"loss": 0.1}, {})
+    opened.close()
+    for name in (STEPS, COMPLETIONS):
+        for line in (tmp_path / name).read_bytes().split(b"\n")[:-1]:
+            json.loads(line, parse_constant=pytest.fail)

@@ -1,0 +1,141 @@
+"""What tests of training share: a fake scorer named fake, scored batches made by hand, and jobs on tiny models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.train.scoring import Scored
+from harness.weights import Sampling, Weights
+
+if TYPE_CHECKING:
+    from harness.train.trl_engine import Job
+
+GROUP, IMAGES = 4, 8
+
+
+@dataclass(frozen=True, slots=True)
+class FakeBatch:
+    """The answer of the fake scorer."""
+
+    grc: Any
+    qir: Any
+    rows: Any
+    similarities: Any
+    self_hit_1: Any
+    self_hit_k: Any
+    own_qir: Any
+    truncated: Any
+    empty: Any
+
+
+class FakeScorer:
+    """Fake: GRC is 0.5, QIR grows with the different words of a caption; rows are made up. No gallery, no encoder."""
+
+    def __init__(self, unscored: Callable[[str], bool] = lambda caption: False) -> None:
+        self.calls, self._unscored = 0, unscored
+
+    def score(self, captions: Sequence[str], source_ids: Sequence[str]) -> FakeBatch:
+        self.calls += 1
+        n = len(captions)
+        bad = np.array([self._unscored(caption) for caption in captions])
+        qir = np.where(bad, np.nan, [len(set(caption.split())) / 20 for caption in captions])
+        none = np.zeros(n, dtype=bool)
+        return FakeBatch(
+            grc=np.where(bad, np.nan, 0.5),
+            qir=qir,
+            rows=np.arange(3 * n).reshape(n, 3) % 97,
+            similarities=np.full((n, 3), 0.5),
+            self_hit_1=none,
+            self_hit_k=none,
+            own_qir=np.zeros(n),
+            truncated=none,
+            empty=np.array([not caption for caption in captions]),
+        )
+
+    def qir(self, rows: Any, source_ids: Sequence[str]) -> Any:
+        return np.zeros(len(source_ids))
+
+
+def healthy(seed: int = 0, images: int = IMAGES, group: int = GROUP) -> Scored:
+    """A batch as it should be: different captions, QIR well above that of other images, rewards unlike lengths."""
+    dice = np.random.default_rng(seed)
+    words = [f"w{number}" for number in range(400)]
+    captions = [" ".join(dice.choice(words, size=12, replace=False)) for _ in range(images * group)]
+    return scored(captions, dice.normal(1.0, 0.2, len(captions)), group=group)
+
+
+def scored(
+    captions: Sequence[str], qir: Any, *, group: int = GROUP, shuffled: Any = 0.3, rows: Any = None, lengths: Any = None
+) -> Scored:
+    """A scored batch of these captions and QIR values; GRC is 0.8."""
+    n, dice = len(captions), np.random.default_rng(1)
+    lengths = dice.integers(8, 16, n) if lengths is None else lengths
+    none = np.zeros(n, dtype=bool)
+    batch = FakeBatch(
+        grc=np.full(n, 0.8),
+        qir=np.asarray(qir, dtype=float),
+        rows=np.arange(3 * n).reshape(n, 3) if rows is None else rows,
+        similarities=np.full((n, 3), 0.5),
+        self_hit_1=none,
+        self_hit_k=none,
+        own_qir=np.zeros(n),
+        truncated=none,
+        empty=none,
+    )
+    return Scored(
+        step=0,
+        captions=captions,
+        source_ids=[f"s:{at // group}" for at in range(n)],
+        ids=[[7] * int(length) for length in lengths],
+        clipped=none,
+        group=group,
+        terms={"grc": batch.grc, "qir": batch.qir},
+        weights={"grc": 1.0, "qir": 1.0},
+        batch=batch,
+        shuffled=np.broadcast_to(np.asarray(shuffled, dtype=float), (n,)),
+    )
+
+
+def picture(sample_id: str) -> bytes:
+    """The PNG of a miniscene."""
+    from tasks.miniscenes import draw, world
+
+    split, _, number = sample_id.rpartition("_")
+    return draw.png(draw.pixels(world.scene(split, int(number))))
+
+
+def job(folder: Path, checkpoint: Path, **changes: Any) -> Job:
+    """A GRPO run of two steps with 4 x 4 captions of at most 8 tokens, rewarded by the fake scorer, without a probe."""
+    from harness.train import checkpoints, examples, presets, trl_engine
+
+    preset = replace(presets.preset("mini"), prompts=4, group=4, micro_batch=16, save_every=1)
+    preset = replace(preset, settings={**preset.settings, "max_completion_length": 8, "warmup_steps": 0})
+    given: dict[str, Any] = {
+        "folder": folder,
+        "weights": Weights(str(checkpoint), digest="made-up", sampling=Sampling(max_tokens=8)),
+        "tasks": ["miniscenes"],
+        "origin": checkpoints.Origin("tiny", "base", "cim_rl", "mini", 0, ("grc", "qir"), "validation"),
+        "preset": preset,
+        "train": [examples.Example(f"train_{n:06d}", f"miniscenes:train_{n:06d}") for n in range(12)],
+        "validation": [],
+        "pictures": examples.Pictures(picture),
+        "prompt": "describe the scene .",
+        "scorer": FakeScorer(),
+        "rewards": {"grc": 1.0, "qir": 1.0},
+        "judge": _judge,
+        "mark": {"gallery": "fake"},
+        "say": lambda line: None,
+        "advance": lambda step, steps: None,
+        "steps": 2,
+        "limits": None,
+    }
+    return trl_engine.Job(**{**given, **changes})
+
+
+def _judge(captions: Sequence[str]) -> Mapping[str, float | None]:
+    return {"reward": float(np.mean([len(set(caption.split())) for caption in captions])), "precision": None}
