@@ -1,7 +1,8 @@
 """The strict reader of a model's TOML file: an unknown key or a wrong value names file, key and line.
 
-A model is a captions file (``captions``) or weights (``checkpoint``, with the tables ``[sampling]``,
-``[image]`` and ``[vllm]``). Shown by ``cim list models``; explained in CONTRIBUTING.md.
+A model is a captions file (``captions``) or weights (``checkpoint``, with the tables ``[sampling]``, ``[image]``
+and ``[vllm]``; ``[training]`` says where a checkpoint comes from). Shown by ``cim list models``; explained in
+CONTRIBUTING.md.
 """
 
 from __future__ import annotations
@@ -77,6 +78,16 @@ TABLES: dict[str, dict[str, Key]] = {
         "gpu_memory_utilization": Key(float, 0, 1, above=True),
         "max_num_seqs": Key(int, 1),
         "enforce_eager": Key(bool),
+    },
+    "training": {
+        "run": Key(str),
+        "base": Key(str),
+        "task": Key(str),
+        "preset": Key(str),
+        "seed": Key(int, 0, 2**63 - 1),
+        "step": Key(int, 0),
+        "rewards": Key(list),
+        "chosen_on": Key(str),
     },
 }
 WEIGHTS = ("checkpoint", "revision", "dtype", "system", "trust_remote_code", *TABLES)

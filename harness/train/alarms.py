@@ -36,6 +36,8 @@ def numbers(row: Row, prefix: str = "") -> dict[str, float]:
 
 def _nan(rows: Sequence[Row], _: Sequence[Row]) -> Reason:
     bad = [name for name, value in numbers(rows[-1]).items() if not math.isfinite(value)]
+    if rows[-1].get("unscored", -1) == rows[-1].get("captions", 0):
+        return "no caption could be scored"
     return f"{', '.join(bad[:3])} not finite" if bad else None
 
 

@@ -56,12 +56,16 @@ def summary(scored: Scored) -> dict[str, Any]:
 
 
 def spread(values: Array, group: int) -> dict[str, float | None]:
-    """Mean, quantiles, mean deviation within groups (n - 1), and the share of groups without any."""
-    known = values[np.isfinite(values)]
+    """Mean, quantiles, mean deviation within groups (n - 1), and the share of groups without any.
+
+    NaN is a caption that was not scored and is left out; infinite numbers are not, so that an alarm sees them.
+    """
+    known = values[~np.isnan(values)]
     if not known.size:
         return {name: None for name in ("mean", *QUANTILES, "group_std", "flat_groups")}
-    groups = [line[np.isfinite(line)] for line in values.reshape(-1, group)]
-    deviations = np.array([line.std(ddof=1) if line.size > 1 else 0.0 for line in groups])
+    groups = [line[~np.isnan(line)] for line in values.reshape(-1, group)]
+    with np.errstate(invalid="ignore"):
+        deviations = np.array([line.std(ddof=1) if line.size > 1 else 0.0 for line in groups])
     quantiles = {name: float(np.quantile(known, level)) for name, level in QUANTILES.items()}
     within = {"group_std": float(deviations.mean()), "flat_groups": float((deviations < FLAT).mean())}
     return {"mean": float(known.mean()), **quantiles, **within}

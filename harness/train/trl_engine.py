@@ -235,7 +235,8 @@ def _callback(job: Job, trainer: Any, book: Book, place: Path | None) -> Any:
             job.advance(state.global_step // job.preset.updates, state.max_steps // job.preset.updates)
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            _finish(job, state.global_step)
+            with forward.same_randomness():  # what is saved for a resume is the state before this
+                _finish(job, state.global_step)
             validate(state.global_step // job.preset.updates)
 
     return Moments()

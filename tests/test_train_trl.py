@@ -1,0 +1,285 @@
+"""Training through TRL on tiny models: it runs, it counts as it should, it resumes exactly, it survives a full disk."""
+
+from __future__ import annotations
+
+import io
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import store
+from harness.errors import AlarmError, CimError
+from tests import tiny_models, training
+from tests.conftest import ROOT
+
+torch = pytest.importorskip("torch", reason="torch is not installed: run `make setup-models`")
+pytest.importorskip("trl", reason="trl is not installed: run `make setup-train`")
+
+MINI = ROOT / "tasks" / "miniscenes" / "weights" / "mini-base"
+
+
+def rows(folder: Path, name: str = "steps.jsonl") -> list[dict[str, Any]]:
+    return store.read_rows(folder / name)
+
+
+def weights(folder: Path) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    return dict(load_file(folder / "model.safetensors"))
+
+
+def distance(one: dict[str, Any], other: dict[str, Any]) -> float:
+    """Largest difference of any weight."""
+    assert set(one) == set(other)
+    return max(float((one[name].double() - other[name].double()).abs().max()) for name in one)
+
+
+def tall(sample_id: str) -> bytes:
+    """Pictures of different sizes, so that prompts of a batch have different lengths."""
+    from PIL import Image
+
+    image = Image.open(io.BytesIO(training.picture(sample_id)))
+    number = int(sample_id[-2:])
+    made = io.BytesIO()
+    image.resize((56 + 28 * (number % 3), 56 + 28 * (number % 2))).save(made, "PNG")
+    return made.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["qwen2_5_vl", "qwen3_vl"])
+def test_two_steps_on_random_weights(kind: str, tmp_path: Path) -> None:
+    """Two rewards over one score, images of different sizes, full fine-tune: finite, and every row there."""
+    from harness.train import examples, trl_engine
+
+    start = tiny_models.build(tmp_path / "start", kind)
+    scorer = training.FakeScorer()
+    job = training.job(tmp_path / "run", start, scorer=scorer, pictures=examples.Pictures(tall))
+    assert trl_engine.train(job) == 2
+    assert scorer.calls == 2, "each generation batch is scored once, for both rewards"
+    steps = rows(tmp_path / "run")
+    assert [row["step"] for row in steps] == [1, 2]
+    for row in steps:
+        assert math.isfinite(row["loss"]) and math.isfinite(row["grad_norm"]) and row["grad_norm"] > 0
+        assert set(row["terms"]) == {"grc", "qir"} and row["captions"] == 16 and row["images"] == 4
+        assert {"process", "generate", "reward", "logp", "update", "total"} <= set(row["seconds"])
+        assert row["rss_mb"] > 0 and row["gallery"] == "fake" and "kl" in row and "entropy" in row
+    assert len(rows(tmp_path / "run", "completions.jsonl")) == 32
+    moved = weights(tmp_path / "run" / "checkpoints" / "tiny-step2")
+    assert distance(moved, weights(start)) > 0
+
+
+def test_a_step_of_several_updates_scores_once(tmp_path: Path) -> None:
+    """40 captions a step in four updates of 10: one call of the scorer a step, four rows, one of them with rewards."""
+    from harness.train import trl_engine
+
+    scorer = training.FakeScorer()
+    job = training.job(tmp_path, MINI, scorer=scorer)
+    preset = replace(job.preset, prompts=10, group=4, micro_batch=5, updates=4)
+    assert trl_engine.train(replace(job, preset=preset)) == 2
+    steps = rows(tmp_path)
+    assert scorer.calls == 2 and [row["step"] for row in steps] == [1] * 4 + [2] * 4
+    assert ["reward" in row for row in steps] == [True, False, False, False] * 2
+    assert steps[1]["clip_ratio"] >= 0 and steps[3]["learning_rate"] > 0
+
+
+def test_a_caption_without_a_score_leaves_its_group(tmp_path: Path) -> None:
+    """Both functions say None together; its advantage is 0 and the others' are those of the rest of the group."""
+    from harness.train import trl_engine
+
+    job = training.job(tmp_path, MINI)
+    seen: list[Any] = []
+    trainer = trl_engine.build(replace(job, scorer=training.FakeScorer(lambda text: text == "bad")), None, seen.append)
+    texts = ["a b", "a b c d", "bad", "a b c d e f"] * 4
+    inputs = [{"source_id": f"s:{at // 4}", "prompt": []} for at in range(16)]
+    completions = [[{"role": "assistant", "content": text}] for text in texts]
+    found = trainer._calculate_rewards(inputs, [[{"role": "user", "content": ""}]] * 16, completions, [[2]] * 16)
+    assert torch.isnan(found[2]).all() and torch.isfinite(found[0]).all()
+    assert found[0].tolist() == pytest.approx([0.5, 0.1]) and len(seen) == 1
+    from harness.train import diagnostics
+
+    assert diagnostics.summary(seen[0])["unscored"] == 4
+
+
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+@pytest.mark.parametrize("kind", ["mini", "qwen2_5_vl"])
+def test_a_resumed_run_is_the_uninterrupted_one(kind: str, lora: bool, tmp_path: Path) -> None:
+    """Four steps at once, and two then two more: weights and rows equal to the bit."""
+    from harness.train import trl_engine
+
+    start = MINI if kind == "mini" else tiny_models.build(tmp_path / "start", kind)
+    once, twice = tmp_path / "once", tmp_path / "twice"
+    trl_engine.train(training.job(once, start, steps=4, lora=lora))
+    # What a run of four steps leaves behind when it is killed after its second step was saved and its third begun.
+    shutil.copytree(once, twice)
+    for step in (3, 4):
+        shutil.rmtree(twice / "checkpoints" / f"tiny-step{step}")
+    shutil.copytree(once / "checkpoints" / "tiny-step1", twice / "checkpoints" / "checkpoint-3")
+    restore_state(start, once, twice, lora)
+    said: list[str] = []
+    assert trl_engine.train(training.job(twice, start, steps=4, lora=lora, say=said.append)) == 4
+    assert said[0] == "update 3 was not saved in full and is left out"
+    last = "merged" if lora else ""
+    ours, theirs = (weights(run / "checkpoints" / "tiny-step4" / last) for run in (twice, once))
+    assert distance(ours, theirs) == 0
+    timeless = [
+        [{k: v for k, v in row.items() if k not in ("seconds", "rss_mb")} for row in rows(run)] for run in (once, twice)
+    ]
+    assert timeless[0] == timeless[1]
+    assert (once / "completions.jsonl").read_bytes() == (twice / "completions.jsonl").read_bytes()
+
+
+def restore_state(start: Path, once: Path, twice: Path, lora: bool) -> None:
+    """Bring back what only a resume from step 2 needs, which the finished run has dropped: by two steps more."""
+    from harness.train import trl_engine
+
+    again = once.with_name("again")
+    trl_engine.train(training.job(again, start, steps=2, lora=lora))
+    for pattern in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        shutil.copy(again / "checkpoints" / "tiny-step2" / pattern, twice / "checkpoints" / "tiny-step2" / pattern)
+
+
+def test_without_the_fix_a_resume_restores_nothing(tmp_path: Path) -> None:
+    """Qwen2.5-VL by the trainer's own loading keeps its start weights; with ours every tensor is the checkpoint's."""
+    from harness.train import fixes, trl_engine
+
+    start = tiny_models.build(tmp_path / "start", "qwen2_5_vl")
+    job = training.job(tmp_path / "run", start, steps=2)
+    trl_engine.train(job)
+    place = tmp_path / "run" / "checkpoints" / "tiny-step2"
+    saved, begun = weights(place), weights(start)
+
+    def after_loading(trainer: Any) -> dict[str, Any]:
+        trainer._load_from_checkpoint(str(place))
+        trainer.model.save_pretrained(tmp_path / "loaded")
+        return weights(tmp_path / "loaded")
+
+    unfixed = trl_engine.build(job, None, lambda scored: None)
+    loaded = after_loading(unfixed)
+    same_as_start = sum(bool(torch.equal(loaded[name], begun[name])) for name in begun)
+    assert distance(loaded, saved) > 0 and same_as_start >= len(begun) - 1
+    before = fixes.fingerprint(fixes.load(str(place), str(start), {"dtype": "float32"}))
+    with pytest.raises(CimError, match="resume changed"):
+        fixes.require_same(before, fixes.fingerprint(unfixed.model), str(place))
+    fixed = trl_engine.build(job, place, lambda scored: None)
+    assert distance(after_loading(fixed), saved) == 0
+    fixes.require_same(before, fixes.fingerprint(fixed.model), str(place))
+
+
+def test_the_reference_policy_stays_the_start_model_after_a_resume(tmp_path: Path) -> None:
+    """TRL alone takes the reference from where the policy came from, which is then the checkpoint."""
+    from trl import GRPOTrainer
+
+    from harness.train import trl_engine
+
+    job = training.job(tmp_path, MINI, steps=2)
+    trl_engine.train(job)
+    place = tmp_path / "checkpoints" / "tiny-step2"
+    trainer = trl_engine.build(job, place, lambda scored: None)
+    reference = {name: value.detach() for name, value in trainer.ref_model.state_dict().items()}
+    start = trl_engine.build(job, None, lambda scored: None).model.state_dict()
+    assert distance(reference, {name: value.detach() for name, value in start.items()}) == 0
+    alone = GRPOTrainer(
+        model=str(place),
+        reward_funcs=trainer.reward_funcs,
+        args=trainer.args,
+        train_dataset=trainer.train_dataset,
+        processing_class=trainer.processing_class,
+    )
+    drifted = {name: value.detach() for name, value in alone.ref_model.state_dict().items()}
+    assert distance(drifted, reference) > 0
+
+
+def test_a_checkpoint_is_a_model(tmp_path: Path) -> None:
+    from harness import model
+    from harness.train import trl_engine
+
+    trl_engine.train(training.job(tmp_path, MINI))
+    place = tmp_path / "checkpoints" / "tiny-step2"
+    (one,) = model.resolve(str(place), tmp_path / "results")
+    assert one.name == "tiny-step2" and one.tasks == ("miniscenes",) and one.engine == "transformers"
+    assert one.weights is not None and one.weights.dtype == "float32" and one.weights.sampling.max_tokens == 8
+    assert not list(place.glob("training_args.bin"))
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trainer's write of the second checkpoint fails half-way; the same command then goes on from the first."""
+    from trl import GRPOTrainer
+
+    from harness import checkpoint
+    from harness.train import trl_engine
+
+    real = GRPOTrainer._save_optimizer_and_scheduler
+
+    def full(trainer: Any, output_dir: str) -> None:
+        if output_dir.endswith("checkpoint-2"):
+            raise OSError(28, "No space left on device")
+        real(trainer, output_dir)
+
+    monkeypatch.setattr(GRPOTrainer, "_save_optimizer_and_scheduler", full)
+    with pytest.raises(CimError, match=r"update 2 could not be saved .*No space left.*tiny-step1 is whole"):
+        trl_engine.train(training.job(tmp_path, MINI))
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["tiny-step1"]
+    assert checkpoint.digest(tmp_path / "checkpoints" / "tiny-step1").startswith("sha256:")
+    monkeypatch.setattr(GRPOTrainer, "_save_optimizer_and_scheduler", real)
+    assert trl_engine.train(training.job(tmp_path, MINI)) == 2
+    assert [row["step"] for row in rows(tmp_path)] == [1, 2]
+
+
+def test_an_alarm_ends_the_run_before_its_weights_are_saved(tmp_path: Path) -> None:
+    from harness.train import trl_engine
+
+    class Broken(training.FakeScorer):
+        """Fake: its second answer holds an infinite number."""
+
+        def score(self, captions: Sequence[str], source_ids: Sequence[str]) -> training.FakeBatch:
+            made = super().score(captions, source_ids)
+            return replace(made, qir=made.qir * (math.inf if self.calls == 2 else 1.0))
+
+    with pytest.raises(AlarmError, match="alarm nan"):
+        trl_engine.train(training.job(tmp_path, MINI, scorer=Broken(), steps=3))
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["tiny-step1"]
+    assert "nan" in rows(tmp_path)[-1]["alarms"]
+
+
+def test_the_probe_passes_on_a_model_that_sees(tmp_path: Path) -> None:
+    """mini-base: cache and full pass agree, a grey image matters, the reference is the start; randomness is kept."""
+    from harness.train import probe, trl_engine
+
+    trainer = trl_engine.build(training.job(tmp_path, MINI), None, lambda scored: None)
+    some = [trainer.train_dataset[at] for at in range(8)]
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    found = probe.probe(trainer, some, fresh=True)
+    assert torch.equal(torch.rand(1), expected)
+    assert found.difference < 1e-4 and found.seen > 0.1 and found.reference == 0
+    probe.require(found, probe.Limits())
+
+
+def test_the_probe_refuses_what_it_must(tmp_path: Path) -> None:
+    from harness.train import probe, trl_engine
+
+    trainer = trl_engine.build(training.job(tmp_path, MINI), None, lambda scored: None)
+    some = [trainer.train_dataset[at] for at in range(4)]
+    blind = trainer.model.model.visual.register_forward_hook(lambda module, given, made: _zero(made))
+    with pytest.raises(AlarmError, match="alarm probe: a grey image changes log-probabilities by 0"):
+        probe.require(probe.probe(trainer, some, fresh=False), probe.Limits())
+    blind.remove()
+    with torch.no_grad():
+        trainer.model.model.language_model.norm.weight *= 1.1
+    with pytest.raises(AlarmError, match="the reference is not the start model"):
+        probe.require(probe.probe(trainer, some, fresh=True), probe.Limits())
+    with pytest.raises(AlarmError, match=r"rollout engine and trainer differ by 0\.2000 nats"):
+        probe.require(probe.Report(4, 40, 0.2, 1.0, 0.0), probe.Limits())
+    with pytest.raises(AlarmError, match="alarm probe"):
+        probe.require(probe.Report(4, 40, math.nan, 1.0, 0.0), probe.Limits())
+
+
+def _zero(made: Any) -> Any:
+    made.pooler_output = torch.zeros_like(made.pooler_output)
+    made.deepstack_features = [torch.zeros_like(part) for part in made.deepstack_features]
+    return made
