@@ -40,7 +40,7 @@ def test_golden_values(case: str) -> None:
     u, rows, wanted = GOLDEN[case]
     images, source = np.array(rows, dtype=float), np.array(u, dtype=float)
     grc = consistency.grc(images)
-    qir = consistency.qir(source, images, consistency.rank_weights(len(images)))
+    qir = consistency.qir(consistency.cosines(source, images), consistency.rank_weights(len(images)))
     assert (grc, qir, consistency.reward(grc, qir)) == pytest.approx(wanted, abs=1e-6)
 
 
@@ -48,7 +48,8 @@ def test_golden_values(case: str) -> None:
 def test_the_closed_form_equals_the_gram_definition_and_batched_equals_one_by_one(k: int) -> None:
     images, sources = unit(200, k, 16), unit(200, 16)
     weights = consistency.rank_weights(k)
-    grc, qir = consistency.grc(images), consistency.qir(sources, images, weights)
+    cosines = consistency.cosines(sources, images)
+    grc, qir = consistency.grc(images), consistency.qir(cosines, weights)
     gram = images @ images.transpose(0, 2, 1)
     assert grc == pytest.approx(np.sqrt(gram.sum(axis=(1, 2))) / k, abs=1e-6)
     if k > 1:
@@ -59,23 +60,27 @@ def test_the_closed_form_equals_the_gram_definition_and_batched_equals_one_by_on
         [sum(2.0**-r * float(u @ v) for r, v in enumerate(rows)) for u, rows in zip(sources, images, strict=True)]
     )
     assert np.abs(qir).max() <= 2 - 2.0 ** (1 - k)
-    assert consistency.qir(sources, images, weights, normalize=True) == pytest.approx(qir / (2 - 2.0 ** (1 - k)))
+    assert consistency.qir(cosines, weights, normalize=True) == pytest.approx(qir / (2 - 2.0 ** (1 - k)))
 
 
 def test_ranges_and_invariances() -> None:
     images, sources = unit(5000, 3, 3), unit(5000, 3)
     weights = consistency.rank_weights(3)
-    grc, qir = consistency.grc(images), consistency.qir(sources, images, weights)
+    cosines = consistency.cosines(sources, images)
+    grc, qir = consistency.grc(images), consistency.qir(cosines, weights)
     value = consistency.reward(grc, qir)
     assert -11 / 12 - 1e-9 <= value.min() < -0.6 and 2.4 < value.max() <= 2.75
     acute = np.abs(images)
     assert consistency.grc(acute).min() >= 3**-0.5
     turn = np.linalg.qr(DRAWN.normal(size=(3, 3)))[0]
     assert consistency.grc(images @ turn) == pytest.approx(grc)
-    assert consistency.qir(sources @ turn, images @ turn, weights) == pytest.approx(qir)
+    assert consistency.qir(consistency.cosines(sources @ turn, images @ turn), weights) == pytest.approx(qir)
     assert consistency.grc(images[:, ::-1]) == pytest.approx(grc)
-    assert not np.allclose(consistency.qir(sources, images[:, ::-1], weights), qir)
+    assert not np.allclose(consistency.qir(cosines[:, ::-1], weights), qir)
     assert consistency.rank_weights(3, "uniform").tolist() == [1, 1, 1]
+    short = np.array([[0.5, np.nan, np.nan], [np.nan] * 3])
+    assert consistency.qir(short, weights).tolist() == [0.5, 0]
+    assert consistency.qir(short, weights, normalize=True).tolist() == [0.5, 0]
 
 
 def test_golden_advantages() -> None:
@@ -122,6 +127,11 @@ def test_golden_self_policies(policy: Any, rows: list[int], values: tuple[float,
     assert found.self_hit_1.tolist() == [policy == "include"] == found.self_hit_k.tolist()
     assert found.own_similarity == pytest.approx([1]) and found.own_qir == pytest.approx([float(policy == "include")])
     assert np.isnan(found.similarities[0]).tolist() == [row < 0 for row in rows]
+
+
+def test_the_rank_of_the_own_row_does_not_count_ties() -> None:
+    scorer = CimScorer(four(), encode)
+    assert scorer.rank(["q", "q", "r"], ["g:3", "g:1", "g:0"]).tolist() == [1, 3, 3]
 
 
 def test_training_refuses_what_evaluation_shrinks() -> None:

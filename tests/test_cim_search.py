@@ -87,6 +87,16 @@ def test_shards_equal_the_whole() -> None:
     assert np.array_equal(found[0], whole[0]) and np.array_equal(found[1], whole[1])
 
 
+def test_ranks_are_those_of_the_fine_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    queries, rows = near_ties(n=2500, seed=7)
+    half, own = rows.astype(np.float16), brute(queries, rows, 40)[1][:, 20]
+    scores = (queries[:, None, :].astype(np.float64) * rows[None].astype(np.float64)).sum(-1)
+    wanted = 1 + (scores > scores[np.arange(len(queries)), own][:, None]).sum(axis=1)
+    monkeypatch.setattr(search, "BLOCK", 300)
+    assert search.ranks(half, rows, queries, own).tolist() == wanted.tolist()
+    assert len(set(wanted.tolist())) > 1
+
+
 def test_all_rows_may_be_asked_for_but_no_more() -> None:
     queries, rows = near_ties(n=2000)
     found = search.exact(rows[:40], block=16).find(queries, 40)

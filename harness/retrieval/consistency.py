@@ -35,14 +35,21 @@ def grc(images: NDArray[Any]) -> Array:
     return length
 
 
-def qir(sources: NDArray[Any], images: NDArray[Any], weights: Array, *, normalize: bool = False) -> Array:
-    """Query-image relevance (...) of unit vectors (..., d) and (..., K, d): weighted sum of cosines, best rank first.
+def cosines(sources: NDArray[Any], images: NDArray[Any]) -> Array:
+    """Cosines (..., K) of unit vectors (..., d) with retrieved ones (..., K, d)."""
+    found: Array = np.einsum("...d,...kd->...k", sources.astype(np.float64), images.astype(np.float64))
+    return found
 
-    In [-sum(weights), sum(weights)], 1.75 for halving weights and K = 3; in [-1, 1] with ``normalize``.
+
+def qir(cosines: Array, weights: Array, *, normalize: bool = False) -> Array:
+    """Query-image relevance (...) of cosines (..., K), best rank first: their weighted sum; NaN is no row and adds 0.
+
+    In [-sum(weights), sum(weights)], 1.75 for halving weights and K = 3. ``normalize`` divides by the weights of the
+    rows that are there.
     """
-    mixed = np.einsum("k,...kd->...d", weights, images.astype(np.float64))
-    value: Array = np.einsum("...d,...d->...", sources.astype(np.float64), mixed)
-    return value / weights.sum() if normalize else value
+    there = ~np.isnan(cosines)
+    value: Array = np.where(there, cosines, 0.0) @ weights
+    return value / np.maximum(there @ weights, weights[0] * np.finfo(np.float64).tiny) if normalize else value
 
 
 def reward(grc: Array, qir: Array, w_g: float = 1.0, w_q: float = 1.0) -> Array:

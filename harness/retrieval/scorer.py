@@ -15,7 +15,7 @@ import numpy as np
 from harness.errors import CimError
 from harness.retrieval import consistency, filters
 from harness.retrieval.gallery import Gallery, unit
-from harness.retrieval.search import Search, exact, fine
+from harness.retrieval.search import Search, exact, fine, ranks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -76,9 +76,10 @@ SAFE = CimSettings(self_policy="exclude", empty="zero", refuse_constant=True)
 class CimBatch:
     """What B captions got; arrays in the order of the captions.
 
-    ``rows`` and ``similarities`` (B, K) are padded with -1 and NaN where fewer than K were left; ``k`` (B,) is how
-    many there were. ``source_rows`` is the image's own row, -1 if it has none in the gallery. ``own_similarity`` is
-    that of the own key (NaN without), ``own_qir`` the part of QIR that came from the own row. ``truncated`` is None
+    ``rows``, ``similarities`` (to the caption) and ``cosines`` (to the image), each (B, K), are padded with -1 and NaN
+    where fewer than K were left; ``k`` (B,) is how many there were. ``source_rows`` is the image's own row, -1 if it
+    has none in the gallery. ``own_similarity`` is that of the own key (NaN without), ``own_qir`` the part of QIR that
+    came from the own image. ``truncated`` is None
     where the encoder cannot tell. ``duplicates`` marks a caption that stands earlier in the batch already.
     """
 
@@ -87,6 +88,7 @@ class CimBatch:
     qir: Floats
     rows: Rows
     similarities: Floats
+    cosines: Floats
     k: Rows
     source_rows: Rows
     self_hit_1: Flags
@@ -125,6 +127,7 @@ class CimScorer:
         self._stored = gallery.text if gallery.text_fine is None else gallery.text_fine
         self.search = search or exact(gallery.text, gallery.text_fine)
         self._encode, self._truncates = encode, truncates
+        self._last: tuple[tuple[tuple[str, ...], tuple[str, ...]], CimBatch] | None = None
         self._weights = consistency.rank_weights(settings.k, settings.rank_weights)
 
     def score(
@@ -160,7 +163,32 @@ class CimScorer:
 
     def qir(self, rows: Rows, source_ids: Sequence[str]) -> Floats:
         """QIR (B,) of rows retrieved before against other images: the control with shuffled sources."""
-        return self._terms(rows, self._sources(source_ids, None, None).vectors)[1]
+        return self._qir(self._terms(rows, self._sources(source_ids, None, None).vectors)[1])
+
+    def scored(self, captions: Sequence[str], source_ids: Sequence[str]) -> CimBatch:
+        """``score``, and the batch before once more if it is asked for again: several rewards read one batch."""
+        asked = (tuple(captions), tuple(source_ids))
+        if self._last is None or self._last[0] != asked:
+            self._last = asked, self.score(captions, source_ids)
+        return self._last[1]
+
+    def rank(self, captions: Sequence[str], source_ids: Sequence[str], among: Sequence[str] | None = None) -> Rows:
+        """Rank (B,) of the image's own caption: 1 + how many gallery captions are strictly more similar.
+
+        Args:
+            among: keys of the images that compete; all of the gallery if None.
+        """
+        own, vectors = self._sources(source_ids, None, None).rows, self._vectors(captions)
+        if among is None:
+            return ranks(self.gallery.text, self._stored, vectors, own)
+        rows = self._sources(among, None, None).rows
+        places = {row: place for place, row in enumerate(rows.tolist())}
+        few = np.asarray(self._stored[rows])
+        return ranks(few, few, vectors, np.array([places[row] for row in own.tolist()], dtype=np.int64))
+
+    def source_vectors(self, source_ids: Sequence[str]) -> Floats:
+        """Unit vectors (B, d_v) of images in the gallery."""
+        return self._sources(source_ids, None, None).vectors
 
     def _sources(
         self, keys: Sequence[str], vectors: NDArray[Any] | None, hashes: Sequence[str | None] | None
@@ -206,14 +234,17 @@ class CimScorer:
         return found
 
     def _terms(self, rows: Rows, vectors: Floats) -> tuple[Floats, Floats]:
-        """GRC and QIR (B,) of retrieved rows, captions with equally many of them at a time; 0 without any."""
-        k, grc, qir = (rows >= 0).sum(axis=1), np.zeros(len(rows)), np.zeros(len(rows))
+        """GRC (B,), 0 without any row, and cosines (B, K) of the images with retrieved rows."""
+        k, grc, cosines = (rows >= 0).sum(axis=1), np.zeros(len(rows)), np.full(rows.shape, np.nan)
         for count in np.unique(k[k > 0]):
-            some = k == count
-            images, weights = self.gallery.images(rows[some, :count]), self._weights[:count]
+            some = np.flatnonzero(k == count)
+            images = self.gallery.images(rows[some, :count])
             grc[some] = consistency.grc(images)
-            qir[some] = consistency.qir(vectors[some], images, weights, normalize=self.settings.normalize_qir)
-        return grc, qir
+            cosines[some, :count] = consistency.cosines(vectors[some], images)
+        return grc, cosines
+
+    def _qir(self, cosines: Floats) -> Floats:
+        return consistency.qir(cosines, self._weights, normalize=self.settings.normalize_qir)
 
     def _batch(
         self,
@@ -226,26 +257,27 @@ class CimScorer:
         empty: Flags,
         duplicates: Flags,
     ) -> CimBatch:
-        grc, qir = self._terms(rows, sources.vectors)
+        grc, cosines = self._terms(rows, sources.vectors)
+        qir = self._qir(cosines)
         known = np.flatnonzero(sources.rows >= 0)
         own = np.full(len(rows), np.nan)
         own[known] = fine(vectors[of[known]], self._stored, sources.rows[known, None])[:, 0]
         hits = np.array(
             [np.isin(line, self.gallery.rows.get(key, ())) for line, key in zip(rows, sources.keys, strict=True)]
         ).reshape(rows.shape)
-        part: Floats = hits @ self._weights  # the cosine of an own row with its image is 1
         return CimBatch(
             reward=consistency.reward(grc, qir, self.settings.w_g, self.settings.w_q),
             grc=grc,
             qir=qir,
             rows=rows,
             similarities=similarities,
+            cosines=cosines,
             k=(rows >= 0).sum(axis=1),
             source_rows=sources.rows,
             self_hit_1=hits[:, 0],
             self_hit_k=np.asarray(hits.any(axis=1)),
             own_similarity=own,
-            own_qir=part / self._weights.sum() if self.settings.normalize_qir else part,
+            own_qir=self._qir(np.where(hits, cosines, np.nan)),
             truncated=cut,
             empty=empty,
             duplicates=duplicates,

@@ -132,6 +132,24 @@ def sharded(parts: Sequence[tuple[int, Search]]) -> Search:
     return Search(f"{parts[0][1].name}-sharded", find, min(recalls) if recalls else None)
 
 
+def ranks(text: NDArray[Any], stored: NDArray[Any], queries: NDArray[np.float32], own: Rows) -> Rows:
+    """Rank (n,) of each query's own row: 1 + the number of rows strictly more similar, so that ties do not count."""
+    check_queries(queries, text.shape[1])
+    target = fine(queries, stored, own[:, None])[:, 0]
+    error, above = scan_error(text.shape[1], text is not stored, False), np.zeros(len(queries), dtype=np.int64)
+    for start in range(0, len(text), BLOCK):
+        part = np.ascontiguousarray(text[start : start + BLOCK], dtype=np.float32)
+        for first in range(0, len(queries), QUERIES):
+            some = slice(first, first + QUERIES)
+            gap = queries[some] @ part.T - target[some, None]
+            _not_finite(start, gap[0])
+            above[some] += (gap > error).sum(axis=1)
+            query, row = np.nonzero(np.abs(gap) <= error)  # too close for the scan to tell
+            close = fine(queries[first + query], stored, start + row[:, None])[:, 0]
+            np.add.at(above, first + query, close > target[first + query])
+    return above + 1
+
+
 def by_name(name: str, text: NDArray[Any], stored: NDArray[Any] | None = None) -> Search:
     """The search of this name in rows ``text``, ``stored`` at the precision that counts.
 
