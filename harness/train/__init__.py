@@ -1,0 +1,1 @@
+"""Training captioners with retrieval rewards."""
