@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import arguments
+from harness.cli_gallery import gallery_verb
 from harness.cli_places import data_verb, doctor_verb, list_verb, models, show_rows, split, where_verb
 from harness.errors import CimError, OutageError, one_line
 
@@ -200,6 +201,7 @@ VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
     "where": where_verb,
     "doctor": doctor_verb,
     "data": data_verb,
+    "gallery": gallery_verb,
 }
 
 

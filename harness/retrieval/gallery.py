@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness import store
+from harness import data, store
 from harness.errors import CimError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 TEXT, TEXT_FINE, IMAGE, IDS, MANIFEST = "T.f16.npy", "T.f32.npy", "I.f16.npy", "ids.jsonl", "manifest.json"
 FORMAT = 1
+BLOCK = 65536  # rows checked at once
 UNIT = 0.01  # how far the length of a stored row may be from 1
 
 
@@ -100,8 +101,8 @@ def of_arrays(
     return Gallery(name, rows[0], rows[1], list(keys), marks, positions(keys), digest.hexdigest())
 
 
-def unit(vectors: NDArray[Any], what: str) -> NDArray[np.float32]:
-    """Rows (n, d) at unit length, float32.
+def unit(vectors: NDArray[Any], what: str, names: Sequence[str] = ()) -> NDArray[np.float32]:
+    """Rows (n, d) at unit length, float32; ``names`` tells rows by more than their number.
 
     Raises:
         CimError: a row is zero or not finite; names it.
@@ -112,7 +113,8 @@ def unit(vectors: NDArray[Any], what: str) -> NDArray[np.float32]:
     length = np.linalg.norm(values, axis=1, keepdims=True)
     bad = np.flatnonzero(~(np.isfinite(length[:, 0]) & (length[:, 0] > 0)))
     if bad.size:
-        raise CimError(f"{what} vector {bad[0]} is zero or not finite ({bad.size} in all)", hint="check the encoder")
+        name = repr(names[bad[0]]) if names else bad[0]
+        raise CimError(f"{what} vector {name} is zero or not finite ({bad.size} in all)", hint="check the encoder")
     made: NDArray[np.float32] = values / length
     return made
 
@@ -144,6 +146,30 @@ def open_folder(folder: Path) -> Gallery:
         text_fine=matrices.get(TEXT_FINE),
         manifest=manifest,
     )
+
+
+def verify(folder: Path) -> list[tuple[str, str, str]]:
+    """Rows of (check, ``ok`` or ``failed``, detail): bytes of each file, shapes, length of every vector."""
+    opened, checks = open_folder(folder), list[tuple[str, str, str]]()
+    for name, sha in opened.manifest["files"].items():
+        here = data.sha256(folder / name)
+        checks.append((name, "ok" if here == sha else "failed", f"sha256 {here}"))
+    for name, matrix in ((TEXT, opened.text), (IMAGE, opened.image), (TEXT_FINE, opened.text_fine)):
+        if matrix is not None:
+            bad = [row for start in range(0, len(matrix), BLOCK) for row in _not_unit(matrix, start)]
+            detail = f"{len(bad)} rows are no unit vectors, first {bad[0]}" if bad else f"{len(matrix)} unit rows"
+            checks.append((f"{name} rows", "failed" if bad else "ok", detail))
+    return checks
+
+
+def _not_unit(matrix: NDArray[Any], start: int) -> list[int]:
+    length = np.linalg.norm(matrix[start : start + BLOCK].astype(np.float32), axis=1)
+    return [start + int(row) for row in np.flatnonzero(~(np.abs(length - 1) < UNIT))]
+
+
+def place(name: str) -> Path:
+    """Folder of a gallery: a path as it is, a bare name under ``$CIM_DATA/galleries``."""
+    return Path(name) if "/" in name or Path(name).is_dir() else data.root() / "galleries" / name
 
 
 def digest(files: Mapping[str, str]) -> str:
