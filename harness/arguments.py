@@ -9,10 +9,11 @@ from typing import Any, NoReturn
 from harness.errors import CimError
 
 STAGES = {
-    "eval": "caption, parse, judge and score; the same command goes on where a killed one stopped",
+    "eval": "caption, parse, judge, retrieve and score; the same command goes on where a killed one stopped",
     "caption": "make the captions that are missing",
     "parse": "parse captions and references for the metrics",
     "judge": "ask the judges that the metrics name",
+    "retrieve": "look captions up in a gallery, for metric cim",
     "score": "compute every number from the stored rows",
 }
 
@@ -113,6 +114,7 @@ def _stage(made: argparse.ArgumentParser) -> None:
     made.add_argument("--task", metavar="T[,T2]", help="default: the task that the model or its captions belong to")
     made.add_argument("--engine", metavar="NAME", help="run the model's weights with this engine, not with its file's")
     made.add_argument("--metrics", metavar="A[,B]", help="default: all that this machine can compute")
+    made.add_argument("--gallery", metavar="NAME", help="where metric cim looks captions up (default: the task's own)")
     made.add_argument("--limit", type=_positive, metavar="N", help="only the first N samples")
     made.add_argument("--partial", action="store_true", help="score only the samples that a captions file holds")
     made.add_argument("--fresh", action="store_true", help="discard what is stored of this run and begin anew")

@@ -104,7 +104,8 @@ class Records:
 
     A failed caption arrives as the empty text. ``parse(parser, texts)`` gives one value a text (``parser`` is the
     one that reads the task's captions as scene graphs), ``replies(judge)`` the raw replies of each sample by the
-    judge's keys, ``encode(encoder, phrases)`` unit vectors (n, d).
+    judge's keys, ``encode(encoder, phrases)`` unit vectors (n, d), ``retrievals()`` what each caption found in a
+    gallery (``harness/retrieve.py``).
     """
 
     samples: Sequence[Sample]
@@ -113,6 +114,7 @@ class Records:
     replies: Callable[[str], list[dict[str, str]]]
     parser: str | None = None
     encode: Callable[[str, Sequence[str]], Vectors] | None = None
+    retrievals: Callable[[], list[dict[str, Any]]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from harness.parts import Vectors
 
 Kind = Literal["text", "image"]
+KINDS: tuple[Kind, ...] = ("text", "image")
 
 
 @contextmanager
