@@ -9,10 +9,11 @@ from typing import Any, NoReturn
 from harness.errors import CimError
 
 STAGES = {
-    "eval": "caption, parse, judge and score; the same command goes on where a killed one stopped",
+    "eval": "caption, parse, judge, retrieve and score; the same command goes on where a killed one stopped",
     "caption": "make the captions that are missing",
     "parse": "parse captions and references for the metrics",
     "judge": "ask the judges that the metrics name",
+    "retrieve": "look captions up in a gallery, for metric cim",
     "score": "compute every number from the stored rows",
 }
 
@@ -49,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
     doctor.add_argument("--task", help="task whose first images --parity takes (default: the model's own)")
     doctor.add_argument("--limit", type=_positive, default=16, metavar="N", help="how many images (default 16)")
     _data(verbs)
+    _gallery(verbs)
     return top
 
 
@@ -69,6 +71,35 @@ def _data(verbs: Any) -> None:
     fetch.add_argument("--if-missing", action="store_true", help="say nothing when all files are there")
 
 
+def _gallery(verbs: Any) -> None:
+    about = "build, verify or show a gallery of images and captions"
+    actions = verbs.add_parser("gallery", help=about, description=about, allow_abbrev=False).add_subparsers(
+        dest="action", metavar="ACTION", required=True, parser_class=_Parser
+    )
+    build = _add(actions, "build", "encode pairs into a gallery; the same command goes on where a killed one stopped")
+    verify = _add(actions, "verify", "are its files as they were made, and all vectors of unit length")
+    show = _add(actions, "show", "what it holds and how it was made")
+    for made in (build, verify, show):
+        made.add_argument("name", help="a folder, or a name under $CIM_DATA/galleries")
+    build.add_argument(
+        "--from",
+        dest="source",
+        nargs="+",
+        action="append",
+        required=True,
+        metavar=("KIND", "PATH"),
+        help="KIND FILE [IMAGES], any number of times; kinds: refinedcaps densefusion docci jsonl folder webdataset",
+    )
+    build.add_argument("--text-encoder", default="mpnet", metavar="NAME", help="default: mpnet")
+    build.add_argument("--image-encoder", default="vit_h_14", metavar="NAME", help="default: vit_h_14")
+    build.add_argument("--shard", default="0/1", metavar="I/N", help="make one of N shares; one process a GPU")
+    build.add_argument("--fine", action="store_true", help="keep caption vectors at float32, too")
+    build.add_argument("--dedupe", action="store_true", help="drop a pair of the same image and caption")
+    build.add_argument("--drop-near", action="store_true", help="drop rows that show a benchmark's image")
+    build.add_argument("--allow-missing", action="store_true", help="leave out pairs whose image is not there")
+    build.add_argument("--fresh", action="store_true", help="discard what is there of this gallery")
+
+
 def _add(verbs: Any, name: str, about: str) -> argparse.ArgumentParser:
     made: argparse.ArgumentParser = verbs.add_parser(name, help=about, description=about, allow_abbrev=False)
     made.add_argument("--results", metavar="DIR", help="folder of all runs (default: $CIM_RESULTS, then results/)")
@@ -83,6 +114,7 @@ def _stage(made: argparse.ArgumentParser) -> None:
     made.add_argument("--task", metavar="T[,T2]", help="default: the task that the model or its captions belong to")
     made.add_argument("--engine", metavar="NAME", help="run the model's weights with this engine, not with its file's")
     made.add_argument("--metrics", metavar="A[,B]", help="default: all that this machine can compute")
+    made.add_argument("--gallery", metavar="NAME", help="where metric cim looks captions up (default: the task's own)")
     made.add_argument("--limit", type=_positive, metavar="N", help="only the first N samples")
     made.add_argument("--partial", action="store_true", help="score only the samples that a captions file holds")
     made.add_argument("--fresh", action="store_true", help="discard what is stored of this run and begin anew")

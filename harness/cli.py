@@ -14,11 +14,12 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import arguments
+from harness.cli_gallery import gallery_verb
 from harness.cli_places import data_verb, doctor_verb, list_verb, models, show_rows, split, where_verb
 from harness.errors import CimError, OutageError, one_line
 
@@ -45,6 +46,7 @@ def _plan(args: argparse.Namespace) -> list[Run]:
                 raise CimError(f"two models are called {one.name}", hint="give their files different names")
             if args.fresh:
                 run.refuse_to_discard(made)
+            made = replace(made, gallery=args.gallery or made.gallery)
             found.append(made)
     return found
 
@@ -69,7 +71,8 @@ def _work(args: argparse.Namespace, run: Run, parses: Parses) -> dict[str, Any]:
     from harness import caption, judge, manifest, report, score, stats, store, terminal
 
     parses.take(None if args.fresh else run.folder)
-    metrics, absent = score.choose(split(args.metrics), run, parses)
+    named = split(args.metrics) or (["cim"] if args.verb == "retrieve" else [])
+    metrics, absent = score.choose(named, run, parses)
     told: dict[str, Any] = {"task": run.task.name, "model": run.model.name}
     with store.writing(run.folder):
         if args.fresh:
@@ -80,6 +83,8 @@ def _work(args: argparse.Namespace, run: Run, parses: Parses) -> dict[str, Any]:
             told["parses"] = _parse(args, run, metrics, parses)
         if args.verb in ("eval", "judge"):
             told["replies"] = judge.judge(run, metrics, terminal.track)
+        if args.verb in ("eval", "retrieve"):
+            told["retrievals"] = _retrieve(args, run, metrics, parses)
         if args.verb in ("eval", "score"):
             draws = stats.DRAWS if args.draws is None else args.draws
             scores = score.score(run, metrics, parses, absent=absent, draws=draws)
@@ -106,6 +111,18 @@ def _parse(args: argparse.Namespace, run: Run, metrics: Sequence[Metric], parses
         raise
 
 
+def _retrieve(args: argparse.Namespace, run: Run, metrics: Sequence[Metric], parses: Parses) -> int:
+    """Look captions up ahead of scoring; in ``eval`` an encoder that stops is met again by the metric."""
+    from harness import retrieve, terminal
+
+    try:
+        return retrieve.retrieve(run, metrics, parses.encode, terminal.track)
+    except OutageError:
+        if args.verb == "eval":
+            return 0
+        raise
+
+
 def _print_scores(run: Run, scores: Sequence[Score], page: Path | None) -> None:
     from harness import terminal
 
@@ -115,7 +132,7 @@ def _print_scores(run: Run, scores: Sequence[Score], page: Path | None) -> None:
 
 
 def _print_stage(verb: str, run: Run, report: dict[str, Any]) -> None:
-    done = {"caption": "captions", "parse": "parses", "judge": "replies"}[verb]
+    done = {"caption": "captions", "parse": "parses", "judge": "replies", "retrieve": "retrievals"}[verb]
     count = report[done]
     detail = f"{count} made now" if isinstance(count, int) else ", ".join(f"{n}: {k} texts" for n, k in count.items())
     print(f"{run.model.name} on {run.task.name}: {done} {detail or 'nothing to do'}; stored in {run.folder}")
@@ -200,6 +217,7 @@ VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
     "where": where_verb,
     "doctor": doctor_verb,
     "data": data_verb,
+    "gallery": gallery_verb,
 }
 
 

@@ -1,7 +1,7 @@
-"""Vectors of texts: each made once by an encoder, then read from ``results/.cache/vectors`` by all runs.
+"""Vectors of texts and images: each made once by an encoder, then read from ``results/.cache/vectors`` by all runs.
 
 A part of the cache is two files, ``<id>.vectors.npy`` (n, d) float32 and ``<id>.keys.npy`` (n, 16) bytes of the
-texts' sha256; the keys are written last, so a part without them is not there. Used by the metrics through
+texts' or files' sha256; the keys are written last, so a part without them is not there. Used by the metrics through
 ``Records.encode``.
 """
 
@@ -29,8 +29,10 @@ PART = 8192  # vectors a part at most, 25 MB of 768 numbers; a killed command lo
 BYTES = 16
 
 
-def _key(text: str) -> bytes:
-    return hashlib.sha256(text.encode(errors="surrogatepass")).digest()[:BYTES]
+def _key(encoder: Encoder, text: str) -> bytes:
+    """Of the text; of the bytes of the file for an encoder of images."""
+    content = Path(text).read_bytes() if encoder.kind == "image" else text.encode(errors="surrogatepass")
+    return hashlib.sha256(content).digest()[:BYTES]
 
 
 class _Stored:
@@ -106,7 +108,7 @@ class Encodings:
         encoder = registry.encoder(name)
         folder = self._folder / f"{name}-{settings_key(encoder.settings())}"
         stored = self._stored.get(folder) or self._stored.setdefault(folder, _Stored(folder))
-        keys = [_key(text) for text in texts]
+        keys = [_key(encoder, text) for text in texts]
         absent = {key: text for key, text in zip(keys, texts, strict=True) if key not in stored}
         if absent:
             made = self._track(self._session(encoder)(list(absent.values())), name, len(absent))

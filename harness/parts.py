@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from harness.types import Completion, Element, Model, Request, Sample
+from harness.errors import CimError
+from harness.types import Completion, Element, Model, Request, Sample, SceneGraph
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from harness.retrieval.scorer import CimScorer
 
     Array = NDArray[np.float64]
     Vectors = NDArray[np.float32]
@@ -82,7 +85,7 @@ Encode = Callable[[Sequence[str]], "Iterator[Vectors]"]
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """What turns one text into one unit vector.
+    """What turns one text, or one image, into one unit vector; an encoder of images is given paths of files.
 
     ``settings()`` names everything that can change a vector: it keys the cache and enters signatures. ``session``
     opens the weights and yields a function from texts to vectors (d,), float32, one a text, in order.
@@ -92,6 +95,7 @@ class Encoder:
     settings: Callable[[], Mapping[str, str]]
     session: Callable[[], AbstractContextManager[Encode]]
     missing: Callable[[], str | None] = none_missing
+    kind: Literal["text", "image"] = "text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +104,8 @@ class Records:
 
     A failed caption arrives as the empty text. ``parse(parser, texts)`` gives one value a text (``parser`` is the
     one that reads the task's captions as scene graphs), ``replies(judge)`` the raw replies of each sample by the
-    judge's keys, ``encode(encoder, phrases)`` unit vectors (n, d).
+    judge's keys, ``encode(encoder, phrases)`` unit vectors (n, d), ``retrievals()`` what each caption found in a
+    gallery (``harness/retrieve.py``).
     """
 
     samples: Sequence[Sample]
@@ -109,6 +114,7 @@ class Records:
     replies: Callable[[str], list[dict[str, str]]]
     parser: str | None = None
     encode: Callable[[str, Sequence[str]], Vectors] | None = None
+    retrievals: Callable[[], list[dict[str, Any]]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,3 +163,37 @@ class Metric:
     made: Metric | None = None
     elements: Callable[[Records], list[list[Element]]] | None = None
     verdicts: Callable[[Records], list[list[str]]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RewardContext:
+    """What rewards may read beside captions; a field is None where the run does not have it.
+
+    ``image_text`` encodes texts into the space of the gallery's images (the text tower of a CLIP model), ``phrases``
+    into unit vectors of their own; ``graphs`` parses texts; ``references`` gives the reference of an image's key.
+    """
+
+    scorer: CimScorer | None = None
+    image_text: Callable[[Sequence[str]], Vectors] | None = None
+    phrases: Callable[[Sequence[str]], Vectors] | None = None
+    graphs: Callable[[Sequence[str]], Sequence[SceneGraph]] | None = None
+    references: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reward:
+    """A number a caption that training can raise.
+
+    ``values(captions, source_ids, context)`` gives (B,), higher is better; source ids are gallery keys. ``needs``
+    names the fields of the context that must not be None.
+    """
+
+    name: str
+    values: Callable[[Sequence[str], Sequence[str], RewardContext], Array]
+    needs: tuple[str, ...] = ()
+
+    def __call__(self, captions: Sequence[str], source_ids: Sequence[str], context: RewardContext) -> Array:
+        """Values (B,); CimError where the context lacks what is needed."""
+        if lacking := [name for name in self.needs if getattr(context, name) is None]:
+            raise CimError(f"reward {self.name} needs {', '.join(lacking)}, which this run does not have")
+        return self.values(captions, source_ids, context)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import cast
 
 from harness.errors import CimError
-from harness.parts import Encoder, Engine, Judge, Metric, Parser
+from harness.parts import Encoder, Engine, Judge, Metric, Parser, Reward
 from harness.types import Task
 
 PACKAGES = {
@@ -126,6 +126,11 @@ def encoder(name: str) -> Encoder:
 def judge(name: str) -> Judge:
     """The judge of this name; CimError with a suggestion when there is none."""
     return cast(Judge, _load("judges", name))
+
+
+def reward(name: str) -> Reward:
+    """The reward of this name; CimError with a suggestion when there is none."""
+    return cast(Reward, _load("rewards", name))
 
 
 def model_folders() -> list[Path]:

@@ -22,7 +22,10 @@ FEW = 3
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One model on one task: the samples it captions, all samples of the task, its folder and settings."""
+    """One model on one task: the samples it captions, all samples of the task, its folder and settings.
+
+    ``gallery`` is where captions are looked up; what was looked up says which it was.
+    """
 
     task: Task
     model: Model
@@ -30,6 +33,7 @@ class Run:
     all_samples: Sequence[Sample]
     folder: Path
     settings: dict[str, Any]
+    gallery: str | None = None
 
     def scope(self) -> str:
         """The n of a signature: ``500``, or ``12/500@<ids>`` when only a part is captioned."""
@@ -109,7 +113,7 @@ def plan(model: Model, task_name: str, results: Path, *, limit: int | None, part
         "samples": {"n": len(chosen), "limit": limit, "ids": _digest(chosen)},
     }
     folder = results / task.name / model.name
-    run = Run(task, model, chosen, whole, folder, settings)
+    run = Run(task, model, chosen, whole, folder, settings, task.gallery)
     if not fresh:
         manifest.check(run.folder, settings)
     return run

@@ -12,7 +12,7 @@ from dataclasses import asdict, astuple, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from harness import manifest, parse, records, registry, signature, stats, store
+from harness import manifest, parse, records, registry, retrieve, signature, stats, store
 from harness.cache import settings_key
 from harness.errors import CimError, OutageError
 from harness.judge import missing, replies
@@ -53,7 +53,12 @@ def choose(names: Sequence[str] | None, run: Run, parses: Parses) -> tuple[list[
 
 def missing_here(metric: Metric, run: Run, parses: Parses, *, named: bool) -> str | None:
     """Why a metric of this run cannot be computed here, or is not unless it is ``named``; None if it is."""
-    return metric.missing() or missing(metric, run.task) or parse.missing(run, metric, parses, named=named)
+    return (
+        metric.missing()
+        or missing(metric, run.task)
+        or retrieve.missing(metric, run)
+        or parse.missing(run, metric, parses, named=named)
+    )
 
 
 def metric_of(name: str, run: Run) -> Metric:
@@ -95,7 +100,8 @@ def compute(run: Run, metrics: Sequence[Metric], parses: Parses, *, draws: int =
         raise CimError(f"{len(lacking)} of {len(run.samples)} captions are not made", where=str(run.folder), hint=hint)
     failed = sum(stored[sample.id].text is None for sample in run.samples)
     captions = [stored[sample.id].text or "" for sample in run.samples]
-    seen = Records(run.samples, captions, parses.parse, partial(replies, run), run.task.parser, parses.encode)
+    answers, looked_up = partial(replies, run), partial(retrieve.retrievals, run)
+    seen = Records(run.samples, captions, parses.parse, answers, run.task.parser, parses.encode, looked_up)
     floor = replace(seen, captions=_next_references(run))
     names = [metric.name for metric in metrics]
     measured, floors, stopped = dict[str, Measurement](), dict[str, Measurement](), dict[str, Score]()
@@ -232,5 +238,7 @@ def _signature(run: Run, metric: Metric) -> str:
         fields["parser"] = f"{run.task.parser}-{settings_key(registry.parser(run.task.parser).settings())}"
     if metric.judge and run.task.judge:
         fields |= {"judge": run.task.judge, **registry.judge(metric.judge).signature}
+    if retrieve.NEEDED in metric.needs:
+        fields |= retrieve.signature(run)
     task = f"{run.task.name}@{run.settings['task']['data']}"
     return signature.render(metric.name, {**fields, "n": run.scope(), "task": task})

@@ -93,8 +93,8 @@ class Task:
     ``questions``). ``folder`` is set for data that ships with the project; otherwise the files lie in
     ``$CIM_DATA/<name>``. ``load`` turns that folder into samples, in the order that defines "the first N" and "the
     next image". ``archive`` brings the images, or ``draw`` gives the PNG bytes of a sample whose image is made;
-    ``parser`` names what reads its captions as scene graphs, and ``judge`` the model that answers its judges'
-    questions.
+    ``parser`` names what reads its captions as scene graphs, ``judge`` the model that answers its judges' questions,
+    and ``gallery`` where metric ``cim`` looks captions up (``provides`` then has ``gallery``, too).
     """
 
     name: str
@@ -112,6 +112,7 @@ class Task:
     draw: Callable[[str], bytes] | None = None
     parser: str | None = None
     judge: str | None = None
+    gallery: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

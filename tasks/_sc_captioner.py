@@ -17,7 +17,8 @@ SOURCE = "zl2048/SC-Captioner@6c35a35bd8ab8682d2ba47cbbf5f62a1fe6e65a4"
 ADDRESS = "https://raw.githubusercontent.com/zl2048/SC-Captioner/6c35a35bd8ab8682d2ba47cbbf5f62a1fe6e65a4"
 # arXiv 2603.01696 supplement, Figure 6; the same sentence in Jia-hn/CIM:eval/eval_qwen_vl.py@870f58f.
 PROMPT = "Caption this image as accurately as possible, without speculation. Describe what you see."
-PROVIDES = frozenset({"references", "objects", "attributes", "questions"})
+PROVIDES = frozenset({"references", "objects", "attributes", "questions", "gallery"})
+GALLERY = "refinedcaps-densefusion"  # a name for what the paper searches; to be built, docs/cim.md says how
 
 
 def annotation(directory: str, name: str, size: int, sha256: str) -> DataFile:

@@ -24,6 +24,7 @@ TASK = Task(
     files=_FILES,
     count=500,
     provides=_sc_captioner.PROVIDES,
+    gallery=_sc_captioner.GALLERY,
     load=_sc_captioner.loader(_FILES),
     licence="descriptions CC BY 4.0 (Google), lists Apache-2.0",
     source=_sc_captioner.SOURCE,

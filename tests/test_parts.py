@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +36,11 @@ def records(samples: Sequence[Sample], captions: Sequence[str], parses: Parses) 
         pairs = zip(samples, captions, strict=True)
         return [{key: rules.reply(prompt) for key, prompt in asked(*pair).items()} for pair in pairs]
 
-    return Records(samples, captions, parses.parse, replies, "grammar")
+    def retrievals() -> list[dict[str, Any]]:
+        found = [{"grc": 0.8, "cosines": [0.5, 0.25, 0.1], "empty": False}, {"grc": 0.0, "cosines": [], "empty": True}]
+        return [found[not caption.strip()] for caption in captions]
+
+    return Records(samples, captions, parses.parse, replies, "grammar", retrievals=retrievals)
 
 
 def usable(name: str) -> None:

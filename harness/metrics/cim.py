@@ -1,0 +1,47 @@
+"""CIM of captions: do the images that a caption retrieves agree (GRC), and do they look like its own (QIR)?
+
+reward = GRC + QIR over the K = 3 best gallery captions, GRC = length of the mean of their images' vectors, QIR = sum
+of 2^-(rank - 1) times the cosine with the caption's image (arXiv 2603.01696; ``harness/retrieval/consistency.py``, the
+same code that training is rewarded by). Mean over images. GRC of unrelated images is about 1/sqrt(3), QIR is at most
+1.75: neither is a scale from 0 to 1. Read from ``retrievals.jsonl``.
+Run with ``cim eval --model M --task T --metrics cim --gallery NAME``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from harness.parts import Measurement, Metric, Records
+from harness.retrieval import consistency
+
+
+def _measure(records: Records) -> Measurement:
+    assert records.retrievals is not None
+    rows = records.retrievals()
+    k = max((len(row["cosines"]) for row in rows), default=1) or 1
+    cosines = np.full((len(rows), k), np.nan)
+    for at, row in enumerate(rows):
+        cosines[at, : len(row["cosines"])] = row["cosines"]
+    grc = np.array([row["grc"] for row in rows], dtype=np.float64)
+    qir = consistency.qir(cosines, consistency.rank_weights(k))
+    values = np.stack([consistency.reward(grc, qir), grc, qir], axis=1)
+    counts = {"n_empty": float(sum(row["empty"] for row in rows))}
+    short = sum(0 < len(row["cosines"]) < k for row in rows)
+    return Measurement(values, values, counts | ({"n_fewer_than_k": float(short)} if short else {}))
+
+
+def _signature() -> Mapping[str, str]:
+    return {"reward": "GRC+QIR", "weights": "halving", "agg": "mean", "v": "1"}
+
+
+METRIC = Metric(
+    name="cim",
+    values=("reward", "grc", "qir"),
+    needs=frozenset({"gallery"}),
+    measure=_measure,
+    signature=_signature,
+    empty=(0.0, 0.0, 0.0),
+    scale=None,
+)

@@ -1,0 +1,194 @@
+"""Builds a gallery: pairs are encoded part by part, parts are merged; a killed build goes on with the same command.
+
+A part is 1,024 pairs in the order of the sources, so that its vectors do not depend on how many processes share the
+work: process ``i`` of ``n`` makes the parts whose number leaves ``i``, whoever finds all of them there merges. Run
+with ``cim gallery build NAME --from refinedcaps train_coco6k_sft.json IMAGES [--shard 0/8]``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from io import BytesIO
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness import store
+from harness.errors import CimError, SettingsError
+from harness.parts import Encoder
+from harness.retrieval import encoders, leaks
+from harness.retrieval.gallery import IDS, IMAGE, MANIFEST, TEXT, TEXT_FINE, key, unit
+from harness.retrieval.merge import merge
+from harness.retrieval.sources import Pair
+from harness.types import Track, untracked
+
+PART = 1024
+PARTS, PLAN = "parts", "plan.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A gallery to be built.
+
+    ``pairs`` reads the sources anew; ``sources`` says what they are. ``fine`` keeps caption vectors at float32, too;
+    ``dedupe`` drops a pair of equal image bytes and caption; ``drop_near`` drops rows that show a benchmark's image,
+    which are an error without it; ``allow_missing`` leaves out pairs whose image file is not there.
+    """
+
+    folder: Path
+    pairs: Callable[[], Iterator[Pair]]
+    sources: Sequence[Mapping[str, str]]
+    text: Encoder
+    image: Encoder
+    fine: bool = False
+    dedupe: bool = False
+    drop_near: bool = False
+    allow_missing: bool = False
+
+    def settings(self) -> dict[str, Any]:
+        """What identifies the build; a started one goes on only with the same."""
+        return {
+            "text_encoder": encoders.described(self.text),
+            "image_encoder": encoders.described(self.image),
+            "sources": [dict(source) for source in self.sources],
+            "fine": self.fine,
+            "dedupe": self.dedupe,
+            "drop_near": self.drop_near,
+            "allow_missing": self.allow_missing,
+        }
+
+
+def build(plan: Plan, shard: tuple[int, int] = (0, 1), track: Track = untracked) -> bool:
+    """Make the missing parts of this shard; merges and returns True if all parts of the gallery are there.
+
+    Raises:
+        CimError: an image is missing, unusable or a benchmark's; the sources changed; a vector is not finite.
+        SettingsError: a gallery of this name was begun or made with other settings.
+    """
+    index, of = shard
+    if not 0 <= index < of:
+        raise CimError(f"shard {index}/{of}", hint="0/8 to 7/8 for eight processes")
+    for kind, encoder in (("text", plan.text), ("image", plan.image)):
+        if encoder.kind != kind:
+            raise CimError(f"encoder {encoder.name} is of {encoder.kind}s, not of {kind}s", hint="cim list encoders")
+    _agree(plan)
+    if (plan.folder / MANIFEST).is_file():
+        shutil.rmtree(plan.folder / PARTS, ignore_errors=True)  # of a build that was killed while it cleaned up
+        return True
+    with store.writing(plan.folder / PARTS / f"shard-{index}-of-{of}", "this shard"):
+        total, left_out, known, benchmarks = _survey(plan)
+        numbers = range(-(-total // PART))
+        _make(plan, [number for number in numbers if number % of == index], len(numbers), track)
+    if not all(_ids(plan, number).is_file() for number in numbers):
+        return False
+    with store.writing(plan.folder, "this gallery"), ExitStack() as session:
+        if not (plan.folder / MANIFEST).is_file():
+            encode = None if not known else session.enter_context(encoders.opened(plan.image))
+            facts = {**plan.settings(), "benchmarks": benchmarks, "left_out": left_out}
+            merge(plan.folder, plan.folder / PARTS, len(numbers), facts, encode)
+    shutil.rmtree(plan.folder / PARTS, ignore_errors=True)
+    return True
+
+
+def discard(folder: Path) -> None:
+    """Remove a gallery, finished or not, so that it can be built anew; other files of the folder stay."""
+    for name in (MANIFEST, TEXT, IMAGE, TEXT_FINE, IDS):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / PARTS, ignore_errors=True)
+
+
+def _agree(plan: Plan) -> None:
+    """Begin, or go on with what was begun alike."""
+    for path in (plan.folder / MANIFEST, plan.folder / PARTS / PLAN):
+        before = store.read_document(path)
+        now = plan.settings()
+        if before and (differing := [name for name in now if before.get(name) != now[name]]):
+            hint = "give it another name, or begin anew with --fresh"
+            raise SettingsError(f"made with other {', '.join(differing)}", where=str(plan.folder), hint=hint)
+    if not (plan.folder / MANIFEST).is_file():
+        store.write_document(plan.folder / PARTS / PLAN, plan.settings())
+
+
+def _pairs(plan: Plan) -> Iterator[Pair]:
+    return (pair for pair in plan.pairs() if not plan.allow_missing or pair.there())
+
+
+def _survey(plan: Plan) -> tuple[int, int, bool, dict[str, str]]:
+    """How many pairs, how many left out, whether a benchmark is here to compare with, and what its ids said."""
+    known, benchmarks = leaks.benchmark_ids()
+    ids, read = list[tuple[str, str]](), 0
+    for pair in plan.pairs():
+        read += 1
+        if pair.there():
+            ids.append((pair.source, pair.image_id))
+        elif not plan.allow_missing:
+            hint = "bring it, or leave such pairs out with --allow-missing"
+            raise CimError("the image is not there", where=str(pair.image), hint=hint)
+    if not ids:
+        raise CimError("the sources hold no pair", where=str(plan.folder))
+    leaks.check_ids(ids, known)
+    return len(ids), read - len(ids), bool(known), {**benchmarks, **dict.fromkeys(known, "ids disjoint")}
+
+
+def _ids(plan: Plan, number: int) -> Path:
+    return plan.folder / PARTS / f"{number:06d}.ids.jsonl"
+
+
+def _identity(pair: Pair) -> dict[str, Any]:
+    caption = hashlib.sha256(pair.caption.encode(errors="surrogatepass")).hexdigest()
+    return {"source": pair.source, "image": pair.image_id, "caption_sha256": caption}
+
+
+def _make(plan: Plan, own: Sequence[int], count: int, track: Track) -> None:
+    """Encode the parts of this shard that are not there; those that are must be of the same pairs."""
+    pairs, todo = _pairs(plan), set(own)
+    with ExitStack() as sessions:
+        encode = dict[str, Callable[[Sequence[str]], Any]]()
+        for number in track(range(count), "gallery parts", count):
+            part = list(islice(pairs, PART))
+            if number not in todo:
+                continue
+            stored = store.read_rows(_ids(plan, number))
+            identities = [_identity(pair) for pair in part]
+            if stored:
+                if [{name: row[name] for name in identities[0]} for row in stored] != identities:
+                    hint = "begin anew with --fresh"
+                    raise CimError(f"the pairs of part {number} have changed", where=str(plan.folder), hint=hint)
+                continue
+            if not encode:
+                for encoder in (plan.text, plan.image):
+                    encode[encoder.kind] = sessions.enter_context(encoders.opened(encoder))
+            _encode(plan, number, part, identities, encode)
+
+
+def _encode(
+    plan: Plan,
+    number: int,
+    part: Sequence[Pair],
+    identities: Sequence[dict[str, Any]],
+    encode: Mapping[str, Callable[[Sequence[str]], Any]],
+) -> None:
+    names = [key(pair.source, pair.image_id) for pair in part]
+    with tempfile.TemporaryDirectory() as folder:
+        files, hashes = list[str](), list[str]()
+        for at, pair in enumerate(part):
+            content = pair.image.read_bytes() if isinstance(pair.image, Path) else pair.image()
+            hashes.append(hashlib.sha256(content).hexdigest())
+            files.append(str(pair.image if isinstance(pair.image, Path) else Path(folder) / str(at)))
+            if not isinstance(pair.image, Path):
+                Path(files[-1]).write_bytes(content)
+        image = unit(encode["image"](files), "image", names)
+    text = unit(encode["text"]([pair.caption for pair in part]), "caption", names)
+    for name, matrix in (("T", text if plan.fine else text.astype(np.float16)), ("I", image.astype(np.float16))):
+        buffer = BytesIO()
+        np.save(buffer, matrix, allow_pickle=False)
+        store.write_bytes(plan.folder / PARTS / f"{number:06d}.{name}.npy", buffer.getvalue())
+    rows = [{**one, "image_sha256": sha} for one, sha in zip(identities, hashes, strict=True)]
+    store.write_rows(_ids(plan, number), rows)

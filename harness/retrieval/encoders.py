@@ -1,0 +1,61 @@
+"""From an encoder of the registry to the function that scorer and gallery call, if it is the one a gallery names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from harness import registry
+from harness.errors import CimError, OutageError
+from harness.parts import Encoder
+from harness.retrieval.gallery import Gallery
+
+if TYPE_CHECKING:
+    from harness.parts import Vectors
+
+Kind = Literal["text", "image"]
+KINDS: tuple[Kind, ...] = ("text", "image")
+
+
+@contextmanager
+def opened(encoder: Encoder) -> Iterator[Callable[[Sequence[str]], Vectors]]:
+    """A session of an encoder as a function from n texts (or paths of images) to vectors (n, d).
+
+    Raises:
+        OutageError: from that function, if the encoder stops before its last text.
+    """
+    with encoder.session() as session:
+
+        def encode(texts: Sequence[str]) -> Vectors:
+            made = list(session(texts))
+            if len(made) != len(texts):
+                raise OutageError(f"encoder {encoder.name} gave {len(made)} of {len(texts)} vectors")
+            return np.stack(made) if made else np.zeros((0, 0), dtype=np.float32)
+
+        yield encode
+
+
+def described(encoder: Encoder) -> dict[str, Any]:
+    """Name and settings of an encoder, as they stand in a gallery's manifest."""
+    return {"name": encoder.name, "settings": dict(encoder.settings())}
+
+
+def of(gallery: Gallery, kind: Kind) -> Encoder:
+    """The encoder that a gallery's captions (``text``) or images were encoded with.
+
+    Raises:
+        CimError: the manifest names none, or its settings are others here.
+    """
+    wanted = gallery.manifest.get(f"{kind}_encoder")
+    if not wanted:
+        raise CimError(f"gallery {gallery.name} names no {kind} encoder", hint="build it with cim gallery build")
+    encoder = registry.encoder(wanted["name"])
+    here = dict(encoder.settings())
+    differing = [name for name in {**wanted["settings"], **here} if wanted["settings"].get(name) != here.get(name)]
+    if differing:
+        what = f"{kind} encoder {encoder.name} differs from the gallery's in {', '.join(differing)}"
+        raise CimError(what, where=gallery.name, hint="use the same weights, or build the gallery again")
+    return encoder

@@ -1,0 +1,90 @@
+"""Is a benchmark's image in the gallery? By id before anything is encoded, by bytes and likeness before it is done.
+
+A gallery that holds test images, or near copies of them, makes a reward that has seen the test. Ids that are bare
+numbers prove nothing between unrelated collections; they are compared for sources that are made of COCO images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness import data, registry
+from harness.errors import CimError
+from harness.retrieval.gallery import unit
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from harness.parts import Vectors
+
+NEAR = 0.98  # cosine
+OF_COCO = ("refinedcaps", "coco")
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(name).stem.lower()
+
+
+def benchmark_ids() -> tuple[dict[str, frozenset[str]], dict[str, str]]:
+    """Stems of ids and image names by task, and why the others could not be read."""
+    found, absent = dict[str, frozenset[str]](), dict[str, str]()
+    for name in registry.names("tasks"):
+        try:
+            samples = data.samples(registry.task(name))
+        except CimError as error:
+            absent[name] = f"not checked: {error.what}"
+        else:
+            found[name] = frozenset(_stem(one) for sample in samples for one in (sample.id, sample.image) if one)
+    return found, absent
+
+
+def check_ids(ids: Iterable[tuple[str, str]], benchmarks: Mapping[str, frozenset[str]]) -> None:
+    """CimError if one of these (source, image id) is a benchmark's."""
+    shared = dict[str, list[str]]()
+    for source, image in ids:
+        stem = _stem(image)
+        if stem.isdigit() and source not in OF_COCO:
+            continue
+        for task, known in benchmarks.items():
+            if stem in known:
+                shared.setdefault(task, []).append(f"{source}:{image}")
+    for task, found in shared.items():
+        hint = "leave them out: a reward must not have seen the test"
+        raise CimError(f"{len(found)} images are samples of {task}, first {found[0]!r}", hint=hint)
+
+
+def by_content(
+    hashes: Sequence[str | None], blocks: Iterable[NDArray[Any]], encode: Callable[[Sequence[str]], Vectors]
+) -> tuple[dict[str, list[int]], dict[str, str]]:
+    """Gallery rows that show a benchmark's image, by task, and what was compared.
+
+    Only tasks with image files of their own are compared, where those are on this machine.
+
+    Args:
+        blocks: the gallery's image vectors, in order.
+    """
+    known, told, found = dict[str, Any](), dict[str, str](), dict[str, set[int]]()
+    for name in registry.names("tasks"):
+        task = registry.task(name)
+        if task.archive is None or data.faults(task):
+            continue
+        files = [data.images(task) / sample.image for sample in data.samples(task)]
+        there = [file for file in files if file.is_file()]
+        if not there:
+            told[name] = "images not compared: they are not on this machine"
+            continue
+        shas = {data.sha256(file) for file in there}
+        known[name] = unit(encode([str(file) for file in there]), f"{name} image")
+        found[name] = {row for row, sha in enumerate(hashes) if sha in shas}
+        told[name] = f"{len(there)} of {len(files)} images compared by sha256 and cosine {NEAR}"
+    start = 0
+    for block in blocks if known else ():
+        part = block.astype(np.float32)
+        for name, vectors in known.items():
+            found[name] |= {start + int(row) for row in np.flatnonzero((part @ vectors.T).max(axis=1) >= NEAR)}
+        start += len(block)
+    return {name: sorted(rows) for name, rows in found.items()}, told

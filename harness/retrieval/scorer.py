@@ -1,0 +1,284 @@
+"""The CIM scorer: captions in, rewards out; one code for the metric, for training and for the reward server.
+
+Each caption is looked up among the captions of a gallery; the images paired with its K best rows give GRC and QIR
+(``consistency.py``). No engine is imported: the encoder is a function from texts to vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from harness.errors import CimError
+from harness.retrieval import consistency, filters
+from harness.retrieval.gallery import Gallery, unit
+from harness.retrieval.search import Search, exact, fine, ranks
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Rows = NDArray[np.int64]
+    Flags = NDArray[np.bool_]
+
+Encode = Callable[[Sequence[str]], "NDArray[Any]"]
+Truncates = Callable[[Sequence[str]], Sequence[bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class CimSettings:
+    """How captions are scored; all of it enters signatures and manifests.
+
+    ``self_policy``: ``include`` keeps the image's own row in the gallery (as the released code), ``exclude`` drops
+    it, ``exclude_near`` also drops images of equal bytes or with a cosine of at least ``near`` to it.
+    ``empty``: a blank caption is encoded like any other, or gets zero. ``dedupe_images`` keeps the best row of
+    each image. ``strict``: fewer than K rows left is an error; else K shrinks for that caption. ``refuse_constant``:
+    no K = 1 while GRC, which is 1 then, has weight.
+    """
+
+    k: int = 3
+    w_g: float = 1.0
+    w_q: float = 1.0
+    rank_weights: consistency.RankWeights = "halving"
+    normalize_qir: bool = False
+    self_policy: Literal["include", "exclude", "exclude_near"] = "include"
+    near: float = 0.98
+    empty: Literal["encode", "zero"] = "encode"
+    dedupe_images: bool = False
+    strict: bool = True
+    refuse_constant: bool = False
+
+    def check(self) -> None:
+        """CimError where a value is out of range."""
+        options = (
+            ("rank_weights", self.rank_weights, ("halving", "uniform")),
+            ("self_policy", self.self_policy, filters.POLICIES),
+            ("empty", self.empty, ("encode", "zero")),
+        )
+        for name, value, allowed in options:
+            if value not in allowed:
+                raise CimError(f"{name} is {value!r}", hint=f"one of {', '.join(allowed)}")
+        if self.k < 1 or (self.refuse_constant and self.k < 2 and self.w_g):
+            why = "GRC is then 1 for every caption" if self.k == 1 else "it counts the retrieved images"
+            raise CimError(f"k is {self.k}: {why}", hint="k of 2 or more")
+        if not np.isfinite([self.w_g, self.w_q, self.near]).all():
+            raise CimError(f"w_g {self.w_g}, w_q {self.w_q} and near {self.near} must be finite")
+
+
+PAPER = CimSettings()
+SAFE = CimSettings(self_policy="exclude", empty="zero", refuse_constant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class CimBatch:
+    """What B captions got; arrays in the order of the captions.
+
+    ``rows``, ``similarities`` (to the caption) and ``cosines`` (to the image), each (B, K), are padded with -1 and NaN
+    where fewer than K were left; ``k`` (B,) is how many there were. ``source_rows`` is the image's own row, -1 if it
+    has none in the gallery. ``own_similarity`` is that of the own key (NaN without), ``own_qir`` the part of QIR that
+    came from the own image. ``truncated`` is None
+    where the encoder cannot tell. ``duplicates`` marks a caption that stands earlier in the batch already.
+    """
+
+    reward: Floats
+    grc: Floats
+    qir: Floats
+    rows: Rows
+    similarities: Floats
+    cosines: Floats
+    k: Rows
+    source_rows: Rows
+    self_hit_1: Flags
+    self_hit_k: Flags
+    own_similarity: Floats
+    own_qir: Floats
+    truncated: Flags | None
+    empty: Flags
+    duplicates: Flags
+
+
+class CimScorer:
+    """Scores captions against one opened gallery.
+
+    Args:
+        encode: n texts to vectors (n, d_t), of the encoder that the gallery's captions were encoded with.
+        truncates: which of n texts are longer than the encoder reads.
+        search: exact on numpy if None; else one of ``search.py``.
+    """
+
+    def __init__(
+        self,
+        gallery: Gallery,
+        encode: Encode,
+        settings: CimSettings = PAPER,
+        *,
+        truncates: Truncates | None = None,
+        search: Search | None = None,
+    ) -> None:
+        settings.check()
+        if settings.strict and settings.k > len(gallery):
+            raise CimError(
+                f"gallery {gallery.name} has {len(gallery)} rows, k is {settings.k}", hint="a larger gallery"
+            )
+        self.gallery, self.settings = gallery, settings
+        self._stored = gallery.text if gallery.text_fine is None else gallery.text_fine
+        self.search = search or exact(gallery.text, gallery.text_fine)
+        self._encode, self._truncates = encode, truncates
+        self._last: tuple[tuple[tuple[str, ...], tuple[str, ...]], CimBatch] | None = None
+        self._weights = consistency.rank_weights(settings.k, settings.rank_weights)
+
+    def score(
+        self,
+        captions: Sequence[str],
+        source_ids: Sequence[str],
+        *,
+        source_vectors: NDArray[Any] | None = None,
+        source_hashes: Sequence[str | None] | None = None,
+    ) -> CimBatch:
+        """Score B captions of the images with these keys (``<source>:<image id>``).
+
+        Args:
+            source_vectors: (B, d_v), for images that need not be in the gallery.
+            source_hashes: sha256 of these images, by which a copy under another name is known.
+
+        Raises:
+            CimError: a source is not in the gallery, a vector is unusable, or fewer than K rows are left (``strict``).
+        """
+        if len(captions) != len(source_ids):
+            raise CimError(f"{len(captions)} captions for {len(source_ids)} source ids")
+        sources = self._sources(source_ids, source_vectors, source_hashes)
+        empty = np.array([not caption.strip() for caption in captions], dtype=bool)
+        places = dict[str, int]()
+        of = np.array([places.setdefault(caption, len(places)) for caption in captions], dtype=np.int64)
+        duplicates = np.ones(len(captions), dtype=bool)
+        duplicates[np.unique(of, return_index=True)[1]] = False
+        read = ~empty if self.settings.empty == "zero" else np.ones(len(captions), dtype=bool)
+        vectors = self._vectors(list(places))
+        similarities, rows = self._retrieve(vectors, of, read, sources)
+        cut = None if self._truncates is None else np.asarray(self._truncates(list(places)), dtype=bool)[of]
+        return self._batch(vectors, of, similarities, rows, sources, cut, empty, duplicates)
+
+    def qir(self, rows: Rows, source_ids: Sequence[str]) -> Floats:
+        """QIR (B,) of rows retrieved before against other images: the control with shuffled sources."""
+        return self._qir(self._terms(rows, self._sources(source_ids, None, None).vectors)[1])
+
+    def scored(self, captions: Sequence[str], source_ids: Sequence[str]) -> CimBatch:
+        """``score``, and the batch before once more if it is asked for again: several rewards read one batch."""
+        asked = (tuple(captions), tuple(source_ids))
+        if self._last is None or self._last[0] != asked:
+            self._last = asked, self.score(captions, source_ids)
+        return self._last[1]
+
+    def rank(self, captions: Sequence[str], source_ids: Sequence[str], among: Sequence[str] | None = None) -> Rows:
+        """Rank (B,) of the image's own caption: 1 + how many gallery captions are strictly more similar.
+
+        Args:
+            among: keys of the images that compete; all of the gallery if None.
+        """
+        own, vectors = self._sources(source_ids, None, None).rows, self._vectors(captions)
+        if among is None:
+            return ranks(self.gallery.text, self._stored, vectors, own)
+        rows = self._sources(among, None, None).rows
+        places = {row: place for place, row in enumerate(rows.tolist())}
+        few = np.asarray(self._stored[rows])
+        return ranks(few, few, vectors, np.array([places[row] for row in own.tolist()], dtype=np.int64))
+
+    def source_vectors(self, source_ids: Sequence[str]) -> Floats:
+        """Unit vectors (B, d_v) of images in the gallery."""
+        return self._sources(source_ids, None, None).vectors
+
+    def _sources(
+        self, keys: Sequence[str], vectors: NDArray[Any] | None, hashes: Sequence[str | None] | None
+    ) -> filters.Sources:
+        own = np.array([self.gallery.rows.get(key, (-1,))[0] for key in keys], dtype=np.int64)
+        if vectors is None:
+            if (own < 0).any():
+                absent = [key for key, row in zip(keys, own, strict=True) if row < 0]
+                hint = "keys are <source>:<image id>, cim gallery show; or give the images' vectors"
+                raise CimError(f"{len(absent)} images are not in gallery {self.gallery.name}: {absent[0]!r}", hint=hint)
+            return filters.Sources(keys, own, self.gallery.images(own), [self.gallery.hashes[row] for row in own])
+        if np.shape(vectors) != (len(keys), self.gallery.image.shape[1]):
+            hint = "take the image encoder that the gallery was built with"
+            wanted = (len(keys), self.gallery.image.shape[1])
+            raise CimError(f"image vectors have the shape {np.shape(vectors)}, not {wanted}", hint=hint)
+        return filters.Sources(
+            keys, own, unit(vectors, "image").astype(np.float64), hashes if hashes is not None else [None] * len(keys)
+        )
+
+    def _vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Unit vectors (n, d_t) of texts; a blank one that is not to be read is not encoded."""
+        read = [at for at, text in enumerate(texts) if text.strip() or self.settings.empty == "encode"]
+        made = np.zeros((len(texts), self.gallery.text.shape[1]), dtype=np.float32)
+        if read:
+            given = np.asarray(self._encode([texts[at] for at in read]), dtype=np.float32)
+            if given.shape != (len(read), made.shape[1]):
+                hint = "take the text encoder that the gallery was built with"
+                wanted = (len(read), made.shape[1])
+                raise CimError(f"caption vectors have the shape {given.shape}, not {wanted}", hint=hint)
+            made[read] = unit(given, "caption")
+        return made
+
+    def _retrieve(
+        self, vectors: NDArray[np.float32], of: Rows, read: Flags, sources: filters.Sources
+    ) -> tuple[Floats, Rows]:
+        chosen = filters.Filter(self.settings.self_policy, self.settings.near, self.settings.dedupe_images)
+        k = self.settings.k
+        found = filters.retrieve(self.search, self.gallery, vectors, of, sources, chosen, k, read)
+        short = np.flatnonzero(read & (found[1] < 0).any(axis=1))
+        if self.settings.strict and short.size:
+            where = f"{self.settings.self_policy} leaves fewer than {k} rows of gallery {self.gallery.name}"
+            raise CimError(f"{where} for {short.size} captions, first {sources.keys[short[0]]!r}", hint="a lower k")
+        return found
+
+    def _terms(self, rows: Rows, vectors: Floats) -> tuple[Floats, Floats]:
+        """GRC (B,), 0 without any row, and cosines (B, K) of the images with retrieved rows."""
+        k, grc, cosines = (rows >= 0).sum(axis=1), np.zeros(len(rows)), np.full(rows.shape, np.nan)
+        for count in np.unique(k[k > 0]):
+            some = np.flatnonzero(k == count)
+            images = self.gallery.images(rows[some, :count])
+            grc[some] = consistency.grc(images)
+            cosines[some, :count] = consistency.cosines(vectors[some], images)
+        return grc, cosines
+
+    def _qir(self, cosines: Floats) -> Floats:
+        return consistency.qir(cosines, self._weights, normalize=self.settings.normalize_qir)
+
+    def _batch(
+        self,
+        vectors: NDArray[np.float32],
+        of: Rows,
+        similarities: Floats,
+        rows: Rows,
+        sources: filters.Sources,
+        cut: Flags | None,
+        empty: Flags,
+        duplicates: Flags,
+    ) -> CimBatch:
+        grc, cosines = self._terms(rows, sources.vectors)
+        qir = self._qir(cosines)
+        known = np.flatnonzero(sources.rows >= 0)
+        own = np.full(len(rows), np.nan)
+        own[known] = fine(vectors[of[known]], self._stored, sources.rows[known, None])[:, 0]
+        hits = np.array(
+            [np.isin(line, self.gallery.rows.get(key, ())) for line, key in zip(rows, sources.keys, strict=True)]
+        ).reshape(rows.shape)
+        return CimBatch(
+            reward=consistency.reward(grc, qir, self.settings.w_g, self.settings.w_q),
+            grc=grc,
+            qir=qir,
+            rows=rows,
+            similarities=similarities,
+            cosines=cosines,
+            k=(rows >= 0).sum(axis=1),
+            source_rows=sources.rows,
+            self_hit_1=hits[:, 0],
+            self_hit_k=np.asarray(hits.any(axis=1)),
+            own_similarity=own,
+            own_qir=self._qir(np.where(hits, cosines, np.nan)),
+            truncated=cut,
+            empty=empty,
+            duplicates=duplicates,
+        )

@@ -1,0 +1,227 @@
+"""Exact search for the K most similar rows: a coarse scan by blocks, then a fine score of what it found.
+
+The scan keeps the best K + 16 rows a query by similarities that are off by at most ``error``; these rows are scored
+again in float64 from the stored ones. Where the K-th fine score does not lie above everything the scan left out, by
+that bound, the query is scanned again for more rows. The result is therefore the exact order of float64 inner
+products, ties by the lower row, whatever the block size, the precision of the scan or the number of shards; no
+(queries, rows) matrix is ever stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.errors import CimError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Rows = NDArray[np.int64]
+
+MARGIN = 16  # rows fetched beyond the K asked for
+BLOCK = 16384  # gallery rows a step of the scan
+NAMES = ("exact", "exact-cpu", "exact-cuda", "faiss-flat", "faiss-ivf", "faiss-hnsw")
+QUERIES = 256  # queries a step of the scan: its scores take 16 MB
+GATHER = 1 << 22  # numbers gathered at once for the fine score
+
+Scan = Callable[["NDArray[np.float32]", int], "tuple[NDArray[np.float32], Rows]"]
+Find = Callable[["NDArray[np.float32]", int], "tuple[Floats, Rows]"]
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """``find(queries (n, d), k)`` gives similarities (n, k), best first, and rows (n, k).
+
+    ``recall`` is set for an index that may miss rows: the share of the exact best K it found on sample queries. The
+    name enters every signature.
+    """
+
+    name: str
+    find: Find
+    recall: float | None = None
+
+    @property
+    def approximate(self) -> bool:
+        """Whether rows may be missed."""
+        return self.recall is not None
+
+
+def best_first(similarities: NDArray[Any], rows: Rows, k: int) -> tuple[NDArray[Any], Rows]:
+    """The best ``k`` of each line, best first, ties by the lower row."""
+    order = np.lexsort((rows, -similarities), axis=-1)[:, :k]
+    return np.take_along_axis(similarities, order, 1), np.take_along_axis(rows, order, 1)
+
+
+def fine(queries: NDArray[np.float32], stored: NDArray[Any], rows: Rows) -> Floats:
+    """Inner products (n, m) of each query with its rows, one sum a pair, so that equal rows score equally."""
+    found = np.empty(rows.shape)
+    step = max(1, GATHER // max(1, rows.shape[1] * stored.shape[1]))
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
+        gathered = stored[rows[part]].astype(np.float64)
+        found[part] = (gathered * queries[part, None, :].astype(np.float64)).sum(axis=-1)
+    return found
+
+
+def check_queries(queries: NDArray[np.float32], width: int) -> None:
+    """CimError unless queries are finite and of the gallery's width."""
+    if queries.ndim != 2 or queries.shape[1] != width:
+        given = queries.shape[1] if queries.ndim == 2 else "no"
+        hint = "take the text encoder that the gallery was built with"
+        raise CimError(f"caption vectors have {given} dimensions, the gallery's {width}", hint=hint)
+    bad = np.flatnonzero(~np.isfinite(queries).all(axis=1))
+    if bad.size:
+        raise CimError(f"the vector of caption {bad[0]} is not finite ({bad.size} in all)", hint="check the encoder")
+
+
+def exact(
+    text: NDArray[Any], stored: NDArray[Any] | None = None, *, device: str | None = None, block: int = BLOCK
+) -> Search:
+    """Exact search in rows (N, d).
+
+    Args:
+        text: what is scanned, float16 or float32.
+        stored: the same rows at the precision that counts; ``text`` itself where there are none.
+        device: numpy if None, else torch on this device (``cpu``, ``cuda``, ``cuda:1``).
+        block: rows a step.
+    """
+    scan = _numpy_scan(text, block) if device is None else _torch_scan(text, device, block)
+    on_gpu = device is not None and device != "cpu"
+    error = scan_error(text.shape[1], stored is not None or (on_gpu and text.dtype != np.float16), on_gpu)
+    name = "exact" if device is None else f"exact-{device.partition(':')[0]}"
+    return Search(name, certain(scan, text if stored is None else stored, error))
+
+
+def certain(scan: Scan, stored: NDArray[Any], error: float) -> Find:
+    """Find the exact best rows with a scan whose scores are off by at most ``error``."""
+    n, width = stored.shape
+
+    def find(queries: NDArray[np.float32], k: int) -> tuple[Floats, Rows]:
+        check_queries(queries, width)
+        if k > n:
+            raise CimError(f"the gallery has {n} rows, {k} are asked for", hint="build a larger one or lower k")
+        similarities, rows = np.empty((len(queries), k)), np.empty((len(queries), k), dtype=np.int64)
+        open_, fetch = np.arange(len(queries)), min(n, k + MARGIN)
+        while open_.size:
+            coarse, candidates = scan(queries[open_], fetch)
+            scored, chosen = best_first(fine(queries[open_], stored, candidates), candidates, k)
+            similarities[open_], rows[open_] = scored, chosen
+            settled = scored[:, -1] > coarse.min(axis=1).astype(np.float64) + error
+            open_ = open_[~settled] if fetch < n else open_[:0]
+            fetch = min(n, 4 * fetch)
+        return similarities, rows
+
+    return find
+
+
+def sharded(parts: Sequence[tuple[int, Search]]) -> Search:
+    """Search in a gallery cut into parts, each with the number of its first row; equal to search in the whole."""
+
+    def find(queries: NDArray[np.float32], k: int) -> tuple[Floats, Rows]:
+        found = [(first, *part.find(queries, k)) for first, part in parts]
+        return best_first(
+            np.hstack([scores for _, scores, _ in found]), np.hstack([first + rows for first, _, rows in found]), k
+        )
+
+    recalls = [part.recall for _, part in parts if part.recall is not None]
+    return Search(f"{parts[0][1].name}-sharded", find, min(recalls) if recalls else None)
+
+
+def ranks(text: NDArray[Any], stored: NDArray[Any], queries: NDArray[np.float32], own: Rows) -> Rows:
+    """Rank (n,) of each query's own row: 1 + the number of rows strictly more similar, so that ties do not count."""
+    check_queries(queries, text.shape[1])
+    target = fine(queries, stored, own[:, None])[:, 0]
+    error, above = scan_error(text.shape[1], text is not stored, False), np.zeros(len(queries), dtype=np.int64)
+    for start in range(0, len(text), BLOCK):
+        part = np.ascontiguousarray(text[start : start + BLOCK], dtype=np.float32)
+        for first in range(0, len(queries), QUERIES):
+            some = slice(first, first + QUERIES)
+            gap = queries[some] @ part.T - target[some, None]
+            _not_finite(start, gap[0])
+            above[some] += (gap > error).sum(axis=1)
+            query, row = np.nonzero(np.abs(gap) <= error)  # too close for the scan to tell
+            close = fine(queries[first + query], stored, start + row[:, None])[:, 0]
+            np.add.at(above, first + query, close > target[first + query])
+    return above + 1
+
+
+def by_name(name: str, text: NDArray[Any], stored: NDArray[Any] | None = None) -> Search:
+    """The search of this name in rows ``text``, ``stored`` at the precision that counts.
+
+    Raises:
+        CimError: no such search, or its library is not installed.
+    """
+    if name not in NAMES:
+        raise CimError(f"unknown search {name!r}", hint=f"one of {', '.join(NAMES)}")
+    if name.startswith("faiss"):
+        from harness.retrieval import faiss_index
+
+        return faiss_index.build(name, text, stored)
+    return exact(text, stored, device=None if name == "exact" else name.removeprefix("exact-"))
+
+
+def scan_error(width: int, rounded: bool, on_gpu: bool) -> float:
+    """Bound on |scanned - fine| for unit vectors (Cauchy-Schwarz): rounding of rows, of queries, of the sum."""
+    half = 2.0**-11 + width**0.5 * 2.0**-25
+    return 1.01 * (width * 2.0**-24 + (half if rounded else 0.0) + (4 * half if on_gpu else 0.0))
+
+
+def _not_finite(start: int, scores: NDArray[Any]) -> None:
+    """A row that is not finite spoils its score with any finite query, so one query's scores show it."""
+    bad = np.flatnonzero(~np.isfinite(scores))
+    if bad.size:
+        raise CimError(f"gallery row {start + bad[0]} is not finite", hint="cim gallery verify, then build it again")
+
+
+def _numpy_scan(text: NDArray[Any], block: int) -> Scan:
+    def scan(queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], Rows]:
+        best = np.full((len(queries), k), -np.inf, dtype=np.float32)
+        rows = np.full((len(queries), k), -1, dtype=np.int64)
+        for start in range(0, len(text), block):
+            part = np.ascontiguousarray(text[start : start + block], dtype=np.float32)
+            for first in range(0, len(queries), QUERIES):
+                some = slice(first, first + QUERIES)
+                scores = queries[some] @ part.T
+                _not_finite(start, scores[0])
+                kept = min(k, len(part))
+                at = np.argpartition(scores, -kept, axis=1)[:, -kept:] if kept < len(part) else None
+                found = scores if at is None else np.take_along_axis(scores, at, 1)
+                at = np.broadcast_to(np.arange(len(part)), found.shape) if at is None else at
+                both, theirs = np.hstack([best[some], found]), np.hstack([rows[some], at + start])
+                keep = np.argpartition(both, -k, axis=1)[:, -k:]
+                best[some], rows[some] = np.take_along_axis(both, keep, 1), np.take_along_axis(theirs, keep, 1)
+        return best, rows
+
+    return scan
+
+
+def _torch_scan(text: NDArray[Any], device: str, block: int) -> Scan:
+    import torch
+
+    on_cpu = device == "cpu"
+    # A read-only memory map is shared, not copied, on the CPU; nothing here writes to it.
+    resident = torch.from_numpy(np.asarray(text)) if on_cpu else torch.from_numpy(np.asarray(text)).half().to(device)
+
+    def scan(queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], Rows]:
+        given = torch.from_numpy(np.ascontiguousarray(queries))
+        given = given if on_cpu else given.half().to(device)
+        best = torch.full((len(queries), k), -torch.inf, dtype=given.dtype, device=given.device)
+        rows = torch.full((len(queries), k), -1, dtype=torch.int64, device=given.device)
+        for start in range(0, len(resident), block):
+            part = resident[start : start + block].to(given.dtype)
+            for first in range(0, len(queries), QUERIES):
+                some = slice(first, first + QUERIES)
+                scores = given[some] @ part.T
+                _not_finite(start, scores[0].float().cpu().numpy())
+                found, at = scores.topk(min(k, scores.shape[1]), dim=1)
+                both, theirs = torch.cat([best[some], found], 1), torch.cat([rows[some], at + start], 1)
+                best[some], keep = both.topk(k, dim=1)
+                rows[some] = theirs.gather(1, keep)
+        return best.float().cpu().numpy(), rows.cpu().numpy()
+
+    return scan

@@ -1,0 +1,132 @@
+"""Metric cim through the commands: looked up once, kept with the run, scored without gallery or encoder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness import data, registry
+from harness.parts import Encoder
+from harness.retrieval import build, gallery
+from harness.retrieval.scorer import PAPER, CimScorer
+from harness.retrieval.sources import Pair
+from tasks.miniscenes import TASK, draw, samples, world
+from tests.cli import Cim, captions_file
+from tests.test_gallery import Fake
+
+
+def picture(scene: world.Scene) -> bytes:
+    """PNG of a made scene."""
+    return draw.png(draw.pixels(scene))
+
+
+class World:
+    """Miniscenes with a gallery of made scenes, fake encoders, and captions of six test scenes."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.captions = folder / "scenes", folder / "six.jsonl"
+        self.fakes = {"fake_text": Fake("text", 8), "fake_image": Fake("image", 6)}
+        task = replace(TASK, gallery=str(self.folder), provides=TASK.provides | {"gallery"})
+        known, encoder = registry.task, registry.encoder
+        monkeypatch.setattr(registry, "task", lambda name: task if name == "miniscenes" else known(name))
+        monkeypatch.setattr(
+            registry, "encoder", lambda name: self.fakes[name].encoder if name in self.fakes else encoder(name)
+        )
+        self.samples = data.samples(task)[:6]
+        texts = {sample.id: sample.references[0] for sample in self.samples}
+        texts[self.samples[5].id] = " "
+        captions_file(self.captions, texts)
+
+    def build(self, n: int = 12, folder: Path | None = None) -> gallery.Gallery:
+        """Build the gallery from made scenes."""
+        scenes = [world.scene("gallery", number) for number in range(n)]
+        pairs = [Pair("miniscenes", one.id, samples.reference(one), partial(picture, one)) for one in scenes]
+        encoders: list[Encoder] = [self.fakes[name].encoder for name in ("fake_text", "fake_image")]
+        build.build(build.Plan(folder or self.folder, lambda: iter(pairs), [], *encoders))
+        return gallery.open_folder(folder or self.folder)
+
+    def arguments(self, verb: str, *more: str) -> list[str]:
+        """A command on the captions."""
+        return [verb, "--model", str(self.captions), "--task", "miniscenes", "--partial", *more]
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(tmp_path, monkeypatch)
+
+
+def test_looked_up_once_and_scored_without_gallery_or_encoder(made: World, cim: Cim) -> None:
+    opened = made.build()
+    assert cim(*made.arguments("caption")).code == 0
+    assert cim(*made.arguments("retrieve", "--json")).json["retrievals"] == 6
+    asked = made.fakes["fake_text"].asked
+    assert cim(*made.arguments("retrieve", "--json")).json["retrievals"] == 0
+    assert made.fakes["fake_text"].asked == asked
+    shutil.rmtree(made.folder)
+    (row,) = cim(*made.arguments("score", "--metrics", "cim", "--json")).json["scores"]
+    texts = [sample.references[0] for sample in made.samples[:5]]
+    pixels = np.stack([made.fakes["fake_image"].vector(TASK.draw(one.id)) for one in made.samples[:5]])  # type: ignore[misc]
+    scorer = CimScorer(opened, lambda asked: np.stack([made.fakes["fake_text"].vector(one.encode()) for one in asked]))
+    batch = scorer.score(texts, [f"miniscenes:{one.id}" for one in made.samples[:5]], source_vectors=pixels)
+    for name in ("reward", "grc", "qir"):
+        assert row["values"][name] == pytest.approx(getattr(batch, name).sum() / 6)
+    assert row["n"] == 6 and row["counts"] == {"n_empty": 1} and PAPER.k == 3
+    for field in (f"gallery:scenes@{opened.sha[:12]}", "rows:12", "k:3", "self:include", "search:exact", "v:1"):
+        assert f"|{field}|" in f"{row['signature']}|"
+    folder = cim.results / "miniscenes" / "six"
+    stored = [json.loads(line) for line in (folder / "retrievals.jsonl").read_text().splitlines()]
+    assert stored[0]["rows"] == batch.rows[0].tolist() and stored[5]["rows"] == [] and stored[5]["empty"]
+    assert cim("verify", folder).code == 0
+
+
+def test_a_cut_off_row_is_made_again_and_another_gallery_refused(made: World, cim: Cim, tmp_path: Path) -> None:
+    made.build()
+    assert cim(*made.arguments("eval", "--metrics", "cim")).code == 0
+    file = cim.results / "miniscenes" / "six" / "retrievals.jsonl"
+    whole = file.read_text()
+    file.write_text(whole[:-40])
+    unfinished = cim(*made.arguments("score", "--metrics", "cim", "--json"))
+    assert unfinished.code == 1 and "1 of 6 captions were not looked up" in unfinished.json["scores"][0]["not_computed"]
+    assert cim(*made.arguments("eval", "--metrics", "cim")).code == 0 and file.read_text() == whole
+    made.build(5, tmp_path / "other")
+    file.write_text(whole[:-40])
+    refused = cim.refused(*made.arguments("retrieve", "--gallery", str(tmp_path / "other")))
+    assert "made with other gallery, rows; delete retrievals.jsonl" in refused
+    file.unlink()
+    assert cim(*made.arguments("retrieve", "--gallery", str(tmp_path / "other"))).code == 0
+
+
+def test_without_a_gallery_the_command_is_named(made: World, cim: Cim) -> None:
+    assert "no gallery at" in cim.refused(*made.arguments("retrieve"))
+    rows = cim(*made.arguments("eval", "--json")).json["scores"]
+    (row,) = [row for row in rows if row["metric"] == "cim"]
+    assert "run `cim gallery build" in row["not_computed"] and row["values"]["reward"] is None
+
+
+def test_a_gallery_smaller_than_k_shrinks_it_and_says_so(made: World, cim: Cim) -> None:
+    made.build(2)
+    (row,) = cim(*made.arguments("eval", "--metrics", "cim", "--json")).json["scores"]
+    assert "|rows:2|" in row["signature"] and row["values"]["grc"] > 0
+
+
+def test_an_encoder_that_stops_is_no_score_and_goes_on(made: World, cim: Cim) -> None:
+    made.build()
+    made.fakes["fake_image"].stop = made.fakes["fake_image"].asked + 2
+    stopped = cim(*made.arguments("eval", "--metrics", "cim", "--json"))
+    assert stopped.code == 1 and stopped.json["scores"][0]["values"]["qir"] is None
+    made.fakes["fake_image"].stop = 10**9
+    assert cim(*made.arguments("eval", "--metrics", "cim")).code == 0
+
+
+def test_other_encoders_than_the_gallery_s_are_refused(made: World, cim: Cim) -> None:
+    made.build()
+    other = Fake("text", 8)
+    other.encoder = replace(other.encoder, settings=lambda: {"v": "2"})
+    made.fakes["fake_text"] = other
+    assert "text encoder fake_text differs from the gallery's in v" in cim.refused(*made.arguments("retrieve"))

@@ -1,0 +1,126 @@
+"""Search is exact: adversarial near-ties, ties by row, blocks, float16 scans, torch; shards equal the whole."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from harness.errors import CimError
+from harness.retrieval import search
+
+
+def unit(drawn: NDArray[Any]) -> NDArray[np.float32]:
+    """Rows at unit length, float32."""
+    return (drawn / np.linalg.norm(drawn, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def near_ties(n: int = 4000, width: int = 96, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Queries, and rows of which hundreds lie within float16 rounding of each other, some equal."""
+    drawn = np.random.default_rng(seed)
+    queries = unit(drawn.normal(size=(20, width)))
+    rows = unit(drawn.normal(size=(n, width)))
+    for at in range(len(queries)):
+        some = slice(100 * at, 100 * at + 90)
+        rows[some] = unit(queries[at] + 0.3 * unit(drawn.normal(size=width)) + 1e-5 * drawn.normal(size=(90, width)))
+        rows[100 * at + 60 : 100 * at + 70] = rows[100 * at + 3]
+    return queries, rows[drawn.permutation(n)]
+
+
+def brute(queries: NDArray[np.float32], rows: NDArray[Any], k: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Every inner product in float64, best first, ties by the lower row."""
+    scores = (queries[:, None, :].astype(np.float64) * rows[None].astype(np.float64)).sum(-1)
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(scores, order, 1), order
+
+
+@pytest.mark.parametrize("device", [None, "cpu"])
+@pytest.mark.parametrize("k", [1, 3, 50])
+def test_a_float16_scan_scored_again_gives_the_float32_order(device: str | None, k: int) -> None:
+    if device:
+        pytest.importorskip("torch")
+    queries, rows = near_ties()
+    half = rows.astype(np.float16)
+    scores, order = brute(queries, rows, k)
+    found = search.exact(half, rows, device=device, block=700).find(queries, k)
+    assert found[1].tolist() == order.tolist() and np.array_equal(found[0], scores)
+    assert brute(queries, half, k)[1].tolist() != order.tolist()  # so float16 alone would be wrong
+    alone = search.exact(half, device=device, block=700).find(queries, k)
+    assert alone[1].tolist() == brute(queries, half, k)[1].tolist()
+
+
+def test_a_margin_of_sixteen_is_not_what_makes_it_exact() -> None:
+    """Of 90 rows closer than float16 can tell, the scan's best 19 are not the best 3: the bound asks for more."""
+    queries, rows = near_ties()
+    half = rows.astype(np.float16)
+    coarse = brute(queries, half, 3 + search.MARGIN)[1]
+    best = brute(queries, rows, 3)[1]
+    assert any(not set(one) <= set(some) for one, some in zip(best.tolist(), coarse.tolist(), strict=True))
+
+
+def test_ties_go_to_the_lower_row_wherever_blocks_begin() -> None:
+    rows = np.tile(unit(np.random.default_rng(1).normal(size=(1, 33))), (500, 1))
+    for block in (1, 7, 64, 10_000):
+        found = search.exact(rows, block=block).find(rows[:4], 6)
+        assert found[1].tolist() == [[0, 1, 2, 3, 4, 5]] * 4
+
+
+def test_blocks_and_batches_change_nothing() -> None:
+    queries, rows = near_ties(seed=3)
+    whole = search.exact(rows).find(queries, 5)
+    for block in (64, 999):
+        found = search.exact(rows, block=block).find(queries, 5)
+        assert np.array_equal(found[0], whole[0]) and np.array_equal(found[1], whole[1])
+    single = [search.exact(rows).find(queries[at : at + 1], 5)[1][0].tolist() for at in range(len(queries))]
+    assert single == whole[1].tolist()
+
+
+def test_shards_equal_the_whole() -> None:
+    queries, rows = near_ties(seed=4)
+    half, whole = rows.astype(np.float16), search.exact(rows.astype(np.float16), rows).find(queries, 7)
+    cuts = [0, 500, 517, 2900, len(rows)]
+    parts = [(a, search.exact(half[a:b], rows[a:b])) for a, b in pairwise(cuts)]
+    found = search.sharded(parts).find(queries, 7)
+    assert np.array_equal(found[0], whole[0]) and np.array_equal(found[1], whole[1])
+
+
+def test_ranks_are_those_of_the_fine_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    queries, rows = near_ties(n=2500, seed=7)
+    half, own = rows.astype(np.float16), brute(queries, rows, 40)[1][:, 20]
+    scores = (queries[:, None, :].astype(np.float64) * rows[None].astype(np.float64)).sum(-1)
+    wanted = 1 + (scores > scores[np.arange(len(queries)), own][:, None]).sum(axis=1)
+    monkeypatch.setattr(search, "BLOCK", 300)
+    assert search.ranks(half, rows, queries, own).tolist() == wanted.tolist()
+    assert len(set(wanted.tolist())) > 1
+
+
+def test_all_rows_may_be_asked_for_but_no_more() -> None:
+    queries, rows = near_ties(n=2000)
+    found = search.exact(rows[:40], block=16).find(queries, 40)
+    assert found[1].tolist() == brute(queries, rows[:40], 40)[1].tolist()
+    with pytest.raises(CimError, match="the gallery has 40 rows, 41 are asked for"):
+        search.exact(rows[:40]).find(queries, 41)
+    with pytest.raises(CimError, match="caption vectors have 7 dimensions, the gallery's 96"):
+        search.exact(rows).find(queries[:, :7], 3)
+    queries[3, 2] = np.inf
+    with pytest.raises(CimError, match="the vector of caption 3 is not finite"):
+        search.exact(rows).find(queries, 3)
+
+
+def test_faiss_flat_is_equal_and_graphs_are_marked_with_their_recall() -> None:
+    pytest.importorskip("faiss")
+    queries, rows = near_ties(seed=5)
+    order = brute(queries, rows, 3)[1]
+    flat = search.by_name("faiss-flat", rows.astype(np.float16), rows)
+    assert not flat.approximate and flat.recall is None
+    assert flat.find(queries, 3)[1].tolist() == order.tolist()
+    for name in ("faiss-ivf", "faiss-hnsw"):
+        made = search.by_name(name, rows)
+        assert made.approximate and made.name == name and made.recall is not None and 0.2 < made.recall <= 1
+        found = made.find(queries, 3)
+        assert (np.diff(found[0], axis=1) <= 0).all()
+    with pytest.raises(CimError, match=r"unknown search 'faiss-flt'; one of exact, exact-cpu, exact-cuda, faiss-flat"):
+        search.by_name("faiss-flt", rows)

@@ -1,0 +1,352 @@
+"""Galleries: built whole, in shards or after a kill alike; benchmark images refused; damage named; sources read."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import data, registry
+from harness.errors import CimError, OutageError, SettingsError
+from harness.parts import Encoder
+from harness.retrieval import build, encoders, gallery, leaks, sources
+from harness.retrieval.scorer import CimScorer
+from harness.retrieval.sources import Pair
+from harness.types import Archive, Sample, Task
+from tests.cli import Cim
+
+
+class Fake:
+    """A fake encoder of texts or of the bytes of files, that counts and may stop; equal input, equal vector."""
+
+    def __init__(self, kind: Any, width: int, stop: int = 10**9) -> None:
+        self.asked, self.stop, self.width, self.kind = 0, stop, width, kind
+        self.encoder = Encoder(f"fake_{kind}", lambda: {"v": "1"}, lambda: nullcontext(self._encode), kind=kind)
+
+    def _encode(self, texts: Sequence[str]) -> Iterator[Any]:
+        for text in texts:
+            if self.asked == self.stop:
+                return
+            self.asked += 1
+            yield self.vector(Path(text).read_bytes() if self.kind == "image" else text.encode())
+
+    def vector(self, content: bytes) -> Any:
+        """What the encoder makes of these bytes; those that begin alike by nine letters are near copies."""
+        seed, near = (int.from_bytes(hashlib.sha256(part).digest()[:4], "big") for part in (content[:9], content))
+        drawn = np.random.default_rng(seed).normal(size=self.width)
+        drawn = drawn + 1e-3 * np.random.default_rng(near).normal(size=self.width)
+        return (drawn / np.linalg.norm(drawn)).astype(np.float32)
+
+
+def pairs(n: int = 25) -> Iterator[Pair]:
+    """A fake source: image and caption repeat once, and a second caption of one image."""
+    for number in range(n):
+        yield Pair("made", f"{number}", f"caption {number}", partial(bytes, f"{number:09d} pixels", "ascii"))
+    yield Pair("made", "0 again", "caption 0", partial(bytes, f"{0:09d} pixels", "ascii"))
+    yield Pair("made", "0", "other words", partial(bytes, f"{0:09d} pixels", "ascii"))
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of four pairs, and no benchmark to compare with."""
+    monkeypatch.setattr(build, "PART", 4)
+    monkeypatch.setattr(leaks, "benchmark_ids", lambda: ({}, {"docci500": "not checked: no data"}))
+
+
+def plan(folder: Path, text: Fake | None = None, image: Fake | None = None, **changes: Any) -> build.Plan:
+    """A plan with fake encoders."""
+    chosen = (text or Fake("text", 8)).encoder, (image or Fake("image", 6)).encoder
+    made = build.Plan(folder, pairs, [{"kind": "made", "file": "-"}], *chosen)
+    return replace(made, **changes)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Every finished file of a gallery."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name != ".lock"}
+
+
+def test_a_gallery_is_built_opened_and_scored_with(tmp_path: Path, small: None) -> None:
+    assert build.build(plan(tmp_path / "g", fine=True))
+    opened = gallery.open_folder(tmp_path / "g")
+    assert len(opened) == 27 and opened.text.dtype == np.float16 and opened.image.shape == (27, 6)
+    assert opened.manifest["repeats"] == {"images": 2, "captions": 1, "pairs": 1, "dropped": 0}
+    assert opened.manifest["text_encoder"] == {"name": "fake_text", "settings": {"v": "1"}}
+    assert opened.manifest["benchmarks"] == {"docci500": "not checked: no data"}
+    assert opened.rows["made:0"] == [0, 26] and not (tmp_path / "g" / "parts").exists()
+    fake = Fake("text", 8)
+    scorer = CimScorer(opened, lambda texts: np.stack(list(fake._encode(texts))))
+    found = scorer.score(["caption 3", "caption 0"], ["made:3", "made:0"])
+    assert found.rows[0, 0] == 3 and found.rows[1, :2].tolist() == [0, 25] and found.self_hit_1.all()
+    assert found.grc.max() <= 1 + 1e-12
+    assert all(state == "ok" for _, state, _ in gallery.verify(tmp_path / "g"))
+
+
+def test_shards_and_a_killed_build_end_with_the_same_bytes(tmp_path: Path, small: None) -> None:
+    assert build.build(plan(tmp_path / "whole"))
+    for shard in (2, 0):
+        assert not build.build(plan(tmp_path / "shards"), (shard, 3))
+    assert build.build(plan(tmp_path / "shards"), (1, 3))
+    text = Fake("text", 8)
+    with pytest.raises(OutageError, match="encoder fake_image gave 1 of 4 vectors"):
+        build.build(plan(tmp_path / "killed", text, Fake("image", 6, stop=13)))
+    assert text.asked == 12 and not (tmp_path / "killed" / gallery.MANIFEST).exists()
+    with pytest.raises(CimError, match="no finished gallery here"):
+        gallery.open_folder(tmp_path / "killed")
+    again = Fake("text", 8)
+    assert build.build(plan(tmp_path / "killed", again)) and again.asked == 27 - 12
+    assert content(tmp_path / "whole") == content(tmp_path / "shards") == content(tmp_path / "killed")
+    idle = Fake("text", 8)
+    assert build.build(plan(tmp_path / "whole", idle)) and idle.asked == 0
+
+
+def test_other_settings_and_changed_sources_are_refused(tmp_path: Path, small: None) -> None:
+    assert not build.build(plan(tmp_path / "g"), (0, 2))
+    with pytest.raises(SettingsError, match="made with other fine, dedupe"):
+        build.build(plan(tmp_path / "g", fine=True, dedupe=True))
+    changed = plan(tmp_path / "g", pairs=lambda: (replace(pair, caption=pair.caption + "!") for pair in pairs()))
+    with pytest.raises(CimError, match="the pairs of part 0 have changed"):
+        build.build(changed)
+    build.discard(tmp_path / "g")
+    assert build.build(replace(changed, dedupe=True))
+    opened = gallery.open_folder(tmp_path / "g")
+    assert len(opened) == 26 and opened.manifest["repeats"]["dropped"] == 1 and "made:0 again" not in opened.rows
+    with pytest.raises(CimError, match="encoder fake_image is of images, not of texts"):
+        build.build(plan(tmp_path / "h", Fake("image", 6)))
+
+
+def test_unusable_pairs_are_named(tmp_path: Path, small: None) -> None:
+    def broken(*extra: Pair) -> build.Plan:
+        return plan(tmp_path / "g", pairs=lambda: iter([*pairs(), *extra]))
+
+    absent = Pair("made", "x", "words", tmp_path / "absent.png")
+    with pytest.raises(CimError, match=r"absent.png: the image is not there.*--allow-missing"):
+        build.build(broken(absent))
+    build.discard(tmp_path / "g")
+    assert build.build(replace(broken(absent), allow_missing=True))
+    assert gallery.open_folder(tmp_path / "g").manifest["left_out"] == 1
+    build.discard(tmp_path / "g")
+    with pytest.raises(CimError, match="'made:3' names two different images"):
+        build.build(broken(Pair("made", "3", "words", partial(bytes, b"else"))))
+    build.discard(tmp_path / "g")
+    with pytest.raises(CimError, match="the sources hold no pair"):
+        build.build(plan(tmp_path / "g", pairs=lambda: iter(())))
+    nothing = Encoder("fake_text", lambda: {"v": "1"}, lambda: nullcontext(lambda texts: (np.zeros(8) for _ in texts)))
+    build.discard(tmp_path / "g")
+    with pytest.raises(CimError, match="caption vector 'made:0' is zero or not finite"):
+        build.build(plan(tmp_path / "g", text=type("T", (), {"encoder": nothing})()))  # type: ignore[arg-type]
+
+
+def test_damage_is_found(tmp_path: Path, small: None, cim: Cim) -> None:
+    folder = tmp_path / "g"
+    build.build(plan(folder))
+    whole = (folder / gallery.IMAGE).read_bytes()
+    (folder / gallery.IMAGE).write_bytes(whole[:-12] + b"\x00" * 12)
+    checked = cim("gallery", "verify", folder, "--json")
+    assert checked.code == 1
+    failed = {row[str(next(iter(row)))] for row in checked.json if row["state"] == "failed"}
+    assert failed == {gallery.IMAGE, f"{gallery.IMAGE} rows"}
+    (folder / gallery.IMAGE).write_bytes(whole[:50])
+    assert "I.f16.npy: cannot be read" in cim.refused("gallery", "verify", folder)
+    (folder / gallery.IMAGE).write_bytes(whole)
+    (folder / gallery.IDS).write_text("\n".join((folder / gallery.IDS).read_text().splitlines()[:-1]) + "\n")
+    assert "for 26 ids" in cim.refused("gallery", "show", folder)
+
+
+def test_another_encoder_is_refused(tmp_path: Path, small: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    build.build(plan(tmp_path / "g"))
+    opened = gallery.open_folder(tmp_path / "g")
+    here = Fake("text", 8).encoder
+    monkeypatch.setattr(registry, "encoder", lambda _: here)
+    assert encoders.of(opened, "text") is here
+    other = replace(here, settings=lambda: {"v": "2", "more": "x"})
+    monkeypatch.setattr(registry, "encoder", lambda _: other)
+    with pytest.raises(CimError, match="text encoder fake_text differs from the gallery's in v, more"):
+        encoders.of(opened, "text")
+
+
+# --- benchmarks ----------------------------------------------------------------------------------
+
+
+def test_a_benchmark_id_is_an_error_before_anything_is_encoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {"coco_ln500": frozenset({"000000000139"}), "docci500": frozenset({"test_00000"})}
+    monkeypatch.setattr(leaks, "benchmark_ids", lambda: (known, {}))
+    text = Fake("text", 8)
+    held = [Pair("docci", "test_00000", "words", partial(bytes, b"x"))]
+    with pytest.raises(CimError, match="1 images are samples of docci500, first 'docci:test_00000'"):
+        build.build(plan(tmp_path / "g", text, pairs=lambda: iter(held)))
+    assert text.asked == 0
+    leaks.check_ids(
+        [("shards", "000000000139"), ("docci", "train_00000")], known
+    )  # a bare number of another collection
+    with pytest.raises(CimError, match="samples of coco_ln500"):
+        leaks.check_ids([("refinedcaps", "train2017/000000000139.jpg")], known)
+
+
+def test_real_benchmark_ids_are_read(benchmarks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CIM_DATA", str(benchmarks))
+    found, _ = leaks.benchmark_ids()
+    sample = data.samples(registry.task("coco_ln500"))[0]
+    with pytest.raises(CimError, match="samples of coco_ln500"):
+        leaks.check_ids([("refinedcaps", sample.image)], found)
+
+
+@pytest.mark.parametrize("copy", ["same bytes", "near copy"])
+def test_a_benchmark_image_is_an_error_or_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, copy: str, small: None
+) -> None:
+    task = Task(
+        "held", "Held", "-", (), 1, frozenset(), lambda _: [Sample("s", ("r",), image="s.png")], "-", "-",
+        folder=tmp_path, archive=Archive("https://x/x.zip", 1, None, lambda sample: sample.image, "-", "-"),
+    )  # fmt: skip
+    monkeypatch.setattr(registry, "names", lambda kind: ["held"])
+    monkeypatch.setattr(registry, "task", lambda name: task)
+    monkeypatch.setattr(leaks, "benchmark_ids", lambda: ({"held": frozenset({"s"})}, {}))
+    assert build.build(plan(tmp_path / "before"))
+    told = gallery.open_folder(tmp_path / "before").manifest["benchmarks"]
+    assert told == {"held": "ids disjoint; images not compared: they are not on this machine"}
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "s.png").write_bytes(b"000000007 pixels" + (b"" if copy == "same bytes" else b" and more"))
+    with pytest.raises(CimError, match="1 rows show images of held or near copies, first 'made:7'"):
+        build.build(plan(tmp_path / "g"))
+    build.discard(tmp_path / "g")
+    assert build.build(plan(tmp_path / "g", drop_near=True))
+    opened = gallery.open_folder(tmp_path / "g")
+    assert "made:7" not in opened.rows and len(opened) == 26
+    wanted = "ids disjoint; 1 of 1 images compared by sha256 and cosine 0.98, 1 rows dropped"
+    assert opened.manifest["benchmarks"] == {"held": wanted}
+
+
+# --- sources -------------------------------------------------------------------------------------
+
+
+def test_every_source_is_read_in_order(tmp_path: Path) -> None:
+    turns = [{"from": "human", "value": "Describe."}, {"from": "gpt", "value": "A dog."}]
+    rows = [{"image": "train2017/1.jpg", "conversations": turns}, {"images": ["2.jpg"], "conversations": turns}]
+    (tmp_path / "train.json").write_text(json.dumps(rows))
+    (tmp_path / "fusion.jsonl").write_text('{"image_path": "a/b.jpg", "caption": "A cat."}\n\n')
+    docci = [
+        {"example_id": f"{part}_0", "split": part, "image_file": "x.jpg", "description": "A."}
+        for part in ("test", "train")
+    ]
+    (tmp_path / "docci.jsonlines").write_text("".join(json.dumps(row) + "\n" for row in docci))
+    (tmp_path / "mine.jsonl").write_text(
+        '{"image": "i.png", "caption": "C.", "id": "7"}\n{"image": "j.png", "caption": "D."}\n'
+    )
+    folder = tmp_path / "folder" / "sub"
+    folder.mkdir(parents=True)
+    (folder / "b.PNG").write_bytes(b"b")
+    (folder / "b.txt").write_text("words of b")
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    with tarfile.open(shards / "0.tar", "w") as shard:
+        members = [("a.jpg", b"A"), ("a.txt", b"one"), ("b.json", b'{"caption": "two"}'), ("b.png", b"B" * 600)]
+        for name, raw in members:
+            entry = tarfile.TarInfo(f"x/{name}")
+            entry.size = len(raw)
+            shard.addfile(entry, io.BytesIO(raw))
+
+    def read(kind: str, name: str, images: Path | None = None) -> list[tuple[str, str, str]]:
+        return [(pair.source, pair.image_id, pair.caption) for pair in sources.read(kind, tmp_path / name, images)]
+
+    assert read("refinedcaps", "train.json") == [("refinedcaps", "1", "A dog."), ("refinedcaps", "2", "A dog.")]
+    assert read("densefusion", "fusion.jsonl") == [("densefusion", "a/b.jpg", "A cat.")]
+    assert read("docci", "docci.jsonlines") == [("docci", "train_0", "A.")]
+    assert read("jsonl", "mine.jsonl") == [("mine", "7", "C."), ("mine", "j.png", "D.")]
+    assert read("folder", "folder") == [("folder", "sub/b.PNG", "words of b")]
+    assert read("webdataset", "shards") == [("shards", "0/a", "one"), ("shards", "0/b", "two")]
+    images = [pair.image for pair in sources.read("webdataset", shards)]
+    assert [image() for image in images if callable(image)] == [b"A", b"B" * 600]
+    (pair,) = sources.read("densefusion", tmp_path / "fusion.jsonl", Path("/elsewhere"))
+    assert pair.image == Path("/elsewhere/a/b.jpg")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "message"),
+    [
+        ("jsonl", '{"image": "../../etc/x", "caption": "C."}', "leads out of"),
+        ("jsonl", '{"image": "/etc/x", "caption": "C."}', "leads out of"),
+        ("jsonl", '{"image": "x", "caption": ""}', "f:1: no text under 'caption'"),
+        ("jsonl", "{", "f:1: is not JSON"),
+        ("jsonl", "[]", "f:1: is not a JSON object"),
+        ("refinedcaps", "[[]]", "row 0: is not a JSON object"),
+        ("refinedcaps", '[{"image": "x", "conversations": []}]', "row 0: no image and two conversations"),
+        ("refinedcaps", "{", "is not JSON"),
+        ("webdataset", "not a tar", "is no uncompressed webdataset shard"),
+        ("other", "", "unknown source 'other'"),
+    ],
+)
+def test_bad_sources_are_named(tmp_path: Path, kind: str, text: str, message: str) -> None:
+    (tmp_path / "f").write_text(text)
+    with pytest.raises(CimError, match=message):
+        list(sources.read(kind, tmp_path / "f"))
+    with pytest.raises(CimError, match="is not there"):
+        sources.read("jsonl", tmp_path / "none")
+
+
+def test_the_command_builds_and_shows(tmp_path: Path, cim: Cim, small: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "images").mkdir()
+    for number in range(5):
+        (tmp_path / "images" / f"{number}.png").write_bytes(f"{number:09d}".encode())
+        (tmp_path / "images" / f"{number}.txt").write_text(f"caption {number}")
+    fakes = {"fake_text": Fake("text", 8).encoder, "fake_image": Fake("image", 6).encoder}
+    monkeypatch.setattr(registry, "encoder", lambda name: fakes[name])
+    monkeypatch.setenv("CIM_DATA", str(tmp_path / "data"))
+    command = ("gallery", "build", "mine", "--from", "folder", tmp_path / "images")
+    command += ("--text-encoder", "fake_text", "--image-encoder", "fake_image")
+    assert cim(*command, "--shard", "1/2").code == 0
+    made = cim(*command, "--shard", "0/2", "--json").json
+    assert made["n"] == 5 and made["folder"] == str(tmp_path / "data" / "galleries" / "mine")
+    assert cim("gallery", "verify", "mine").code == 0
+    assert "images:1.png" in cim("gallery", "show", "mine").out
+    assert "--from KIND FILE" in cim.refused(*command[:4], "folder")
+    assert "--shard 'x'" in cim.refused(*command, "--shard", "x")
+    assert "made with other dedupe" in cim.refused(*command, "--dedupe")
+    assert cim(*command, "--dedupe", "--fresh").code == 0
+
+
+# --- OpenCLIP --------------------------------------------------------------------------------------
+
+
+def test_open_clip_towers_give_unit_vectors_of_one_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_clip, torch = pytest.importorskip("open_clip"), pytest.importorskip("torch")
+    from PIL import Image
+    from safetensors.torch import save_file
+
+    config = {
+        "embed_dim": 16,
+        "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "patch_size": 16, "head_width": 16},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 1, "layers": 1},
+    }
+    folder = tmp_path / "CLIP-ViT-H-14-laion2B-s32B-b79K"
+    folder.mkdir()
+    torch.manual_seed(0)
+    model = open_clip.CLIP(**config)
+    save_file(model.state_dict(), folder / "open_clip_model.safetensors")
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
+    monkeypatch.setenv("CIM_MODELS", str(tmp_path))
+    image, text = registry.encoder("vit_h_14"), registry.encoder("vit_h_14_text")
+    assert image.missing() is None and image.kind == "image" and image.settings() == text.settings()
+    paths = [tmp_path / name for name in ("a.png", "b.png")]
+    for path, mode in zip(paths, ("RGB", "L"), strict=True):
+        Image.new(mode, (50, 40), 77).save(path)
+    with encoders.opened(image) as encode:
+        seen = encode([str(path) for path in paths])
+        paths[0].write_bytes(b"no image")
+        with pytest.raises(CimError, match=r"a.png: is no image that can be read"):
+            encode([str(paths[0])])
+    with encoders.opened(text) as encode:
+        read = encode(["a dog", "a cat", "a dog"])
+    assert seen.shape == (2, 16) and read.shape == (3, 16) and np.allclose(read[0], read[2], atol=1e-6)
+    assert np.allclose(np.linalg.norm(np.vstack([seen, read]), axis=1), 1, atol=1e-5)
+    (folder / "open_clip_config.json").unlink()
+    assert "are not on this machine" in str(image.missing())
