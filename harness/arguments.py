@@ -51,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     doctor.add_argument("--limit", type=_positive, default=16, metavar="N", help="how many images (default 16)")
     _data(verbs)
     _gallery(verbs)
+    _train(verbs)
     return top
 
 
@@ -98,6 +99,39 @@ def _gallery(verbs: Any) -> None:
     build.add_argument("--drop-near", action="store_true", help="drop rows that show a benchmark's image")
     build.add_argument("--allow-missing", action="store_true", help="leave out pairs whose image is not there")
     build.add_argument("--fresh", action="store_true", help="discard what is there of this gallery")
+
+
+def _train(verbs: Any) -> None:
+    made = _add(verbs, "train", "train a captioner on a reward; the same command goes on where a killed one stopped")
+    made.add_argument("--model", required=True, metavar="M", help="what training begins from: a name or a folder")
+    made.add_argument("--task", default="cim_rl", metavar="T", help="default: cim_rl")
+    made.add_argument("--stage", choices=("cim", "sft"), default="cim", help="by the reward, or on target captions")
+    made.add_argument("--preset", metavar="NAME", help="mini (embedded models), safe (your images) or paper")
+    made.add_argument(
+        "--from",
+        dest="pairs",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar=("KIND", "PATH"),
+        help="images of your own, KIND FILE [IMAGES], as for cim gallery build",
+    )
+    made.add_argument("--gallery", metavar="NAME", help="where captions are looked up (default: the world's own)")
+    made.add_argument("--rewards", default="cim", metavar="A[=W][,B]", help="default: cim, that is grc=1,qir=1")
+    made.add_argument("--self-policy", choices=("include", "exclude", "exclude_near"), help="default: the preset's")
+    made.add_argument("--seed", type=_count, default=0, metavar="N", help="default 0")
+    made.add_argument("--steps", type=_positive, metavar="N", help="generation batches (sft: updates)")
+    made.add_argument("--lora", action="store_true", help="train an adapter of rank 64 in place of all weights")
+    made.add_argument(
+        "--rollouts", choices=("transformers", "vllm"), default="transformers", help="who writes captions"
+    )
+    made.add_argument("--vllm-server", metavar="URL", help="a vLLM server of its own GPUs (default: colocated)")
+    made.add_argument("--set", dest="options", action="append", default=[], metavar="NAME=VALUE", help="a TRL setting")
+    made.add_argument("--name", help="folder under results/train (default: from model, preset and seed)")
+    made.add_argument("--untested", action="store_true", help="go on with other versions than the tested ones")
+    made.add_argument("--no-probe", action="store_true", help="do not check at the start that the policy sees images")
+    made.add_argument("--fresh", action="store_true", help="discard what is stored of this run and begin anew")
+    made.add_argument("--dry-run", action="store_true", help="say what would be done; write nothing")
 
 
 def _add(verbs: Any, name: str, about: str) -> argparse.ArgumentParser:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from harness import arguments
 from harness.cli_gallery import gallery_verb
 from harness.cli_places import data_verb, doctor_verb, list_verb, models, show_rows, split, where_verb
+from harness.cli_train import train_verb
 from harness.errors import CimError, OutageError, one_line
 
 if TYPE_CHECKING:
@@ -218,6 +219,7 @@ VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
     "doctor": doctor_verb,
     "data": data_verb,
     "gallery": gallery_verb,
+    "train": train_verb,
 }
 
 

@@ -21,6 +21,7 @@ from harness.types import Model
 from harness.weights import Sampling, Weights
 
 TOML = "model.toml"
+TRAINED = "train"  # folder of training runs, among those of the tasks
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -44,11 +45,15 @@ def resolve(given: str, results: Path, task: str | None = None, engine: str | No
             return [from_toml(path / TOML, engine)]
         _no_engine(engine, given)
         return [_stored(path)]
-    stored = [run.parent for run in sorted(results.glob(f"*/{_literal(given)}/{manifest.NAME}"))]
+    found = [run.parent for run in sorted(results.glob(f"*/{_literal(given)}/{manifest.NAME}"))]
+    stored = [run for run in found if run.parent.name != TRAINED]
+    if (results / TRAINED / given / TOML).is_file() and given not in registry.names("models") and not stored:
+        return [from_toml(results / TRAINED / given / TOML, engine)]
     if given not in registry.names("models") and stored:
         _no_engine(engine, given)
         return [_stored(run) for run in stored if task in (None, run.parent.name)] or [_stored(stored[0])]
-    registry.check("models", given, also=[run.name for run in results.glob("*/*") if (run / manifest.NAME).is_file()])
+    known = [run for run in results.glob("*/*") if (run / manifest.NAME).is_file() and run.parent.name != TRAINED]
+    registry.check("models", given, also=[run.name for run in known])
     return [from_toml(registry.model_file(given), engine)]
 
 

@@ -1,6 +1,6 @@
 """Names and parts of every kind: the folder is the registry.
 
-A file ``tasks/docci500.py`` with a constant ``TASK`` is the task ``docci500``; a file
+A file ``tasks/docci500.py`` with a constant ``TASK`` is the task ``docci500``, one with ``TRAINING`` a training; a file
 ``harness/models/x.toml`` is the model ``x``. Names are read from the folders without importing
 anything; a part is imported when it is loaded. Shown by ``cim list``.
 """
@@ -21,10 +21,11 @@ from typing import cast
 
 from harness.errors import CimError
 from harness.parts import Encoder, Engine, Judge, Metric, Parser, Reward
-from harness.types import Task
+from harness.types import Task, Training
 
 PACKAGES = {
     "tasks": ("tasks", "TASK"),
+    "trainings": ("tasks", "TRAINING"),
     "metrics": ("harness.metrics", "METRIC"),
     "judges": ("judges", "JUDGE"),
     "rewards": ("harness.rewards", "REWARD"),
@@ -32,7 +33,8 @@ PACKAGES = {
     "parsers": ("harness.parsers", "PARSER"),
     "encoders": ("harness.encoders", "ENCODER"),
 }
-KINDS = ("tasks", "models", "metrics", "judges", "rewards", "engines", "parsers", "encoders")
+KINDS = ("tasks", "trainings", "models", "metrics", "judges", "rewards", "engines", "parsers", "encoders")
+SHARED = "tasks"  # the one folder that holds parts of two kinds, told apart by their constant
 MODELS = Path(__file__).parent / "models"
 
 
@@ -40,11 +42,23 @@ def names(kind: str) -> list[str]:
     """Sorted names of one of ``KINDS``; modules that start with an underscore are not parts."""
     if kind == "models":
         return sorted({path.stem for folder in model_folders() for path in folder.glob("*.toml") if path.is_file()})
-    package, _ = PACKAGES[kind]
+    package, constant = PACKAGES[kind]
     if importlib.util.find_spec(package) is None:
         return []
     path = importlib.import_module(package).__path__
-    return sorted(module.name for module in pkgutil.iter_modules(path) if not module.name.startswith("_"))
+    found = sorted(module.name for module in pkgutil.iter_modules(path) if not module.name.startswith("_"))
+    return [name for name in found if package != SHARED or _assigns(f"{package}.{name}", constant)]
+
+
+@functools.cache
+def _assigns(module: str, constant: str) -> bool:
+    """Does a module assign this constant at its top level? It is read, not imported."""
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        return False
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    targets = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
+    return any(isinstance(target, ast.Name) and target.id == constant for target in targets)
 
 
 def about(kind: str, name: str) -> str:
@@ -101,6 +115,11 @@ def variants(kind: str, stem: str) -> list[str]:
 def task(name: str) -> Task:
     """The task of this name; CimError with a suggestion when there is none."""
     return cast(Task, _load("tasks", name))
+
+
+def training(name: str) -> Training:
+    """The training task of this name; CimError with a suggestion when there is none."""
+    return cast(Training, _load("trainings", name))
 
 
 def metric(name: str) -> Metric:

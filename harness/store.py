@@ -70,6 +70,12 @@ def read_document(path: Path) -> dict[str, Any] | None:
     return content
 
 
+def read_back(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A document as it is read after it was written: tuples are lists, keys texts."""
+    made: dict[str, Any] = json.loads(json.dumps(content, allow_nan=False))
+    return made
+
+
 def write_document(path: Path, content: Mapping[str, Any]) -> None:
     """Replace a document as a whole."""
     write_bytes(path, (json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1) + "\n").encode())

@@ -116,6 +116,35 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
+class World:
+    """A made world to train in: samples of ``train`` and ``validation``, drawn when they are needed.
+
+    ``name`` is the benchmark of the same world and the first part of gallery keys; ``samples(split, n)`` gives the
+    first n of a split, ``draw`` the PNG bytes of one, ``target`` the caption that SFT teaches of it. ``validation`` is
+    how many images choose a checkpoint, ``gallery`` where captions are looked up.
+    """
+
+    name: str
+    prompt: str
+    samples: Callable[[str, int], list[Sample]]
+    draw: Callable[[str], bytes]
+    target: Callable[[str], str]
+    validation: int
+    parser: str
+    gallery: str
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """A training task: the prompt for images of a user's own, and the worlds that ship with the project by name."""
+
+    name: str
+    title: str
+    prompt: str
+    worlds: Mapping[str, World]
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One thing to generate: the prompt for one sample, with its image file if the model looks at it."""
 

@@ -36,7 +36,7 @@ LAYERS = (
     ("engines", "metrics", "parsers", "encoders", "retrieval", "rewards", "train"),
     ("model", "run", "needs"),
     ("caption", "encode", "parse", "judge", "retrieve", "score", "compare", "verify", "report", "doctor", "parity"),
-    ("arguments", "terminal", "cli_places", "cli_gallery", "cli"),
+    ("arguments", "terminal", "cli_places", "cli_gallery", "cli_train", "cli"),
     ("__main__",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -143,13 +143,13 @@ def test_a_renamed_or_absent_weight_is_refused(tmp_path: Path) -> None:
     folder = tiny_models.build(tmp_path, "qwen2_5_vl")
     whole = load_file(folder / "model.safetensors")
     first = sorted(whole)[0]
-    model = fixes.load(str(folder), "start-model", {"dtype": "float32"})
+    model = fixes.load(str(folder), "start-model", "float32")
     assert model.config._name_or_path == model.name_or_path == "start-model"
     save_file(
         {name + ("x" if name == first else ""): value for name, value in whole.items()}, folder / "model.safetensors"
     )
     with pytest.raises(CimError, match=r"does not fit its model \(2 weights; missing"):
-        fixes.load(str(folder), "start-model", {"dtype": "float32"})
+        fixes.load(str(folder), "start-model", "float32")
 
 
 def test_a_weight_that_a_resume_changed_is_named() -> None:

@@ -161,7 +161,7 @@ def test_without_the_fix_a_resume_restores_nothing(tmp_path: Path) -> None:
     loaded = after_loading(unfixed)
     same_as_start = sum(bool(torch.equal(loaded[name], begun[name])) for name in begun)
     assert distance(loaded, saved) > 0 and same_as_start >= len(begun) - 1
-    before = fixes.fingerprint(fixes.load(str(place), str(start), {"dtype": "float32"}))
+    before = fixes.fingerprint(fixes.load(str(place), str(start), "float32"))
     with pytest.raises(CimError, match="resume changed"):
         fixes.require_same(before, fixes.fingerprint(unfixed.model), str(place))
     fixed = trl_engine.build(job, place, lambda scored: None)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.parts import Encoder
 from harness.train.scoring import Scored
 from harness.weights import Sampling, Weights
 
@@ -139,3 +143,43 @@ def job(folder: Path, checkpoint: Path, **changes: Any) -> Job:
 
 def _judge(captions: Sequence[str]) -> Mapping[str, float | None]:
     return {"reward": float(np.mean([len(set(caption.split())) for caption in captions])), "precision": None}
+
+
+def fake_encoders() -> dict[str, Encoder]:
+    """Fake encoders of the embedded world: texts by their words, images by the colours of a coarse grid."""
+    return {
+        "fake_text": Encoder("fake_text", lambda: {"v": "1"}, lambda: nullcontext(_words)),
+        "fake_image": Encoder("fake_image", lambda: {"v": "1"}, lambda: nullcontext(_pixels), kind="image"),
+    }
+
+
+def _words(texts: Sequence[str]) -> Iterator[Any]:
+    for text in texts:
+        vector = np.full(64, 1e-3, dtype=np.float32)
+        for word in text.split():
+            seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:4], "big")
+            vector += np.random.default_rng(seed).normal(size=64).astype(np.float32)
+        yield vector / np.linalg.norm(vector)
+
+
+def _pixels(files: Sequence[str]) -> Iterator[Any]:
+    from PIL import Image
+
+    for file in files:
+        vector = np.asarray(Image.open(file).resize((6, 6)), dtype=np.float32).ravel() - 127.5
+        yield vector / np.linalg.norm(vector)
+
+
+def fake_gallery(folder: Path, rows: int = 200) -> None:
+    """A gallery of miniscenes' gallery split by the fake encoders."""
+    from harness.retrieval import build
+    from harness.retrieval.sources import Pair
+    from tasks.miniscenes import samples, world
+
+    def pairs() -> Iterator[Pair]:
+        for number in range(rows):
+            scene = world.scene("gallery", number)
+            yield Pair("miniscenes", scene.id, samples.reference(scene), partial(picture, scene.id))
+
+    fakes = fake_encoders()
+    build.build(build.Plan(folder, pairs, [{"kind": "made"}], fakes["fake_text"], fakes["fake_image"]))

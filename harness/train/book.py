@@ -43,6 +43,14 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def drop_rows(path: Path, done: int) -> None:
+    """Drop the rows of steps after the checkpoint that a run goes on from."""
+    rows = store.read_rows(path)
+    kept = [row for row in rows if row["step"] <= done]
+    if len(kept) < len(rows):
+        store.write_rows(path, kept)
+
+
 class Book:
     """Writes rows as they come and stops the run on an alarm, where its preset says so.
 
@@ -64,20 +72,13 @@ class Book:
     ) -> None:
         self._folder, self._updates, self._stops, self._mark, self._say = folder, updates, stops, dict(mark), say
         for name in (STEPS, COMPLETIONS, VALIDATION):
-            self._keep(name, done)
+            drop_rows(folder / name, done)
         self.validations = list[Mapping[str, Any]](store.read_rows(folder / VALIDATION))
         self._rows: list[Mapping[str, Any]] = [row for row in store.read_rows(folder / STEPS) if "reward" in row]
         self._steps = store.Appender(folder / STEPS)
         self._completions = store.Appender(folder / COMPLETIONS)
         self._scored = list[Scored]()
         self._rung = set[str]()
-
-    def _keep(self, name: str, done: int) -> None:
-        """Drop the rows of steps after the checkpoint that a run goes on from."""
-        rows = store.read_rows(self._folder / name)
-        kept = [row for row in rows if row["step"] <= done]
-        if len(kept) < len(rows):
-            store.write_rows(self._folder / name, kept)
 
     def saw(self, scored: Scored) -> None:
         """Keep what was scored until its update is logged, and write its captions."""

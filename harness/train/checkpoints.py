@@ -39,12 +39,16 @@ class Origin:
     chosen_on: str
 
 
-def text(origin: Origin, step: int, weights: Weights, dtype: str, tasks: Sequence[str], merged: bool) -> str:
-    """The ``model.toml`` of a checkpoint: evaluated with the sampling and image limits of the model it began from."""
+def text(origin: Origin, step: int, weights: Weights, dtype: str, tasks: Sequence[str], inside: str) -> str:
+    """The ``model.toml`` of a checkpoint: evaluated with the sampling and image limits of the model it began from.
+
+    Args:
+        inside: where the weights are, from the folder of the file.
+    """
     lines = [
         f"about = {_toml(f'{origin.task} from {origin.base}, preset {origin.preset}, step {step}.')}",
         f"engine = {_toml('transformers')}",
-        f"checkpoint = {_toml('./' + MERGED if merged else '.')}",
+        f"checkpoint = {_toml(inside)}",
         f"dtype = {_toml(dtype)}",
     ]
     lines += [f"tasks = {_toml(list(tasks))}"] if tasks else []
@@ -108,17 +112,23 @@ def resumable(folder: Path) -> tuple[int, Path] | None:
     return ready[-1] if ready else None
 
 
-def choose(folder: Path, validations: Sequence[Mapping[str, Any]], loss: float) -> dict[str, Any] | None:
+def choose(folder: Path, validations: Sequence[Mapping[str, Any]], loss: float) -> dict[str, Any]:
     """The best finished checkpoint by validation: highest reward, unless precision fell by more than ``loss`` points.
 
-    Earlier wins where two are equal. None where no checkpoint was validated.
+    Earlier wins where two are equal; where none was validated or kept its precision, the last is named, as such.
+
+    Raises:
+        CimError: there is none.
     """
     paths = dict(whole(folder))
+    if not paths:
+        raise CimError("no checkpoint was saved", where=str(folder))
     start = next((row.get("precision") for row in validations if row["step"] == 0), None)
     rows = [row for row in validations if row["step"] in paths and row.get(CRITERION) is not None]
     kept = [row for row in rows if start is None or row.get("precision") is None or start - row["precision"] <= loss]
     if not kept:
-        return None
+        last = max(paths)
+        return {"checkpoint": paths[last].name, "step": last, "criterion": "last", "split": "none", "candidates": 0}
     best = max(kept, key=lambda row: (row[CRITERION], -row["step"]))
     return {
         "checkpoint": paths[best["step"]].name,

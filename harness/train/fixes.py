@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,7 @@ def reset_caches(generation: Any) -> None:
     generation.sync_weights = sync_weights
 
 
-def load(checkpoint: str, start: str, settings: Mapping[str, Any]) -> Any:
+def load(checkpoint: str, start: str, dtype: str) -> Any:
     """The policy from a checkpoint by ``from_pretrained``; TRL then takes the reference policy from ``start``.
 
     Raises:
@@ -104,7 +104,7 @@ def load(checkpoint: str, start: str, settings: Mapping[str, Any]) -> Any:
     try:
         model, found = transformers.AutoModelForImageTextToText.from_pretrained(
             checkpoint,
-            dtype=getattr(torch, settings["dtype"]),
+            dtype=getattr(torch, dtype),
             local_files_only=Path(checkpoint).is_dir(),
             use_safetensors=True,
             output_loading_info=True,

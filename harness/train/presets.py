@@ -217,6 +217,40 @@ def arguments(chosen: Preset, processes: int, steps: int | None, deviations: Map
     return {**found, **deviations}
 
 
+# Fine-tuning: of the embedded world, and SC-Captioner's recipe ([SC] config/qwen2vl_train_lora_sft.yaml), as that of
+# the paper is not released.
+_SFT_MINI: dict[str, Any] = {
+    "learning_rate": 1e-3,
+    "warmup_steps": 10,
+    "per_device_train_batch_size": 64,
+    "gradient_accumulation_steps": 1,
+    "max_steps": 100,
+    "bf16": False,
+    "gradient_checkpointing": False,
+}
+_SFT_LARGE: dict[str, Any] = {
+    "learning_rate": 1e-4,
+    "warmup_steps": 0.1,
+    "per_device_train_batch_size": 1,
+    "gradient_accumulation_steps": 2,
+    "num_train_epochs": 3,
+    "bf16": True,
+    "gradient_checkpointing": True,
+}
+_SFT_OURS = OURS - {"save_steps", "per_device_train_batch_size", "gradient_accumulation_steps"}
+
+
+def sft_arguments(chosen: Preset, steps: int | None, deviations: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of ``SFTConfig`` of a run; ``steps`` are optimiser updates."""
+    if refused := sorted(_SFT_OURS & set(deviations)):
+        raise CimError(f"{refused[0]} cannot be set", hint="it is what the preset or an option of its own decides")
+    shared = {"lr_scheduler_type": "cosine", "weight_decay": 0.0, "save_steps": 50 if chosen.name == "mini" else 500}
+    found = {**shared, **(_SFT_MINI if chosen.name == "mini" else _SFT_LARGE)}
+    if steps is not None:
+        found |= {"max_steps": steps, "save_steps": min(found["save_steps"], steps)}
+    return {**found, **deviations}
+
+
 def installed() -> dict[str, str | None]:
     """Versions of the tested packages here; None for one that is not installed."""
     return {name: _version(name) for name in TESTED}

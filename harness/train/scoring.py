@@ -166,6 +166,44 @@ class SharedScore:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The batches of several processes as one."""
+
+    grc: Array
+    qir: Array
+    rows: Array
+    similarities: Array
+    self_hit_1: Array
+    self_hit_k: Array
+    own_qir: Array
+    truncated: Array | None
+    empty: Array
+
+
+def joined(parts: Sequence[Scored]) -> Scored:
+    """What several processes scored of one generation batch, in their order; each holds whole groups."""
+    if len(parts) == 1:
+        return parts[0]
+    columns = {
+        name: np.concatenate([getattr(part.batch, name) for part in parts])
+        for name in Joined.__slots__
+        if parts[0].batch.truncated is not None or name != "truncated"
+    }
+    return Scored(
+        step=parts[0].step,
+        captions=[caption for part in parts for caption in part.captions],
+        source_ids=[name for part in parts for name in part.source_ids],
+        ids=[tokens for part in parts for tokens in part.ids],
+        clipped=np.concatenate([part.clipped for part in parts]),
+        group=parts[0].group,
+        terms={name: np.concatenate([part.terms[name] for part in parts]) for name in parts[0].terms},
+        weights=parts[0].weights,
+        batch=Joined(**{"truncated": None, **columns}),
+        shuffled=np.concatenate([part.shuffled for part in parts]),
+    )
+
+
 def shuffled(source_ids: Sequence[str], group: int) -> list[str]:
     """The source ids moved on by one group, so that every caption stands against another image of its batch."""
     return [*source_ids[group:], *source_ids[:group]]

@@ -6,6 +6,8 @@ trained. Run by ``cim train``, alone or under ``accelerate launch -m harness tra
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
 import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -15,15 +17,15 @@ from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError
+from accelerate.utils import gather_object
 from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from harness.engines import _weights
 from harness.errors import CimError
-from harness.train import checkpoints, examples, fixes, forward, phases, presets, probe
+from harness.train import checkpoints, examples, fixes, forward, phases, presets, probe, saving
 from harness.train.book import Book
-from harness.train.scoring import Extra, Scored, Scorer, SharedScore
+from harness.train.scoring import Extra, Scored, Scorer, SharedScore, joined
 from harness.weights import Weights
 
 SMALL = 100_000_000  # parameters under which a second CPU thread costs more than it brings
@@ -82,28 +84,25 @@ def train(job: Job) -> int:
     last = checkpoints.resumable(job.checkpoints)
     done, place = last if last else (0, None)
     book: list[Book] = []
-    trainer = build(job, place, lambda scored: book[0].saw(scored))
-    book.append(Book(job.folder, job.preset.updates, job.preset.stops, job.mark, job.say, done))
-    trainer.add_callback(_callback(job, trainer, book[0], place))
+
+    def seen(scored: Scored) -> None:
+        parts = gather_object([scored]) if _processes() > 1 else [scored]
+        for one in book:
+            one.saw(joined(parts))
+
+    trainer = build(job, place, seen)
+    if trainer.accelerator.is_main_process:
+        book.append(Book(job.folder, job.preset.updates, job.preset.stops, job.mark, job.say, done))
+    trainer.add_callback(_callback(job, trainer, book, place))
     trainer.remove_callback(PrinterCallback)
-    if place is not None and done * job.preset.updates >= trainer.args.max_steps > 0:
-        book[0].close()
-        return done
     try:
-        trainer.train(resume_from_checkpoint=None if place is None else str(place))
-    except (OSError, RuntimeError, SafetensorError) as error:
-        if not (dropped := checkpoints.drop_unfinished(job.checkpoints)):
-            raise
-        whole = checkpoints.whole(job.checkpoints)
-        kept = f"{whole[-1][1].name} is whole; " if whole else ""
-        reason = " ".join(str(error).split())[:120]
-        hint = f"{kept}free some space, then the same command goes on"
-        raise CimError(
-            f"update {dropped[-1]} could not be saved ({reason})", where=str(job.folder), hint=hint
-        ) from error
+        if place is None or not 0 < trainer.args.max_steps <= done * job.preset.updates:
+            resumed = None if place is None else str(place)
+            saving.save_or_say(job.checkpoints, lambda: trainer.train(resume_from_checkpoint=resumed))
     finally:
-        book[0].close()
-    return int(trainer.state.global_step) // job.preset.updates
+        for one in book:
+            one.close()
+    return max(done, int(trainer.state.global_step) // job.preset.updates)
 
 
 def quiet() -> None:
@@ -129,7 +128,16 @@ def configuration(job: Job, processes: int, banned: Sequence[int]) -> dict[str, 
         fields |= {"vllm_mode": "server" if job.server else "colocate", "vllm_server_base_url": job.server}
     if not torch.cuda.is_available():
         fields |= {"use_cpu": True}
+    check_fields(GRPOConfig, fields)
     return fields
+
+
+def check_fields(config: Any, fields: Mapping[str, Any]) -> None:
+    """CimError for a setting that a configuration of TRL does not have."""
+    known = [one.name for one in dataclasses.fields(config)]
+    if strangers := [name for name in fields if name not in known]:
+        close = difflib.get_close_matches(strangers[0], known, n=1)
+        raise CimError(f"TRL has no setting {strangers[0]!r}", hint=f"did you mean {close[0]}?" if close else "")
 
 
 def build(job: Job, place: Path | None, seen: Callable[[Scored], None]) -> Any:
@@ -138,7 +146,7 @@ def build(job: Job, place: Path | None, seen: Callable[[Scored], None]) -> Any:
     tokenizer = processor.tokenizer
     start = job.weights.checkpoint
     # An adapter's checkpoint holds no base: peft loads it into the start model, which it does exactly.
-    model = fixes.load(start if place is None or job.lora else str(place), start, {"dtype": job.preset.dtype})
+    model = fixes.load(start if place is None or job.lora else str(place), start, job.preset.dtype)
     if not torch.cuda.is_available() and model.num_parameters() < SMALL:
         torch.set_num_threads(1)
     ends = _ends(model, tokenizer)
@@ -161,7 +169,7 @@ def build(job: Job, place: Path | None, seen: Callable[[Scored], None]) -> Any:
         args=config,
         train_dataset=examples.for_grpo(kept, job.pictures, job.prompt, job.weights.system),
         processing_class=processor,
-        peft_config=adapter(model) if job.lora else None,
+        peft_config=saving.adapter(model) if job.lora else None,
     )
     trainer.create_model_card = lambda **_: None  # a page for the hub, written at every save
     if job.rollouts == "vllm":
@@ -190,20 +198,8 @@ def _guard(trainer: Any, *, colocated: bool) -> None:
         fixes.reset_caches(trainer.vllm_generation)
 
 
-def adapter(model: Any) -> Any:
-    """LoRA of rank 64 on all linear layers of the language model; a labelled deviation from the official recipe."""
-    from peft import LoraConfig
-
-    linear = [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and "language_model" in name and not name.endswith("lm_head")
-    ]
-    return LoraConfig(r=64, lora_alpha=128, lora_dropout=0.0, target_modules=linear, task_type="CAUSAL_LM")
-
-
-def _callback(job: Job, trainer: Any, book: Book, place: Path | None) -> Any:
-    """What happens at the trainer's own moments."""
+def _callback(job: Job, trainer: Any, book: Sequence[Book], place: Path | None) -> Any:
+    """What happens at the trainer's own moments; the book is the main process's alone."""
     clock = phases.Clock()
     clock.watch(trainer)
     loaded = fixes.fingerprint(trainer.model) if place is not None and not job.lora else None
@@ -213,7 +209,8 @@ def _callback(job: Job, trainer: Any, book: Book, place: Path | None) -> Any:
     def validate(step: int) -> None:
         if len(rows):
             captions = forward.greedy(trainer, rows, banned, 64)
-            book.validated(step, job.judge(captions))
+            for one in book:
+                one.validated(step, job.judge(captions))
             clock.take()
 
     class Moments(TrainerCallback):  # type: ignore[misc]
@@ -228,35 +225,18 @@ def _callback(job: Job, trainer: Any, book: Book, place: Path | None) -> Any:
             clock.take()
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-            if not state.is_world_process_zero or "loss" not in logs:
+            if not book or "loss" not in logs:
                 return
             facts = {"seconds": clock.take(), "rss_mb": phases.memory_mb(), "device_mb": phases.device_memory_mb()}
-            book.logged(state.global_step, logs, facts)
+            book[0].logged(state.global_step, logs, facts)
             job.advance(state.global_step // job.preset.updates, state.max_steps // job.preset.updates)
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            with forward.same_randomness():  # what is saved for a resume is the state before this
-                _finish(job, state.global_step)
+            if book:
+                with forward.same_randomness():  # what is saved for a resume is the state before this
+                    own = (job.lora, job.weights, job.preset.dtype, job.tasks)
+                    saving.finish(job.checkpoints, job.origin, state.global_step, job.preset.updates, *own)
+            trainer.accelerator.wait_for_everyone()
             validate(state.global_step // job.preset.updates)
 
     return Moments()
-
-
-def _finish(job: Job, update: int) -> None:
-    """Make what the trainer saved a model folder, and drop what older ones hold for a resume alone."""
-    folder = job.checkpoints / f"checkpoint-{update}"
-    if job.lora:
-        merge(job, folder)
-    step = update // job.preset.updates
-    content = checkpoints.text(job.origin, step, job.weights, job.preset.dtype, job.tasks, job.lora)
-    checkpoints.finish(folder, job.origin, step, content)
-    checkpoints.forget_state(job.checkpoints)
-
-
-def merge(job: Job, folder: Path) -> None:
-    """Write base and adapter of a LoRA checkpoint as one model, for engines and evaluation."""
-    from peft import PeftModel
-
-    base = fixes.load(job.weights.checkpoint, job.weights.checkpoint, {"dtype": job.preset.dtype})
-    PeftModel.from_pretrained(base, folder).merge_and_unload().save_pretrained(folder / checkpoints.MERGED)
-    _weights.load_processor(job.weights).save_pretrained(folder / checkpoints.MERGED)

@@ -1,0 +1,119 @@
+"""What a run is trained on: images with the keys of their gallery rows, some of them held out to choose a checkpoint.
+
+Either a made world (``tasks/``) or image-caption pairs of a user's own, read as galleries are
+(``harness/retrieval/sources.py``). Which pairs are held out follows from their keys alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import registry, stats
+from harness.errors import CimError
+from harness.parts import Records
+from harness.retrieval import sources
+from harness.retrieval.gallery import key
+from harness.types import Sample, Training, World
+
+HELD_OUT = 20  # one pair in so many, and
+MOST = 256  # no more than this, is for validation
+
+Precision = Callable[[Sequence[str]], float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Images by id, the keys they have in galleries, captions to learn, and how precise captions of validation are.
+
+    ``name`` says where they come from; ``place`` gives the file of an image or its bytes.
+    """
+
+    name: str
+    prompt: str
+    train: Sequence[str]
+    validation: Sequence[str]
+    keys: Mapping[str, str]
+    place: Callable[[str], bytes | Path]
+    target: Callable[[str], str]
+    precision: Precision
+    gallery: str | None = None
+
+    def digest(self) -> str:
+        """Eight hex digits that stand for which images are trained on and which are held out."""
+        lines = [self.keys[one] for one in self.train] + [""] + [self.keys[one] for one in self.validation]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:8]
+
+
+def of_world(world: World, count: int) -> Material:
+    """The first ``count`` images of a world's training split."""
+    validation = world.samples("validation", world.validation)
+    train = [sample.id for sample in world.samples("train", count)]
+    ids = [*train, *(sample.id for sample in validation)]
+    return Material(
+        name=world.name,
+        prompt=world.prompt,
+        train=train,
+        validation=[sample.id for sample in validation],
+        keys={one: key(world.name, one) for one in ids},
+        place=world.draw,
+        target=world.target,
+        precision=_precision(validation, world.parser),
+        gallery=world.gallery,
+    )
+
+
+def _precision(samples: Sequence[Sample], parser_name: str) -> Precision:
+    """Precision of the objects that captions name, in percent, as metric ``objects`` has it for made scenes."""
+    metric = registry.metric("objects")
+    metric = metric.made or metric
+
+    def precision(captions: Sequence[str]) -> float | None:
+        def parse(name: str, texts: Sequence[str]) -> list[object]:
+            with registry.parser(name).session(parse) as session:
+                return list(session(texts))
+
+        records = Records(samples, captions, parse, lambda judge: [], parser_name)
+        made = metric.measure(records)
+        values = stats.point(stats.Column(made.statistics, metric.aggregate))
+        return float(values[metric.values.index("precision")])
+
+    return precision
+
+
+def of_pairs(given: Sequence[Sequence[str]], training: Training, count: int | None) -> Material:
+    """Pairs of sources (kind, file, folder of images), at most ``count`` to train on.
+
+    Raises:
+        CimError: no pair, an image that is not there, or a source that cannot be read.
+    """
+    pairs = list[sources.Pair]()
+    for source in given:
+        if not 2 <= len(source) <= 3:
+            raise CimError(f"--from takes KIND FILE [IMAGES], found {' '.join(source)!r}", where="--from")
+        pairs += sources.read(source[0], Path(source[1]), Path(source[2]) if len(source) > 2 else None)
+    by_key = {key(pair.source, pair.image_id): pair for pair in pairs}
+    if absent := [name for name, pair in by_key.items() if not pair.there()]:
+        raise CimError(f"{len(absent)} images are not there, {absent[0]} first", hint="copy them, or leave them out")
+    ordered = sorted(by_key, key=lambda name: hashlib.sha256(f"validation/{name}".encode()).digest())
+    held = set(ordered[: min(MOST, len(ordered) // HELD_OUT)])
+    train = [name for name in by_key if name not in held][:count]
+    if not train:
+        raise CimError("no image to train on", where="--from", hint="cim train --help")
+
+    def place(name: str) -> bytes | Path:
+        image = by_key[name].image
+        return image if isinstance(image, Path) else image()
+
+    return Material(
+        name="+".join(dict.fromkeys(pair.source for pair in pairs)),
+        prompt=training.prompt,
+        train=train,
+        validation=[name for name in by_key if name in held],
+        keys={name: name for name in by_key},
+        place=place,
+        target=lambda name: by_key[name].caption,
+        precision=lambda captions: None,  # no annotation says what is in these images
+    )

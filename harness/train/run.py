@@ -1,0 +1,289 @@
+"""The train verb: what was asked for becomes a plan that is checked whole, then a run under ``results/train/<name>/``.
+
+``manifest.json`` (settings that must agree when the run goes on), ``steps.jsonl``, ``completions.jsonl``,
+``validation.jsonl``, ``checkpoints/``, and at the end ``chosen.json`` and ``model.toml`` of the checkpoint that
+validation chose, so that ``cim eval --model results/train/<name>`` evaluates it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness import manifest, registry, store
+from harness.errors import CimError
+from harness.retrieval.gallery import open_folder, place
+from harness.train import alarms, checkpoints, presets, reward, scoring
+from harness.train.material import Material, of_pairs, of_world
+from harness.types import Model, Training
+
+if TYPE_CHECKING:
+    from harness.train.trl_engine import Job
+    from harness.weights import Weights
+
+CHOSEN = "chosen.json"
+MOST = 100_000  # images of a made world, where no number of steps says how many are used
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The options of ``cim train``."""
+
+    task: str
+    model: Model
+    stage: str = "cim"
+    preset: str | None = None
+    name: str | None = None
+    seed: int = 0
+    steps: int | None = None
+    rewards: str = "cim"
+    lora: bool = False
+    rollouts: str = "transformers"
+    server: str | None = None
+    gallery: str | None = None
+    self_policy: reward.Policy | None = None
+    pairs: Sequence[Sequence[str]] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    untested: bool = False
+    probe: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A checked run: its folder, its settings, and all that it is made from but the opened gallery."""
+
+    asked: Asked
+    folder: Path
+    weights: Weights
+    preset: presets.Preset
+    material: Material
+    rewards: Mapping[str, float]
+    settings: dict[str, Any]
+    gallery: str | None
+
+
+def plan(asked: Asked, results: Path) -> Plan:
+    """Check all that can be checked without opening a model; writes nothing.
+
+    Raises:
+        CimError: an unknown name, a model without weights, no gallery, a preset that does not fit, untested versions.
+    """
+    training = registry.training(asked.task)
+    if asked.model.weights is None:
+        hint = "a model with a checkpoint: cim list models"
+        raise CimError(f"model {asked.model.name} cannot be trained", where="--model", hint=hint)
+    presets.refuse_untested(presets.installed(), asked.rollouts, asked.untested)
+    world = next((training.worlds[name] for name in asked.model.tasks if name in training.worlds), None)
+    if not asked.pairs and world is None:
+        hint = "--from KIND FILE [IMAGES], such as --from refinedcaps train_coco6k_sft.json coco/train2017"
+        raise CimError("no images to train on", where=f"model {asked.model.name}", hint=hint)
+    preset = presets.preset(asked.preset or ("safe" if asked.pairs else "mini"))
+    material = _material(asked, training, preset)
+    rewards = {} if asked.stage == "sft" else scoring.weights_of(asked.rewards)
+    gallery = asked.gallery or material.gallery
+    if asked.stage == "cim" and gallery is None:
+        raise CimError("no gallery to look captions up in", hint="--gallery NAME; cim gallery build --help makes one")
+    name = asked.name or _name(asked, preset)
+    if name.startswith(".") or "/" in name or "-step" in name or not name.isprintable():
+        raise CimError(f"{name!r} cannot be the name of a run", where="--name", hint="no slash, no '-step'")
+    made = Plan(asked, results / "train" / name, asked.model.weights, preset, material, rewards, {}, gallery)
+    return replace(made, settings=_settings(made))
+
+
+def _material(asked: Asked, training: Training, preset: presets.Preset) -> Material:
+    steps = asked.steps if asked.steps is not None else preset.steps
+    count = None if steps is None else steps * preset.prompts
+    if asked.pairs:
+        return of_pairs(asked.pairs, training, None)
+    world = next(training.worlds[name] for name in asked.model.tasks if name in training.worlds)
+    return of_world(world, min(MOST, count or MOST))
+
+
+def _name(asked: Asked, preset: presets.Preset) -> str:
+    parts = [asked.model.name, "sft" if asked.stage == "sft" else "cim", preset.name]
+    parts += [asked.rewards] if asked.rewards != "cim" and asked.stage == "cim" else []
+    parts += ["lora"] if asked.lora else []
+    return "-".join([*parts, f"seed{asked.seed}"])
+
+
+def _settings(made: Plan) -> dict[str, Any]:
+    """What must agree when a run goes on."""
+    asked, processes = made.asked, int(os.environ.get("WORLD_SIZE", "1"))
+    arguments = (
+        presets.sft_arguments(made.preset, asked.steps, asked.options)
+        if asked.stage == "sft"
+        else presets.arguments(made.preset, processes, asked.steps, asked.options)
+    )
+    judged: dict[str, Any] = {}
+    if asked.stage == "cim":
+        assert made.gallery is not None
+        scorer = reward.scorer_settings(made.preset.name, asked.self_policy, made.rewards)
+        judged = {"gallery": open_folder(place(made.gallery)).sha, "scorer": asdict(scorer)}
+    settings = {
+        "task": {
+            "name": asked.task,
+            "version": "1",
+            "data": made.material.digest(),
+            "prompt": hashlib.sha256(made.material.prompt.encode()).hexdigest()[:12],
+        },
+        "model": dict(asked.model.settings),
+        "samples": {"n": len(made.material.train), "limit": None, "ids": made.material.digest()},
+        "training": {
+            "stage": asked.stage,
+            "preset": made.preset.name,
+            "seed": asked.seed,
+            "steps": asked.steps,
+            "rewards": dict(made.rewards),
+            "lora": asked.lora,
+            "rollouts": asked.rollouts,
+            "images": made.material.name,
+            "validation": len(made.material.validation),
+            "processes": processes,
+            "arguments": {name: value for name, value in arguments.items() if name != "model_init_kwargs"},
+            **judged,
+        },
+        "versions": presets.installed(),
+    }
+    return store.read_back(settings)
+
+
+def shown(made: Plan) -> dict[str, Any]:
+    """What ``--dry-run`` prints."""
+    training = made.settings["training"]
+    stops = ", ".join(alarms.STOPPING) if made.preset.stops else "none; they are written down"
+    return {
+        "model": made.asked.model.name,
+        "preset": f"{made.preset.name}: {made.preset.about}",
+        "images": f"{len(made.material.train)} of {made.material.name}, {len(made.material.validation)} for validation",
+        "gallery": made.gallery or "none",
+        "rewards": ", ".join(f"{name} x {weight:g}" for name, weight in made.rewards.items()) or "none",
+        "step": f"{made.preset.prompts} x {made.preset.group} captions, {made.preset.updates} updates",
+        "alarms that stop": stops,
+        "settings": training["arguments"],
+        "folder": str(made.folder),
+    }
+
+
+def run(made: Plan, say: Callable[[str], None], advance: Callable[[int, int], None], *, fresh: bool) -> dict[str, Any]:
+    """Train, or go on; returns the chosen checkpoint and the steps made.
+
+    Raises:
+        SettingsError: a stored run of this name has other settings.
+        AlarmError: a guard stopped the run; what it had saved is kept.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        return _train(made, say, advance)
+    with store.writing(made.folder, "this training run"):
+        if fresh:
+            clear(made.folder)
+        manifest.check(made.folder, made.settings)
+        manifest.begin(made.folder, made.settings, {"about": made.preset.about})
+        told = _train(made, say, advance)
+        manifest.advance(made.folder, "complete")
+        return told
+
+
+def _train(made: Plan, say: Callable[[str], None], advance: Callable[[int, int], None]) -> dict[str, Any]:
+    if made.asked.stage == "sft":
+        from harness.train import sft
+
+        steps = sft.train(
+            made.folder, _origin(made), made.weights, made.asked, made.preset, made.material, say, advance
+        )
+        return _conclude(made, steps)
+    from harness.train import trl_engine
+
+    assert made.gallery is not None
+    settings = reward.scorer_settings(made.preset.name, made.asked.self_policy, made.rewards)
+    material = made.material
+    with reward.opened(made.gallery, settings, made.rewards, material.keys, material.place, material.target) as held:
+        mark = {"gallery": held.sha[:12], "self_policy": settings.self_policy}
+        return _conclude(made, trl_engine.train(_job(made, held, mark, say, advance)))
+
+
+def _origin(made: Plan) -> checkpoints.Origin:
+    asked = made.asked
+    names = tuple(made.rewards) or ("sft",)
+    split = "validation" if made.material.validation else "none"
+    return checkpoints.Origin(
+        made.folder.name, asked.model.name, asked.task, made.preset.name, asked.seed, names, split
+    )
+
+
+def _job(
+    made: Plan,
+    held: reward.Opened,
+    mark: Mapping[str, Any],
+    say: Callable[[str], None],
+    advance: Callable[[int, int], None],
+) -> Job:
+    from harness.train import examples, probe, trl_engine
+
+    asked, material = made.asked, made.material
+
+    def judge(captions: Sequence[str]) -> dict[str, float | None]:
+        batch = held.scorer.score(captions, [material.keys[one] for one in material.validation])
+        numbers = {"grc": float(np.mean(batch.grc)), "qir": float(np.mean(batch.qir))}
+        total = sum(made.rewards.get(name, 0.0) * value for name, value in numbers.items())
+        words = float(np.mean([len(caption.split()) for caption in captions]))
+        distinct = len(set(captions)) / len(captions)
+        own = {"precision": material.precision(captions), "words": words, "distinct": distinct}
+        return {"reward": total, **numbers, **own}
+
+    def example(one: str) -> examples.Example:
+        return examples.Example(one, material.keys[one])
+
+    return trl_engine.Job(
+        folder=made.folder,
+        weights=made.weights,
+        tasks=asked.model.tasks,
+        origin=_origin(made),
+        preset=made.preset,
+        train=[example(one) for one in material.train],
+        validation=[example(one) for one in material.validation],
+        pictures=examples.Pictures(material.place, made.weights.max_pixels),
+        prompt=material.prompt,
+        scorer=held.scorer,
+        rewards=made.rewards,
+        judge=judge,
+        mark=mark,
+        say=say,
+        advance=advance,
+        extra=held.extra,
+        steps=asked.steps,
+        seed=asked.seed,
+        lora=asked.lora,
+        rollouts=asked.rollouts,
+        server=asked.server,
+        limits=probe.Limits() if asked.probe else None,
+        options=asked.options,
+    )
+
+
+def _conclude(made: Plan, steps: int) -> dict[str, Any]:
+    """Choose a checkpoint, and make the run's folder a model of it."""
+    rows = store.read_rows(made.folder / "validation.jsonl")
+    chosen = checkpoints.choose(made.folder / "checkpoints", rows, alarms.PRECISION)
+    if os.environ.get("RANK", "0") == "0":
+        inside = f"./checkpoints/{chosen['checkpoint']}" + (f"/{checkpoints.MERGED}" if made.asked.lora else "")
+        own = (made.weights, made.preset.dtype, made.asked.model.tasks, inside)
+        content = checkpoints.text(_origin(made), chosen["step"], *own)
+        store.write_document(made.folder / CHOSEN, chosen)
+        store.write_bytes(made.folder / checkpoints.TOML, content.encode())
+    return {"steps": steps, "chosen": chosen, "folder": str(made.folder)}
+
+
+def clear(folder: Path) -> None:
+    """Remove a stored run."""
+    import shutil
+
+    for name in ("steps.jsonl", "completions.jsonl", "validation.jsonl", CHOSEN, checkpoints.TOML):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    (folder / manifest.NAME).unlink(missing_ok=True)

@@ -1,0 +1,78 @@
+"""What happens when a trainer saves: its folder becomes a model, an adapter is merged, a full disk is told.
+
+Shared by GRPO and supervised fine-tuning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from harness.engines import _weights
+from harness.errors import CimError
+from harness.train import checkpoints, fixes
+from harness.weights import Weights
+
+RANK = 64
+
+
+def finish(
+    folder: Path,
+    origin: checkpoints.Origin,
+    update: int,
+    updates: int,
+    lora: bool,
+    weights: Weights,
+    dtype: str,
+    tasks: Sequence[str],
+) -> None:
+    """Make what the trainer saved a model folder, and drop what older ones hold for a resume alone."""
+    place, step = folder / f"checkpoint-{update}", update // updates
+    if lora:
+        merge(weights, dtype, place)
+    inside = f"./{checkpoints.MERGED}" if lora else "."
+    checkpoints.finish(place, origin, step, checkpoints.text(origin, step, weights, dtype, tasks, inside))
+    checkpoints.forget_state(folder)
+
+
+def merge(weights: Weights, dtype: str, folder: Path) -> None:
+    """Write base and adapter of a LoRA checkpoint as one model, for engines and evaluation."""
+    from peft import PeftModel
+
+    base = fixes.load(weights.checkpoint, weights.checkpoint, dtype)
+    PeftModel.from_pretrained(base, folder).merge_and_unload().save_pretrained(folder / checkpoints.MERGED)
+    _weights.load_processor(weights).save_pretrained(folder / checkpoints.MERGED)
+
+
+def adapter(model: Any) -> Any:
+    """LoRA of rank ``RANK`` on all linear layers of the language model; a deviation from the official recipe."""
+    from peft import LoraConfig
+
+    linear = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and "language_model" in name and not name.endswith("lm_head")
+    ]
+    return LoraConfig(r=RANK, lora_alpha=2 * RANK, lora_dropout=0.0, target_modules=linear, task_type="CAUSAL_LM")
+
+
+def save_or_say(folder: Path, work: Callable[[], Any]) -> None:
+    """Do the work; where it ends while a checkpoint is written, say so and leave the whole ones as they are.
+
+    Raises:
+        CimError: the disk is full, or cannot be written.
+    """
+    try:
+        work()
+    except (OSError, RuntimeError, SafetensorError) as error:
+        if not (dropped := checkpoints.drop_unfinished(folder)):
+            raise
+        whole = checkpoints.whole(folder)
+        kept = f"{whole[-1][1].name} is whole; " if whole else ""
+        reason = " ".join(str(error).split())[:120]
+        hint = f"{kept}free some space, then the same command goes on"
+        raise CimError(f"update {dropped[-1]} could not be saved ({reason})", where=str(folder), hint=hint) from error

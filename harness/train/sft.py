@@ -1,0 +1,122 @@
+"""Supervised fine-tuning by TRL's ``SFTTrainer``: the comparator of CIM, and a start for it.
+
+Loss on the caption alone (prompt-completion data, TRL's own collator for images).
+Run with ``cim train --stage sft --model M``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import PrinterCallback, TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+from harness import store
+from harness.engines import _weights
+from harness.train import checkpoints, examples, fixes, forward, presets, saving, trl_engine
+from harness.train.book import STEPS, drop_rows, plain
+from harness.train.material import Material
+from harness.weights import Weights
+
+if TYPE_CHECKING:
+    from harness.train.run import Asked
+
+
+def train(
+    folder: Path,
+    origin: checkpoints.Origin,
+    weights: Weights,
+    asked: Asked,
+    preset: presets.Preset,
+    material: Material,
+    say: Callable[[str], None],
+    advance: Callable[[int, int], None],
+) -> int:
+    """Fine-tune on the material's target captions, from the last whole checkpoint where there is one.
+
+    Returns the steps made; a step is one optimiser update.
+    """
+    trl_engine.quiet()
+    inner = folder / "checkpoints"
+    if dropped := checkpoints.drop_unfinished(inner):
+        say(f"step {dropped[-1]} was not saved in full and is left out")
+    done, place = checkpoints.resumable(inner) or (0, None)
+    drop_rows(folder / STEPS, done)
+    model = fixes.load(
+        str(weights.checkpoint if place is None or asked.lora else place), weights.checkpoint, preset.dtype
+    )
+    if not torch.cuda.is_available() and model.num_parameters() < trl_engine.SMALL:
+        torch.set_num_threads(1)
+    taught = [examples.Example(one, material.keys[one], material.target(one)) for one in material.train]
+    pictures = examples.Pictures(material.place, weights.max_pixels)
+    trainer = SFTTrainer(
+        model=model,
+        args=configuration(inner, asked, preset),
+        train_dataset=examples.for_sft(taught, pictures, material.prompt, weights.system),
+        processing_class=_weights.load_processor(weights),
+        peft_config=saving.adapter(model) if asked.lora else None,
+    )
+    trainer.create_model_card = lambda **_: None
+    loaded = fixes.fingerprint(trainer.model) if place is not None and not asked.lora else None
+
+    def finish(step: int) -> None:
+        own = (asked.lora, weights, preset.dtype, asked.model.tasks)
+        saving.finish(inner, origin, step, 1, *own)
+
+    trainer.add_callback(_callback(trainer, folder, loaded, finish, advance))
+    trainer.remove_callback(PrinterCallback)
+    if not 0 < trainer.args.max_steps <= done:
+        saving.save_or_say(inner, lambda: trainer.train(resume_from_checkpoint=place and str(place)))
+    return max(done, int(trainer.state.global_step))
+
+
+def configuration(output: Path, asked: Asked, preset: presets.Preset) -> SFTConfig:
+    """The settings of a run; ``asked.steps`` counts optimiser updates here."""
+    fields = presets.sft_arguments(preset, asked.steps, asked.options)
+    trl_engine.check_fields(SFTConfig, fields)
+    return SFTConfig(
+        output_dir=str(output),
+        seed=asked.seed,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        report_to=[],
+        disable_tqdm=True,
+        max_length=None,  # cutting a prompt would cut its image tokens
+        completion_only_loss=True,
+        remove_unused_columns=False,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        use_cpu=not torch.cuda.is_available(),
+        **fields,
+    )
+
+
+def _callback(
+    trainer: Any,
+    folder: Path,
+    loaded: fixes.Fingerprint | None,
+    finish: Callable[[int], None],
+    advance: Callable[[int, int], None],
+) -> Any:
+    """Rows as they come, and checkpoints made models."""
+
+    class Moments(TrainerCallback):  # type: ignore[misc]
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if loaded is not None:
+                fixes.require_same(loaded, fixes.fingerprint(trainer.model), str(folder))
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            if state.is_world_process_zero and "loss" in logs:
+                with store.Appender(folder / STEPS) as appender:
+                    appender.append(plain({"step": state.global_step, "update": state.global_step, **logs}))
+                advance(state.global_step, state.max_steps)
+
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.is_world_process_zero:
+                with forward.same_randomness():
+                    finish(state.global_step)
+            trainer.accelerator.wait_for_everyone()
+
+    return Moments()

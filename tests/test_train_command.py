@@ -1,0 +1,159 @@
+"""``cim train`` in the embedded world with fake encoders: plans, runs, goes on, refuses; what it leaves is a model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import registry, store
+from harness.parts import Encoder
+from tests import training
+from tests.cli import Cim
+
+pytest.importorskip("torch", reason="torch is not installed: run `make setup-models`")
+pytest.importorskip("trl", reason="trl is not installed: run `make setup-train`")
+
+SHORT = ("--set", "max_completion_length=24", "--set", "warmup_steps=0")
+
+
+@pytest.fixture(scope="module")
+def galleries(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with the fake gallery."""
+    folder = tmp_path_factory.mktemp("data")
+    training.fake_gallery(folder / "galleries" / "miniscenes")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def world(galleries: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, fakes = registry.encoder, training.fake_encoders()
+
+    def encoder(name: str) -> Encoder:
+        return fakes[name] if name in fakes else real(name)
+
+    monkeypatch.setattr(registry, "encoder", encoder)
+    monkeypatch.setenv("CIM_DATA", str(galleries))
+
+
+def rows(cim: Cim, run: str, name: str = "steps.jsonl") -> list[dict[str, Any]]:
+    return store.read_rows(cim.results / "train" / run / name)
+
+
+def test_a_dry_run_says_it_all_and_writes_nothing(cim: Cim) -> None:
+    told = cim("train", "--model", "mini-base", "--steps", "4", "--dry-run", "--json").json
+    assert told["images"] == "64 of miniscenes, 100 for validation" and told["rewards"] == "grc x 1, qir x 1"
+    assert told["settings"]["max_steps"] == 4 and "distinct" in told["alarms that stop"]
+    assert not cim.results.exists()
+
+
+def test_a_run_its_files_and_its_model(cim: Cim) -> None:
+    """Three steps, the probe on; then the run's folder is a model that ``cim eval`` takes."""
+    arguments = (
+        "train",
+        "--model",
+        "mini-base",
+        "--steps",
+        "3",
+        "--name",
+        "demo",
+        "--set",
+        "learning_rate=2e-4",
+        *SHORT,
+    )
+    done = cim(*arguments, "--json")
+    assert done.code == 0, done.err
+    assert done.json["steps"] == 3 and done.json["chosen"]["checkpoint"] == "demo-step3"
+    folder = cim.results / "train" / "demo"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["status"] == "complete" and manifest["settings"]["training"]["scorer"]["self_policy"] == "exclude"
+    assert manifest["settings"]["training"]["arguments"]["learning_rate"] == 2e-4
+    assert manifest["settings"]["versions"]["trl"] == "1.16.0"
+    steps = rows(cim, "demo")
+    assert [row["step"] for row in steps] == [1, 2, 3] and all(row["self_policy"] == "exclude" for row in steps)
+    assert all(np.isfinite([row["retrieval"]["qir_gap"], row["terms"]["grc"]["mean"]]).all() for row in steps)
+    assert [row["step"] for row in rows(cim, "demo", "validation.jsonl")] == [0, 3]
+    assert rows(cim, "demo", "validation.jsonl")[0]["precision"] > 60
+    scored = cim("eval", "--model", folder, "--metrics", "objects", "--limit", "8", "--draws", "0", "--json")
+    assert scored.code == 0 and scored.json["model"] == "demo", scored.err
+    again = cim(*arguments, "--json")
+    assert again.json["steps"] == 3 and len(rows(cim, "demo")) == 3, "what is complete is not made again"
+    other = cim.refused(*arguments[:-2], "--seed", "1")
+    assert "stored run has other settings" in other and "training.seed: 0 / 1" in other
+
+
+def test_rewards_weights_and_controls(cim: Cim) -> None:
+    """Other rewards of the registry stand beside GRC; their terms are in every row."""
+    arguments = ("train", "--model", "mini-base", "--steps", "1", "--name", "two", *SHORT, "--no-probe")
+    done = cim(*arguments, "--rewards", "qir=2,length=0.01")
+    assert done.code == 0, done.err
+    (row,) = rows(cim, "two")
+    assert set(row["terms"]) == {"qir", "length"}
+    expected = 2 * row["terms"]["qir"]["mean"] + 0.01 * row["terms"]["length"]["mean"]
+    assert row["reward"]["mean"] == pytest.approx(expected)
+
+
+def test_fine_tuning_learns_the_targets_and_goes_on(cim: Cim) -> None:
+    """The loss on medium captions falls, and sixteen steps at once are eight and eight more, bit for bit."""
+    base = ("train", "--model", "mini-base", "--stage", "sft", "--set", "warmup_steps=1", "--steps", "16")
+    base = (*base, "--set", "save_steps=8", "--set", "per_device_train_batch_size=32", "--set", "learning_rate=3e-3")
+    done = cim(*base, "--name", "sft", "--json")
+    assert done.code == 0, done.err
+    assert done.json["chosen"]["checkpoint"] == "sft-step16" and done.json["chosen"]["criterion"] == "last"
+    losses = [row["loss"] for row in rows(cim, "sft")]
+    assert np.mean(losses[-4:]) < np.mean(losses[:4]) - 0.03
+    import shutil
+
+    inner = cim.results / "train" / "sft" / "checkpoints"
+    first = (inner / "sft-step16" / "model.safetensors").read_bytes()
+    shutil.rmtree(inner / "sft-step16")
+    assert cim(*base, "--name", "sft").code == 0
+    assert (inner / "sft-step16" / "model.safetensors").read_bytes() == first
+    assert [row["loss"] for row in rows(cim, "sft")] == losses
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--model", "demo-terse"), "model demo-terse cannot be trained"),
+        (("--model", "mini-base", "--gallery", "absent"), "no finished gallery here"),
+        (("--model", "mini-base", "--preset", "big"), "unknown preset 'big'"),
+        (("--model", "mini-base", "--rewards", "grcc"), "unknown reward 'grcc'; did you mean grc?"),
+        (("--model", "mini-base", "--rewards", "grc=x"), "'x' is no weight"),
+        (
+            ("--model", "mini-base", "--set", "learning_rat=1"),
+            "TRL has no setting 'learning_rat'; did you mean learning",
+        ),
+        (("--model", "mini-base", "--set", "seed=3"), "seed cannot be set"),
+        (("--model", "mini-base", "--task", "cim"), "unknown training 'cim'"),
+        (("--model", "mini-base", "--name", "a/b"), "cannot be the name of a run"),
+        (("--model", "mini-base", "--vllm-server", "http://x"), "--vllm-server is for --rollouts vllm"),
+        (("--model", "mini-base", "--from", "jsonl"), "--from takes KIND FILE"),
+        (("--model", "mini-base", "--from", "jsonl", "absent.jsonl"), "absent.jsonl: is not there"),
+    ],
+    ids=str,
+)
+def test_mistakes_are_told_in_one_line(cim: Cim, arguments: tuple[str, ...], told: str) -> None:
+    assert told in cim.refused("train", *arguments)
+
+
+def test_pairs_of_ones_own(cim: Cim, tmp_path: Path) -> None:
+    """Images from a file of pairs: one in twenty is held out, an image that is absent is named."""
+    names = [f"gallery_{number:06d}" for number in range(40)]
+    for name in names:
+        (tmp_path / f"{name}.png").write_bytes(training.picture(name))
+    lines = [json.dumps({"id": name, "image": f"{name}.png", "caption": f"caption of {name}"}) for name in names]
+    file = tmp_path / "miniscenes.jsonl"
+    file.write_text("\n".join(lines) + "\n")
+    base = ("train", "--model", "mini-base", "--preset", "mini", "--gallery", "miniscenes", "--from", "jsonl", file)
+    told = cim(*base, "--dry-run", "--json").json
+    assert told["images"] == "38 of miniscenes, 2 for validation"
+    done = cim(*base, "--steps", "1", "--name", "own", *SHORT, "--no-probe")
+    assert done.code == 0, done.err
+    assert {row["source_id"] for row in rows(cim, "own", "completions.jsonl")} <= {f"miniscenes:{n}" for n in names}
+    assert rows(cim, "own", "validation.jsonl")[0]["precision"] is None
+    (tmp_path / f"{names[0]}.png").unlink()
+    assert "1 images are not there, miniscenes:gallery_000000 first" in cim.refused(*base)
