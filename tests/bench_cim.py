@@ -1,0 +1,222 @@
+"""Reward speed: the batched scorer beside a server that takes one caption a request, as the released code does.
+
+The reference is a plain reading of Jia-hn/CIM:reward/reward_server.py@870f58f5 with the same weights: one HTTP request
+a caption, one after the other, text encoded alone in float32, one float32 product with all rows, topk, GRC and QIR of
+K vectors; http.server stands in for FastAPI. Encoders are random (no weights are needed), the gallery is synthetic.
+Run with ``make bench``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.conftest import ROOT
+
+Say = Callable[[str], None]
+K = 3
+WORDS = [f"word{number}" for number in range(2000)]
+TINY = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
+SIZES = {
+    "tiny": {"model": TINY, "captions": 1280, "words": (10, 30), "rows": 20_000, "bf16": False, "target": 20},
+    "mpnet size": {"model": {}, "captions": 96, "words": (60, 140), "rows": 100_000, "bf16": True, "target": 3},
+}
+ROWS = 100_000  # of the gallery whose memory is measured
+MEMORY = """
+import json, sys
+import numpy as np
+from pathlib import Path
+from harness.retrieval import gallery
+from harness.retrieval.scorer import CimScorer
+def kilobytes(name):
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name))
+before = kilobytes("RssAnon")
+opened = gallery.open_folder(Path(sys.argv[1]))
+ids = kilobytes("RssAnon") - before
+drawn = np.random.default_rng(0).normal(size=(256, opened.text.shape[1])).astype(np.float32)
+CimScorer(opened, lambda texts: drawn).score([str(n) for n in range(256)], opened.keys[:256])
+own, mapped = kilobytes("RssAnon") - before, kilobytes("RssFile")
+print(json.dumps({"ids": ids / 1e3, "anonymous": own / 1e3, "mapped": mapped / 1e3}))
+"""
+
+
+def tower(config: dict[str, int], *, half: bool) -> Any:
+    """A random MPNet with a tokenizer of made-up words; equal weights whatever the precision."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import MPNetConfig, MPNetModel, PreTrainedTokenizerFast
+
+    from harness.retrieval.packing import Packed
+
+    table = {word: number for number, word in enumerate(["<pad>", "<unk>", *WORDS])}
+    words = Tokenizer(models.WordLevel(table, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokens = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", unk_token="<unk>")
+    torch.manual_seed(0)
+    model = MPNetModel(MPNetConfig(vocab_size=len(table), **config), add_pooling_layer=False).eval()
+    return Packed(model.to(torch.bfloat16) if half else model, tokens, 384)
+
+
+def captions(count: int, words: tuple[int, int]) -> list[str]:
+    """Made-up captions of different lengths."""
+    dice = random.Random(0)
+    return [" ".join(dice.choices(WORDS, k=dice.randint(*words))) for _ in range(count)]
+
+
+def synthetic(centres: np.ndarray, rows: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Caption vectors around the captions' own, at all distances, and image vectors, float32 unit rows."""
+    drawn = np.random.default_rng(0)
+    text = centres[drawn.integers(len(centres), size=rows)]
+    spread = drawn.uniform(0.05, 1, size=(rows, 1)) * np.linalg.norm(centres - centres.mean(0), axis=1).mean()
+    text = text + spread * drawn.normal(size=text.shape).astype(np.float32) / text.shape[1] ** 0.5
+    image = drawn.normal(size=(rows, width))
+    return tuple((part / np.linalg.norm(part, axis=1, keepdims=True)).astype(np.float32) for part in (text, image))  # type: ignore[return-value]
+
+
+class OneByOne:
+    """The released server's way: a caption a request, everything in float32 torch."""
+
+    def __init__(self, encoder: Any, text: np.ndarray, image: np.ndarray) -> None:
+        import torch
+
+        text_rows, image_rows = torch.from_numpy(text), torch.from_numpy(image)
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                query = torch.from_numpy(encoder.encode([asked["caption"]]))
+                rows = torch.topk(query @ text_rows.T, asked["k"], dim=1).indices[0]
+                found, source = image_rows[rows], image_rows[asked["index"]]
+                grc = torch.norm(found.mean(dim=0)).item()
+                qir = sum(0.5**rank * torch.dot(source, one).item() for rank, one in enumerate(found))
+                body = json.dumps({"reward": grc + qir, "rows": rows.tolist()}).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def score(self, texts: list[str], rows: list[int]) -> list[dict[str, Any]]:
+        """Rewards and rows, request by request."""
+        import requests
+
+        url, found = f"http://127.0.0.1:{self.server.server_address[1]}/", list[dict[str, Any]]()
+        session = requests.Session()
+        session.trust_env = False
+        for text, row in zip(texts, rows, strict=True):
+            found.append(session.post(url, json={"caption": text, "index": row, "k": K}).json())
+        return found
+
+
+def speed(say: Say, name: str, size: dict[str, Any], limit: int | None) -> dict[str, Any]:
+    """One size: both ways on the same captions and gallery."""
+    from harness.retrieval import gallery
+    from harness.retrieval.scorer import CimScorer
+    from tests.bench import measured
+
+    exact, fast = tower(size["model"], half=False), tower(size["model"], half=size["bf16"])
+    texts = captions(min(size["captions"], limit or size["captions"]), size["words"])
+    text, image = synthetic(exact.encode(texts), size["rows"], 64 if name == "tiny" else 1024)
+    own = np.random.default_rng(1).integers(size["rows"], size=len(texts)).tolist()
+    opened = gallery.of_arrays(text, image, [f"g:{row}" for row in range(size["rows"])])
+    scorer = CimScorer(opened, fast.encode, truncates=fast.truncates)
+    scorer.score(texts[:8], opened.keys[:8])
+    server = OneByOne(exact, text, image)
+    server.score(texts[:8], own[:8])
+    theirs, ours = dict[str, float](), dict[str, float]()
+    with measured(theirs):
+        expected = server.score(texts, own)
+    with measured(ours):
+        batch = scorer.score(texts, [opened.keys[row] for row in own])
+    server.server.shutdown()
+    server.server.server_close()
+    changed = float(
+        np.mean([set(one["rows"]) != set(rows) for one, rows in zip(expected, batch.rows.tolist(), strict=True)])
+    )
+    moved = np.abs(batch.reward - [one["reward"] for one in expected])
+    if not size["bf16"]:
+        assert changed <= 0.002 and np.median(moved) < 1e-5, (
+            f"{changed} of the row sets differ, rewards by {moved.max()}"
+        )
+    ratio = {kind: theirs[kind] / ours[kind] for kind in ("cpu", "wall")}
+    precision = "bfloat16 against float32" if size["bf16"] else "float32 both"
+    say(f"  {name}, B={len(texts)}, {size['rows']} rows, {precision}")
+    for label, took in (("one request a caption", theirs), ("CimScorer, one batch", ours)):
+        each = len(texts) / took["wall"]
+        say(f"    {label:<22} {took['cpu']:7.2f} CPU s {took['wall']:7.2f} s {each:9.1f} captions/s")
+    say(f"    {ratio['cpu']:.1f}x CPU, {ratio['wall']:.1f}x wall (target {size['target']}x)")
+    say(f"    top-{K} sets changed {100 * changed:.2f} %, mean |reward difference| {moved.mean():.2e}")
+    return {"reference": theirs, "ours": ours, "changed": changed, "captions": len(texts)}
+
+
+def memory(say: Say, rows: int) -> dict[str, Any]:
+    """What a gallery takes: bytes a row by arithmetic, and measured on a smaller one, opened and scored with."""
+    from harness import store
+    from harness.data import sha256
+    from harness.retrieval import gallery
+
+    a_row = 2 * (768 + 1024)
+    with tempfile.TemporaryDirectory() as name:
+        folder, drawn = Path(name), np.random.default_rng(0)
+        for file, width in ((gallery.TEXT, 768), (gallery.IMAGE, 1024)):
+            part = drawn.normal(size=(rows, width)).astype(np.float32)
+            np.save(folder / file, (part / np.linalg.norm(part, axis=1, keepdims=True)).astype(np.float16))
+        ids = ({"source": "g", "image": str(row), "image_sha256": None, "caption_sha256": ""} for row in range(rows))
+        store.write_rows(folder / gallery.IDS, ids)
+        files = {file: sha256(folder / file) for file in (gallery.TEXT, gallery.IMAGE, gallery.IDS)}
+        store.write_document(folder / gallery.MANIFEST, {"format": gallery.FORMAT, "n": rows, "files": files})
+        done = subprocess.run([sys.executable, "-c", MEMORY, name], capture_output=True, text=True, check=True)
+    found: dict[str, Any] = {**json.loads(done.stdout), "rows": rows, "bytes_a_row": a_row}
+    say(f"  memory, mpnet and ViT-H-14: {a_row} bytes a row, {a_row * 1e6 / 1e9:.2f} GB for 1 M rows, twice in float32")
+    say(
+        f"    measured with {rows} rows, 256 captions scored: {found['anonymous']:.0f} MB of its own "
+        f"(ids {found['ids']:.0f} MB), {found['mapped']:.0f} MB of mapped files, which the system may take back"
+    )
+    return found
+
+
+def rewards(say: Say, limit: int | None = None) -> dict[str, Any]:
+    """All rows; left out, with the reason, where torch is not installed."""
+    lacking = [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]
+    if lacking:
+        say(f"rewards left out: {', '.join(lacking)} not installed; run `make setup-models`")
+        return {}
+    say("rewards, one thread")
+    found, start = {name: speed(say, name, size, limit) for name, size in SIZES.items()}, time.monotonic()
+    found["memory"] = memory(say, min(ROWS, 1000 * limit) if limit else ROWS)
+    say(f"    ({time.monotonic() - start:.0f} s)")
+    return found
+
+
+def apart(say: Say, limit: int | None) -> dict[str, Any]:
+    """All rows from a process with one thread: what two threads gain depends on who else is on the machine."""
+    command = [sys.executable, "-m", "tests.bench_cim", *([str(limit)] if limit else [])]
+    one = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **one}, stdout=subprocess.PIPE, text=True, check=True)
+    *lines, found = done.stdout.splitlines()
+    for line in lines:
+        say(line)
+    made: dict[str, Any] = json.loads(found)
+    return made
+
+
+if __name__ == "__main__":
+    print(json.dumps(rewards(print, int(sys.argv[1]) if len(sys.argv) > 1 else None)))
