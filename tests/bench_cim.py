@@ -1,8 +1,8 @@
 """Reward speed: the batched scorer beside a server that takes one caption a request, as the released code does.
 
-The reference is a plain reading of Jia-hn/CIM:reward/reward_server.py@870f58f5 with the same weights: one HTTP request
-a caption, one after the other, text encoded alone in float32, one float32 product with all rows, topk, GRC and QIR of
-K vectors; http.server stands in for FastAPI. Encoders are random (no weights are needed), the gallery is synthetic.
+The reference does what Jia-hn/CIM:reward/reward_server.py and reward_manager/naive.py@870f58f5 do, with the same
+weights: FastAPI, one request a caption, one after the other, encoded alone by sentence-transformers in float32, one
+float32 product with all rows. Encoders are random (no weights are needed), the gallery is synthetic.
 Run with ``make bench``.
 """
 
@@ -12,13 +12,13 @@ import importlib.util
 import json
 import os
 import random
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from tests.conftest import ROOT
 
 Say = Callable[[str], None]
 K = 3
+JSON = {"Content-Type": "application/json"}  # FastAPI asks for it by now
 WORDS = [f"word{number}" for number in range(2000)]
 TINY = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
 SIZES = {
@@ -87,71 +88,86 @@ def synthetic(centres: np.ndarray, rows: int, width: int) -> tuple[np.ndarray, n
 
 
 class OneByOne:
-    """The released server's way: a caption a request, everything in float32 torch."""
+    """The released server: FastAPI, a caption a request, encoded and looked up alone in float32."""
 
-    def __init__(self, encoder: Any, text: np.ndarray, image: np.ndarray) -> None:
+    def __init__(self, encoder: Any, text: np.ndarray, image: np.ndarray, folder: str) -> None:
+        import fastapi
         import torch
+        import uvicorn
+        from sentence_transformers import SentenceTransformer
+        from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
-        text_rows, image_rows = torch.from_numpy(text), torch.from_numpy(image)
+        encoder.model.save_pretrained(folder)
+        encoder.tokens.save_pretrained(folder)
+        tower = Transformer(folder, max_seq_length=384)
+        model = SentenceTransformer(modules=[tower, Pooling(encoder.model.config.hidden_size)], device="cpu")
+        text_rows, image_rows, app = torch.from_numpy(text), torch.from_numpy(image), fastapi.FastAPI()
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                query = torch.from_numpy(encoder.encode([asked["caption"]]))
-                rows = torch.topk(query @ text_rows.T, asked["k"], dim=1).indices[0]
-                found, source = image_rows[rows], image_rows[asked["index"]]
-                grc = torch.norm(found.mean(dim=0)).item()
-                qir = sum(0.5**rank * torch.dot(source, one).item() for rank, one in enumerate(found))
-                body = json.dumps({"reward": grc + qir, "rows": rows.tolist()}).encode()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+        @app.post("/cim")
+        @torch.no_grad()
+        def cim(data: dict[str, Any]) -> float:
+            query = model.encode(
+                [data["response"]], convert_to_tensor=True, normalize_embeddings=True, show_progress_bar=False
+            )
+            rows = torch.topk((query.float() @ text_rows.T).squeeze(0), k=data["k"]).indices
+            found = image_rows.index_select(0, rows)
+            weights = 0.5 ** torch.arange(len(rows), dtype=torch.float32)
+            qir = float((weights * (found @ image_rows[data["index"]])).sum().item())
+            return qir + float(torch.linalg.norm(found.mean(dim=0), ord=2).item())
 
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=self.port, log_level="error"))
+        self._thread = threading.Thread(target=self.server.run, daemon=True)
+        self._thread.start()
+        while not self.server.started:
+            time.sleep(0.01)
 
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def score(self, texts: list[str], rows: list[int]) -> list[dict[str, Any]]:
-        """Rewards and rows, request by request."""
+    def score(self, texts: list[str], rows: list[int]) -> list[float]:
+        """Rewards, request by request, as the released reward manager asks for them."""
         import requests
 
-        url, found = f"http://127.0.0.1:{self.server.server_address[1]}/", list[dict[str, Any]]()
-        session = requests.Session()
-        session.trust_env = False
+        found, url, none = list[float](), f"http://127.0.0.1:{self.port}/cim", {"http": "", "https": ""}
         for text, row in zip(texts, rows, strict=True):
-            found.append(session.post(url, json={"caption": text, "index": row, "k": K}).json())
+            query = json.dumps({"response": text, "index": row, "k": K})
+            answer = requests.post(url, data=query, proxies=none, headers=JSON)
+            found.append(json.loads(answer.content.decode()))
         return found
+
+    def close(self) -> None:
+        """End the server."""
+        self.server.should_exit = True
+        self._thread.join()
 
 
 def speed(say: Say, name: str, size: dict[str, Any], limit: int | None) -> dict[str, Any]:
     """One size: both ways on the same captions and gallery."""
     from harness.retrieval import gallery
     from harness.retrieval.scorer import CimScorer
+    from harness.retrieval.search import exact as exact_search
     from tests.bench import measured
 
     exact, fast = tower(size["model"], half=False), tower(size["model"], half=size["bf16"])
     texts = captions(min(size["captions"], limit or size["captions"]), size["words"])
-    text, image = synthetic(exact.encode(texts), size["rows"], 64 if name == "tiny" else 1024)
+    vectors = exact.encode(texts)
+    text, image = synthetic(vectors, size["rows"], 64 if name == "tiny" else 1024)
     own = np.random.default_rng(1).integers(size["rows"], size=len(texts)).tolist()
     opened = gallery.of_arrays(text, image, [f"g:{row}" for row in range(size["rows"])])
     scorer = CimScorer(opened, fast.encode, truncates=fast.truncates)
     scorer.score(texts[:8], opened.keys[:8])
-    server = OneByOne(exact, text, image)
-    server.score(texts[:8], own[:8])
     theirs, ours = dict[str, float](), dict[str, float]()
-    with measured(theirs):
-        expected = server.score(texts, own)
+    with tempfile.TemporaryDirectory() as folder:
+        server = OneByOne(exact, text, image, folder)
+        server.score(texts[:8], own[:8])
+        with measured(theirs):
+            expected = server.score(texts, own)
+        server.close()
     with measured(ours):
         batch = scorer.score(texts, [opened.keys[row] for row in own])
-    server.server.shutdown()
-    server.server.server_close()
-    changed = float(
-        np.mean([set(one["rows"]) != set(rows) for one, rows in zip(expected, batch.rows.tolist(), strict=True)])
-    )
-    moved = np.abs(batch.reward - [one["reward"] for one in expected])
+    rows = exact_search(text).find(vectors, K)[1]
+    changed = float(np.mean(np.sort(rows, axis=1) != np.sort(batch.rows, axis=1)))
+    moved = np.abs(batch.reward - expected)
     if not size["bf16"]:
         assert changed <= 0.002 and np.median(moved) < 1e-5, (
             f"{changed} of the row sets differ, rewards by {moved.max()}"
@@ -163,7 +179,7 @@ def speed(say: Say, name: str, size: dict[str, Any], limit: int | None) -> dict[
         each = len(texts) / took["wall"]
         say(f"    {label:<22} {took['cpu']:7.2f} CPU s {took['wall']:7.2f} s {each:9.1f} captions/s")
     say(f"    {ratio['cpu']:.1f}x CPU, {ratio['wall']:.1f}x wall (target {size['target']}x)")
-    say(f"    top-{K} sets changed {100 * changed:.2f} %, mean |reward difference| {moved.mean():.2e}")
+    say(f"    top-{K} rows changed {100 * changed:.2f} %, mean |reward difference| {moved.mean():.2e}")
     return {"reference": theirs, "ours": ours, "changed": changed, "captions": len(texts)}
 
 
@@ -195,9 +211,9 @@ def memory(say: Say, rows: int) -> dict[str, Any]:
 
 def rewards(say: Say, limit: int | None = None) -> dict[str, Any]:
     """All rows; left out, with the reason, where torch is not installed."""
-    lacking = [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]
-    if lacking:
-        say(f"rewards left out: {', '.join(lacking)} not installed; run `make setup-models`")
+    needed = ("torch", "transformers", "sentence_transformers", "fastapi", "uvicorn")
+    if lacking := [name for name in needed if importlib.util.find_spec(name) is None]:
+        say(f"rewards left out: {', '.join(lacking)} not installed; `make setup-vllm`, extra `oracle`")
         return {}
     say("rewards, one thread")
     found, start = {name: speed(say, name, size, limit) for name, size in SIZES.items()}, time.monotonic()

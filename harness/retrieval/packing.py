@@ -8,7 +8,7 @@ a run can tell what its reward does not see. For training, where speed counts; `
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 if TYPE_CHECKING:
     from harness.parts import Vectors
 
+ONLY_IDS = {"return_attention_mask": False, "return_token_type_ids": False, "verbose": False}
 BUDGET = {"cpu": 2048, "cuda": 16384}  # padded tokens a call
 
 
@@ -32,12 +33,17 @@ class Packed:
     tokens: Any
     longest: int
     budget: int | None = None
+    _last: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors (n, d), float32."""
         if not texts:
             return np.zeros((0, 0), dtype=np.float32)
-        ids = self._ids(texts, truncation=True, max_length=self.longest)
+        ids = list(self._ids(texts))
+        if long := [row for row, one in enumerate(ids) if len(one) > self.longest]:
+            cut = self.tokens([texts[row] for row in long], truncation=True, max_length=self.longest, **ONLY_IDS)
+            for row, one in zip(long, cut["input_ids"], strict=True):
+                ids[row] = one
         found = dict[int, Any]()
         for rows in self._packs([len(one) for one in ids]):
             found |= zip(rows, self._call([ids[row] for row in rows]), strict=True)
@@ -47,9 +53,12 @@ class Packed:
         """Which texts are longer than is read."""
         return [len(one) > self.longest for one in self._ids(texts)] if texts else []
 
-    def _ids(self, texts: Sequence[str], **options: Any) -> list[list[int]]:
-        only: dict[str, bool] = {"return_attention_mask": False, "return_token_type_ids": False, "verbose": False}
-        ids: list[list[int]] = self.tokens(list(texts), **only, **options)["input_ids"]
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Whole token ids; those of the batch before are kept, as both functions are asked about the same one."""
+        asked = tuple(texts)
+        if self._last.get("texts") != asked:
+            self._last.update(texts=asked, ids=self.tokens(list(texts), **ONLY_IDS)["input_ids"])
+        ids: list[list[int]] = self._last["ids"]
         return ids
 
     def _packs(self, lengths: Sequence[int]) -> Iterator[list[int]]:

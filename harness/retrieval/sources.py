@@ -40,7 +40,8 @@ Reader = Callable[[Path, Path], Iterator[Pair]]
 
 
 def _inside(images: Path, name: str, where: str) -> Path:
-    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or not name:
+    path = PurePosixPath(name)
+    if ".." in path.parts or not name or (path.is_absolute() and not path.is_relative_to(images.absolute().as_posix())):
         raise CimError(f"the image path {name!r} leads out of {images}", where=where)
     return images / name
 
