@@ -31,10 +31,14 @@ K = 3
 JSON = {"Content-Type": "application/json"}  # FastAPI asks for it by now
 WORDS = [f"word{number}" for number in range(2000)]
 TINY = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
-SIZES = {
-    "tiny": {"model": TINY, "captions": 1280, "words": (10, 30), "rows": 20_000, "bf16": False, "target": 20},
-    "mpnet size": {"model": {}, "captions": 96, "words": (60, 140), "rows": 100_000, "bf16": True, "target": 3},
-}
+SIZES: dict[str, dict[str, Any]] = {
+    "tiny": {
+        "model": TINY, "captions": 1280, "words": (10, 30), "rows": 20_000, "bf16": False, "target": 20, "budget": 8192,
+    },
+    "mpnet size": {
+        "model": {}, "captions": 96, "words": (60, 140), "rows": 100_000, "bf16": True, "target": 3, "budget": None,
+    },
+}  # fmt: skip
 ROWS = 100_000  # of the gallery whose memory is measured
 MEMORY = """
 import json, sys
@@ -54,7 +58,7 @@ print(json.dumps({"ids": ids / 1e3, "anonymous": own / 1e3, "mapped": mapped / 1
 """
 
 
-def tower(config: dict[str, int], *, half: bool) -> Any:
+def tower(config: dict[str, int], *, half: bool, budget: int | None = None) -> Any:
     """A random MPNet with a tokenizer of made-up words; equal weights whatever the precision."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
@@ -68,7 +72,7 @@ def tower(config: dict[str, int], *, half: bool) -> Any:
     tokens = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", unk_token="<unk>")
     torch.manual_seed(0)
     model = MPNetModel(MPNetConfig(vocab_size=len(table), **config), add_pooling_layer=False).eval()
-    return Packed(model.to(torch.bfloat16) if half else model, tokens, 384)
+    return Packed(model.to(torch.bfloat16) if half else model, tokens, 384, budget)
 
 
 def captions(count: int, words: tuple[int, int]) -> list[str]:
@@ -148,14 +152,16 @@ def speed(say: Say, name: str, size: dict[str, Any], limit: int | None) -> dict[
     from harness.retrieval.search import exact as exact_search
     from tests.bench import measured
 
-    exact, fast = tower(size["model"], half=False), tower(size["model"], half=size["bf16"])
-    texts = captions(min(size["captions"], limit or size["captions"]), size["words"])
+    exact, fast = tower(size["model"], half=False), tower(size["model"], half=size["bf16"], budget=size["budget"])
+    count = min(size["captions"], limit or size["captions"])
+    made = captions(2 * count, size["words"])
+    texts, others = made[:count], made[count : 2 * count if name == "tiny" else count + 8]
     vectors = exact.encode(texts)
     text, image = synthetic(vectors, size["rows"], 64 if name == "tiny" else 1024)
     own = np.random.default_rng(1).integers(size["rows"], size=len(texts)).tolist()
     opened = gallery.of_arrays(text, image, [f"g:{row}" for row in range(size["rows"])])
     scorer = CimScorer(opened, fast.encode, truncates=fast.truncates)
-    scorer.score(texts[:8], opened.keys[:8])
+    scorer.score(others, opened.keys[: len(others)])  # warm, as from the second step of a training on
     theirs, ours = dict[str, float](), dict[str, float]()
     with tempfile.TemporaryDirectory() as folder:
         server = OneByOne(exact, text, image, folder)

@@ -231,7 +231,10 @@ def test_a_benchmark_image_is_an_error_or_dropped(
 
 def test_every_source_is_read_in_order(tmp_path: Path) -> None:
     turns = [{"from": "human", "value": "Describe."}, {"from": "gpt", "value": "A dog."}]
-    rows = [{"image": "train2017/1.jpg", "conversations": turns}, {"images": ["2.jpg"], "conversations": turns}]
+    rows = [
+        {"image": "train2017/1.jpg", "conversations": turns},
+        {"images": ["/home/them/2.jpg"], "conversations": turns},
+    ]
     (tmp_path / "train.json").write_text(json.dumps(rows))
     (tmp_path / "fusion.jsonl").write_text('{"image_path": "a/b.jpg", "caption": "A cat."}\n\n')
     docci = [
@@ -266,6 +269,8 @@ def test_every_source_is_read_in_order(tmp_path: Path) -> None:
     assert read("webdataset", "shards") == [("shards", "0/a", "one"), ("shards", "0/b", "two")]
     images = [pair.image for pair in sources.read("webdataset", shards)]
     assert [image() for image in images if callable(image)] == [b"A", b"B" * 600]
+    both = sources.read("refinedcaps", tmp_path / "train.json", Path("/coco"))
+    assert [pair.image for pair in both] == [Path("/coco/train2017/1.jpg"), Path("/coco/2.jpg")]
     (pair,) = sources.read("densefusion", tmp_path / "fusion.jsonl", Path("/elsewhere"))
     assert pair.image == Path("/elsewhere/a/b.jpg")
 

@@ -80,6 +80,8 @@ def _refinedcaps(path: Path, images: Path) -> Iterator[Pair]:
         turns, name = row.get("conversations"), row.get("image") or (row.get("images") or [""])[0]
         if not isinstance(turns, list) or len(turns) < 2 or not isinstance(turns[1], dict) or not isinstance(name, str):
             raise CimError("no image and two conversations", where=where)
+        if PurePosixPath(name).is_absolute():  # the file was written on another machine
+            name = Path(name).name
         yield Pair("refinedcaps", Path(name).stem, _text(turns[1], "value", where), _inside(images, name, where))
 
 
