@@ -254,3 +254,25 @@ def test_settings_out_of_range(settings: Any, message: str) -> None:
     with pytest.raises(CimError, match=message):
         settings.check()
     assert replace(SAFE, k=1, w_g=0.0).check() is None and replace(PAPER, k=1).check() is None
+
+
+# --- packing -----------------------------------------------------------------------------------
+
+
+def test_packed_texts_get_the_vectors_they_get_alone() -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    from tests import bench_cim
+
+    exact, half = (bench_cim.tower(bench_cim.TINY, half=half) for half in (False, True))
+    texts = [*bench_cim.captions(30, (1, 60)), "word1 " * 500, "word1 " * 384]
+    packed = replace(exact, budget=200).encode(texts)
+    alone = np.vstack([exact.encode([text]) for text in texts])
+    assert np.allclose(packed, alone, atol=1e-5) and np.allclose(np.linalg.norm(packed, axis=1), 1, atol=1e-5)
+    assert np.allclose(packed[30], packed[31], atol=1e-5) and exact.truncates(texts) == [False] * 30 + [True, False]
+    given = exact.tokens([texts[0]], return_tensors="pt")
+    with torch.inference_mode():
+        state = exact.model(input_ids=given["input_ids"])[0][0].mean(0)
+    assert np.allclose(packed[0], (state / state.norm()).numpy(), atol=1e-5)
+    assert 1e-5 < np.abs(half.encode(texts[:5]) - alone[:5]).max() < 0.02
+    assert exact.truncates([]) == [] and len(exact.encode([])) == 0

@@ -246,6 +246,14 @@ class CimScorer:
     def _qir(self, cosines: Floats) -> Floats:
         return consistency.qir(cosines, self._weights, normalize=self.settings.normalize_qir)
 
+    def _hits(self, rows: Rows, sources: filters.Sources) -> Flags:
+        """Which retrieved rows (B, K) show the caption's own image."""
+        hits: Flags = (rows == sources.rows[:, None]) & (rows >= 0)
+        for at, name in enumerate(sources.keys):
+            if len(own := self.gallery.rows.get(name, ())) > 1:
+                hits[at] = np.isin(rows[at], own)
+        return hits
+
     def _batch(
         self,
         vectors: NDArray[np.float32],
@@ -262,9 +270,7 @@ class CimScorer:
         known = np.flatnonzero(sources.rows >= 0)
         own = np.full(len(rows), np.nan)
         own[known] = fine(vectors[of[known]], self._stored, sources.rows[known, None])[:, 0]
-        hits = np.array(
-            [np.isin(line, self.gallery.rows.get(key, ())) for line, key in zip(rows, sources.keys, strict=True)]
-        ).reshape(rows.shape)
+        hits = self._hits(rows, sources)
         return CimBatch(
             reward=consistency.reward(grc, qir, self.settings.w_g, self.settings.w_q),
             grc=grc,
