@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from harness.errors import CimError
 
 if TYPE_CHECKING:
     from harness.retrieval.build import Plan
+    from harness.retrieval.sources import Pair
 
 
 def gallery_verb(args: argparse.Namespace) -> int:
@@ -39,12 +41,13 @@ def _plan(args: argparse.Namespace, folder: Path) -> Plan:
     from itertools import chain
 
     from harness import registry
-    from harness.retrieval import build, sources
+    from harness.retrieval import build, sources, worlds
 
-    for source in args.source:
-        if not 2 <= len(source) <= 3:
-            raise CimError(f"--from {' '.join(source)}", hint="--from KIND FILE [IMAGES]")
-    readers = [partial(sources.read, kind, *map(Path, paths)) for kind, *paths in args.source]
+    readers, made = list[Callable[[], Iterator[sources.Pair]]](), worlds.names()
+    for kind, *rest in args.source:
+        if not 1 <= len(rest) <= (1 if kind in made else 2):
+            raise CimError(f"--from {' '.join([kind, *rest])}", hint=f"--from KIND FILE [IMAGES], or {made[0]} N")
+        readers.append(partial(worlds.read, kind, rest[0]) if kind in made else partial(_read, kind, rest))
     return build.Plan(
         folder=folder,
         pairs=lambda: chain.from_iterable(reader() for reader in readers),
@@ -56,6 +59,12 @@ def _plan(args: argparse.Namespace, folder: Path) -> Plan:
         drop_near=args.drop_near,
         allow_missing=args.allow_missing,
     )
+
+
+def _read(kind: str, paths: Sequence[str]) -> Iterator[Pair]:
+    from harness.retrieval import sources
+
+    return sources.read(kind, *map(Path, paths))
 
 
 def _build(args: argparse.Namespace, folder: Path) -> int:

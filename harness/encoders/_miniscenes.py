@@ -1,0 +1,80 @@
+"""Both sides of the embedded world's dual encoder as encoders of the harness; the weights ship with the project."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal
+
+from harness.errors import CimError
+from harness.parts import Encode, Encoder
+
+if TYPE_CHECKING:
+    from harness.parts import Vectors
+
+BATCH = 256
+
+
+def encoder(name: str, kind: Literal["text", "image"]) -> Encoder:
+    """The encoder of one side."""
+    return Encoder(name, partial(_settings, kind), partial(_session, kind), missing=_missing, kind=kind)
+
+
+def _missing() -> str | None:
+    lacking = [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]
+    return f"{', '.join(lacking)} not installed; run `make setup-models`" if lacking else None
+
+
+def _settings(kind: str) -> dict[str, str]:
+    import json
+    from pathlib import Path
+
+    from tasks import miniscenes
+
+    weights = Path(miniscenes.__file__).parent / "weights" / "encoder"
+    manifest = json.loads((weights / "manifest.json").read_bytes())
+    sums = {"encoder": manifest["files"]["model.safetensors"][:16]}
+    return sums if kind == "text" else {**sums, "tower": manifest["tower"][:16]}
+
+
+@contextmanager
+def _session(kind: str) -> Iterator[Encode]:
+    import torch
+
+    from tasks.miniscenes import encoders
+
+    if reason := _missing():
+        raise CimError(reason)
+    torch.set_num_threads(1)  # a second thread costs more than it brings to a model this small
+    sides = encoders.load()
+    if kind == "text":
+        yield partial(_batches, lambda texts: sides.text(encoders.numbers(texts)))
+    else:
+        tower = encoders.tower()
+        yield partial(_batches, lambda paths: sides.image(encoders.seen(tower, [_pixels(path) for path in paths])))
+
+
+def _batches(vectors: Callable[[Sequence[str]], Any], given: Sequence[str]) -> Iterator[Vectors]:
+    import torch
+
+    rest = iter(given)
+    while part := list(islice(rest, BATCH)):
+        with torch.inference_mode():
+            yield from vectors(part).numpy()
+
+
+def _pixels(path: str) -> Any:
+    import numpy as np
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            pixels = np.asarray(image.convert("RGB"))
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+        raise CimError(f"is no image that can be read ({error})", where=path) from error
+    if pixels.shape != (48, 48, 3):
+        raise CimError("is no picture of miniscenes (48 x 48 pixels)", where=path, hint="use another image encoder")
+    return pixels
