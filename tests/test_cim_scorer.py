@@ -131,7 +131,10 @@ def test_golden_self_policies(policy: Any, rows: list[int], values: tuple[float,
 
 def test_the_rank_of_the_own_row_does_not_count_ties() -> None:
     scorer = CimScorer(four(), encode)
-    assert scorer.rank(["q", "q", "r"], ["g:3", "g:1", "g:0"]).tolist() == [1, 3, 3]
+    found = scorer.reciprocal_rank(["q", "q", "r"], ["g:3", "g:1", "g:0"])
+    assert found == pytest.approx([1, 1 / 3, 1 / 3])
+    blank = CimScorer(four(), encode, replace(SAFE, k=2)).reciprocal_rank([" ", "q"], ["g:0", "g:0"])
+    assert blank.tolist() == [0, 1]  # not encoded, so more similar to nothing than to its own
 
 
 def test_training_refuses_what_evaluation_shrinks() -> None:
