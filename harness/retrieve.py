@@ -52,7 +52,7 @@ def missing(metric: Metric, run: Run) -> str | None:
     if manifest is None:
         return f"no gallery at {place}; run `cim gallery build {run.gallery} --from ...`, or --gallery NAME"
     try:
-        used = [encoders.of(place.name, manifest, kind) for kind in encoders.KINDS]
+        used = [encoders.named(place.name, manifest, kind) for kind in encoders.KINDS]
     except CimError as error:
         return str(error)
     if lacking := [reason for encoder in used if (reason := encoder.missing())]:
@@ -107,7 +107,7 @@ def retrieve(run: Run, metrics: Sequence[Metric], encode: Encode, track: Track =
         hint = f"run `cim data fetch {run.task.name}`"
         raise CimError(f"{len(absent)} images are not there: {', '.join(absent[:FEW])}", hint=hint)
     opened = gallery.open_folder(gallery.place(run.gallery))
-    text, image = (encoders.of(opened.name, opened.manifest, kind) for kind in encoders.KINDS)
+    text, image = (encoders.of(opened, kind) for kind in encoders.KINDS)
     scorer = CimScorer(opened, partial(encode, text.name), _settings())
     how = _how(opened, scorer)
     for row in stored.values():

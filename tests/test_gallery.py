@@ -167,11 +167,11 @@ def test_another_encoder_is_refused(tmp_path: Path, small: None, monkeypatch: py
     opened = gallery.open_folder(tmp_path / "g")
     here = Fake("text", 8).encoder
     monkeypatch.setattr(registry, "encoder", lambda _: here)
-    assert encoders.of("g", opened.manifest, "text") is here
+    assert encoders.of(opened, "text") is here
     other = replace(here, settings=lambda: {"v": "2", "more": "x"})
     monkeypatch.setattr(registry, "encoder", lambda _: other)
     with pytest.raises(CimError, match="text encoder fake_text differs from the gallery's in v, more"):
-        encoders.of("g", opened.manifest, "text")
+        encoders.of(opened, "text")
 
 
 # --- benchmarks ----------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import numpy as np
 from harness import registry
 from harness.errors import CimError, OutageError
 from harness.parts import Encoder
+from harness.retrieval.gallery import Gallery
 
 if TYPE_CHECKING:
     from harness.parts import Vectors
@@ -42,8 +43,13 @@ def described(encoder: Encoder) -> dict[str, Any]:
     return {"name": encoder.name, "settings": dict(encoder.settings())}
 
 
-def of(gallery: str, manifest: Mapping[str, Any], kind: Kind) -> Encoder:
-    """The encoder that the captions (``text``) or images of a gallery with this manifest were encoded with.
+def of(gallery: Gallery, kind: Kind) -> Encoder:
+    """The encoder that a gallery's captions (``text``) or images were encoded with; CimError as ``named``."""
+    return named(gallery.name, gallery.manifest, kind)
+
+
+def named(gallery: str, manifest: Mapping[str, Any], kind: Kind) -> Encoder:
+    """The encoder that a gallery's manifest names; the gallery itself need not be opened.
 
     Raises:
         CimError: the manifest names none, or its settings are others here.

@@ -79,8 +79,8 @@ class CimBatch:
     ``rows``, ``similarities`` (to the caption) and ``cosines`` (to the image), each (B, K), are padded with -1 and NaN
     where fewer than K were left; ``k`` (B,) is how many there were. ``source_rows`` is the image's own row, -1 if it
     has none in the gallery. ``own_similarity`` is that of the own key (NaN without), ``own_qir`` the part of QIR that
-    came from the own image. ``truncated`` is None
-    where the encoder cannot tell. ``duplicates`` marks a caption that stands earlier in the batch already.
+    came from the own image. ``truncated`` is None where the encoder cannot tell. ``duplicates`` marks a caption that
+    stands earlier in the batch already.
     """
 
     reward: Floats
@@ -172,19 +172,24 @@ class CimScorer:
             self._last = asked, self.score(captions, source_ids)
         return self._last[1]
 
-    def rank(self, captions: Sequence[str], source_ids: Sequence[str], among: Sequence[str] | None = None) -> Rows:
-        """Rank (B,) of the image's own caption: 1 + how many gallery captions are strictly more similar.
+    def reciprocal_rank(
+        self, captions: Sequence[str], source_ids: Sequence[str], among: Sequence[str] | None = None
+    ) -> Floats:
+        """1 / rank (B,) of the image's own caption; rank = 1 + how many gallery captions are strictly more similar.
+
+        A blank caption that is not encoded has 0.
 
         Args:
             among: keys of the images that compete; all of the gallery if None.
         """
         own, vectors = self._sources(source_ids, None, None).rows, self._vectors(captions)
-        if among is None:
-            return ranks(self.gallery.text, self._stored, vectors, own)
-        rows = self._sources(among, None, None).rows
-        places = {row: place for place, row in enumerate(rows.tolist())}
-        few = np.asarray(self._stored[rows])
-        return ranks(few, few, vectors, np.array([places[row] for row in own.tolist()], dtype=np.int64))
+        text, stored = self.gallery.text, self._stored
+        if among is not None:
+            rows = self._sources(among, None, None).rows
+            places = {row: place for place, row in enumerate(rows.tolist())}
+            own = np.array([places[row] for row in own.tolist()], dtype=np.int64)
+            text = stored = np.asarray(self._stored[rows])
+        return np.where(vectors.any(axis=1), 1.0 / ranks(text, stored, vectors, own), 0.0)
 
     def source_vectors(self, source_ids: Sequence[str]) -> Floats:
         """Unit vectors (B, d_v) of images in the gallery."""

@@ -225,7 +225,7 @@ def main(given: Sequence[str] | None = None, say: Callable[[str], Any] = sys.std
     args = parser.parse_args(given)
     try:
         gallery = open_folder(args.gallery)
-        with encoders.opened(encoders.of(gallery.name, gallery.manifest, "text")) as encode:
+        with encoders.opened(encoders.of(gallery, "text")) as encode:
             search = by_name(args.search, gallery.text, gallery.text_fine)
             settings = PAPER if args.preset == "paper" else SAFE
             serving, batcher = server(CimScorer(gallery, encode, settings, search=search), args.port)
