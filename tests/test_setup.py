@@ -50,8 +50,8 @@ def project() -> dict[str, list[str]]:
 def test_make_alone_prints_targets_and_variables() -> None:
     answer = make()
     assert answer.returncode == 0 and answer.stderr == ""
-    setups = ("setup", "setup-models", "setup-vllm", "setup-gpu")
-    for target in (*setups, "eval", "parity", "test", "test-slow", "lint", "bench"):
+    setups = ("setup", "setup-models", "setup-train", "setup-vllm", "setup-gpu")
+    for target in (*setups, "eval", "train-cim", "parity", "test", "test-slow", "lint", "bench"):
         assert re.search(rf"^  {target} ", answer.stdout, re.MULTILINE), target
     for variable in ("MODEL=", "TASK=", "LIMIT=", "METRICS=", "ARGS=", "CIM_DATA", "CIM_RESULTS", "CIM_MODELS"):
         assert variable in answer.stdout
@@ -70,6 +70,13 @@ def test_eval_without_a_task_fetches_what_the_model_needs() -> None:
     calls = make("-n", "eval").stdout
     assert ".venv/bin/cim data fetch --if-missing --for 'mini-base' \n" in calls
     assert ".venv/bin/cim eval --model 'mini-base'" in calls
+
+
+def test_training_passes_everything_on() -> None:
+    calls = make("-n", "train-cim", "PRESET=mini", "SEED=2", "ARGS=--steps 5").stdout
+    calls = re.sub(r"\s+", " ", calls.replace("\\\n", " "))
+    assert calls.strip().endswith(".venv/bin/cim train --model 'mini-base' --preset 'mini' --seed '2' --steps 5")
+    assert "need=train;" in calls
 
 
 def test_a_value_stays_one_word() -> None:
@@ -111,17 +118,19 @@ def test_a_model_with_weights_brings_what_its_engine_needs() -> None:
     assert needs.of("demo-detailed,qwen2.5-vl-7b", "transformers") == "models"
     torch = dict(line.split("==") for line in (REQUIREMENTS / "torch.txt").read_text(encoding="utf-8").split())
     assert torch == {name: pins("gpu.lock")[name] for name in ("torch", "torchvision")}
+    asked = {name for extra in ("core", "engine", "models", "train") for name in project()[extra]}
+    assert asked <= pins("train.lock").keys() | torch.keys()
     assert set(project()["engine"]) == (pins("models.lock").keys() | torch.keys()) & set(project()["engine"])
 
 
 def test_core_packages_have_one_version_in_all_locks() -> None:
-    for lock in ("dev.lock", "models.lock", "cpu.lock", "gpu.lock"):
+    for lock in ("dev.lock", "models.lock", "train.lock", "cpu.lock", "gpu.lock"):
         other = pins(lock)
         core = {name: version for name, version in pins("core.lock").items() if name in other or lock == "dev.lock"}
         assert {name: other.get(name) for name in core} == core, lock
 
 
-@pytest.mark.parametrize("lock", ["core.lock", "dev.lock", "java.lock", "models.lock"])
+@pytest.mark.parametrize("lock", ["core.lock", "dev.lock", "java.lock", "models.lock", "train.lock"])
 def test_every_package_of_make_has_hashes(lock: str) -> None:
     entries = re.split(r"^(?=[a-z])", (REQUIREMENTS / lock).read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
     assert entries and all("--hash=sha256:" in entry for entry in entries)

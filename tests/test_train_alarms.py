@@ -76,6 +76,17 @@ def test_a_number_that_is_none() -> None:
     assert "kl not finite" in alarms.check([row(healthy()), bad], [])["nan"]
 
 
+def test_an_engine_that_is_another_policy() -> None:
+    apart = {**row(healthy(1)), "logp_difference": 0.2}
+    assert set(alarms.check([row(healthy()), apart], [])) == {"mismatch"}
+    assert alarms.check([row(healthy()), {**apart, "logp_difference": 0.02}], []) == {}
+
+
+def test_nothing_was_scored() -> None:
+    nothing = scored(healthy(1).captions, [np.nan] * N)
+    assert "nan" in rung(nothing) and diagnostics.summary(nothing)["reward"]["mean"] is None
+
+
 def test_reward_up_and_precision_down() -> None:
     start = {"step": 0, "reward": 1.0, "precision": 80.0}
     assert rung(healthy(1), [start, {"step": 10, "reward": 1.3, "precision": 60.0}]) == {"precision"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,21 @@ def test_a_run_its_files_and_its_model(cim: Cim) -> None:
     assert again.json["steps"] == 3 and len(rows(cim, "demo")) == 3, "what is complete is not made again"
     other = cim.refused(*arguments[:-2], "--seed", "1")
     assert "stored run has other settings" in other and "training.seed: 0 / 1" in other
+
+
+def test_a_run_that_an_alarm_stopped_keeps_what_was_best(cim: Cim, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Precision falls while the reward rises: exit 1 by name, the one before is the run's model, no resume."""
+    from harness.train import presets, run
+
+    found = iter([{"reward": 1.0 + step / 10, "precision": 90.0 - 20 * step**2} for step in (0, 0.1, 2)])
+    monkeypatch.setattr(run, "worth", lambda *_: next(found))
+    monkeypatch.setitem(presets._ALL, "mini", replace(presets._ALL["mini"], save_every=1))
+    arguments = ("train", "--model", "mini-base", "--steps", "3", "--name", "hacked", "--no-probe", *SHORT)
+    done = cim(*arguments)
+    assert done.code == 1 and "alarm precision: reward" in done.err, done.err
+    chosen = json.loads((cim.results / "train" / "hacked" / "chosen.json").read_text())
+    assert chosen["checkpoint"] == "hacked-step1" and chosen["candidates"] == 2
+    assert "was stopped by alarm precision" in cim.refused(*arguments)
 
 
 def test_rewards_weights_and_controls(cim: Cim) -> None:

@@ -16,6 +16,7 @@ Reason = str | None
 DISTINCT = 0.5  # share of different captions among those of different images
 IMAGES = 4  # of a batch, below which that share says nothing
 REPEATED = 0.3  # mean share of n-grams said before in the same caption
+MISMATCH = 0.1  # nats a token between rollout engine and trainer; a guess until a run on a GPU sets it
 PRECISION = 5.0  # points of validation precision that may be lost while the reward rises
 OPENING = 0.9
 LONGEST = 0.8
@@ -51,6 +52,13 @@ def _distinct(rows: Sequence[Row], _: Sequence[Row]) -> Reason:
 def _repetition(rows: Sequence[Row], _: Sequence[Row]) -> Reason:
     share = rows[-1]["text"]["repeated"]
     return f"{share:.0%} of a caption repeats it, over {REPEATED:.0%}" if share > REPEATED else None
+
+
+def _mismatch(rows: Sequence[Row], _: Sequence[Row]) -> Reason:
+    found = rows[-1].get("logp_difference", 0.0)
+    return (
+        f"rollout engine and trainer differ by {found:.3f} nats a token, over {MISMATCH}" if found > MISMATCH else None
+    )
 
 
 def _precision(_: Sequence[Row], validations: Sequence[Row]) -> Reason:
@@ -96,6 +104,7 @@ STOPPING: Mapping[str, Check] = {
     "nan": _nan,
     "distinct": _distinct,
     "repetition": _repetition,
+    "mismatch": _mismatch,
     "precision": _precision,
 }
 WATCHED: Mapping[str, Check] = {"opening": _opening, "length": _length, "hub": _hub, "ungrounded": _ungrounded}

@@ -113,23 +113,24 @@ def resumable(folder: Path) -> tuple[int, Path] | None:
 
 
 def choose(folder: Path, validations: Sequence[Mapping[str, Any]], loss: float) -> dict[str, Any]:
-    """The best finished checkpoint by validation: highest reward, unless precision fell by more than ``loss`` points.
+    """The best finished checkpoint by validation: highest reward among those that lost at most ``loss`` of precision.
 
-    Earlier wins where two are equal; where none was validated or kept its precision, the last is named, as such.
+    Where none kept its precision, the highest reward of all, with ``precision_kept`` false; earlier wins where two are
+    equal. Where none was validated, the last, as ``split`` says.
 
     Raises:
-        CimError: there is none.
+        CimError: there is no finished checkpoint.
     """
     paths = dict(whole(folder))
     if not paths:
         raise CimError("no checkpoint was saved", where=str(folder))
-    start = next((row.get("precision") for row in validations if row["step"] == 0), None)
+    last = max(paths)
     rows = [row for row in validations if row["step"] in paths and row.get(CRITERION) is not None]
+    if not rows:
+        return {"checkpoint": paths[last].name, "step": last, "criterion": "last", "split": "none"}
+    start = next((row.get("precision") for row in validations if row["step"] == 0), None)
     kept = [row for row in rows if start is None or row.get("precision") is None or start - row["precision"] <= loss]
-    if not kept:
-        last = max(paths)
-        return {"checkpoint": paths[last].name, "step": last, "criterion": "last", "split": "none", "candidates": 0}
-    best = max(kept, key=lambda row: (row[CRITERION], -row["step"]))
+    best = max(kept or rows, key=lambda row: (row[CRITERION], -row["step"]))
     return {
         "checkpoint": paths[best["step"]].name,
         "step": best["step"],
@@ -137,14 +138,6 @@ def choose(folder: Path, validations: Sequence[Mapping[str, Any]], loss: float) 
         "value": best[CRITERION],
         "split": "validation",
         "candidates": len(rows),
-        "last": paths[max(paths)].name,
+        "precision_kept": bool(kept),
+        "last": paths[last].name,
     }
-
-
-def require_space(folder: Path, size: int) -> None:
-    """Refuse to begin where not one checkpoint fits: ``size`` bytes of weights and twice that for the optimiser."""
-    folder.mkdir(parents=True, exist_ok=True)
-    free, needed = shutil.disk_usage(folder).free, 3 * size
-    if free < needed:
-        what = f"a checkpoint needs about {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
-        raise CimError(what, where=str(folder), hint="free some space, or give another --results folder")

@@ -11,11 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from harness import registry, stats
 from harness.errors import CimError
 from harness.parts import Records
 from harness.retrieval import sources
 from harness.retrieval.gallery import key
+from harness.train.scoring import Scorer
 from harness.types import Sample, Training, World
 
 HELD_OUT = 20  # one pair in so many, and
@@ -117,3 +120,20 @@ def of_pairs(given: Sequence[Sequence[str]], training: Training, count: int | No
         target=lambda name: by_key[name].caption,
         precision=lambda captions: None,  # no annotation says what is in these images
     )
+
+
+def worth(
+    material: Material, rewards: Mapping[str, float], scorer: Scorer, captions: Sequence[str]
+) -> dict[str, float | None]:
+    """What greedy captions of the validation images are worth: GRC and QIR by their weights, precision, length.
+
+    Rewards other than these two are left out: a checkpoint is chosen by what retrieval says, at equal weights where
+    neither is trained on.
+    """
+    batch = scorer.score(captions, [material.keys[one] for one in material.validation])
+    terms = {"grc": float(np.mean(batch.grc)), "qir": float(np.mean(batch.qir))}
+    weights = {name: rewards[name] for name in terms if name in rewards} or dict.fromkeys(terms, 1.0)
+    reward = sum(weight * terms[name] for name, weight in weights.items())
+    words = float(np.mean([len(caption.split()) for caption in captions]))
+    own = {"precision": material.precision(captions), "words": words, "distinct": len(set(captions)) / len(captions)}
+    return {"reward": reward, **terms, **own}

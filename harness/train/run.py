@@ -14,13 +14,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from harness import manifest, registry, store
-from harness.errors import CimError
+from harness.errors import AlarmError, CimError
 from harness.retrieval.gallery import open_folder, place
 from harness.train import alarms, checkpoints, presets, reward, scoring
-from harness.train.material import Material, of_pairs, of_world
+from harness.train.material import Material, of_pairs, of_world, worth
 from harness.types import Model, Training
 
 if TYPE_CHECKING:
@@ -183,8 +181,17 @@ def run(made: Plan, say: Callable[[str], None], advance: Callable[[int, int], No
         if fresh:
             clear(made.folder)
         manifest.check(made.folder, made.settings)
+        if (alarm := (manifest.read(made.folder) or {}).get("alarm")) is not None:
+            hint = f"cim eval --model {made.folder} evaluates what was best; --fresh begins anew"
+            raise CimError(f"this run was stopped by alarm {alarm}", where=str(made.folder), hint=hint)
         manifest.begin(made.folder, made.settings, {"about": made.preset.about})
-        told = _train(made, say, advance)
+        try:
+            told = _train(made, say, advance)
+        except AlarmError as error:
+            if checkpoints.whole(made.folder / "checkpoints"):
+                _conclude(made, 0)
+            manifest.advance(made.folder, "stopped", alarm=error.name)
+            raise
         manifest.advance(made.folder, "complete")
         return told
 
@@ -227,15 +234,6 @@ def _job(
 
     asked, material = made.asked, made.material
 
-    def judge(captions: Sequence[str]) -> dict[str, float | None]:
-        batch = held.scorer.score(captions, [material.keys[one] for one in material.validation])
-        numbers = {"grc": float(np.mean(batch.grc)), "qir": float(np.mean(batch.qir))}
-        total = sum(made.rewards.get(name, 0.0) * value for name, value in numbers.items())
-        words = float(np.mean([len(caption.split()) for caption in captions]))
-        distinct = len(set(captions)) / len(captions)
-        own = {"precision": material.precision(captions), "words": words, "distinct": distinct}
-        return {"reward": total, **numbers, **own}
-
     def example(one: str) -> examples.Example:
         return examples.Example(one, material.keys[one])
 
@@ -251,7 +249,7 @@ def _job(
         prompt=material.prompt,
         scorer=held.scorer,
         rewards=made.rewards,
-        judge=judge,
+        judge=lambda captions: worth(material, made.rewards, held.scorer, captions),
         mark=mark,
         say=say,
         advance=advance,

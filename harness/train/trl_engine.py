@@ -172,6 +172,8 @@ def build(job: Job, place: Path | None, seen: Callable[[Scored], None]) -> Any:
         peft_config=saving.adapter(model) if job.lora else None,
     )
     trainer.create_model_card = lambda **_: None  # a page for the hub, written at every save
+    trained, count = (sum(p.numel() for p in trainer.model.parameters() if p.requires_grad or full) for full in (0, 1))
+    job.say(f"{trained:,} of {count:,} parameters are trained")
     if job.rollouts == "vllm":
         _guard(trainer, colocated=job.server is None)
     return trainer

@@ -1,0 +1,129 @@
+"""Which checkpoint is chosen, what a model.toml says, which prompts are left out: without training anything."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import model_file
+from harness.errors import CimError
+from harness.train import checkpoints, scoring
+from harness.weights import Sampling, Weights
+from tests.training import healthy
+
+ORIGIN = checkpoints.Origin('a "run"', "base\x7f", "cim_rl", "mini", 3, ("grc", "qir"), "validation")
+
+
+def saved(folder: Path, *steps: int) -> Path:
+    """A run's folder of checkpoints that hold a model.toml alone."""
+    for step in steps:
+        (folder / f"run-step{step}").mkdir()
+        (folder / f"run-step{step}" / checkpoints.TOML).touch()
+    return folder
+
+
+def rows(**found: tuple[float, float | None]) -> list[dict[str, Any]]:
+    return [{"step": int(name[1:]), "reward": reward, "precision": kept} for name, (reward, kept) in found.items()]
+
+
+def test_the_highest_reward_that_kept_its_precision(tmp_path: Path) -> None:
+    folder = saved(tmp_path, 10, 20, 30)
+    found = rows(s0=(1.0, 90.0), s10=(1.5, 88.0), s20=(1.9, 70.0), s30=(1.5, 89.0))
+    chosen = checkpoints.choose(folder, found, 5.0)
+    assert (chosen["checkpoint"], chosen["precision_kept"], chosen["last"]) == ("run-step10", True, "run-step30")
+    assert chosen["split"] == "validation" and chosen["candidates"] == 3
+    hacked = checkpoints.choose(folder, rows(s0=(1.0, 90.0), s10=(1.2, 80.0), s20=(1.9, 70.0)), 5.0)
+    assert hacked["checkpoint"] == "run-step20" and not hacked["precision_kept"]
+    unknown = checkpoints.choose(folder, rows(s0=(1.0, None), s10=(1.2, None), s20=(1.1, None)), 5.0)
+    assert unknown["checkpoint"] == "run-step10"
+
+
+def test_without_validation_the_last_is_named_as_such(tmp_path: Path) -> None:
+    assert checkpoints.choose(saved(tmp_path, 5, 10), [], 5.0) == {
+        "checkpoint": "run-step10",
+        "step": 10,
+        "criterion": "last",
+        "split": "none",
+    }
+    with pytest.raises(CimError, match="no checkpoint was saved"):
+        checkpoints.choose(tmp_path / "nothing", [], 5.0)
+
+
+def test_what_is_not_finished_counts_for_nothing(tmp_path: Path) -> None:
+    folder = saved(tmp_path, 5, 10)
+    for name in ("optimizer.pt", "rng_state.pth"):
+        (folder / "run-step5" / name).touch()
+    (folder / "checkpoint-12").mkdir()
+    (folder / "checkpoint-12" / "model.safetensors").touch()
+    assert checkpoints.resumable(folder) == (5, folder / "run-step5")
+    assert checkpoints.drop_unfinished(folder) == [12] and not (folder / "checkpoint-12").exists()
+    assert checkpoints.drop_unfinished(folder) == []
+    checkpoints.forget_state(folder, keep=1)
+    assert not list((folder / "run-step5").glob("*.pt*")) and checkpoints.resumable(folder) is None
+
+
+def test_a_model_file_says_where_a_checkpoint_comes_from(tmp_path: Path) -> None:
+    """Quotes, control characters and empty tables survive the strict reader of models."""
+    weights = Weights("x", system='say "what" you\nsee', sampling=Sampling(temperature=0.5), max_pixels=1000)
+    (tmp_path / "model.toml").write_text(checkpoints.text(ORIGIN, 7, weights, "float32", ["miniscenes"], "./merged"))
+    read = model_file.read(tmp_path / "model.toml")
+    assert read["system"] == weights.system and read["checkpoint"] == "./merged" and read["tasks"] == ["miniscenes"]
+    assert read["sampling"] == asdict(weights.sampling) and read["image"] == {"max_pixels": 1000}
+    assert read["training"] == {**asdict(ORIGIN), "rewards": ["grc", "qir"], "step": 7}
+    (tmp_path / "bare.toml").write_text(checkpoints.text(ORIGIN, 7, Weights("x"), "bfloat16", [], "."))
+    assert "tasks" not in model_file.read(tmp_path / "bare.toml")
+
+
+def test_prompts_that_are_too_long_are_left_out() -> None:
+    pytest.importorskip("datasets", reason="datasets is not installed: run `make setup-train`")
+    from PIL import Image
+
+    from harness.train import examples
+
+    sizes = {"small": (10, 10), "large": (40, 10), "small too": (10, 10)}
+    counted: list[tuple[int, int]] = []
+
+    class Pictures(examples.Pictures):
+        """Fake: images of known sizes."""
+
+        def open(self, sample_id: str) -> Any:
+            return Image.new("RGB", sizes[sample_id])
+
+    def count(size: tuple[int, int]) -> int:
+        counted.append(size)
+        return size[0]
+
+    given = [examples.Example(name, f"s:{name}") for name in sizes]
+    kept = examples.short_enough(given, Pictures(lambda name: b""), count, 20)
+    assert [one.sample_id for one in kept] == ["small", "small too"] and counted == [(10, 10), (40, 10)]
+    with pytest.raises(CimError, match="every prompt has more than 5 tokens, 10 at least"):
+        examples.short_enough(given, Pictures(lambda name: b""), count, 5)
+
+
+def test_an_image_over_the_limit_is_made_smaller_before_anyone_sees_it() -> None:
+    pytest.importorskip("datasets", reason="datasets is not installed: run `make setup-train`")
+    from harness.train import examples
+    from tests.training import picture
+
+    assert examples.Pictures(picture).open("train_000000").size == (48, 48)
+    assert examples.Pictures(picture, max_pixels=24 * 24).open("train_000000").size == (24, 24)
+
+
+def test_what_several_processes_scored_is_one_batch() -> None:
+    one, other = healthy(1), healthy(2)
+    both = scoring.joined([one, other])
+    assert len(both.captions) == 64 and both.captions[32:] == other.captions and both.group == one.group
+    assert np.array_equal(both.reward, np.concatenate([one.reward, other.reward]))
+    assert both.batch.rows.shape == (64, 3) and scoring.joined([one]) is one
+
+
+def test_rewards_and_weights_are_read() -> None:
+    assert scoring.weights_of("cim") == {"grc": 1.0, "qir": 1.0} == scoring.weights_of("grc, qir")
+    assert scoring.weights_of("cim=0.5,length=-0.1") == {"grc": 0.5, "qir": 0.5, "length": -0.1}
+    for wrong in ("", "grc=nan", "grc=", "cim,grc"):
+        with pytest.raises(CimError):
+            scoring.weights_of(wrong)
