@@ -134,7 +134,8 @@ class Metric:
     (..., v). ``floor`` asks for the wrong-image control row. ``signature`` says how the number is made, field by
     field. ``scale`` is the highest possible value, None where there is none. ``made`` takes its place on tasks whose
     images are made from a scene graph. ``elements`` gives a report what to mark sample by sample, ``verdicts`` how
-    each question was answered.
+    each question was answered. ``constants`` are the replies, by key, of judges that never read a caption: control
+    rows of a metric that reads replies.
     """
 
     name: str
@@ -152,3 +153,4 @@ class Metric:
     made: Metric | None = None
     elements: Callable[[Records], list[list[Element]]] | None = None
     verdicts: Callable[[Records], list[list[str]]] | None = None
+    constants: Mapping[str, Callable[[Sample], Mapping[str, str]]] = field(default_factory=dict)
