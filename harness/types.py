@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from harness.weights import Weights
+    from harness.weights import Server, Weights
 
     Array = NDArray[np.float64]
 
@@ -141,8 +141,8 @@ class Model:
 
     ``settings`` is what identifies it in a manifest (engine, revision, sha256, sampling as the engine receives it);
     two runs of one name must agree on it. ``tasks`` are what it is run on when nobody says otherwise (empty: found
-    from its captions), ``limit`` what a stored run was limited to. ``weights`` are set for a model that looks at
-    images and writes; a captions file has none.
+    from its captions), ``limit`` what a stored run was limited to. ``weights`` are set for a model that is loaded
+    here and writes, ``server`` for one that a server runs; a captions file has neither.
     """
 
     name: str
@@ -152,6 +152,7 @@ class Model:
     tasks: tuple[str, ...] = ()
     limit: int | None = None
     weights: Weights | None = None
+    server: Server | None = None
 
 
 @dataclass(frozen=True, slots=True)
