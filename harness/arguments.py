@@ -12,7 +12,7 @@ STAGES = {
     "eval": "caption, parse, judge and score; the same command goes on where a killed one stopped",
     "caption": "make the captions that are missing",
     "parse": "parse captions and references for the metrics",
-    "judge": "ask the judges that the metrics name",
+    "judge": "ask the judges that the metrics name; with --judge OTHER, say how far it agrees with those before it",
     "score": "compute every number from the stored rows",
 }
 
@@ -30,7 +30,10 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"cim {importlib.metadata.version('cim-harness')}")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, about in STAGES.items():
-        _stage(_add(verbs, name, about))
+        stage = _add(verbs, name, about)
+        _stage(stage)
+        if name == "judge":
+            _judge(stage)
     compare = _add(verbs, "compare", "paired test on two stored runs")
     compare.add_argument("run_a", help="run folder, or run name")
     compare.add_argument("run_b", help="run folder, or run name")
@@ -83,11 +86,21 @@ def _stage(made: argparse.ArgumentParser) -> None:
     made.add_argument("--task", metavar="T[,T2]", help="default: the task that the model or its captions belong to")
     made.add_argument("--engine", metavar="NAME", help="run the model's weights with this engine, not with its file's")
     made.add_argument("--metrics", metavar="A[,B]", help="default: all that this machine can compute")
+    made.add_argument(
+        "--judge", metavar="J", help="model that answers judges' questions: name, or folder with model.toml"
+    )
     made.add_argument("--limit", type=_positive, metavar="N", help="only the first N samples")
     made.add_argument("--partial", action="store_true", help="score only the samples that a captions file holds")
     made.add_argument("--fresh", action="store_true", help="discard what is stored of this run and begin anew")
     made.add_argument("--draws", type=_count, metavar="N", help="bootstrap draws (default 10000; 0: no intervals)")
     made.add_argument("--dry-run", action="store_true", help="say what would be done; write nothing")
+
+
+def _judge(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--controls", action="store_true", help="ask about empty captions and the next image's, too")
+    made.add_argument(
+        "--sway", action="store_true", help="measure how often text appended to a caption changes a verdict"
+    )
 
 
 def _positive(text: str) -> int:

@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
 
 def _plan(args: argparse.Namespace) -> list[Run]:
-    from harness import registry, run, store
+    from harness import judge, registry, run, store
 
+    if args.judge == "":
+        raise CimError("--judge is empty", hint="cim list models")
     results, found = store.results_root(args.results), list[run.Run]()
     tasks = split(args.task)
     for name in tasks:
@@ -45,7 +47,8 @@ def _plan(args: argparse.Namespace) -> list[Run]:
                 raise CimError(f"two models are called {one.name}", hint="give their files different names")
             if args.fresh:
                 run.refuse_to_discard(made)
-            found.append(made)
+            found.append(replace(made, judge=args.judge))
+            judge.check(found[-1])
     return found
 
 
@@ -66,9 +69,9 @@ def _eval(args: argparse.Namespace) -> int:
 
 def _work(args: argparse.Namespace, run: Run, parses: Parses) -> dict[str, Any]:
     """Do the stages of one run that the verb asks for, and print its table."""
-    from harness import caption, judge, manifest, report, score, stats, store, terminal
+    from harness import caption, manifest, report, score, stats, store, terminal
 
-    metrics, absent = score.choose(split(args.metrics), run)
+    metrics, absent = score.choose(_metrics(args), run, fresh=args.fresh)
     told: dict[str, Any] = {"task": run.task.name, "model": run.model.name}
     with store.writing(run.folder):
         if args.fresh:
@@ -78,7 +81,7 @@ def _work(args: argparse.Namespace, run: Run, parses: Parses) -> dict[str, Any]:
         if args.verb in ("eval", "parse"):
             told["parses"] = _parse(args, run, metrics, parses)
         if args.verb in ("eval", "judge"):
-            told["replies"] = judge.judge(run, metrics, terminal.track)
+            told |= _judge(args, run, metrics)
         if args.verb in ("eval", "score"):
             draws = stats.DRAWS if args.draws is None else args.draws
             scores = score.score(run, metrics, parses, absent=absent, draws=draws)
@@ -105,6 +108,36 @@ def _parse(args: argparse.Namespace, run: Run, metrics: Sequence[Metric], parses
         raise
 
 
+def _metrics(args: argparse.Namespace) -> list[str]:
+    """The metrics that were named; those of ``--sway`` where none was."""
+    from harness import agreement
+
+    return split(args.metrics) or (list(agreement.SWAYED) if args.verb == "judge" and args.sway else [])
+
+
+def _judge(args: argparse.Namespace, run: Run, metrics: Sequence[Metric]) -> dict[str, Any]:
+    """Ask the judges; in ``eval`` one that stops is met again by the metrics that need it."""
+    from harness import agreement, judge, probes, terminal
+
+    if args.verb == "eval":
+        try:
+            return {"replies": judge.judge(run, metrics, terminal.track)}
+        except OutageError as error:
+            print(f"cim: {error}", file=sys.stderr)
+            return {}
+    probe = [*(probes.CONTROLS if args.controls else ()), *(probes.INJECTIONS if args.sway else ())]
+    told: dict[str, Any] = {"replies": judge.judge(run, metrics, terminal.track, probe)}
+    draws = {} if args.draws is None else {"draws": args.draws}
+    agreed, swayed = agreement.with_others(run, metrics, **draws), []
+    if args.sway:
+        swayed = agreement.sway(run, metrics, **draws)
+    for name, rows in (("agreement", agreed), ("sway", swayed)):
+        told |= {name: agreement.as_rows(rows)} if rows else {}
+        if rows and not args.json:
+            terminal.show(terminal.agreement_table(name, rows))
+    return told
+
+
 def _print_scores(run: Run, scores: Sequence[Score], page: Path | None) -> None:
     from harness import terminal
 
@@ -115,7 +148,7 @@ def _print_scores(run: Run, scores: Sequence[Score], page: Path | None) -> None:
 
 def _print_stage(verb: str, run: Run, report: dict[str, Any]) -> None:
     done = {"caption": "captions", "parse": "parses", "judge": "replies"}[verb]
-    count = report[done]
+    count = report[done] if verb != "judge" else {name: made for name, made in report[done].items() if made}
     detail = f"{count} made now" if isinstance(count, int) else ", ".join(f"{n}: {k} texts" for n, k in count.items())
     print(f"{run.model.name} on {run.task.name}: {done} {detail or 'nothing to do'}; stored in {run.folder}")
 
@@ -125,7 +158,7 @@ def _dry_run(args: argparse.Namespace, runs: Sequence[Run]) -> int:
 
     plans = []
     for run in runs:
-        metrics, absent = score.choose(split(args.metrics), run)
+        metrics, absent = score.choose(_metrics(args), run, fresh=args.fresh)
         stored = 0 if args.fresh else len(records.read(run.folder))
         plans.append(
             {

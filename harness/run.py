@@ -22,7 +22,10 @@ FEW = 3
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One model on one task: the samples it captions, all samples of the task, its folder and settings."""
+    """One model on one task: the samples it captions, all samples of the task, its folder and settings.
+
+    ``judge`` is the model that answers judges' questions where it is not the task's own: a name or a folder.
+    """
 
     task: Task
     model: Model
@@ -30,6 +33,7 @@ class Run:
     all_samples: Sequence[Sample]
     folder: Path
     settings: dict[str, Any]
+    judge: str | None = None
 
     def scope(self) -> str:
         """The n of a signature: ``500``, or ``12/500@<ids>`` when only a part is captioned."""

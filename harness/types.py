@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
+CONTROLLED = 3  # of a metric with more values than these, the row of a control shows the first
 Track = Callable[[Iterable[Any], str, int], Iterator[Any]]  # track(items, title, total) yields the items
 
 

@@ -34,8 +34,8 @@ LAYERS = (
     ("records", "cache", "java", "wordnet", "torchvision_hook", "unpack", "fetch"),
     ("highlight", "thumbnail"),
     ("engines", "metrics", "parsers", "encoders", "retrieval", "rewards", "train"),
-    ("model", "run", "needs"),
-    ("caption", "parse", "judge", "retrieve", "score", "compare", "verify", "report", "doctor", "parity"),
+    ("model", "run", "needs", "probes"),
+    ("caption", "parse", "judge", "retrieve", "score", "compare", "verify", "report", "doctor", "parity", "agreement"),
     ("arguments", "terminal", "cli_places", "cli"),
     ("__main__",),
 )
