@@ -7,13 +7,15 @@ sampling, so numbers of two are never mixed, and its files lie beside those of t
 
 Greedy replies of weights and servers also stand in ``results/.cache/replies/<settings>.jsonl`` by the sha256 of the
 prompt, the settings being all that identifies the model, sampling included. All runs share them, one begun anew with
-``--fresh`` too: the same model would write the same again. Drawn replies are not shared. Run with
+``--fresh`` too: the same model would write the same again. Drawn replies are not shared, nor those of a checkpoint on
+the hub that no commit is named of; what a server runs is taken to be what its ``model`` and ``revision`` say. Run with
 ``cim judge --model M --task miniscenes``.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -30,6 +32,8 @@ from harness.run import Run
 from harness.types import Completion, Model, Request, Sample, Track, untracked
 
 FIELD = "reply"
+PUT = "1"  # goes up when an engine puts the same prompt to the same model in another way
+COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,9 +248,10 @@ def _ask(run: Run, one: Model, todo: Sequence[Prompted], track: Track) -> None:
 def _cache(run: Run, one: Model) -> Cache | None:
     """The shared replies of a model that writes the same each time: weights or a server, at temperature 0."""
     held = one.weights or one.server
-    if held is None or held.sampling.temperature:
+    moving = one.weights and not one.weights.local and not COMMIT.fullmatch(one.weights.revision or "")
+    if held is None or held.sampling.temperature or moving:
         return None
-    return Cache(run.folder.parent.parent / ".cache" / "replies" / f"{identity(one.settings)}.jsonl")
+    return Cache(run.folder.parent.parent / ".cache" / "replies" / f"{identity(one.settings)}-{PUT}.jsonl")
 
 
 def _is_reply(value: Mapping[str, Any]) -> bool:

@@ -132,6 +132,7 @@ def _served(content: Mapping[str, Any], path: Path, name: str, tasks: tuple[str,
             raise CimError(f"key 'openai.{key}' is missing", where=str(path), hint=hint)
     server = Server(
         **table,
+        revision=content.get("revision"),
         system=content.get("system"),
         thinking=content.get("thinking"),
         sampling=Sampling(**content.get("sampling", {})),

@@ -95,7 +95,7 @@ TABLES: dict[str, dict[str, Key]] = {
 # Which keys do not go together: a model is captions, weights or a server.
 STRANGERS = {
     "captions": (*("checkpoint", "revision", "dtype", "system", "trust_remote_code", "thinking"), *TABLES),
-    "openai": ("captions", "checkpoint", "revision", "dtype", "trust_remote_code", "image", "vllm"),
+    "openai": ("captions", "checkpoint", "dtype", "trust_remote_code", "image", "vllm"),
 }
 
 

@@ -77,12 +77,14 @@ class Weights:
 class Server:
     """A model behind an OpenAI-compatible server.
 
-    ``api_key_env`` names the environment variable that holds the key; the key itself is no part of any setting.
+    ``revision`` is what the user calls what the server runs, to be changed with it. ``api_key_env`` names the
+    environment variable that holds the key; the key itself is no part of any setting.
     At most ``concurrency`` requests are in flight, each tried ``1 + retries`` times, ``timeout`` seconds a try.
     """
 
     base_url: str
     model: str
+    revision: str | None = None
     api_key_env: str | None = None
     concurrency: int = 16
     timeout: float = 120.0
@@ -96,6 +98,7 @@ class Server:
         return {
             "base_url": self.base_url,
             "model": self.model,
+            "revision": self.revision,
             "system": self.system,
             "sampling": asdict(self.sampling),
             **_switch(self.thinking),

@@ -16,8 +16,8 @@ from typing import Any
 
 from harness.engines import rules
 
-HANG = 1.0  # seconds; more than the time-out that tests set
-FAULTS = ("429", "500", "503", "hang", "garbage", "no choices", "no text", "cut", "reset")
+HANG, DRIP = 1.0, 0.02  # seconds; the one more than the time-out that tests set, the other a byte
+FAULTS = ("429", "500", "503", "hang", "garbage", "no choices", "no text", "cut", "reset", "drip")
 
 
 @dataclass
@@ -84,6 +84,9 @@ def serving(answer: Callable[[dict[str, Any]], str] = by_rules) -> Iterator[Serv
     class Listening(ThreadingHTTPServer):
         request_queue_size = 64  # of 5, sixteen clients at once would wait a second for their turn
 
+        def handle_error(self, *_: object) -> None:
+            """A client that has gone is what some tests are about."""
+
     server = Listening(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
@@ -124,6 +127,12 @@ def _respond(handler: BaseHTTPRequestHandler, state: Server, fault: str, body: d
     handler.send_header("Content-Type", "application/json")
     handler.send_header("Content-Length", str(len(content)))
     handler.end_headers()
+    if fault == "drip":  # whole in the end, but later than anyone would wait
+        for byte in content:
+            handler.wfile.write(bytes([byte]))
+            handler.wfile.flush()
+            time.sleep(DRIP)
+        return
     if fault == "cut":
         handler.wfile.write(content[: len(content) // 2])
         handler.close_connection = True

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import harness.engines
-from harness import agreement, data, probes, records, registry, signature, stats
+from harness import agreement, data, model, probes, records, registry, signature, stats
 from harness.errors import CimError
 from harness.types import Question, Sample
 from tests import chat_server
@@ -136,8 +136,6 @@ def test_the_real_benchmarks_are_judged_where_it_can_be_done(
 
 
 def test_the_default_judge_is_the_released_one() -> None:
-    from harness import model
-
     made = model.from_toml(registry.model_file("qwen3-8b"))
     assert made.weights is not None and (made.engine, made.weights.checkpoint) == ("vllm", "Qwen/Qwen3-8B")
     one = made.weights
@@ -304,6 +302,25 @@ def test_greedy_replies_are_shared_by_all_runs(cim: Cim, full: Path, models: Pat
         assert len(list((cim.results / ".cache" / "replies").iterdir())) == 2
 
 
+def test_replies_of_a_model_that_may_change_are_not_shared(cim: Cim) -> None:
+    """A checkpoint on the hub without a commit is another one tomorrow."""
+    from harness import judge
+    from harness import run as runs
+    from harness.types import Model
+    from harness.weights import Sampling, Weights
+
+    (one,) = model.resolve("demo-terse", cim.results)
+    planned = runs.plan(one, "demo", cim.results, limit=None, partial=False, fresh=False)
+
+    def shared(weights: Weights) -> bool:
+        return judge._cache(planned, Model("m", "vllm", None, weights.settings(), weights=weights)) is not None
+
+    commit = "b968826d9c46dd6066d109eabc6255188de91218"
+    assert shared(Weights("a/b", revision=commit)) and shared(Weights("/a", digest="sha256:1"))
+    assert not shared(Weights("a/b")) and not shared(Weights("a/b", revision="main"))
+    assert not shared(Weights("a/b", revision=commit, sampling=Sampling(temperature=0.1)))
+
+
 def test_a_spoiled_cache_is_asked_again(cim: Cim, full: Path, models: Path, tmp_path: Path) -> None:
     with chat_server.serving() as server:
         server.toml(models, "greedy")
@@ -341,10 +358,9 @@ def test_a_task_without_a_judge_says_so(cim: Cim) -> None:
     from dataclasses import replace
 
     from harness import judge
-    from harness import model as models_
     from harness import run as runs
 
-    (one,) = models_.resolve("demo-terse", cim.results)
+    (one,) = model.resolve("demo-terse", cim.results)
     planned = runs.plan(one, "demo", cim.results, limit=None, partial=False, fresh=False)
     assert judge.missing(registry.metric(QA), planned) == "no model to judge demo with; name one: --judge J"
     assert judge.missing(registry.metric("length"), planned) is None

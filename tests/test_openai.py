@@ -32,6 +32,7 @@ def chat(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A server that answers as the rule judge; waits between tries are cut short."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(openai, "FIRST", 0.001)
+    monkeypatch.setattr(openai, "CONNECT", 0.2)
     with chat_server.serving() as server:
         yield server
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import importlib.metadata
+import json
 import mimetypes
 import os
 import random
@@ -36,6 +37,7 @@ from harness.weights import Server
 FIRST, LONGEST = 1.0, 60.0  # seconds of the first and of the longest back-off
 PATIENCE = 600.0  # seconds; a server that says to come back later than that is an outage
 CONNECT = 10.0  # seconds to open a connection
+LARGEST = 1 << 22  # bytes of an answer
 BUSY = frozenset({408, 409, 425, 429})
 
 
@@ -115,31 +117,34 @@ def ask(server: Server, secret: str | None, request: Request) -> Completion | La
         made = body(server, request)
     except OSError as error:
         return Completion(request.sample_id, None, error=f"image cannot be read ({error.strerror})")
+    address, limits, content = f"{server.base_url.rstrip('/')}/chat/completions", (CONNECT, server.timeout), bytearray()
+    until = time.monotonic() + CONNECT + server.timeout
     try:
-        answer = requests.post(
-            f"{server.base_url.rstrip('/')}/chat/completions",
-            json=made,
-            auth=authorised,
-            timeout=(CONNECT, server.timeout),
-            allow_redirects=False,
-        )
+        with requests.post(
+            address, json=made, auth=authorised, timeout=limits, allow_redirects=False, stream=True
+        ) as answer:
+            # Byte by byte: requests' own time-out starts anew with each byte that arrives, and these are few.
+            for byte in answer.iter_content(1):
+                content += byte
+                if time.monotonic() > until or len(content) > LARGEST:
+                    return Later("an answer without an end")
     except requests.RequestException as error:
         return Later(type(error).__name__)
-    return _read(server, request, answer)
+    return _read(server, request, answer, bytes(content))
 
 
-def _read(server: Server, request: Request, answer: requests.Response) -> Completion | Later:
+def _read(server: Server, request: Request, answer: requests.Response, content: bytes) -> Completion | Later:
     code = answer.status_code
     if code in BUSY or code >= 500:
         return Later(f"status {code}", _after(answer.headers.get("Retry-After", "")))
-    said = " ".join(answer.text[:500].split())[:200] if code != 200 else ""
+    said = " ".join(content[:500].decode(errors="replace").split())[:200] if code != 200 else ""
     if code in (401, 403, 404) or 300 <= code < 400:
         hint = "check base_url, model and the API key"
         raise CimError(f"server answers {code} ({said})", where=server.base_url, hint=hint)
     if code != 200:
         return Completion(request.sample_id, None, error=f"refused by the server, status {code} ({said})")
     try:
-        told = answer.json()
+        told = json.loads(content)
         choice = told["choices"][0]
         text, reason = choice["message"]["content"], choice.get("finish_reason")
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
