@@ -119,7 +119,7 @@ def signed(run: Run, judge: str) -> dict[str, str]:
     entry = _recorded(run).get(name)
     told = entry["settings"] if entry else answering(run).settings
     versions = (str(told[field]) for field in ("revision", "checkpoint", "model", "sha256") if told.get(field))
-    version = next(versions, "").removeprefix("sha256:")
+    version = next(versions, "").removeprefix("sha256:").replace("@", "-")
     fields = {"judge": f"{name}@{version[:12] if len(version) >= 40 else version}", "judge_settings": identity(told)}
     if sampling := told.get("sampling"):
         thinking = f",thinking={told['thinking']}".lower() if "thinking" in told else ""

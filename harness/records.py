@@ -63,16 +63,19 @@ def fill(
     """Append the completion of each request as it arrives; returns how many there were.
 
     Raises:
-        OutageError: the engine ended before its last request; what it gave is kept.
+        OutageError: the engine ended before its last request, or could not answer some; what it gave is kept.
     """
-    made, engine = 0, registry.engine(model.engine)
+    made, engine, reason = 0, registry.engine(model.engine), ""
     with store.Appender(folder / name) as rows:
         for completed in track(engine.generate(model, requests), field, len(requests)) if requests else ():
+            if completed.outage:
+                reason = reason or f" ({completed.error})"
+                continue
             rows.append(row(completed, field))
             made += 1
     if made < len(requests):
         hint = "the same command goes on"
-        raise OutageError(f"engine {engine.name} gave {made} of {len(requests)} {field} texts", hint=hint)
+        raise OutageError(f"engine {engine.name} gave {made} of {len(requests)} {field} texts{reason}", hint=hint)
     return made
 
 

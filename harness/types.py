@@ -126,7 +126,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What an engine wrote for one request; ``text`` is None exactly when ``error`` says why."""
+    """What an engine wrote for one request; ``text`` is None exactly when ``error`` says why.
+
+    ``outage`` where nobody answered, which says nothing about the model: no caption that failed, but one to ask again.
+    """
 
     sample_id: str
     text: str | None
@@ -134,6 +137,7 @@ class Completion:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     error: str | None = None
+    outage: bool = False
 
 
 @dataclass(frozen=True, slots=True)

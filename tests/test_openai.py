@@ -20,7 +20,7 @@ from harness import data, model, records, registry
 from harness.engines import openai
 from harness.errors import CimError, OutageError
 from harness.types import Completion, Model, Request
-from tests import chat_server
+from tests import chat_server, pictures
 from tests.chat_server import FAULTS, Server
 from tests.cli import Cim, captions_file, process
 
@@ -124,20 +124,20 @@ def test_a_server_that_says_to_come_back_tomorrow_is_an_outage(chat: Server, tmp
     assert time.monotonic() - started < 5
 
 
-def test_one_request_that_never_works_is_a_failed_row(chat: Server, tmp_path: Path) -> None:
+def test_one_request_that_never_works_is_given_back_as_unanswered(chat: Server, tmp_path: Path) -> None:
     chat.answer, chat.pause = echo, 0.01
     chat.always = lambda body: "500" if body["messages"][-1]["content"] == "word 3" else ""
     made = answers(served(chat, tmp_path, table="retries = 2\nconcurrency = 2\n"), ASKED)
     failed = {name: one for name, one in made.items() if one.text is None}
     assert len(made) == 20 and list(failed) == ["s03"]
-    assert failed["s03"].error == "no answer in 3 tries, the last: status 500"
+    assert failed["s03"].error == "no answer in 3 tries, the last: status 500" and failed["s03"].outage
 
 
 def test_a_refused_request_is_not_tried_again(chat: Server, tmp_path: Path) -> None:
     chat.answer = echo
     chat.always = lambda body: "400" if body["messages"][-1]["content"] == "word 3" else ""
     made = answers(served(chat, tmp_path), ASKED)
-    assert made["s03"].text is None and len(chat.bodies) == 20
+    assert made["s03"].text is None and not made["s03"].outage and len(chat.bodies) == 20
     assert "refused by the server, status 400" in str(made["s03"].error) and "fault 400" in str(made["s03"].error)
 
 
@@ -321,6 +321,28 @@ def test_an_outage_keeps_what_came_and_the_same_command_goes_on(
     whole = cim(*judging(captions, "eval"))
     assert whole.code == 0 and whole.json["scores"][0]["values"]["score"] == 100
     assert len(chat.bodies) == asked + 7 and {**rows(cim), **kept} == rows(cim)
+
+
+def test_a_server_captions_images_and_its_outage_is_no_failed_caption(
+    chat: Server, cim: Cim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failed caption would count as an empty one; a question that nobody answered is asked again."""
+    monkeypatch.setattr(registry, "task", registry.task)
+    monkeypatch.setattr(registry, "names", registry.names)
+    pictures.known(pictures.draw(tmp_path / "pictures", 6))
+    monkeypatch.setenv("CIM_MODELS", str(chat.toml(tmp_path / "models", table="retries = 1\nconcurrency = 2\n")))
+    chat.answer, chat.pause = (lambda body: f"{len(json.dumps(body))} bytes"), 0.05
+    poison = base64.b64encode((tmp_path / "pictures" / "images" / "p001.png").read_bytes()).decode()
+    chat.always = lambda body: "503" if poison in json.dumps(body) else ""
+    common = ("eval", "--model", "served", "--task", "pictures", "--metrics", "length", "--json")
+    broken = cim(*common)
+    assert broken.code == 1 and broken.out == "", broken
+    assert "engine openai gave 5 of 6 caption texts (no answer in 2 tries, the last: status 503)" in broken.err
+    asked, chat.always = len(chat.bodies), lambda body: ""
+    whole = cim(*common)
+    assert whole.code == 0 and len(chat.bodies) == asked + 1
+    assert (whole.json["scores"][0]["n"], whole.json["scores"][0]["n_failed"]) == (6, 0)
+    assert chat.bodies[-1]["messages"][-1]["content"][1] == {"type": "text", "text": "Describe what you see."}
 
 
 def test_sigkill_and_resume(

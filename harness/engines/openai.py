@@ -2,8 +2,9 @@
 
 Answers of 429, 500, 502, 503, 504 and the like, broken connections, time-outs and answers that are no whole chat
 completion are tried again after exponential back-off with full jitter (``uniform(0, min(60, 2**k))`` seconds, never
-sooner than ``Retry-After``), ``retries`` times. A request that still fails is a failed row while other requests
-succeed, and an outage once none does; neither is ever an answer. An image is sent as the file's bytes in a data URL.
+sooner than ``Retry-After``), ``retries`` times. A request that still fails is given back as unanswered while other
+requests succeed, and ends the engine once none does; neither is ever a caption or a reply. An image is sent as the
+file's bytes in a data URL.
 Control tokens in a prompt are broken as in ``_text.py``, by a list of usual ones: only the server knows its own.
 Nothing is asked before a run needs it. Run with ``cim judge --judge J``; the TOML is explained in CONTRIBUTING.md.
 """
@@ -51,10 +52,9 @@ class Later:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The outcome of one request: a completion, and whether it stands for a server that does not answer."""
+    """The outcome of one request, and when its first try began."""
 
     completion: Completion
-    exhausted: bool
     began: float
 
 
@@ -180,11 +180,11 @@ def insist(server: Server, secret: str | None, request: Request, stopped: thread
     while True:
         made, tries = ask(server, secret, request), tries + 1
         if isinstance(made, Completion):
-            return Asked(made, False, began)
+            return Asked(made, began)
         pause = max(made.after, random.uniform(0, min(LONGEST, FIRST * 2 ** (tries - 1))))
         if tries > server.retries or made.after > PATIENCE or stopped.wait(pause):
             error = f"no answer in {tries} tries, the last: {made.reason}"
-            return Asked(Completion(request.sample_id, None, error=error), True, began)
+            return Asked(Completion(request.sample_id, None, error=error, outage=True), began)
 
 
 def _generate(model: Model, asked: Sequence[Request]) -> Iterator[Completion]:
@@ -205,10 +205,11 @@ def _generate(model: Model, asked: Sequence[Request]) -> Iterator[Completion]:
                 return
             done, flying = wait(flying, return_when=FIRST_COMPLETED)
             made = [future.result() for future in done]
-            if any(not one.exhausted for one in made):
+            if any(not one.completion.outage for one in made):
                 answered = time.monotonic()
-            yield from (one.completion for one in made if not one.exhausted or one.began <= answered)
-            if gone := next((one for one in made if one.exhausted and one.began > answered), None):
+            gone = next((one for one in made if one.completion.outage and one.began > answered), None)
+            yield from (one.completion for one in made if one is not gone)
+            if gone:
                 raise OutageError(f"server {server.base_url}: {gone.completion.error}", hint="the same command goes on")
     finally:
         stopped.set()
