@@ -81,7 +81,7 @@ def _work(args: argparse.Namespace, run: Run, parses: Parses) -> dict[str, Any]:
         if args.verb in ("eval", "parse"):
             told["parses"] = _parse(args, run, metrics, parses)
         if args.verb in ("eval", "judge"):
-            told |= _judge(args, run, metrics)
+            told |= _judge(args, run, metrics, absent)
         if args.verb in ("eval", "score"):
             draws = stats.DRAWS if args.draws is None else args.draws
             scores = score.score(run, metrics, parses, absent=absent, draws=draws)
@@ -115,9 +115,9 @@ def _metrics(args: argparse.Namespace) -> list[str]:
     return split(args.metrics) or (list(agreement.SWAYED) if args.verb == "judge" and args.sway else [])
 
 
-def _judge(args: argparse.Namespace, run: Run, metrics: Sequence[Metric]) -> dict[str, Any]:
+def _judge(args: argparse.Namespace, run: Run, metrics: Sequence[Metric], absent: Sequence[Score]) -> dict[str, Any]:
     """Ask the judges; in ``eval`` one that stops is met again by the metrics that need it."""
-    from harness import agreement, judge, probes, terminal
+    from harness import agreement, judge, probes, registry, terminal
 
     if args.verb == "eval":
         try:
@@ -125,6 +125,10 @@ def _judge(args: argparse.Namespace, run: Run, metrics: Sequence[Metric]) -> dic
         except OutageError as error:
             print(f"cim: {error}", file=sys.stderr)
             return {}
+    if not any(metric.judge for metric in metrics):
+        for row in absent:
+            if registry.metric(row.metric).judge:
+                raise CimError(f"{row.metric}: {row.not_computed}")
     probe = [*(probes.CONTROLS if args.controls else ()), *(probes.INJECTIONS if args.sway else ())]
     told: dict[str, Any] = {"replies": judge.judge(run, metrics, terminal.track, probe)}
     draws = {} if args.draws is None else {"draws": args.draws}

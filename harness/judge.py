@@ -96,12 +96,16 @@ def missing(metric: Metric, run: Run, *, fresh: bool = False) -> str | None:
 
 
 def _obstacle(run: Run, one: Model) -> str | None:
-    if run.judge is None and one.weights and not one.weights.local and shutil.which("nvidia-smi") is None:
+    if run.judge is None and one.weights and not one.weights.local and not _gpu():
         hint = f"add `--judge {one.name}` to ask it all the same, or another J"
         return f"judge {one.name} wants a GPU and none answers here; {hint}"
     if one.server and one.server.api_key_env and not os.environ.get(one.server.api_key_env):
         return f"environment variable {one.server.api_key_env} with the API key of judge {one.name} is not set"
     return registry.engine(one.engine).missing()
+
+
+def _gpu() -> bool:
+    return shutil.which("nvidia-smi") is not None
 
 
 def _recorded(run: Run) -> Mapping[str, Any]:

@@ -21,8 +21,12 @@ from harness.types import Sample
 
 EXAMPLES = {3: "1: Yes, 2: No, 3: n/a", 4: "1: Yes, 2: No, 3: Yes, 4: n/a"}
 EXAMPLE = "1: Yes, 2: No, 3: Yes, 4: n/a, 5: Yes"
-CIM_V1 = re.compile(r"(\b(\d+)\s*[:\-]?\s*)(yes|no|n/?a)\b", re.IGNORECASE)
-TOLERANT = re.compile(r"(?<!\d)(\d+)\s*[.):\-]{0,2}[\s*_\"']*(yes|no|n/?a)(?![a-z])", re.IGNORECASE)
+# The released pattern is (\b(\d+)\s*[:\-]?\s*)(yes|no|n/?a)\b; this one finds the same, and a reply of blanks in time.
+CIM_V1 = re.compile(r"(\b(\d+)\s*(?:[:\-]\s*)?)(yes|no|n/?a)\b", re.IGNORECASE)
+TOLERANT = re.compile(
+    r"(?<!\d)(\d+)\s*(?:[.):\-]{1,2}[\s*_\"']*|[*_\"'][\s*_\"']*)?(yes|no|n/?a)(?![a-z])", re.IGNORECASE
+)
+LONGEST = 1000  # digits of a number that is worth reading; Python reads no more than 4,300
 NORMAL = {"yes": "Yes", "no": "No", "na": "n/a", "n/a": "n/a"}
 
 
@@ -90,7 +94,7 @@ def tolerant(reply: str, n: int) -> list[str | None]:
 def _slots(hits: Iterable[tuple[str, str]], n: int) -> list[str | None]:
     slots: list[str | None] = [None] * n
     for number, word in hits:
-        if 1 <= int(number) <= n:
+        if len(number) <= LONGEST and 1 <= int(number) <= n:
             slots[int(number) - 1] = word
     return slots
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from harness import registry
 from harness.engines import rules
@@ -33,15 +36,17 @@ CIM_V1 = {
     "0: Yes": [None, None, None],
     "": [None, None, None],
 }
-TOLERANT = {
+ONE_YES = ("1: yes", "1 - Yes", "1:Yes", "1 Yes", "1Yes", "1. Yes", "1) Yes", "Q1: Yes", "1: **Yes**", "1:: Yes")
+NOTHING = ("1: Not mentioned", "1: None", "11: Yes", "0: Yes", "", "1: Nope")
+TOLERANT: dict[str, list[str | None]] = {
+    **{reply: ["Yes", None, None] for reply in (*ONE_YES, "1 'YES'", "1:\nYes")},
+    **{reply: [None, None, None] for reply in NOTHING},
+    "1: Yes2: No": ["Yes", "No", None],
+    "1: Yes 1: No": ["No", None, None],
     "1: Yes, 2: No, 3: n/a": ["Yes", "No", "n/a"],
     "1. yes\n2) NO\n3: N/A": ["Yes", "No", "n/a"],
     "1: **Yes**, 2: *no*, 3: na": ["Yes", "No", "n/a"],
     "1: Yes2: No3: n/a": ["Yes", "No", "n/a"],
-    "Q1: Yes": ["Yes", None, None],
-    "1: Not mentioned": [None, None, None],
-    "1: None": [None, None, None],
-    "11: Yes": [None, None, None],
 }
 
 
@@ -53,6 +58,28 @@ def test_cim_v1(reply: str) -> None:
 @pytest.mark.parametrize("reply", TOLERANT)
 def test_tolerant(reply: str) -> None:
     assert relation_qa.tolerant(reply, 3) == TOLERANT[reply]
+
+
+# As they are in the released code, and as this project first wrote the tolerant one: slow on a reply of many blanks.
+RELEASED = re.compile(r"(\b(\d+)\s*[:\-]?\s*)(yes|no|n/?a)\b", re.IGNORECASE)
+SLOW = re.compile(r"(?<!\d)(\d+)\s*[.):\-]{0,2}[\s*_\"']*(yes|no|n/?a)(?![a-z])", re.IGNORECASE)
+
+
+@settings(max_examples=2000, deadline=None)
+@given(st.lists(st.sampled_from([*"0123 \n:-.)*_\"',/aN", "yes", "No", "n/a", "11", "1: Yes", "\u0663"])).map("".join))
+def test_fast_patterns_find_what_the_slow_ones_find(reply: str) -> None:
+    for fast, slow in ((relation_qa.CIM_V1, RELEASED), (relation_qa.TOLERANT, SLOW)):
+        assert [found.groups() for found in fast.finditer(reply)] == [found.groups() for found in slow.finditer(reply)]
+
+
+@pytest.mark.parametrize(
+    "reply", ["1" + " " * 200_000, "1:" + "*" * 200_000, "9" * 5000 + ": yes", "1 " * 100_000], ids=len
+)
+def test_a_hostile_reply_is_read_in_time(reply: str) -> None:
+    started = time.perf_counter()
+    assert relation_qa.cim_v1(reply, 3) == relation_qa.tolerant(reply, 3) == [None, None, None]
+    assert taxonomy.says_yes(reply) in (None, True)
+    assert time.perf_counter() - started < 2
 
 
 EXAMPLES = {

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import harness.engines
-from harness import agreement, data, model, probes, records, registry, signature, stats
+from harness import agreement, data, judge, model, probes, records, registry, signature, stats
 from harness.errors import CimError
 from harness.types import Question, Sample
 from tests import chat_server
@@ -117,7 +117,7 @@ def test_the_real_benchmarks_are_judged_where_it_can_be_done(
     """By default by Qwen3-8B, on a GPU; else not computed, with the reason, unless a judge is named."""
     from tests import controls
 
-    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(judge, "_gpu", lambda: False)
     captions = controls.references(benchmarks, "docci500")
     path = captions_file(tmp_path / "refs.jsonl", dict(list(captions.items())[:3]))
     common = ("eval", "--model", path, "--task", "docci500", "--partial")
@@ -126,6 +126,8 @@ def test_the_real_benchmarks_are_judged_where_it_can_be_done(
     assert plan["not_computed"][QA].startswith(
         "judge qwen3-8b wants a GPU and none answers here; add `--judge qwen3-8b`"
     )
+    line = cim_on_benchmarks.refused("judge", *common[1:])
+    assert "judge qwen3-8b wants a GPU and none answers here" in line
     line = cim_on_benchmarks.refused(*common, "--metrics", QA)
     assert "metric relation_qa cannot be computed here: judge qwen3-8b wants a GPU" in line
     named = cim_on_benchmarks(*common, "--judge", "second", "--metrics", QA, "--json")
@@ -304,7 +306,6 @@ def test_greedy_replies_are_shared_by_all_runs(cim: Cim, full: Path, models: Pat
 
 def test_replies_of_a_model_that_may_change_are_not_shared(cim: Cim) -> None:
     """A checkpoint on the hub without a commit is another one tomorrow."""
-    from harness import judge
     from harness import run as runs
     from harness.types import Model
     from harness.weights import Sampling, Weights
@@ -357,7 +358,6 @@ def test_a_manifest_with_broken_judges_is_one_line(cim: Cim, full: Path) -> None
 def test_a_task_without_a_judge_says_so(cim: Cim) -> None:
     from dataclasses import replace
 
-    from harness import judge
     from harness import run as runs
 
     (one,) = model.resolve("demo-terse", cim.results)
