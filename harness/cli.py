@@ -56,11 +56,11 @@ def _eval(args: argparse.Namespace) -> int:
     from harness import caption, parse, terminal
 
     runs = _plan(args)
-    if args.dry_run:
-        return _dry_run(args, runs)
-    for run in runs if args.verb in ("eval", "caption") else ():
+    for run in runs if args.verb in ("eval", "caption") and not args.dry_run else ():
         caption.check(run, fresh=args.fresh)
     with parse.Parses(runs[0].folder.parent.parent, terminal.track) as parses:
+        if args.dry_run:
+            return _dry_run(args, runs, parses)
         reports = [_work(args, run, parses) for run in runs]
     if args.json:
         print(json.dumps(reports[0] if len(reports) == 1 else reports, indent=1))
@@ -71,7 +71,8 @@ def _work(args: argparse.Namespace, run: Run, parses: Parses) -> dict[str, Any]:
     """Do the stages of one run that the verb asks for, and print its table."""
     from harness import caption, manifest, report, score, stats, store, terminal
 
-    metrics, absent = score.choose(_metrics(args), run, fresh=args.fresh)
+    parses.take(None if args.fresh else run.folder)
+    metrics, absent = score.choose(_metrics(args), run, parses, fresh=args.fresh)
     told: dict[str, Any] = {"task": run.task.name, "model": run.model.name}
     with store.writing(run.folder):
         if args.fresh:
@@ -157,12 +158,13 @@ def _print_stage(verb: str, run: Run, report: dict[str, Any]) -> None:
     print(f"{run.model.name} on {run.task.name}: {done} {detail or 'nothing to do'}; stored in {run.folder}")
 
 
-def _dry_run(args: argparse.Namespace, runs: Sequence[Run]) -> int:
+def _dry_run(args: argparse.Namespace, runs: Sequence[Run], parses: Parses) -> int:
     from harness import records, score
 
     plans = []
     for run in runs:
-        metrics, absent = score.choose(_metrics(args), run, fresh=args.fresh)
+        parses.take(None if args.fresh else run.folder)
+        metrics, absent = score.choose(_metrics(args), run, parses, fresh=args.fresh)
         stored = 0 if args.fresh else len(records.read(run.folder))
         plans.append(
             {

@@ -55,21 +55,26 @@ class Judge:
 
 
 Parse = Callable[[Sequence[str]], Iterator[Any]]
+Values = Callable[[str, Sequence[str]], list[Any]]  # values(parser, texts): what another parser makes of texts
 
 
 @dataclass(frozen=True, slots=True)
 class Parser:
     """What turns one text into tokens, an alignment or a scene graph (any JSON value).
 
-    ``settings`` name everything that can change a result: they key the cache and enter signatures. ``session``
+    ``settings()`` names everything that can change a result: it keys the cache and enters signatures. ``session``
     opens what parsing needs (a process, weights) and yields a function from texts to values, one a text, in order,
-    each as soon as it is known.
+    each as soon as it is known; it is handed the values of other parsers, for one that builds on them. ``slow`` says
+    why it is not run here unless it is asked for by name; what a ``kept`` one made is stored with the run as well, so
+    that the run can be scored where it cannot run.
     """
 
     name: str
-    settings: Mapping[str, str]
-    session: Callable[[], AbstractContextManager[Parse]]
+    settings: Callable[[], Mapping[str, str]]
+    session: Callable[[Values], AbstractContextManager[Parse]]
     missing: Callable[[], str | None] = none_missing
+    slow: Callable[[], str | None] = none_missing
+    kept: bool = False
 
 
 Encode = Callable[[Sequence[str]], "Iterator[Vectors]"]
@@ -79,12 +84,12 @@ Encode = Callable[[Sequence[str]], "Iterator[Vectors]"]
 class Encoder:
     """What turns one text into one unit vector.
 
-    ``settings`` name everything that can change a vector: they key the cache and enter signatures. ``session`` opens
-    the weights and yields a function from texts to vectors (d,), float32, one a text, in order.
+    ``settings()`` names everything that can change a vector: it keys the cache and enters signatures. ``session``
+    opens the weights and yields a function from texts to vectors (d,), float32, one a text, in order.
     """
 
     name: str
-    settings: Mapping[str, str]
+    settings: Callable[[], Mapping[str, str]]
     session: Callable[[], AbstractContextManager[Encode]]
     missing: Callable[[], str | None] = none_missing
 

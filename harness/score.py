@@ -12,7 +12,7 @@ from dataclasses import asdict, astuple, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from harness import manifest, records, registry, signature, stats, store
+from harness import manifest, parse, records, registry, signature, stats, store
 from harness.cache import settings_key
 from harness.caption import stored
 from harness.errors import CimError, OutageError
@@ -30,31 +30,39 @@ SCORES, PER_SAMPLE, STATISTICS, DETAILS = "scores.json", "per_sample.jsonl", "st
 FLOOR = "wrong_image"
 
 
-def choose(names: Sequence[str] | None, run: Run, *, fresh: bool = False) -> tuple[list[Metric], list[Score]]:
+def choose(
+    names: Sequence[str] | None, run: Run, parses: Parses, *, fresh: bool = False
+) -> tuple[list[Metric], list[Score]]:
     """The metrics to compute, and rows for those that this machine cannot compute.
 
-    Without ``names``: all that the task's annotations allow. A metric asked for by name must be computable. With
-    ``fresh`` nothing counts that the run has stored.
+    Without ``names``: all that the task's annotations allow and that are no matter of hours here. A metric asked
+    for by name must be computable. With ``fresh`` no reply counts that the run has stored.
     """
     if names:
-        chosen = [_for(registry.metric(name), run) for name in dict.fromkeys(names)]
+        chosen = [metric_of(name, run) for name in dict.fromkeys(names)]
         for metric in chosen:
             if lacking := metric.needs - run.task.provides:
                 raise CimError(
                     f"metric {metric.name} needs {', '.join(sorted(lacking))}, task {run.task.name} has none"
                 )
-            if reason := metric.missing() or missing(metric, run, fresh=fresh):
+            if reason := missing_here(metric, run, parses, named=True, fresh=fresh):
                 raise CimError(f"metric {metric.name} cannot be computed here: {reason}")
         return chosen, []
-    metrics = [_for(registry.metric(name), run) for name in registry.names("metrics")]
+    metrics = [metric_of(name, run) for name in registry.names("metrics")]
     metrics = [metric for metric in metrics if metric.needs <= run.task.provides]
-    reasons = {metric.name: metric.missing() or missing(metric, run, fresh=fresh) for metric in metrics}
+    reasons = {metric.name: missing_here(metric, run, parses, named=False, fresh=fresh) for metric in metrics}
     absent = [_not_computed(metric, reason) for metric in metrics if (reason := reasons[metric.name])]
     return [metric for metric in metrics if not reasons[metric.name]], absent
 
 
-def _for(metric: Metric, run: Run) -> Metric:
-    """The metric, or what takes its place where images are made from a graph."""
+def missing_here(metric: Metric, run: Run, parses: Parses, *, named: bool, fresh: bool = False) -> str | None:
+    """Why a metric of this run cannot be computed here, or is not unless it is ``named``; None if it is."""
+    return metric.missing() or missing(metric, run, fresh=fresh) or parse.missing(run, metric, parses, named=named)
+
+
+def metric_of(name: str, run: Run) -> Metric:
+    """The metric of this name, or what takes its place where images are made from a graph."""
+    metric = registry.metric(name)
     return metric.made if metric.made and "graph" in run.task.provides else metric
 
 
@@ -97,7 +105,7 @@ def compute(run: Run, metrics: Sequence[Metric], parses: Parses, *, draws: int =
     made = stored(run)
     failed = sum(made[sample.id].text is None for sample in run.samples)
     captions = [made[sample.id].text or "" for sample in run.samples]
-    seen = Records(run.samples, captions, parses.parse, partial(replies, run), run.task.parser)
+    seen = Records(run.samples, captions, parses.parse, partial(replies, run), run.task.parser, parses.encode)
     floor = replace(seen, captions=_next_references(run))
     names = [metric.name for metric in metrics]
     measured, controls, stopped = dict[str, Measurement](), dict[str, dict[str, Measurement]](), dict[str, Score]()
@@ -242,7 +250,7 @@ def _bounds(metric: Metric, bounds: Array | None) -> dict[str, tuple[float | Non
 def _signature(run: Run, metric: Metric) -> str:
     fields = dict(metric.signature())
     if "graph" in metric.needs and run.task.parser:
-        fields["parser"] = f"{run.task.parser}-{settings_key(registry.parser(run.task.parser).settings)}"
+        fields["parser"] = f"{run.task.parser}-{settings_key(registry.parser(run.task.parser).settings())}"
     if metric.judge:
         fields |= signed(run, metric.judge)
     task = f"{run.task.name}@{run.settings['task']['data']}"

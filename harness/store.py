@@ -168,6 +168,7 @@ def writing(folder: Path, what: str = "this run") -> Iterator[None]:
 
 def clear(folder: Path) -> None:
     """Remove what the harness writes into a run folder; the manifest last, so that no row is left without one."""
-    for pattern in ("captions.jsonl", "replies.*.jsonl", "probe.*.jsonl", *DERIVED, "*.tmp", "manifest.json"):
+    rows = ("captions.jsonl", "parses.jsonl", "replies.*.jsonl", "probe.*.jsonl")
+    for pattern in (*rows, *DERIVED, "*.tmp", "manifest.json"):
         for path in folder.glob(pattern):
             path.unlink()

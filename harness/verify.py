@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from harness import data, judge, manifest, model, parse, records, registry, score, signature, store
+from harness import data, manifest, model, parse, records, registry, score, signature, store
 from harness import run as runs
 from harness.errors import CimError
 from harness.form import DOCUMENT, MANIFEST, malformed
@@ -76,17 +76,18 @@ def _scored_again(run: runs.Run, document: dict[str, Any], results: Path) -> Ite
     judged = dict[str, tuple[runs.Run, list[Metric]]]()  # by who answered: a run's metrics may have had several judges
     for row in computed:
         name = signature.read(row["signature"] or "").get("judge", "").rpartition("@")[0]
-        judged.setdefault(name, (replace(run, judge=name or None), []))[1].append(registry.metric(row["metric"]))
-    if absent := [
-        f"{metric.name} ({reason})"
-        for by, metrics in judged.values()
-        for metric in metrics
-        if (reason := metric.missing() or judge.missing(metric, by))
-    ]:
-        yield ("scored again", "failed", f"cannot be computed here: {', '.join(absent)}")
-        return
-    # An empty cache: what stands in the shared one is nobody's word.
+        judged.setdefault(name, (replace(run, judge=name or None), []))[1].append(score.metric_of(row["metric"], run))
+    # An empty cache: what stands in the shared one is nobody's word. The run's own parses are rows like its replies.
     with tempfile.TemporaryDirectory() as empty, parse.Parses(Path(empty)) as parses:
+        parses.take(run.folder)
+        if absent := [
+            f"{metric.name} ({reason})"
+            for by, metrics in judged.values()
+            for metric in metrics
+            if (reason := score.missing_here(metric, by, parses, named=True))
+        ]:
+            yield ("scored again", "failed", f"cannot be computed here: {', '.join(absent)}")
+            return
         draws = document["interval"]["draws"]
         parts = [score.compute(by, metrics, parses, draws=draws) for by, metrics in judged.values()]
     made = score.together(parts)

@@ -35,7 +35,8 @@ LAYERS = (
     ("highlight", "thumbnail"),
     ("engines", "metrics", "parsers", "encoders", "retrieval", "rewards", "train"),
     ("model", "run", "needs", "probes"),
-    ("caption", "parse", "judge", "retrieve", "score", "compare", "verify", "report", "doctor", "parity", "agreement"),
+    ("caption", "encode", "parse", "judge", "agreement", "retrieve", "score"),
+    ("compare", "verify", "report", "doctor", "parity"),
     ("arguments", "terminal", "cli_places", "cli"),
     ("__main__",),
 )

@@ -319,16 +319,6 @@ def test_sigkill_while_transformers_writes(tiny: dict[str, Path], tmp_path: Path
 
 
 @with_vllm
-@pytest.mark.slow
-@pytest.mark.vllm
-def test_sigkill_while_vllm_writes(tiny: dict[str, Path], tmp_path: Path) -> None:
-    drawn = pictures.draw(tmp_path / "pictures", 40)
-    more = "[sampling]\nmax_tokens = 200\n[vllm]\nmax_num_seqs = 4\nmax_model_len = 1024\n"
-    place = pictures.model_folder(tmp_path / "tiny", tiny["qwen3_vl"], "vllm", more)
-    _killed_run_equals_a_whole_one(tmp_path, drawn, place, kills=1)
-
-
-@with_vllm
 @pytest.mark.vllm
 def test_both_engines_read_and_write_the_same(
     tiny: dict[str, Path], drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]

@@ -222,7 +222,7 @@ def test_a_parser_that_stops_is_no_score_and_the_same_command_goes_on(
             yield [1.0] * 23
 
     original = registry.parser
-    fake = Parser("meteor15", {"fake": "yes"}, lambda: nullcontext(parse))
+    fake = Parser("meteor15", lambda: {"fake": "yes"}, lambda _: nullcontext(parse))
     monkeypatch.setattr(registry, "parser", lambda name: fake if name == "meteor15" else original(name))
     arguments = ("eval", "--model", "demo-terse", "--metrics", "meteor,length", "--json")
     broken = cim(*arguments)
@@ -272,7 +272,7 @@ def test_a_tokenizer_that_stops_leaves_the_other_metrics(cim: Cim, monkeypatch: 
         raise OutageError("no tokens today")
 
     original = registry.parser
-    fake = Parser("ptb", {"fake": "yes"}, lambda: nullcontext(parse))  # type: ignore[arg-type]
+    fake = Parser("ptb", lambda: {"fake": "yes"}, lambda _: nullcontext(parse))  # type: ignore[arg-type]
     monkeypatch.setattr(registry, "parser", lambda name: fake if name == "ptb" else original(name))
     result = cim("eval", "--model", "demo-terse", "--metrics", "bleu4,length", "--json")
     bleu4, length = result.json["scores"]

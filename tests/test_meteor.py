@@ -246,7 +246,7 @@ def test_settings_and_signature_say_how_the_number_is_made() -> None:
     import hashlib
 
     table = java.find_jar(*meteor15.JAR).parent / "data" / "paraphrase-en.gz"
-    settings = " ".join(meteor15.PARSER.settings.values())
+    settings = " ".join(meteor15.PARSER.settings().values())
     for part in ("1.5", meteor15.JAR[1][:12], hashlib.sha256(table.read_bytes()).hexdigest()[:12], "-l en -norm"):
         assert part in settings
     assert METRIC.signature()["agg"] == "corpus" and METRIC.parsers == ("ptb",)

@@ -186,7 +186,7 @@ def test_a_parse_is_made_once_for_all_runs(tmp_path: Path, monkeypatch: pytest.M
             seen.append(text)
             yield len(text)
 
-    monkeypatch.setattr(registry, "parser", lambda _: Parser("count", {"v": "1"}, lambda: nullcontext(parse)))
+    monkeypatch.setattr(registry, "parser", lambda _: Parser("count", lambda: {"v": "1"}, lambda _: nullcontext(parse)))
     with Parses(tmp_path) as first:
         assert first.parse("count", ["a", "bb", "a"]) == [1, 2, 1]
     working = False

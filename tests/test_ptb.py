@@ -229,5 +229,5 @@ def test_another_jar_is_refused() -> None:
 
 
 def test_settings_name_versions_and_options() -> None:
-    text = " ".join(ptb.PARSER.settings.values())
+    text = " ".join(ptb.PARSER.settings().values())
     assert all(part in text for part in ("3.4.1", ptb.JAR[1][:12], "-preserveLines -lowerCase", "punctuation", "C0"))

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from typing import Any
 
-from harness.parts import Parse, Parser
+from harness.parts import Parse, Parser, Values
 from tasks.miniscenes.language import answer, read
 
 __all__ = ["PARSER", "answer", "read"]
@@ -22,12 +22,12 @@ def _parse(texts: Sequence[str]) -> Iterator[dict[str, Any]]:
         yield asdict(read(text))
 
 
-def _session() -> AbstractContextManager[Parse]:
+def _session(_: Values | None = None) -> AbstractContextManager[Parse]:
     return nullcontext(_parse)
 
 
 PARSER = Parser(
     name="grammar",
-    settings={"grammar": "miniscenes 1", "relations": "stated, else implied by places"},
+    settings=lambda: {"grammar": "miniscenes 1", "relations": "stated, else implied by places"},
     session=_session,
 )

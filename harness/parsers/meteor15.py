@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from harness import java
-from harness.parts import Parse, Parser
+from harness.parts import Parse, Parser, Values
 
 JAR = ("meteor/meteor-1.5.jar", "1e57b4c72c0830ebe68558f1c799a624e96cbc1b6045c9f6330e26dcff6eafc2")
 OPTIONS = ("-l", "en", "-norm")
@@ -42,7 +42,7 @@ def _without_bars(tokens: str) -> str:
 
 
 @contextmanager
-def session() -> Iterator[Parse]:
+def session(_: Values | None = None) -> Iterator[Parse]:
     """Start the JVM, which loads in the background, and yield the function from texts to their statistics.
 
     It ends with the session: by itself with exit status 0, or killed when the body raises.
@@ -85,7 +85,7 @@ def _ask(jvm: java.Java, text: str, seconds: float) -> list[float]:
 
 PARSER = Parser(
     name="meteor15",
-    settings={
+    settings=lambda: {
         "scorer": f"METEOR 1.5 (jar {JAR[1][:12]}, paraphrase table c147ac7d2c91)",
         "options": " ".join(OPTIONS),
         "removed": "||| from every part",

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness import java
-from harness.parts import Parse, Parser
+from harness.parts import Parse, Parser, Values
 
 JAR = ("tokenizer/stanford-corenlp-3.4.1.jar", "2fcb91bb7a111f93d71e264f4ee0e3afd19ba0dde6d21b38605088df9e940399")
 OPTIONS = ("-preserveLines", "-lowerCase")
@@ -85,14 +85,14 @@ def without_punctuation(line: str) -> str:
 
 
 @contextmanager
-def session() -> Iterator[Parse]:
+def session(_: Values | None = None) -> Iterator[Parse]:
     """Yields ``tokenize``: what it needs is opened a call, since the tokenizer's output comes at its end."""
     yield tokenize
 
 
 PARSER = Parser(
     name="ptb",
-    settings={
+    settings=lambda: {
         "tokenizer": f"PTBTokenizer, CoreNLP 3.4.1 (jar {JAR[1][:12]})",
         "options": f"{' '.join(OPTIONS)}, each text alone",
         "removed": "punctuation as pycocoevalcap 1.2",
