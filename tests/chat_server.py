@@ -16,7 +16,7 @@ from typing import Any
 
 from harness.engines import rules
 
-HANG, DRIP = 1.0, 0.02  # seconds; the one more than the time-out that tests set, the other a byte
+HANG, DRIP = 3.0, 0.02  # seconds; the one more than the time-out that tests set, the other a byte
 FAULTS = ("429", "500", "503", "hang", "garbage", "no choices", "no text", "cut", "reset", "drip")
 
 
@@ -42,7 +42,7 @@ class Server:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{name}.toml").write_text(
             f'about = "a test server"\nengine = "openai"\n{more}[sampling]\nmax_tokens = 64\n'
-            f'[openai]\nbase_url = "{self.address}"\nmodel = "rules"\ntimeout = 0.4\n{table}',
+            f'[openai]\nbase_url = "{self.address}"\nmodel = "rules"\ntimeout = 1.5\n{table}',
             encoding="utf-8",
         )
         return folder

@@ -7,7 +7,6 @@ caption's chat-template tokens are no tokens of the prompt: counted in token ids
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -160,18 +159,24 @@ def judged(cim: Cim, captions: Path, judge: Path, code: int = 0) -> dict[str, Co
     }
 
 
-def behind(qwen3: Path) -> Callable[[dict[str, Any]], str]:
-    """What the random Qwen3 says to a chat completion request."""
+def behind(qwen3: Path, captions: Path) -> Callable[[dict[str, Any]], str]:
+    """What the random Qwen3 says to the prompts about some captions, by the text of a chat completion request."""
     from harness.engines import transformers
 
-    loaded, lock = transformers.load(weights(qwen3)), threading.Lock()
+    made = [json.loads(line) for line in captions.read_text().splitlines()]
+    samples = {sample.id: sample for sample in data.samples(registry.task("miniscenes"))}
+    prompts = [
+        _text.neutral(registry.judge(name).prompts(samples[row["sample_id"]], row["caption"])[""])
+        for name in ("relation_qa", "relation_qa@fenced")
+        for row in made
+    ]
+    loaded = transformers.load(weights(qwen3))
+    made_of = transformers.write(loaded, [Request(prompt, prompt) for prompt in prompts])
+    said = {one.request.sample_id: _weights.completion(loaded.processor, one).text for one in made_of}  # type: ignore[union-attr]
 
     def answer(body: dict[str, Any]) -> str:
         assert body["chat_template_kwargs"] == {"enable_thinking": False} and body["temperature"] == 0
-        with lock:
-            (made,) = transformers.write(loaded, [Request("x", body["messages"][-1]["content"])])
-        assert not isinstance(made, Completion)
-        return str(_weights.completion(loaded.processor, made).text)
+        return str(said[body["messages"][-1]["content"]])
 
     return answer
 
@@ -187,7 +192,7 @@ def test_transformers_and_a_server_give_the_same_replies(
     direct = judged(cim, captions, judge_folder(tmp_path / "direct", qwen3, "transformers"))
     assert len(direct) == 12 and len({made.text for made in direct.values()}) > 6
     assert all(made.prompt_tokens and made.completion_tokens for made in direct.values())
-    with chat_server.serving(behind(qwen3)) as server:
+    with chat_server.serving(behind(qwen3, captions)) as server:
         for name, faults in (("clean", []), ("faulty", list(chat_server.FAULTS))):
             server.faults = faults
             more = f'thinking = false\nsystem = "{name}"\n'  # or the second would find the first one's replies
