@@ -229,7 +229,8 @@ def test_an_engine_that_dies_is_an_outage(
     monkeypatch.setattr(transformers, "_write_batch", dying)
     broken = cim("eval", *common, "--judge", place, "--json")
     assert broken.code == 1 and broken.json["scores"][0]["values"]["score"] is None, broken
-    assert "out of memory" in broken.err and "not answered 2 of 6 questions" in broken.json["scores"][0]["not_computed"]
+    assert "out of memory with one prompt" in broken.err and "; use a larger GPU" in broken.err
+    assert "not answered 2 of 6 questions" in broken.json["scores"][0]["not_computed"]
     monkeypatch.setattr(transformers, "_write_batch", write)
     assert cim("judge", *common, "--judge", place, "--json").json["replies"] == {"relation_qa": 2}
 

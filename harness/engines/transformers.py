@@ -197,7 +197,7 @@ def write(loaded: Loaded, requests: Sequence[Request]) -> Iterator[Written | Com
     """What is written for each request, batch by batch; failed ones as completions.
 
     Raises:
-        OutageError: one image alone needs more memory than the device has.
+        OutageError: one image or prompt alone needs more memory than the device has.
     """
     for batch in batches(requests):
         ready = list[Prompt]()
@@ -231,8 +231,10 @@ def _split(loaded: Loaded, batch: Sequence[Prompt]) -> Iterator[Written | Comple
     elif refused:
         yield Completion(batch[0].request.sample_id, None, error=refused)
     else:
-        hint = "set a smaller image.max_pixels in the model's TOML, or use a larger GPU"
-        raise OutageError(f"out of memory with one image, {batch[0].request.sample_id}", hint=hint)
+        looked_at = batch[0].image is not None
+        hint = ("set a smaller image.max_pixels in the model's TOML, or " if looked_at else "") + "use a larger GPU"
+        what = "image" if looked_at else "prompt"
+        raise OutageError(f"out of memory with one {what}, {batch[0].request.sample_id}", hint=hint)
 
 
 def _generate(model: Model, requests: Sequence[Request]) -> Iterator[Completion]:
