@@ -83,7 +83,7 @@ def _require_config(folder: Path) -> None:
 
 
 def _require_weights(folder: Path) -> None:
-    found = sorted(folder.glob("*.safetensors"))
+    found = sorted(path for path in folder.glob("*.safetensors") if path.is_file())  # a link may lead nowhere
     wanted = set[str]()
     if (folder / INDEX).is_file():
         wanted = {str(name) for name in dict(_json(folder / INDEX).get("weight_map", {})).values()}

@@ -130,17 +130,16 @@ def fetch(one: Pretrained, say: Callable[[str], None]) -> Path:
     if absent(one) is None:
         return whole(one)
     try:
+        from httpx import HTTPError
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
     except ImportError as error:
         raise CimError("huggingface_hub is not installed", hint="run `make setup-models`") from error
-    from requests import RequestException
-
     say(f"{one.name}: {one.megabytes} MB, {one.about}, https://huggingface.co/{one.hub_id}/tree/{one.revision}")
     try:
         # Named files only: what a repository holds beside them (pickles, other formats) is not brought.
         snapshot_download(one.hub_id, revision=one.revision, allow_patterns=list(one.files))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, RequestException, OSError) as error:
+    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, HTTPError, OSError) as error:
         own = _own(one) or f"a folder {one.hub_id.rpartition('/')[2]} in $CIM_MODELS"
         hint = f"check the network; the same command goes on, or put {', '.join(one.files)} into {own}"
         raise CimError(f"cannot be had from the hub ({type(error).__name__})", where=one.pinned, hint=hint) from error

@@ -53,7 +53,7 @@ def encode(loaded: Loaded, texts: Sequence[str]) -> Iterator[Vectors]:
         window = [pretrained.readable(text).strip() for text in texts[start : start + WINDOW]]
         lengths = [len(ids) for ids in loaded.tokens(window, truncation=True, max_length=LONGEST)["input_ids"]]
         order = sorted(range(len(window)), key=lambda at: -lengths[at])
-        found = dict[int, Vectors]()
+        found: dict[int, Vectors] = {}
         for first in range(0, len(order), ROWS[loaded.device]):
             rows = order[first : first + ROWS[loaded.device]]
             found |= zip(rows, loaded.batch([window[at] for at in rows]), strict=True)

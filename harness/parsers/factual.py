@@ -30,7 +30,7 @@ BEAMS = 5
 LONGEST_OUTPUT = 128  # tokens, the start token counted
 # A batch's sentences at most, and its input tokens times beams. A CPU is busy with few; a sentence of 64 tokens
 # takes about 70 MB of keys and values in float32.
-ROWS = {"cpu": 16, "cuda": 128}
+ROWS = {"cpu": 8, "cuda": 128}
 TOKENS = {"cpu": 8_192, "cuda": 65_536}
 
 
