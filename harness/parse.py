@@ -155,10 +155,11 @@ def summaries(run: Run, metrics: Sequence[Metric], parses: Parses) -> list[str]:
     lines = list[str]()
     for name in names(run, metrics):
         summary = registry.parser(name).summary
-        for what, some in (("captions", captions), ("references", references)) if summary else ():
-            known = parses.stored(name, some)
+        for what, some in (("captions", captions), ("references", references)):
+            known = parses.stored(name, some) if summary else {}
             values = [known[k] for k in map(key, some) if k in known]
-            lines.append(f"{name}, {len(values)} {what}: {summary(values)}" if summary else "")
+            if values and summary:
+                lines.append(f"{name}, {len(values)} {what}: {summary(values)}")
     return lines
 
 

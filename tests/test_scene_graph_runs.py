@@ -14,7 +14,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from harness import pretrained, registry, wordnet
-from harness.parsers import factual, scene_graph
+from harness.parsers import factual
 from harness.parts import Measurement, Metric, Records
 from tests.cli import Cim, captions_file
 from tests.tiny_t5 import THINGS
@@ -96,10 +96,10 @@ def test_a_second_model_parses_its_captions_alone(
 ) -> None:
     counts, real = list[int](), factual.Loaded.generate
     monkeypatch.setattr(factual.Loaded, "generate", lambda self, rows: (counts.append(len(rows)), real(self, rows))[1])
-    monkeypatch.setattr(scene_graph, "PACE", 1.0)
     first = captions_file(tmp_path / "first.jsonl", {"demo_01": "A dog."})
     second = captions_file(tmp_path / "second.jsonl", {"demo_01": "A cat. A dog."})
     for path, most in ((first, 200), (second, 1)):
         counts.clear()
-        assert cim("parse", "--model", path, "--partial", "--metrics", FAKE.name).code == 0
+        for verb in ("caption", "parse"):
+            assert cim(verb, "--model", path, "--partial", "--metrics", FAKE.name).code == 0
         assert 0 < sum(counts) <= most
