@@ -65,7 +65,8 @@ def _sha256(path: Path, _changed: int, _size: int) -> str:
     return data.sha256(path)
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; CimError where it cannot be read."""
     try:
         content = json.loads(path.read_bytes())
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
@@ -78,7 +79,7 @@ def _json(path: Path) -> dict[str, Any]:
 def _require_config(folder: Path) -> None:
     if not (folder / "config.json").is_file():
         raise CimError("checkpoint has no config.json", where=str(folder), hint="copy the whole checkpoint folder")
-    if not isinstance(_json(folder / "config.json").get("model_type"), str):
+    if not isinstance(read_json(folder / "config.json").get("model_type"), str):
         raise CimError("names no model_type", where=str(folder / "config.json"), hint="copy the checkpoint again")
 
 
@@ -86,7 +87,7 @@ def _require_weights(folder: Path) -> None:
     found = sorted(path for path in folder.glob("*.safetensors") if path.is_file())  # a link may lead nowhere
     wanted = set[str]()
     if (folder / INDEX).is_file():
-        wanted = {str(name) for name in dict(_json(folder / INDEX).get("weight_map", {})).values()}
+        wanted = {str(name) for name in dict(read_json(folder / INDEX).get("weight_map", {})).values()}
     if missing := sorted(wanted.difference(path.name for path in found)):
         raise CimError(f"checkpoint lacks {', '.join(missing)}", where=str(folder), hint="copy the whole folder")
     if not found:
@@ -118,7 +119,7 @@ def _damage(path: Path) -> str | None:
 def _compare(folder: Path, sums: dict[str, str]) -> None:
     """Hold the files against the folder's own manifest; one without a table of files asks for nothing."""
     path = folder / MANIFEST
-    listed = _json(path).get("files") if path.is_file() else None
+    listed = read_json(path).get("files") if path.is_file() else None
     if not isinstance(listed, dict):
         return
     for name, entry in listed.items():

@@ -106,13 +106,15 @@ def found(one: Pretrained) -> Path:
 
 
 def whole(one: Pretrained) -> Path:
-    """The checkpoint's folder, after the files that the hub names by their sha256 were found to have it.
+    """The checkpoint's folder, after its JSON was read and the files that the hub names by their sha256 have it.
 
     Raises:
         CimError: it is not here, cut off, or holds other bytes.
     """
     place = found(one)
     for path in checkpoint.files(place):
+        if path.suffix == ".json":
+            checkpoint.read_json(path)
         # In the hub's cache a large file is a link to one that is named by its sha256.
         blob = path.resolve().name
         if path.is_symlink() and len(blob) == _SHA256_DIGITS and data.sha256(path) != blob:

@@ -87,6 +87,12 @@ def test_a_cut_off_or_changed_file_is_named(tmp_path: Path, tiny_t5_folder: Path
     with pytest.raises(CimError, match=r"config.json: holds other bytes than the hub sent.*cim data fetch factual"):
         pretrained.whole(FACTUAL)
     config.write_bytes(content)
+    tokenizer = (place / "tokenizer_config.json").resolve()
+    kept = tokenizer.read_bytes()
+    tokenizer.write_bytes(b"{half")
+    with pytest.raises(CimError, match=r"tokenizer_config.json: is not readable JSON"):
+        pretrained.whole(FACTUAL)
+    tokenizer.write_bytes(kept)
     blob.write_bytes(blob.read_bytes()[:-5])
     assert "is damaged" in (pretrained.missing(FACTUAL) or "") and pretrained.identity(FACTUAL) == FACTUAL.pinned
     (place / "tokenizer.json").unlink()

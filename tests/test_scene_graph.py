@@ -17,7 +17,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from harness import registry, wordnet
-from harness.cache import Cache, settings_key
+from harness.cache import settings_key
 from harness.errors import CimError
 from harness.parse import Parses
 from harness.parsers import factual, scene_graph
@@ -290,9 +290,9 @@ def test_what_is_missing_is_named_with_its_command(tmp_path: Path, monkeypatch: 
 
 
 def test_without_a_gpu_it_is_made_by_name_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shutil.which", lambda _: None)
+    monkeypatch.setattr(scene_graph, "_gpu", lambda: False)
     assert "--metrics capture" in (registry.parser("scene_graph").slow() or "")
-    monkeypatch.setattr("shutil.which", lambda _: "/usr/bin/nvidia-smi")
+    monkeypatch.setattr(scene_graph, "_gpu", lambda: True)
     assert registry.parser("scene_graph").slow() is None
 
 
@@ -321,4 +321,4 @@ def test_values_are_json_in_code_point_order(tmp_path: Path, parses: Parses) -> 
         assert value["objects"] == sorted(value["objects"]) and value["relations"] == sorted(value["relations"])
         assert list(value["attributes"]) == sorted(value["attributes"])
     (file,) = (tmp_path / "results" / ".cache" / "parses").glob("scene_graph-*.jsonl")
-    assert isinstance(Cache(file), Cache) and len(file.read_text().splitlines()) == len(CAPTIONS)
+    assert len(file.read_text().splitlines()) == len(CAPTIONS)

@@ -14,7 +14,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from harness import pretrained, registry, wordnet
-from harness.parsers import factual
+from harness.parsers import factual, scene_graph
 from harness.parts import Measurement, Metric, Records
 from tests.cli import Cim, captions_file
 from tests.tiny_t5 import THINGS
@@ -47,7 +47,7 @@ def weights(tmp_path: Path, tiny_t5_folder: Path, tiny_nltk: Path, monkeypatch: 
     shutil.copytree(tiny_t5_folder, place / pretrained.FACTUAL.revision)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.delenv("CIM_MODELS", raising=False)
-    monkeypatch.setattr("shutil.which", lambda _: None)  # no GPU
+    monkeypatch.setattr(scene_graph, "_gpu", lambda: False)
     names, metric = registry.names, registry.metric
     monkeypatch.setattr(
         registry, "names", lambda kind: [*names(kind), *(["objects_named"] if kind == "metrics" else [])]

@@ -200,8 +200,13 @@ def _missing(by: str) -> str | None:
     return registry.parser(by).missing() or nltk_data.missing() or wordnet.missing_wordnet()
 
 
+def _gpu() -> bool:
+    """Is there a GPU, as far as can be told without loading torch?"""
+    return shutil.which("nvidia-smi") is not None
+
+
 def _slow() -> str | None:
-    if shutil.which("nvidia-smi"):
+    if _gpu():
         return None
     return (
         f"scene graphs take hours without a GPU, about {1000 / PACE:.0f} CPU seconds for 1,000 characters; "
