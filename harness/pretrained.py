@@ -150,12 +150,15 @@ def fetch(one: Pretrained, say: Callable[[str], None]) -> Path:
 
 @contextlib.contextmanager
 def device() -> Iterator[str]:
-    """``cuda`` or ``cpu``; while it is held, float32 is multiplied as float32.
+    """``cuda`` or ``cpu``; while it is held, float32 is multiplied as float32, and transformers keeps quiet.
 
     Without this, TF32 counts on a GPU where somebody else in this process has allowed it.
     """
     import torch
+    import transformers
 
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:

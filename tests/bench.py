@@ -210,7 +210,7 @@ def main() -> None:
     found = {
         "overhead": overhead(say, given.limit or SAMPLES),
         "beside": beside(say, given.limit or CAPTIONS),
-        "scene_graphs": bench_parse.parsing(say, min(given.limit or bench_parse.CAPTIONS, bench_parse.CAPTIONS)),
+        "scene_graphs": bench_parse.parsing(say, min(given.limit, 2) if given.limit else bench_parse.CAPTIONS),
     }
     if given.json:
         print(json.dumps(found, indent=1))

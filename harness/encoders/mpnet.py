@@ -71,11 +71,10 @@ def session() -> Iterator[Encode]:
     from transformers import AutoModel, AutoTokenizer
 
     folder = pretrained.whole(pretrained.MPNET)
-    model = AutoModel.from_pretrained(
-        folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
-    )
-    tokens = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    options = {"local_files_only": True, "trust_remote_code": False}
     with pretrained.device() as device:
+        model = AutoModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, **options)
+        tokens = AutoTokenizer.from_pretrained(folder, **options)
         yield partial(encode, Loaded(model.to(device).eval(), tokens, device))
 
 

@@ -173,10 +173,9 @@ def session(precision: str, _: Values | None = None) -> Iterator[Parse]:
     from transformers import AutoModelForSeq2SeqLM
 
     folder = pretrained.whole(pretrained.FACTUAL)
-    model = AutoModelForSeq2SeqLM.from_pretrained(
-        folder, dtype=getattr(torch, precision), local_files_only=True, use_safetensors=True, trust_remote_code=False
-    )
+    options = {"local_files_only": True, "use_safetensors": True, "trust_remote_code": False}
     with pretrained.device() as device:
+        model = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=getattr(torch, precision), **options)
         yield partial(parse, Loaded(model.to(device).eval(), tokenizer(folder), device))
 
 
