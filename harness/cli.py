@@ -101,8 +101,13 @@ def _parse(args: argparse.Namespace, run: Run, metrics: Sequence[Metric], parses
     """Parse ahead of scoring; in ``eval`` a parser that stops is met again by the metrics that need it."""
     from harness import parse
 
+    for line in parse.ahead(run, metrics, parses):
+        print(f"{line}; what is done is kept", file=sys.stderr)
     try:
-        return parse.parse(run, metrics, parses)
+        done = parse.parse(run, metrics, parses)
+        for line in parse.summaries(run, metrics, parses) if not args.json else ():
+            print(line)
+        return done
     except OutageError:
         if args.verb == "eval":
             return {}
