@@ -31,7 +31,7 @@ HEAVY = (
 LAYERS = (
     ("types", "parts", "weights", "errors", "stats"),
     ("data", "checkpoint", "model_file", "form", "signature", "registry", "store", "manifest"),
-    ("records", "cache", "java", "wordnet", "torchvision_hook", "unpack", "fetch"),
+    ("records", "cache", "java", "wordnet", "wordnet_words", "torchvision_hook", "unpack", "fetch"),
     ("highlight", "thumbnail"),
     ("engines", "metrics", "parsers", "encoders", "retrieval", "rewards", "train"),
     ("model", "run", "needs"),
