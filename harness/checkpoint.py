@@ -35,15 +35,24 @@ def digest(folder: Path) -> str:
         CimError: no such folder, no config.json, no weights, a shard missing, a file cut off, or other bytes
             than its manifest names.
     """
+    check(folder)
+    sums = {path.name: _sha256(path, *_state(path)) for path in files(folder)}
+    _compare(folder, sums)
+    listing = "\n".join(f"{value} {name}" for name, value in sums.items())
+    return "sha256:" + hashlib.sha256(listing.encode()).hexdigest()
+
+
+def check(folder: Path) -> None:
+    """CimError unless a folder holds a config.json and whole weights; reads no more than their headers."""
     if not folder.is_dir():
         raise CimError("no checkpoint folder", where=str(folder), hint="key 'checkpoint' is relative to its TOML file")
     _require_config(folder)
     _require_weights(folder)
-    files = sorted({path for pattern in MAKES_A_MODEL for path in folder.glob(pattern) if path.is_file()})
-    sums = {path.name: _sha256(path, *_state(path)) for path in files}
-    _compare(folder, sums)
-    listing = "\n".join(f"{value} {name}" for name, value in sums.items())
-    return "sha256:" + hashlib.sha256(listing.encode()).hexdigest()
+
+
+def files(folder: Path) -> list[Path]:
+    """The files that make the model, sorted."""
+    return sorted({path for pattern in MAKES_A_MODEL for path in folder.glob(pattern) if path.is_file()})
 
 
 def _state(path: Path) -> tuple[int, int]:

@@ -66,7 +66,7 @@ class Parser:
     opens what parsing needs (a process, weights) and yields a function from texts to values, one a text, in order,
     each as soon as it is known; it is handed the values of other parsers, for one that builds on them. ``slow`` says
     why it is not run here unless it is asked for by name; what a ``kept`` one made is stored with the run as well, so
-    that the run can be scored where it cannot run.
+    that the run can be scored where it cannot run. ``summary`` says in one line what values hold or lack.
     """
 
     name: str
@@ -75,6 +75,7 @@ class Parser:
     missing: Callable[[], str | None] = none_missing
     slow: Callable[[], str | None] = none_missing
     kept: bool = False
+    summary: Callable[[Sequence[Any]], str] | None = None
 
 
 Encode = Callable[[Sequence[str]], "Iterator[Vectors]"]

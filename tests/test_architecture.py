@@ -32,6 +32,7 @@ LAYERS = (
     ("types", "parts", "weights", "errors", "stats"),
     ("data", "checkpoint", "model_file", "form", "signature", "registry", "store", "manifest"),
     ("records", "cache", "java", "wordnet", "wordnet_words", "torchvision_hook", "unpack", "fetch"),
+    ("nltk_data", "pretrained"),
     ("highlight", "thumbnail"),
     ("engines", "metrics", "parsers", "encoders", "retrieval", "rewards", "train"),
     ("model", "run", "needs"),

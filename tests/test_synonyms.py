@@ -73,7 +73,7 @@ def test_on_odd_phrases(parses: Parses) -> None:
 def test_a_table_that_is_stored_never_opens_wordnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Parses(tmp_path) as first:
         made = first.parse("synonyms", ["dog", "red car"])
-    monkeypatch.setattr("harness.wordnet_words.reader", lambda _: pytest.fail("WordNet was opened"))
+    monkeypatch.setattr("harness.wordnet_words.lemma_names", lambda _: pytest.fail("WordNet was opened"))
     with Parses(tmp_path) as second:
         assert second.parse("synonyms", ["red car", "dog"]) == made[::-1]
 

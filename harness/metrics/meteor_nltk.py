@@ -74,10 +74,11 @@ def _scorer(found: Path) -> Callable[[Iterable[str], str], float]:
     from nltk.stem.porter import PorterStemmer
     from nltk.translate.meteor_score import meteor_score
 
+    lookup = synonyms(found)
+
     @cache
     def synsets(word: str) -> tuple[_Synset, ...]:
-        # METEOR takes single words alone.
-        return (_Synset(tuple(_Lemma(name) for name in synonyms(found, word) if "_" not in name)),)
+        return (_Synset(tuple(map(_Lemma, lookup(word)))),)
 
     words: Any = _Remembered(stem=cache(PorterStemmer().stem), synsets=synsets)
     return lambda references, caption: float(

@@ -20,8 +20,9 @@ def _parse(phrases: Sequence[str]) -> Iterator[list[str]]:
     found = wordnet.folder()
     if found is None:
         raise CimError(f"synonyms cannot be looked up: {wordnet.missing_wordnet()}")
+    names = wordnet_words.lemma_names(found)
     for phrase in phrases:
-        yield sorted(wordnet_words.synonyms(found, "_".join(phrase.split())))
+        yield sorted(names("_".join(phrase.split())))
 
 
 def _session(_: Values) -> AbstractContextManager[Parse]:
