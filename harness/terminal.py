@@ -109,9 +109,19 @@ def _interval(bounds: Sequence[float | None]) -> str:
 
 
 def notes(scores: Sequence[Score]) -> list[str]:
-    """Below a table: why a metric is missing, and how each number was made."""
+    """Below a table: why a metric is missing, what was counted over the whole run, and how each number was made."""
     reasons = [f"{score.metric} not computed: {score.not_computed}" for score in scores if score.not_computed]
-    return [one_line(line) for line in (*reasons, *(score.signature for score in scores if score.signature))]
+    counts = [f"{score.metric}: {_counts(score.counts)}" for score in scores if score.counts]
+    return [one_line(line) for line in (*reasons, *counts, *(score.signature for score in scores if score.signature))]
+
+
+def _counts(counts: Mapping[str, float]) -> str:
+    """Counts by name: whole numbers, and shares with a sign."""
+    shares = {name: name.endswith("_percent") for name in counts}
+    words = {name: name.removesuffix("_percent").replace("_", " ") for name in counts}
+    return ", ".join(
+        f"{words[n]} {number:.1f} %" if shares[n] else f"{words[n]} {number:g}" for n, number in counts.items()
+    )
 
 
 def comparison_table(title: str, rows: Sequence[Comparison]) -> Table:

@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -85,11 +85,17 @@ def graph(text: str) -> dict[str, Any]:
     }
 
 
-def parser(name: str = "scene_graph") -> Parser:
-    """The fake under the name of the part that it stands for."""
+def _nobody(_: str) -> None:
+    """Told of nothing."""
+
+
+def parser(name: str, told: Callable[[str], None] = _nobody) -> Parser:
+    """The fake under the name of the part that it stands for; ``told`` hears of every text."""
 
     def parse(texts: Sequence[str]) -> Iterator[dict[str, Any]]:
-        yield from map(graph, texts)
+        for text in texts:
+            told(text)
+            yield graph(text)
 
     return Parser(name, lambda: {"fake": "rules 1"}, lambda _: nullcontext(parse))
 
@@ -110,11 +116,13 @@ def encode(phrases: Sequence[str], _: int = 0) -> Any:
     return np.stack([vector(phrase) for phrase in phrases]) if phrases else np.zeros((0, 0))
 
 
-def encoder(name: str = "mpnet") -> Encoder:
-    """The fake under the name of the part that it stands for."""
+def encoder(name: str, told: Callable[[str], None] = _nobody, after: int | None = None) -> Encoder:
+    """The same of the encoder, which stops ``after`` so many texts."""
 
     def give(texts: Sequence[str]) -> Iterator[Any]:
-        yield from (vector(text).astype(np.float32) for text in texts)
+        for text in texts[:after]:
+            told(text)
+            yield vector(text).astype(np.float32)
 
     return Encoder(name, lambda: {"fake": "hashes 1"}, lambda: nullcontext(give))
 
