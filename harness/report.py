@@ -140,7 +140,7 @@ def _rows(scored: compare.Scored) -> Iterable[Row]:
         if row.get("not_computed"):
             yield Row(name, "not computed", not_computed=str(row["not_computed"]))
             continue
-        scale = registry.metric(name).scale if name in known else None
+        scale = registry.metric(stem).scale if (stem := name.partition("@")[0]) in known else None
         for value in row["values"]:
             below = [(control, found) for control, found in row["controls"].items()]
             seen = [found["values"][value] for _, found in [("", row), *below]]

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 EPS = 1e-6  # capture_metric==0.1.13:capture.py, in every denominator
 SYNONYMS = "synonyms"
 SUBSTRING, SYNONYM = 1, 2
+TOGETHER = 64  # pairs whose cosines are computed at once
 
 Phrase = str | tuple[str, ...]
 Pair = tuple[Sequence[Phrase], Sequence[Phrase]]  # candidates, references
@@ -100,23 +101,33 @@ def match(pairs: Sequence[Pair], records: Records, encoder: str) -> Match:
 
 
 def hard(pairs: Sequence[Pair], records: Records) -> list[Hard]:
-    """Stages 1 and 2 of every pair."""
-    found = [_exact(*pair) for pair in pairs]
-    wanted = dict[str, None]()
-    for (candidates, references), one in zip(pairs, found, strict=True):
-        if one.candidates and one.references:
-            for phrase in (*(candidates[i] for i in one.candidates), *(references[j] for j in one.references)):
-                wanted.update(dict.fromkeys((phrase,) if isinstance(phrase, str) else phrase))
-    phrases = sorted(wanted)
+    """Stages 1 and 2 of every pair; equal pairs of one run are matched once, whichever metric asks."""
+    keys = [("matched", tuple(candidates), tuple(references)) for candidates, references in pairs]
+    new = {key: _exact(key[1], key[2]) for key in keys if key not in records.shared}
+    left = [
+        phrases[at]
+        for (_, *lists), one in new.items()
+        if one.candidates and one.references
+        for phrases, places in zip(lists, (one.candidates, one.references), strict=True)
+        for at in places
+    ]
+    whole = {phrase for phrase in left if isinstance(phrase, str)}
+    phrases = sorted(whole.union(*{phrase for phrase in left if not isinstance(phrase, str)}))
     names = dict(zip(phrases, map(frozenset, records.parse(SYNONYMS, phrases)), strict=True))
-    return [_related(*pair, one, names) for pair, one in zip(pairs, found, strict=True)]
+    records.shared.update({key: _related(key[1], key[2], one, names) for key, one in new.items()})
+    return [records.shared[key] for key in keys]
 
 
-def vectors(phrases: Iterable[str], records: Records, encoder: str) -> tuple[Array, dict[str, int]]:
-    """Unit vectors (u, d) of the unique phrases in the encoder's precision, and the row of each phrase."""
+def vectors(phrases: Iterable[str], records: Records, encoder: str) -> tuple[Array, Mapping[str, int]]:
+    """Unit vectors (u, d) of these phrases, and of others of the run, in the encoder's precision; each phrase's row."""
     assert records.encode is not None
-    unique = sorted(set(phrases))
-    return records.encode(encoder, unique), {phrase: row for row, phrase in enumerate(unique)}  # type: ignore[return-value]
+    table, rows = records.shared.get(("vectors", encoder), (None, {}))
+    if new := sorted(set(phrases) - rows.keys()):
+        made = records.encode(encoder, new)
+        table = made if table is None else np.concatenate([table, made])
+        rows = rows | {phrase: len(rows) + at for at, phrase in enumerate(new)}
+        records.shared["vectors", encoder] = table, rows
+    return table, rows
 
 
 def _exact(candidates: Sequence[Phrase], references: Sequence[Phrase]) -> Hard:
@@ -133,34 +144,59 @@ def _exact(candidates: Sequence[Phrase], references: Sequence[Phrase]) -> Hard:
 
 
 def _related(candidates: Sequence[Phrase], references: Sequence[Phrase], exact: Hard, names: Names) -> Hard:
+    if not exact.candidates or not exact.references:
+        return exact
     free, left = list(exact.references), list[int]()
     matched, stages = list(exact.matched), [0, 0, 0]
+    heads, others = dict[str, dict[str, int]](), [references[j] for j in free]
     for i in exact.candidates:
-        for at, j in enumerate(free):
-            if stage := relation(candidates[i], references[j], names):
-                matched.append((i, j))
-                stages[stage] += 1
-                del free[at]
-                break
+        phrase = candidates[i]
+        found = _word(phrase, others, names) if isinstance(phrase, str) else _tuple(phrase, others, names, heads)
+        if found:
+            at, stage = found
+            matched.append((i, free.pop(at)))
+            del others[at]
+            stages[stage] += 1
         else:
             left.append(i)
     return Hard(matched, left, free, exact.exact, stages[SUBSTRING], stages[SYNONYM])
 
 
-def relation(one: Phrase, other: Phrase, names: Names) -> int:
-    """0, SUBSTRING or SYNONYM; of triples the weaker of what their slots show, 0 where one slot shows none."""
-    if isinstance(one, str) and isinstance(other, str):
-        if one in other or other in one:
-            return SUBSTRING
-        return 0 if names[one].isdisjoint(names[other]) else SYNONYM
-    found = SUBSTRING
-    for mine, theirs in zip(one, other, strict=True):
-        if mine in theirs or theirs in mine:
-            continue
-        if names[mine].isdisjoint(names[theirs]):
-            return 0
-        found = SYNONYM
-    return found
+def _word(phrase: str, others: Sequence[Any], names: Names) -> tuple[int, int] | None:
+    """Place of the first related phrase and how it is related: SUBSTRING or SYNONYM."""
+    mine = names[phrase]
+    for at, other in enumerate(others):
+        if phrase in other or other in phrase:
+            return at, SUBSTRING
+        if not mine.isdisjoint(names[other]):
+            return at, SYNONYM
+    return None
+
+
+def _tuple(
+    phrase: tuple[str, ...], others: Sequence[Any], names: Names, heads: dict[str, dict[str, int]]
+) -> tuple[int, int] | None:
+    """The same of tuples, of which all slots must be related; the weaker of what they show.
+
+    Args:
+        heads: first slots of candidates, each with those it is related to among the references; filled here, as
+            they repeat.
+    """
+    head = phrase[0]
+    if head not in heads:
+        mine = names[head]
+        heads[head] = {
+            first: SUBSTRING if head in first or first in head else SYNONYM
+            for first in {other[0] for other in others}
+            if head in first or first in head or not mine.isdisjoint(names[first])
+        }
+    if near := heads[head]:
+        for at, other in enumerate(others):
+            if other[0] in near:
+                rest = [_word(slot, (theirs,), names) for slot, theirs in zip(phrase[1:], other[1:], strict=True)]
+                if all(rest):
+                    return at, max(near[other[0]], *(found[1] for found in rest if found))
+    return None
 
 
 def _taken(phrases: Sequence[Phrase], places: Sequence[int]) -> list[str]:
@@ -168,12 +204,27 @@ def _taken(phrases: Sequence[Phrase], places: Sequence[int]) -> list[str]:
 
 
 def _soft(left: Sequence[tuple[list[str], list[str]] | None], records: Records, encoder: str) -> Array:
-    """Sums of row and of column maxima of each pair's cosines (n, 2)."""
+    """Sums of row and of column maxima of each pair's cosines (n, 2); pairs of like size are multiplied together."""
     found = np.zeros((len(left), 2))
-    table, rows = vectors((phrase for pair in left if pair for side in pair for phrase in side), records, encoder)
-    for at, pair in enumerate(left):
-        if pair:
-            ours, theirs = (table[[rows[phrase] for phrase in side]] for side in pair)
-            cosines = ours @ theirs.T
-            found[at] = cosines.max(axis=1).sum(dtype=np.float64), cosines.max(axis=0).sum(dtype=np.float64)
+    sized = [(len(pair[0]), len(pair[1]), at, pair) for at, pair in enumerate(left) if pair]
+    table, rows = vectors((phrase for *_, pair in sized for side in pair for phrase in side), records, encoder)
+    sized.sort(key=lambda one: one[:3])
+    for start in range(0, len(sized), TOGETHER):
+        block = sized[start : start + TOGETHER]
+        (ours, here), (theirs, there) = (_padded([pair[side] for *_, pair in block], rows) for side in (0, 1))
+        cosines = table[ours] @ table[theirs].transpose(0, 2, 1)
+        cosines[~np.logical_and(here[:, :, None], there[:, None, :])] = -np.inf
+        sums = [
+            np.where(here, cosines.max(axis=2), 0.0).sum(axis=1, dtype=np.float64),
+            np.where(there, cosines.max(axis=1), 0.0).sum(axis=1, dtype=np.float64),
+        ]
+        found[[at for _, _, at, _ in block]] = np.stack(sums, axis=1)
     return found
+
+
+def _padded(sides: Sequence[Sequence[str]], rows: Mapping[str, int]) -> tuple[Array, Array]:
+    """Rows of phrases (b, longest), filled up with the first row, and where they are not filled up."""
+    real = np.arange(max(map(len, sides))) < np.array([len(side) for side in sides])[:, None]
+    places = np.zeros(real.shape, dtype=np.intp)
+    places[real] = [rows[phrase] for side in sides for phrase in side]
+    return places, real  # type: ignore[return-value]

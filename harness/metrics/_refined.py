@@ -38,7 +38,7 @@ def by_sample(values: Array, found: Scenes, kept: Array | None = None) -> Array:
     return np.asarray(sums[:, :-1] / np.maximum(sums[:, -1:], 1))
 
 
-# Precision, recall and 1 for an image whose lists are both empty, (p,) each, and counts to print.
+# Of records, their scenes, and whether two empty lists are 1: precision and recall (p,) of p pairs, counts to print.
 Ratios = Callable[[Records, Scenes, bool], tuple["Array", "Array", Mapping[str, float]]]
 
 

@@ -48,6 +48,14 @@ def scenes(records: Records, parser: str) -> Scenes:
         CimError: a stored value is no scene graph.
     """
     texts = [sample.references or ("",) for sample in records.samples]
+    key = ("scenes", parser, tuple(records.captions), tuple(texts))
+    if key not in records.shared:
+        records.shared[key] = _scenes(records, parser, texts)
+    found: Scenes = records.shared[key]
+    return found
+
+
+def _scenes(records: Records, parser: str, texts: Sequence[Sequence[str]]) -> Scenes:
     captions = [_checked(value) for value in records.parse(parser, records.captions)]
     references = [_checked(value) for value in records.parse(parser, [text for group in texts for text in group])]
     given = iter(references)
@@ -79,13 +87,16 @@ def _graph(value: Mapping[str, Any]) -> SceneGraph:
 def _checked(value: Any) -> dict[str, Any]:
     """A parse that has the form of one; those of a run may come from other people."""
     match value:
-        case {"objects": list(objects), "attributes": dict(attributes), "relations": list(relations), **counts} if (
-            all(isinstance(text, str) for text in objects)
-            and all(isinstance(text, str) for words in attributes.values() for text in words)
-            and all(len(triple) == 3 and all(isinstance(text, str) for text in triple) for triple in relations)
-            and all(isinstance(counts.get(name), int) for name in COUNTED)
-        ):
-            return dict(value)
+        case {"objects": list(objects), "attributes": dict(attributes), "relations": list(relations), **counts}:
+            lists = [objects, *attributes.values(), *relations]
+            numbers = [counts.get(name) for name in COUNTED]
+            if (
+                all(isinstance(one, list) for one in lists)
+                and {type(text) for one in lists for text in one} <= {str}
+                and all(len(triple) == 3 for triple in relations)
+                and {type(number) for number in numbers} == {int}
+            ):
+                return dict(value)
     raise CimError(f"a stored scene graph has another form: {str(value)[:60]}", hint="delete it, or score with --fresh")
 
 
@@ -113,22 +124,24 @@ def signature(parser: str) -> dict[str, str]:
     }
 
 
-def marked(kind: str, records: Records, pairs: Sequence[Pair], wide: Sequence[Pair] = ()) -> list[list[Element]]:
-    """What a report marks, sample by sample, as stages 1 and 2 pair it.
+def marked(
+    kind: str, records: Records, pairs: Sequence[Pair], annotated: Sequence[Sequence[Phrase]] | None = None
+) -> list[list[Element]]:
+    """What a report marks, sample by sample: what stages 1 and 2 of the matching pair, miss and leave over.
 
     Args:
         pairs: of the caption with its first reference.
-        wide: of the caption with the list that precision looks in, where that is another; what it holds is matched
-            too, not invented.
+        annotated: lists that precision looks in as well; what is left of the caption and found there is no invention.
     """
-    found = _match.hard([*pairs, *wide], records)
-    known = found[len(pairs) :] or found
-    return [_elements(kind, *three) for three in zip(pairs, found, known, strict=False)]
+    found = _match.hard(pairs, records)
+    left = [[own[i] for i in one.candidates] for (own, _), one in zip(pairs, found, strict=True)]
+    known = _match.hard(list(zip(left, annotated or [()] * len(left), strict=True)), records)
+    return [_elements(kind, *three) for three in zip(pairs, found, known, strict=True)]
 
 
 def _elements(kind: str, pair: Pair, hard: Hard, known: Hard) -> list[Element]:
     own, true = pair
-    named = {i for i, _ in known.matched}
+    named = {hard.candidates[i] for i, _ in known.matched}
     found = [_element(kind, own[i], "matched", true[j]) for i, j in sorted(hard.matched)]
     found += [_element(kind, own[i], "matched" if i in named else "invented") for i in hard.candidates]
     return [*found, *(_element(kind, true[j], "missed") for j in hard.references)]

@@ -58,8 +58,9 @@ def _similar(asking: Owned, given: Owned, table: Array, rows: Mapping[str, int])
     between = table[owners] @ table[others].T
     nearest = between.argmax(axis=1)
     weights = between.max(axis=1).astype(np.float64)[places]
-    cosines = table[words] @ table[their_words].T
-    cosines[their_places != nearest[places][:, None]] = -np.inf
+    asked = np.isin(their_places, nearest)
+    cosines = table[words] @ table[np.array(their_words)[asked]].T
+    cosines[their_places[asked] != nearest[places][:, None]] = -np.inf
     return float((weights * cosines.max(axis=1)).sum() / (weights.sum() + EPS))
 
 
@@ -70,11 +71,9 @@ def _laid(side: Owned, rows: Mapping[str, int]) -> tuple[list[int], list[int], A
 
 
 def _elements(records: Records, parser: str) -> list[list[Element]]:
-    found = scenes(records, parser).of_first()
-    recall = found.pairs(owned)
-    known = [[(owner, word) for owner, words in s.attributes.items() for word in words] for s in records.samples]
-    wide = [(own, sorted({*true, *more})) for (own, true), more in zip(recall, known, strict=True)]
-    return marked("attribute", records, recall, wide)
+    pairs = scenes(records, parser).of_first().pairs(owned)
+    annotated = [[(owner, word) for owner, words in s.attributes.items() for word in words] for s in records.samples]
+    return marked("attribute", records, pairs, annotated)
 
 
 METRIC = refined(

@@ -24,15 +24,10 @@ if TYPE_CHECKING:
     from harness.parts import Array
 
 
-def _pairs(records: Records, found: Scenes) -> tuple[list[Pair], list[Pair]]:
-    """What recall looks in, and what precision does."""
-    recall = found.pairs(lambda graph: graph.objects)
-    lists = [sample.objects for sample, group in zip(records.samples, found.references, strict=True) for _ in group]
-    return recall, [(own, sorted({*true, *known})) for (own, true), known in zip(recall, lists, strict=True)]
-
-
 def _ratios(records: Records, found: Scenes, strict: bool) -> tuple[Array, Array, Mapping[str, float]]:
-    narrow, wide = _pairs(records, found)
+    narrow = found.pairs(lambda graph: graph.objects)
+    lists = [sample.objects for sample, group in zip(records.samples, found.references, strict=True) for _ in group]
+    wide: list[Pair] = [(own, sorted({*true, *known})) for (own, true), known in zip(narrow, lists, strict=True)]
     both = _match.match([*narrow, *wide], records, ENCODER)
     recall, precision = both.part(slice(len(narrow))), both.part(slice(len(narrow), None))
     rates = precision.ratios()[0], recall.ratios()[1]
@@ -43,8 +38,8 @@ def _ratios(records: Records, found: Scenes, strict: bool) -> tuple[Array, Array
 
 
 def _elements(records: Records, parser: str) -> list[list[Element]]:
-    found = scenes(records, parser).of_first()
-    return marked("object", records, *_pairs(records, found))
+    pairs = scenes(records, parser).of_first().pairs(lambda graph: graph.objects)
+    return marked("object", records, pairs, [sorted(set(sample.objects)) for sample in records.samples])
 
 
 METRIC = refined(
