@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,3 +88,18 @@ def test_an_encoder_that_stops_is_an_outage(
     assert made.code == 1 and made.json["scores"][0]["outage"] and made.json["scores"][0]["values"] == {"score": None}
     monkeypatch.setattr(registry, "encoder", whole)
     assert cim_on_benchmarks("eval", *given, "--json").json["scores"][0]["values"]["score"] > 0
+
+
+def test_two_runs_are_compared_on_the_images_that_count(
+    cim_on_benchmarks: Cim, benchmarks: Path, tmp_path: Path, seen: list[str]
+) -> None:
+    texts = controls.references(benchmarks, "coco_ln500")
+    first = list(texts)[:12]
+    files = {"whole": {key: texts[key] for key in first}, "cut": {key: texts[key][:60] for key in first}}
+    for name, captions in files.items():
+        path = captions_file(tmp_path / f"{name}.jsonl", captions)
+        given = ("--task", "coco_ln500", "--partial", "--metrics", "objects@compat,capture")
+        assert cim_on_benchmarks("eval", "--model", path, *given).code == 0
+    rows = cim_on_benchmarks("compare", "cut", "whole", "--task", "coco_ln500", "--json").json
+    told = json.dumps(rows)
+    assert "objects@compat" in told and "capture" in told and '"difference"' in told
