@@ -53,9 +53,10 @@ eval: $(VENV)/.ok-core  ## score captions: make eval MODEL=captions.jsonl [TASK=
 	@$(VENV)/bin/cim eval --model $(call quoted,$(MODEL)) $(call option,--task,$(TASK)) \
 	  $(call option,--engine,$(ENGINE)) $(call option,--limit,$(LIMIT)) $(call option,--metrics,$(METRICS)) $(ARGS)
 
-parity: $(VENV)/.ok-core  ## compare engines transformers and vllm: make parity MODEL=... [LIMIT=16]
+parity: $(VENV)/.ok-dev  ## compare engines, then CAPTURE with its reference on all captions: make parity MODEL=... [LIMIT=16]
 	@need=vllm; ! $(gpu) || need=gpu; $(again) --no-print-directory $(VENV)/.ok-$$need
 	@$(VENV)/bin/cim doctor --parity $(call quoted,$(MODEL)) $(call option,--task,$(TASK)) $(call option,--limit,$(LIMIT)) $(ARGS)
+	@$(PY) -m pytest -q -m slow tests/test_capture_parity.py
 
 test: $(VENV)/.ok-dev $(VENV)/.ok-$(for_tests)  ## the tests that take minutes
 	@$(PY) -m pytest -q -m "not slow" $(ARGS)

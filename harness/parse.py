@@ -39,6 +39,7 @@ class Parses:
         self._sessions = ExitStack()
         self._open: dict[str, Parse] = {}
         self._given: Mapping[str, Mapping[str, Any]] = {}
+        self._read: dict[str, dict[str, Any]] = {}  # what was found in the cache, or made, by full name and key
         self._encodings = Encodings(results, track)
 
     def __enter__(self) -> Parses:
@@ -71,11 +72,11 @@ class Parses:
 
     def stored(self, name: str, texts: Sequence[str]) -> dict[str, Any]:
         """Values by key that are at hand for these texts."""
-        parser = registry.parser(name)
+        full = _full_name(registry.parser(name))
         keys = {key(text) for text in texts}
-        given = self._given.get(_full_name(parser), {})
-        found = {k: given[k] for k in keys if k in given}
-        return found | Cache(self._folder / f"{_full_name(parser)}.jsonl").find(keys - found.keys())
+        given, read = self._given.get(full, {}), self._read.setdefault(full, {})
+        read |= Cache(self._folder / f"{full}.jsonl").find(keys - given.keys() - read.keys())
+        return {k: given[k] if k in given else read[k] for k in keys if k in given or k in read}
 
     def parse(self, name: str, texts: Sequence[str]) -> list[Any]:
         """One value a text, in order; equal texts are parsed once.
@@ -87,13 +88,13 @@ class Parses:
         values, keys = self.stored(name, texts), [key(text) for text in texts]
         absent = {k: text for k, text in zip(keys, texts, strict=True) if k not in values}
         if absent:
-            session, made = self._session(parser), 0
-            cache = Cache(self._folder / f"{_full_name(parser)}.jsonl")
+            session, made, full = self._session(parser), 0, _full_name(parser)
+            cache, read = Cache(self._folder / f"{full}.jsonl"), self._read[full]
             try:
                 parsed = session(list(absent.values()))
                 for k, value in zip(absent, self._track(parsed, name, len(absent)), strict=False):
                     cache.add(k, value)
-                    values[k] = value
+                    values[k] = read[k] = value
                     made += 1
             finally:
                 cache.close()

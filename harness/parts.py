@@ -103,7 +103,8 @@ class Records:
 
     A failed caption arrives as the empty text. ``parse(parser, texts)`` gives one value a text (``parser`` is the
     one that reads the task's captions as scene graphs), ``replies(judge)`` the raw replies of each sample by the
-    judge's keys, ``encode(encoder, phrases)`` unit vectors (n, d).
+    judge's keys, ``encode(encoder, phrases)`` unit vectors (n, d). ``shared`` is where metrics of one run leave what
+    others need too; a key names all that its value depends on.
     """
 
     samples: Sequence[Sample]
@@ -112,6 +113,7 @@ class Records:
     replies: Callable[[str], list[dict[str, str]]]
     parser: str | None = None
     encode: Callable[[str, Sequence[str]], Vectors] | None = None
+    shared: dict[Any, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

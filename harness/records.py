@@ -7,6 +7,7 @@ its place. Written by ``cim caption`` and ``cim judge``, read by everything afte
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from harness.errors import CimError, OutageError
 from harness.types import Completion, Model, Request, Track
 
 NAME = "captions.jsonl"
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def completion(row: dict[str, Any], where: str, field: str = "caption") -> Completion:
@@ -23,7 +25,7 @@ def completion(row: dict[str, Any], where: str, field: str = "caption") -> Compl
     sample_id, text, error = row.get("sample_id"), row.get(field), row.get("error")
     if not isinstance(sample_id, str) or not isinstance(text if error is None else error, str):
         raise CimError(f"a row without sample_id or {field}", where=where, hint="make the run again with --fresh")
-    if any(0xD800 <= ord(letter) < 0xE000 for letter in f"{sample_id}{text}"):
+    if SURROGATE.search(f"{sample_id}{text}"):
         raise CimError("half of a surrogate pair", where=where, hint="make the run again with --fresh")
     counts = (row.get("finish_reason"), row.get("prompt_tokens"), row.get("completion_tokens"))
     return Completion(sample_id, None if error is not None else text, *counts, error=error)

@@ -8,7 +8,7 @@ Run with ``cim score --model M --task docci500 --metrics bleu4,cider``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -143,7 +143,7 @@ def _constant(run: Run, reply: Callable[[Sample], Mapping[str, str]], _: str) ->
 def _details(metric: Metric, seen: Records) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = [{} for _ in seen.samples]
     for row, found in zip(rows, metric.elements(seen) if metric.elements else (), strict=False):
-        row["elements"] = [astuple(one) for one in found]
+        row["elements"] = [(one.kind, one.text, one.state, one.marks, one.near) for one in found]
     for row, answers in zip(rows, metric.verdicts(seen) if metric.verdicts else (), strict=False):
         row["verdicts"] = answers
     return rows

@@ -112,14 +112,19 @@ def _interval(bounds: Sequence[float | None]) -> str:
 
 
 def notes(scores: Sequence[Score]) -> list[str]:
-    """Below a table: why a metric is missing, and how each number was made."""
+    """Below a table: why a metric is missing, what was counted over the whole run, and how each number was made."""
     reasons = [f"{score.metric} not computed: {score.not_computed}" for score in scores if score.not_computed]
-    counts = [
-        f"{score.metric}: {', '.join(f'{name} {number:.10g}' for name, number in score.counts.items())}"
-        for score in scores
-        if score.counts
-    ]
+    counts = [f"{score.metric}: {_counts(score.counts)}" for score in scores if score.counts]
     return [one_line(line) for line in (*reasons, *counts, *(score.signature for score in scores if score.signature))]
+
+
+def _counts(counts: Mapping[str, float]) -> str:
+    """Counts by name: whole numbers, and shares with a sign."""
+    shares = {name: name.endswith("_percent") for name in counts}
+    words = {name: name.removesuffix("_percent").replace("_", " ") for name in counts}
+    return ", ".join(
+        f"{words[n]} {number:.1f} %" if shares[n] else f"{words[n]} {number:.10g}" for n, number in counts.items()
+    )
 
 
 def agreement_table(title: str, rows: Sequence[Agreement | Sway]) -> Table:

@@ -1,7 +1,8 @@
 """Words of WordNet 3.0 read from its files: base forms, lemmas and synonyms, equal to NLTK's reader.
 
 NLTK builds an object a synset first, 5 s of CPU time; these readers keep lines. Rules and order are those of
-nltk/corpus/reader/wordnet.py 3.10.4. Read by ``meteor_nltk`` (synonyms) and parser ``scene_graph`` (lemmas).
+nltk/corpus/reader/wordnet.py 3.10.4. Read by ``meteor_nltk`` and parser ``synonyms`` (names of synsets), and by parser
+``scene_graph`` (lemmas).
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class _PartOfSpeech:
         return [form for form in dict.fromkeys((word, *bases)) if form in self.index]
 
 
+@cache
 def _part_of_speech(found: Path, pos: str) -> _PartOfSpeech:
     entries = (line.partition(" ") for line in _lines(found / f"index.{pos}") if not line.startswith(" "))
     exceptions = (line.split() for line in _lines(found / f"{pos}.exc"))
@@ -61,12 +63,17 @@ def _names(part: _PartOfSpeech, data: bytes, word: str) -> Iterator[str]:
             yield from (name.split("(")[0] for name in line[4 : 4 + 2 * int(line[3], 16) : 2])
 
 
-def synonyms(found: Path) -> Callable[[str], frozenset[str]]:
-    """A function from a word to the single-word names in its synsets, as NLTK's reader of ``found`` gives them."""
+@cache
+def lemma_names(found: Path) -> Callable[[str], frozenset[str]]:
+    """A function from a word, or words joined by "_", to all names in its synsets, as NLTK's reader gives them."""
     parts = [(_part_of_speech(found, pos), (found / f"data.{pos}").read_bytes()) for pos in ENDINGS]
-    return lambda word: frozenset(
-        name for part, data in parts for name in _names(part, data, word.lower()) if "_" not in name
-    )
+    return lambda word: frozenset(name for part, data in parts for name in _names(part, data, word.lower()))
+
+
+def synonyms(found: Path) -> Callable[[str], frozenset[str]]:
+    """The same without names of several words."""
+    names = lemma_names(found)
+    return lambda word: frozenset(name for name in names(word) if "_" not in name)
 
 
 def lemmatiser(found: Path, pos: str) -> Callable[[str], str]:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests import bench_parse, controls
+from tests import bench_match, bench_parse, controls
 from tests.clock import measured
 from tests.conftest import ROOT, SHARED
 
@@ -211,6 +211,7 @@ def main() -> None:
         "overhead": overhead(say, given.limit or SAMPLES),
         "beside": beside(say, given.limit or CAPTIONS),
         "scene_graphs": bench_parse.parsing(say, min(given.limit, 2) if given.limit else bench_parse.CAPTIONS),
+        "matching": bench_match.main(say, given.limit or CAPTIONS),
     }
     if given.json:
         print(json.dumps(found, indent=1))

@@ -17,7 +17,14 @@ from tests import controls
 from tests.cli import Cim, captions_file
 from tests.conftest import ROOT
 
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/results.md", "requirements/README.md", "results/README.md")
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/results.md",
+    "docs/protocol.md",
+    "requirements/README.md",
+    "results/README.md",
+)
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 THEIRS, MINE = ROOT / "their_captions.jsonl", ROOT / "my_captions.jsonl"
 # A test run must not start itself: these run a part of the tests, in full by hand.

@@ -35,7 +35,7 @@ def records(samples: Sequence[Sample], captions: Sequence[str], parses: Parses) 
         pairs = zip(samples, captions, strict=True)
         return [{key: rules.reply(prompt) for key, prompt in asked(*pair).items()} for pair in pairs]
 
-    return Records(samples, captions, parses.parse, replies, "grammar")
+    return Records(samples, captions, parses.parse, replies, "grammar", parses.encode)
 
 
 def usable(name: str) -> None:
