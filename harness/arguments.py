@@ -12,7 +12,7 @@ STAGES = {
     "eval": "caption, parse, judge, retrieve and score; the same command goes on where a killed one stopped",
     "caption": "make the captions that are missing",
     "parse": "parse captions and references for the metrics",
-    "judge": "ask the judges that the metrics name",
+    "judge": "ask the judges that the metrics name; with --judge OTHER, say how far it agrees with those before it",
     "retrieve": "look captions up in a gallery, for metric cim",
     "score": "compute every number from the stored rows",
 }
@@ -31,7 +31,10 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"cim {importlib.metadata.version('cim-harness')}")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, about in STAGES.items():
-        _stage(_add(verbs, name, about))
+        stage = _add(verbs, name, about)
+        _stage(stage)
+        if name == "judge":
+            _judge(stage)
     compare = _add(verbs, "compare", "paired test on two stored runs")
     compare.add_argument("run_a", help="run folder, or run name")
     compare.add_argument("run_b", help="run folder, or run name")
@@ -56,17 +59,19 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _data(verbs: Any) -> None:
-    about = "fetch or verify a task's files"
+    about = "fetch or verify a task's files, or weights that metrics need (factual, mpnet)"
     actions = verbs.add_parser("data", help=about, description=about, allow_abbrev=False).add_subparsers(
         dest="action", metavar="ACTION", required=True, parser_class=_Parser
     )
     verify = _add(actions, "verify", "are annotations whole, and how many images are there")
-    verify.add_argument("tasks", help="task, or several with commas")
+    verify.add_argument("tasks", help="task, factual or mpnet, or several with commas")
     verify.set_defaults(annotations_only=True, model=None, if_missing=False)
     fetch = _add(
         actions, "fetch", "bring annotations, then images; the same command goes on where a killed one stopped"
     )
-    fetch.add_argument("tasks", nargs="?", help="task, or several with commas (default: those of --for)")
+    fetch.add_argument(
+        "tasks", nargs="?", help="task, factual or mpnet, or several with commas (default: those of --for)"
+    )
     fetch.add_argument("--annotations-only", action="store_true", help="no images; captions files need none")
     fetch.add_argument("--for", dest="model", metavar="M[,M2]", help="images only if this model looks at them")
     fetch.add_argument("--if-missing", action="store_true", help="say nothing when all files are there")
@@ -153,12 +158,22 @@ def _stage(made: argparse.ArgumentParser) -> None:
     made.add_argument("--task", metavar="T[,T2]", help="default: the task that the model or its captions belong to")
     made.add_argument("--engine", metavar="NAME", help="run the model's weights with this engine, not with its file's")
     made.add_argument("--metrics", metavar="A[,B]", help="default: all that this machine can compute")
+    made.add_argument(
+        "--judge", metavar="J", help="model that answers judges' questions: name, or folder with model.toml"
+    )
     made.add_argument("--gallery", metavar="NAME", help="where metric cim looks captions up (default: the task's own)")
     made.add_argument("--limit", type=_positive, metavar="N", help="only the first N samples")
     made.add_argument("--partial", action="store_true", help="score only the samples that a captions file holds")
     made.add_argument("--fresh", action="store_true", help="discard what is stored of this run and begin anew")
     made.add_argument("--draws", type=_count, metavar="N", help="bootstrap draws (default 10000; 0: no intervals)")
     made.add_argument("--dry-run", action="store_true", help="say what would be done; write nothing")
+
+
+def _judge(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--controls", action="store_true", help="ask about empty captions and the next image's, too")
+    made.add_argument(
+        "--sway", action="store_true", help="measure how often text appended to a caption changes a verdict"
+    )
 
 
 def _positive(text: str) -> int:

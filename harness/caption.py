@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from harness import manifest, records, registry, store
 from harness.errors import CimError
 from harness.run import FEW, Run, image_folder, looks
-from harness.types import Request, Sample, Track, untracked
+from harness.types import Completion, Request, Sample, Track, untracked
 
 
 def check(run: Run, *, fresh: bool = False) -> None:
@@ -56,6 +56,15 @@ def caption(run: Run, track: Track = untracked) -> int:
     manifest.begin(run.folder, run.settings, facts, engine)
     made = records.fill(run.folder, run.model, requests, track)
     manifest.advance(run.folder, "captioned", captions=records.digest(run.folder))
+    return made
+
+
+def stored(run: Run) -> dict[str, Completion]:
+    """The captions of a run by sample id; CimError where some are not made."""
+    made = records.read(run.folder)
+    if lacking := [sample.id for sample in run.samples if sample.id not in made]:
+        hint = f"run `cim caption --model {run.model.name} --task {run.task.name}` first"
+        raise CimError(f"{len(lacking)} of {len(run.samples)} captions are not made", where=str(run.folder), hint=hint)
     return made
 
 

@@ -35,15 +35,24 @@ def digest(folder: Path) -> str:
         CimError: no such folder, no config.json, no weights, a shard missing, a file cut off, or other bytes
             than its manifest names.
     """
+    check(folder)
+    sums = {path.name: _sha256(path, *_state(path)) for path in files(folder)}
+    _compare(folder, sums)
+    listing = "\n".join(f"{value} {name}" for name, value in sums.items())
+    return "sha256:" + hashlib.sha256(listing.encode()).hexdigest()
+
+
+def check(folder: Path) -> None:
+    """CimError unless a folder holds a config.json and whole weights; reads no more than their headers."""
     if not folder.is_dir():
         raise CimError("no checkpoint folder", where=str(folder), hint="key 'checkpoint' is relative to its TOML file")
     _require_config(folder)
     _require_weights(folder)
-    files = sorted({path for pattern in MAKES_A_MODEL for path in folder.glob(pattern) if path.is_file()})
-    sums = {path.name: _sha256(path, *_state(path)) for path in files}
-    _compare(folder, sums)
-    listing = "\n".join(f"{value} {name}" for name, value in sums.items())
-    return "sha256:" + hashlib.sha256(listing.encode()).hexdigest()
+
+
+def files(folder: Path) -> list[Path]:
+    """The files that make the model, sorted."""
+    return sorted({path for pattern in MAKES_A_MODEL for path in folder.glob(pattern) if path.is_file()})
 
 
 def _state(path: Path) -> tuple[int, int]:
@@ -56,7 +65,8 @@ def _sha256(path: Path, _changed: int, _size: int) -> str:
     return data.sha256(path)
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; CimError where it cannot be read."""
     try:
         content = json.loads(path.read_bytes())
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
@@ -69,15 +79,15 @@ def _json(path: Path) -> dict[str, Any]:
 def _require_config(folder: Path) -> None:
     if not (folder / "config.json").is_file():
         raise CimError("checkpoint has no config.json", where=str(folder), hint="copy the whole checkpoint folder")
-    if not isinstance(_json(folder / "config.json").get("model_type"), str):
+    if not isinstance(read_json(folder / "config.json").get("model_type"), str):
         raise CimError("names no model_type", where=str(folder / "config.json"), hint="copy the checkpoint again")
 
 
 def _require_weights(folder: Path) -> None:
-    found = sorted(folder.glob("*.safetensors"))
+    found = sorted(path for path in folder.glob("*.safetensors") if path.is_file())  # a link may lead nowhere
     wanted = set[str]()
     if (folder / INDEX).is_file():
-        wanted = {str(name) for name in dict(_json(folder / INDEX).get("weight_map", {})).values()}
+        wanted = {str(name) for name in dict(read_json(folder / INDEX).get("weight_map", {})).values()}
     if missing := sorted(wanted.difference(path.name for path in found)):
         raise CimError(f"checkpoint lacks {', '.join(missing)}", where=str(folder), hint="copy the whole folder")
     if not found:
@@ -109,7 +119,7 @@ def _damage(path: Path) -> str | None:
 def _compare(folder: Path, sums: dict[str, str]) -> None:
     """Hold the files against the folder's own manifest; one without a table of files asks for nothing."""
     path = folder / MANIFEST
-    listed = _json(path).get("files") if path.is_file() else None
+    listed = read_json(path).get("files") if path.is_file() else None
     if not isinstance(listed, dict):
         return
     for name, entry in listed.items():

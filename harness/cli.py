@@ -7,6 +7,7 @@ engine, parser or judge stopped, or a check failed; 2: bad input, told in one li
 from __future__ import annotations
 
 import argparse
+import gc
 import io
 import json
 import os
@@ -30,10 +31,16 @@ if TYPE_CHECKING:
     from harness.run import Run
     from harness.types import Score
 
+# New objects between two searches for cycles. Rows and graphs live as long as the command: at Python's 700, searching
+# them in vain took a fifth of the time of scoring 500 stored captions.
+GARBAGE = 200_000
+
 
 def _plan(args: argparse.Namespace) -> list[Run]:
-    from harness import registry, run, store
+    from harness import judge, registry, run, store
 
+    if args.judge == "":
+        raise CimError("--judge is empty", hint="cim list models")
     results, found = store.results_root(args.results), list[run.Run]()
     tasks = split(args.task)
     for name in tasks:
@@ -47,8 +54,8 @@ def _plan(args: argparse.Namespace) -> list[Run]:
                 raise CimError(f"two models are called {one.name}", hint="give their files different names")
             if args.fresh:
                 run.refuse_to_discard(made)
-            made = replace(made, gallery=args.gallery or made.gallery)
-            found.append(made)
+            found.append(replace(made, judge=args.judge, gallery=args.gallery or made.gallery))
+            judge.check(found[-1])
     return found
 
 
@@ -69,11 +76,10 @@ def _eval(args: argparse.Namespace) -> int:
 
 def _work(args: argparse.Namespace, run: Run, parses: Parses) -> dict[str, Any]:
     """Do the stages of one run that the verb asks for, and print its table."""
-    from harness import caption, judge, manifest, report, score, stats, store, terminal
+    from harness import caption, manifest, report, score, stats, store, terminal
 
     parses.take(None if args.fresh else run.folder)
-    named = split(args.metrics) or (["cim"] if args.verb == "retrieve" else [])
-    metrics, absent = score.choose(named, run, parses)
+    metrics, absent = score.choose(_metrics(args), run, parses, fresh=args.fresh)
     told: dict[str, Any] = {"task": run.task.name, "model": run.model.name}
     with store.writing(run.folder):
         if args.fresh:
@@ -83,7 +89,7 @@ def _work(args: argparse.Namespace, run: Run, parses: Parses) -> dict[str, Any]:
         if args.verb in ("eval", "parse"):
             told["parses"] = _parse(args, run, metrics, parses)
         if args.verb in ("eval", "judge"):
-            told["replies"] = judge.judge(run, metrics, terminal.track)
+            told |= _judge(args, run, metrics, absent)
         if args.verb in ("eval", "retrieve"):
             told["retrievals"] = _retrieve(args, run, metrics, parses)
         if args.verb in ("eval", "score"):
@@ -104,8 +110,13 @@ def _parse(args: argparse.Namespace, run: Run, metrics: Sequence[Metric], parses
     """Parse ahead of scoring; in ``eval`` a parser that stops is met again by the metrics that need it."""
     from harness import parse
 
+    for line in parse.ahead(run, metrics, parses):
+        print(f"{line}; what is done is kept", file=sys.stderr)
     try:
-        return parse.parse(run, metrics, parses)
+        done = parse.parse(run, metrics, parses)
+        for line in parse.summaries(run, metrics, parses) if not args.json else ():
+            print(line)
+        return done
     except OutageError:
         if args.verb == "eval":
             return {}
@@ -124,6 +135,41 @@ def _retrieve(args: argparse.Namespace, run: Run, metrics: Sequence[Metric], par
         raise
 
 
+def _metrics(args: argparse.Namespace) -> list[str]:
+    """The metrics that were named; else those that the verb is about."""
+    from harness import agreement
+
+    own = {"judge": agreement.SWAYED if args.verb == "judge" and args.sway else (), "retrieve": ("cim",)}
+    return split(args.metrics) or list(own.get(args.verb, ()))
+
+
+def _judge(args: argparse.Namespace, run: Run, metrics: Sequence[Metric], absent: Sequence[Score]) -> dict[str, Any]:
+    """Ask the judges; in ``eval`` one that stops is met again by the metrics that need it."""
+    from harness import agreement, judge, probes, registry, terminal
+
+    if args.verb == "eval":
+        try:
+            return {"replies": judge.judge(run, metrics, terminal.track)}
+        except OutageError as error:
+            print(f"cim: {error}", file=sys.stderr)
+            return {}
+    if not any(metric.judge for metric in metrics):
+        for row in absent:
+            if registry.metric(row.metric).judge:
+                raise CimError(f"{row.metric}: {row.not_computed}")
+    probe = [*(probes.CONTROLS if args.controls else ()), *(probes.INJECTIONS if args.sway else ())]
+    told: dict[str, Any] = {"replies": judge.judge(run, metrics, terminal.track, probe)}
+    draws = {} if args.draws is None else {"draws": args.draws}
+    agreed, swayed = agreement.with_others(run, metrics, **draws), []
+    if args.sway:
+        swayed = agreement.sway(run, metrics, **draws)
+    for name, rows in (("agreement", agreed), ("sway", swayed)):
+        told |= {name: agreement.as_rows(rows)} if rows else {}
+        if rows and not args.json:
+            terminal.show(terminal.agreement_table(name, rows))
+    return told
+
+
 def _print_scores(run: Run, scores: Sequence[Score], page: Path | None) -> None:
     from harness import terminal
 
@@ -134,7 +180,7 @@ def _print_scores(run: Run, scores: Sequence[Score], page: Path | None) -> None:
 
 def _print_stage(verb: str, run: Run, report: dict[str, Any]) -> None:
     done = {"caption": "captions", "parse": "parses", "judge": "replies", "retrieve": "retrievals"}[verb]
-    count = report[done]
+    count = report[done] if verb != "judge" else {name: made for name, made in report[done].items() if made}
     detail = f"{count} made now" if isinstance(count, int) else ", ".join(f"{n}: {k} texts" for n, k in count.items())
     print(f"{run.model.name} on {run.task.name}: {done} {detail or 'nothing to do'}; stored in {run.folder}")
 
@@ -145,7 +191,7 @@ def _dry_run(args: argparse.Namespace, runs: Sequence[Run], parses: Parses) -> i
     plans = []
     for run in runs:
         parses.take(None if args.fresh else run.folder)
-        metrics, absent = score.choose(split(args.metrics), run, parses)
+        metrics, absent = score.choose(_metrics(args), run, parses, fresh=args.fresh)
         stored = 0 if args.fresh else len(records.read(run.folder))
         plans.append(
             {
@@ -227,6 +273,7 @@ def main(given: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminated)
+    gc.set_threshold(GARBAGE)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 shows "?" in place of a traceback

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import CimError, one_line
 
 if TYPE_CHECKING:
+    from harness.pretrained import Pretrained
     from harness.types import Model
 
 
@@ -97,12 +98,17 @@ def where_verb(args: argparse.Namespace) -> int:
 
 
 def data_verb(args: argparse.Namespace) -> int:
-    """Fetch or verify the files of tasks; exit 1 where some are not whole."""
-    from harness import data, fetch, registry, terminal
+    """Fetch or verify the files of tasks and the weights of metrics; exit 1 where some are not whole."""
+    from harness import data, fetch, pretrained, registry, terminal
 
     say = (lambda line: print(line, file=sys.stderr)) if args.json else print
-    names, with_images = _wanted(args)
+    weights = [pretrained.ALL[name] for name in split(args.tasks) if name in pretrained.ALL]
+    args.tasks = ",".join(name for name in split(args.tasks) if name not in pretrained.ALL)
+    names, with_images = _wanted(args) if args.tasks or args.model or not weights else ([], False)
     told, whole = dict[str, Any](), True
+    for one in weights:
+        told[one.name] = {"fault": _weights(args, one, say)}
+        whole = whole and told[one.name]["fault"] is None
     for task in [registry.task(name) for name in names]:
         if args.action == "fetch":
             data.fetch(task, say)
@@ -119,6 +125,21 @@ def data_verb(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(told, indent=1))
     return int(not whole)
+
+
+def _weights(args: argparse.Namespace, one: Pretrained, say: Callable[[str], None]) -> str | None:
+    """Fetch or verify a checkpoint: what is wrong with it, or None."""
+    from harness import pretrained
+
+    if args.action == "fetch":
+        pretrained.fetch(one, say)
+    try:
+        state, fault = f"whole, {pretrained.identity(one)} ({pretrained.whole(one)})", None
+    except CimError as error:
+        state = fault = str(error)
+    if not args.json:
+        print(f"{one.name}: {state}")
+    return fault
 
 
 def _wanted(args: argparse.Namespace) -> tuple[list[str], bool]:

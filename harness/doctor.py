@@ -51,6 +51,10 @@ def _parts() -> Iterator[tuple[str, str, str | None]]:
         yield "metric", name, registry.metric(name).missing()
     for name in registry.names("engines"):
         yield "engine", name, registry.engine(name).missing()
+    for name in registry.names("parsers"):
+        yield "parser", name, registry.parser(name).missing()
+    for name in registry.names("encoders"):
+        yield "encoder", name, registry.encoder(name).missing()
 
 
 def _results(folder: Path) -> Finding:

@@ -58,6 +58,9 @@ class Text:
         found = [(match.span(), key(match[0])) for match in _WORD.finditer(self.text)]
         self.spans = [span for span, _ in found]
         self.keys = [word for _, word in found]
+        self.places = dict[str, list[int]]()
+        for at, word in enumerate(self.keys):
+            self.places.setdefault(word, []).append(at)
 
     def pieces(self, states: Sequence[str]) -> list[Piece]:
         """The text in pieces; ``states`` has one a word, neighbours of one state share a piece."""
@@ -69,8 +72,10 @@ class Text:
         edges += [(end, "")]
         starts = [0, *(at for at, _ in edges)]
         ends, kinds = [*starts[1:], len(self.text)], ["", *(state for _, state in edges)]
-        cut = zip(starts, ends, kinds, strict=True)
-        return [piece for start, stop, state in cut for piece in _shown(state, self.text[start:stop])]
+        cut = [(state, self.text[start:stop]) for start, stop, state in zip(starts, ends, kinds, strict=True)]
+        if not _HIDDEN.search(self.text):
+            return [piece for piece in cut if piece[1]]
+        return [piece for state, text in cut for piece in _shown(state, text)]
 
 
 def _shown(state: str, text: str) -> Iterator[Piece]:
@@ -90,6 +95,8 @@ def plain(text: str) -> list[Piece]:
 
 def visible(text: str) -> str:
     """A short text on one line: what cannot be seen replaced by its code in brackets."""
+    if not _HIDDEN.search(text):
+        return text
     return "".join(f"[{part}]" if state == CONTROL else part for state, part in plain(text))
 
 
@@ -114,15 +121,20 @@ def by_elements(text: Text, elements: Sequence[Element], states: Collection[str]
     return found
 
 
-def _places(text: Text, phrases: Sequence[str]) -> list[tuple[int, int]]:
+def _places(text: Text, phrases: tuple[str, ...]) -> list[tuple[int, int]]:
     """Where phrases stand in a text, from word to word."""
-    wanted = {tuple(word for word in Text(phrase).keys if word) for phrase in phrases} - {()}
     return [
         (start, start + len(words))
-        for words in sorted(wanted)
-        for start in range(len(text.keys) - len(words) + 1)
+        for words in _keys(phrases)
+        for start in text.places.get(words[0], ())
         if tuple(text.keys[start : start + len(words)]) == words
     ]
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _keys(phrases: tuple[str, ...]) -> list[tuple[str, ...]]:
+    found = {tuple(word for word in map(key, _WORD.findall(phrase)) if word) for phrase in phrases}
+    return sorted(found - {()})
 
 
 def _gap(place: tuple[int, int], owners: Sequence[tuple[int, int]]) -> float:

@@ -132,3 +132,11 @@ def advance(folder: Path, status: str, **facts: str) -> None:
     stored = read(folder)
     if stored is not None and stored["status"] not in (status, "complete"):
         write_document(folder / NAME, {**stored, **facts, "status": status, "ended": now()})
+
+
+def note(folder: Path, **facts: Any) -> None:
+    """Put facts that a later stage has found in the place of those of their names, whatever the status."""
+    stored = read(folder)
+    if stored is None:
+        raise CimError("no manifest in this folder", where=str(folder), hint="make the run again with --fresh")
+    write_document(folder / NAME, {**stored, **facts})

@@ -18,7 +18,7 @@ from harness import checkpoint, manifest, model_file, registry
 from harness.engines import captions
 from harness.errors import CimError
 from harness.types import Model
-from harness.weights import Sampling, Weights
+from harness.weights import Sampling, Server, Weights
 
 TOML = "model.toml"
 TRAINED = "train"  # folder of training runs, among those of the tasks
@@ -114,6 +114,8 @@ def from_toml(path: Path, engine: str | None = None) -> Model:
         return _captions_file(path.parent / content["captions"], name, tasks)
     chosen = engine or content["engine"]
     registry.check("engines", chosen)
+    if "openai" in (content["engine"], chosen):
+        return _served(content, path, name, tasks, engine)
     if registry.engine(chosen).describe is None:
         _no_engine(engine, str(path))
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -123,6 +125,24 @@ def from_toml(path: Path, engine: str | None = None) -> Model:
     if chosen == "vllm":
         settings["max_model_len"] = weights.vllm.get("max_model_len")  # a caption that reaches it is cut there
     return Model(name, chosen, path, settings, tasks=tasks, weights=weights)
+
+
+def _served(content: Mapping[str, Any], path: Path, name: str, tasks: tuple[str, ...], engine: str | None) -> Model:
+    """The model of a server, which no other engine can run."""
+    _no_engine(engine, str(path))
+    table = content.get("openai", {})
+    for key in ("base_url", "model"):
+        if key not in table:
+            hint = "engine 'openai' asks that server for that model"
+            raise CimError(f"key 'openai.{key}' is missing", where=str(path), hint=hint)
+    server = Server(
+        **table,
+        revision=content.get("revision"),
+        system=content.get("system"),
+        thinking=content.get("thinking"),
+        sampling=Sampling(**content.get("sampling", {})),
+    )
+    return Model(name, "openai", path, {"engine": "openai", **server.settings()}, tasks=tasks, server=server)
 
 
 def _no_engine(engine: str | None, where: str) -> None:
@@ -149,5 +169,6 @@ def _weights(content: Mapping[str, Any], path: Path) -> Weights:
         min_pixels=image.get("min_pixels"),
         max_pixels=image.get("max_pixels"),
         trust_remote_code=content.get("trust_remote_code", False),
+        thinking=content.get("thinking"),
         vllm=content.get("vllm", {}),
     )

@@ -1,7 +1,8 @@
 """The strict reader of a model's TOML file: an unknown key or a wrong value names file, key and line.
 
-A model is a captions file (``captions``) or weights (``checkpoint``, with the tables ``[sampling]``, ``[image]``
-and ``[vllm]``; ``[training]`` says where a checkpoint comes from). Shown by ``cim list models``; explained in
+A model is a captions file (``captions``), weights (``checkpoint``, with the tables ``[sampling]``, ``[image]`` and
+``[vllm]``; ``[training]`` says where a checkpoint comes from) or a server (``[openai]`` with ``[sampling]``). Shown by
+``cim list models``; explained in
 CONTRIBUTING.md.
 """
 
@@ -23,13 +24,14 @@ REQUIRED = ("about", "engine")
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What a key's value must be: its type, a range that holds both ends, or one of a few words."""
+    """What a key's value must be: its type, a range that holds both ends, one of a few words, or a pattern."""
 
     kind: type
     low: float = -math.inf
     high: float = math.inf
     words: tuple[str, ...] = ()
     above: bool = False
+    pattern: str = ""
 
     def wrong(self, value: Any) -> str | None:
         """What ``value`` must be in place of what it is, or None."""
@@ -40,6 +42,8 @@ class Key:
             return "must be a list of texts"
         if self.words and value not in self.words:
             return f"must be one of {', '.join(self.words)}, found {value!r}"
+        if self.pattern and not re.fullmatch(self.pattern, value):
+            return f"must match {self.pattern}"  # what was found may hold a password
         if self.kind in (int, float) and not (
             self.low <= value <= self.high and not (self.above and value == self.low)
         ):
@@ -61,6 +65,7 @@ KEYS: dict[str, Key] = {
     "dtype": Key(str, words=DTYPES),
     "system": Key(str),
     "trust_remote_code": Key(bool),
+    "thinking": Key(bool),
 }
 TABLES: dict[str, dict[str, Key]] = {
     "sampling": {
@@ -89,8 +94,20 @@ TABLES: dict[str, dict[str, Key]] = {
         "rewards": Key(list),
         "chosen_on": Key(str),
     },
+    "openai": {
+        "base_url": Key(str, pattern=r"https?://[^\s@?#]+"),
+        "model": Key(str),
+        "api_key_env": Key(str, pattern=r"[A-Za-z_]\w*"),
+        "concurrency": Key(int, 1, 256),
+        "timeout": Key(float, 0, 86400, above=True),
+        "retries": Key(int, 0, 20),
+    },
 }
-WEIGHTS = ("checkpoint", "revision", "dtype", "system", "trust_remote_code", *TABLES)
+# Which keys do not go together: a model is captions, weights or a server.
+STRANGERS = {
+    "captions": (*("checkpoint", "revision", "dtype", "system", "trust_remote_code", "thinking"), *TABLES),
+    "openai": ("captions", "checkpoint", "dtype", "trust_remote_code", "image", "vllm"),
+}
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -113,10 +130,12 @@ def read(path: Path) -> dict[str, Any]:
     if image.get("min_pixels", 1) > image.get("max_pixels", math.inf):
         where = f"{path}:{line(text, 'min_pixels', 'image')}"
         raise CimError("key 'image.min_pixels' is above image.max_pixels", where=where)
-    stranger = next((key for key in content if "captions" in content and key in WEIGHTS), None)
-    if stranger:
-        where = f"{path}:{line(text, stranger)}"
-        raise CimError(f"key {stranger!r} does not go with 'captions'", where=where, hint="a model is one or the other")
+    for kind, strangers in STRANGERS.items():
+        if stranger := next((key for key in content if kind in content and key in strangers), None):
+            where = f"{path}:{line(text, stranger)}"
+            raise CimError(
+                f"key {stranger!r} does not go with {kind!r}", where=where, hint="a model is one or the other"
+            )
     return checked
 
 

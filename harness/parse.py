@@ -39,6 +39,7 @@ class Parses:
         self._sessions = ExitStack()
         self._open: dict[str, Parse] = {}
         self._given: Mapping[str, Mapping[str, Any]] = {}
+        self._read: dict[str, dict[str, Any]] = {}  # what was found in the cache, or made, by full name and key
         self._encodings = Encodings(results, track)
 
     def __enter__(self) -> Parses:
@@ -71,11 +72,11 @@ class Parses:
 
     def stored(self, name: str, texts: Sequence[str]) -> dict[str, Any]:
         """Values by key that are at hand for these texts."""
-        parser = registry.parser(name)
+        full = _full_name(registry.parser(name))
         keys = {key(text) for text in texts}
-        given = self._given.get(_full_name(parser), {})
-        found = {k: given[k] for k in keys if k in given}
-        return found | Cache(self._folder / f"{_full_name(parser)}.jsonl").find(keys - found.keys())
+        given, read = self._given.get(full, {}), self._read.setdefault(full, {})
+        read |= Cache(self._folder / f"{full}.jsonl").find(keys - given.keys() - read.keys())
+        return {k: given[k] if k in given else read[k] for k in keys if k in given or k in read}
 
     def parse(self, name: str, texts: Sequence[str]) -> list[Any]:
         """One value a text, in order; equal texts are parsed once.
@@ -87,13 +88,13 @@ class Parses:
         values, keys = self.stored(name, texts), [key(text) for text in texts]
         absent = {k: text for k, text in zip(keys, texts, strict=True) if k not in values}
         if absent:
-            session, made = self._session(parser), 0
-            cache = Cache(self._folder / f"{_full_name(parser)}.jsonl")
+            session, made, full = self._session(parser), 0, _full_name(parser)
+            cache, read = Cache(self._folder / f"{full}.jsonl"), self._read[full]
             try:
                 parsed = session(list(absent.values()))
                 for k, value in zip(absent, self._track(parsed, name, len(absent)), strict=False):
                     cache.add(k, value)
-                    values[k] = value
+                    values[k] = read[k] = value
                     made += 1
             finally:
                 cache.close()
@@ -127,17 +128,50 @@ def missing(run: Run, metric: Metric, parses: Parses, *, named: bool) -> str | N
     return None
 
 
+def names(run: Run, metrics: Sequence[Metric]) -> list[str]:
+    """The parsers that the metrics name, and the one that reads the task's captions where they ask for graphs."""
+    found = {name for metric in metrics for name in metric.parsers}
+    if run.task.parser and any("graph" in metric.needs for metric in metrics):
+        found.add(run.task.parser)
+    return sorted(found)
+
+
+def ahead(run: Run, metrics: Sequence[Metric], parses: Parses) -> list[str]:
+    """One line a parser that is slow here and has something to do: how many texts, and about how long they take."""
+    wanted, lines = texts(run), list[str]()
+    for parser in map(registry.parser, names(run, metrics)):
+        if parser.pace is None or parser.slow() is None:
+            continue
+        stored = parses.stored(parser.name, wanted)
+        if new := [text for text in wanted if key(text) not in stored]:
+            hours = sum(map(len, new)) / parser.pace / 3600
+            lines.append(f"{parser.name}: {len(new)} of {len(wanted)} texts to parse, about {hours:.1f} CPU hours")
+    return lines
+
+
+def summaries(run: Run, metrics: Sequence[Metric], parses: Parses) -> list[str]:
+    """One line a parser that sums up its values, for captions and references; of those that are known."""
+    captions = [made.text or "" for made in records.read(run.folder).values()]
+    references = [reference for sample in run.all_samples for reference in sample.references]
+    lines = list[str]()
+    for name in names(run, metrics):
+        summary = registry.parser(name).summary
+        for what, some in (("captions", captions), ("references", references)):
+            known = parses.stored(name, some) if summary else {}
+            values = [known[k] for k in map(key, some) if k in known]
+            if values and summary:
+                lines.append(f"{name}, {len(values)} {what}: {summary(values)}")
+    return lines
+
+
 def parse(run: Run, metrics: Sequence[Metric], parses: Parses) -> dict[str, int]:
     """Parse captions and references for all parsers that the metrics name; texts a parser, new or not."""
-    wanted = texts(run)
-    names = {name for metric in metrics for name in metric.parsers}
-    if run.task.parser and any("graph" in metric.needs for metric in metrics):
-        names.add(run.task.parser)
-    for name in sorted(names):
+    wanted, found = texts(run), names(run, metrics)
+    for name in found:
         values = parses.parse(name, wanted)
         if registry.parser(name).kept:
             _keep(run.folder / NAME, registry.parser(name), dict(zip(map(key, wanted), values, strict=True)))
-    return dict.fromkeys(sorted(names), len(wanted))
+    return dict.fromkeys(found, len(wanted))
 
 
 def _keep(path: Path, parser: Parser, values: Mapping[str, Any]) -> None:

@@ -69,7 +69,8 @@ class Parser:
     opens what parsing needs (a process, weights) and yields a function from texts to values, one a text, in order,
     each as soon as it is known; it is handed the values of other parsers, for one that builds on them. ``slow`` says
     why it is not run here unless it is asked for by name; what a ``kept`` one made is stored with the run as well, so
-    that the run can be scored where it cannot run.
+    that the run can be scored where it cannot run. ``summary`` says in one line what values hold or lack; ``pace`` is
+    about how many characters a CPU core reads in a second, for an estimate where it is slow.
     """
 
     name: str
@@ -78,6 +79,8 @@ class Parser:
     missing: Callable[[], str | None] = none_missing
     slow: Callable[[], str | None] = none_missing
     kept: bool = False
+    summary: Callable[[Sequence[Any]], str] | None = None
+    pace: float | None = None
 
 
 Encode = Callable[[Sequence[str]], "Iterator[Vectors]"]
@@ -105,7 +108,8 @@ class Records:
     A failed caption arrives as the empty text. ``parse(parser, texts)`` gives one value a text (``parser`` is the
     one that reads the task's captions as scene graphs), ``replies(judge)`` the raw replies of each sample by the
     judge's keys, ``encode(encoder, phrases)`` unit vectors (n, d), ``retrievals()`` what each caption found in a
-    gallery (``harness/retrieve.py``).
+    gallery (``harness/retrieve.py``). ``shared`` is where metrics of one run leave what others need too; a key names
+    all that its value depends on.
     """
 
     samples: Sequence[Sample]
@@ -115,6 +119,7 @@ class Records:
     parser: str | None = None
     encode: Callable[[str, Sequence[str]], Vectors] | None = None
     retrievals: Callable[[], list[dict[str, Any]]] | None = None
+    shared: dict[Any, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +150,8 @@ class Metric:
     (..., v). ``floor`` asks for the wrong-image control row. ``signature`` says how the number is made, field by
     field. ``scale`` is the highest possible value, None where there is none. ``made`` takes its place on tasks whose
     images are made from a scene graph. ``elements`` gives a report what to mark sample by sample, ``verdicts`` how
-    each question was answered.
+    each question was answered. ``constants`` are the replies, by key, of judges that never read a caption: control
+    rows of a metric that reads replies.
     """
 
     name: str
@@ -163,6 +169,7 @@ class Metric:
     made: Metric | None = None
     elements: Callable[[Records], list[list[Element]]] | None = None
     verdicts: Callable[[Records], list[list[str]]] | None = None
+    constants: Mapping[str, Callable[[Sample], Mapping[str, str]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ its place. Written by ``cim caption`` and ``cim judge``, read by everything afte
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from harness.errors import CimError, OutageError
 from harness.types import Completion, Model, Request, Track
 
 NAME = "captions.jsonl"
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def completion(row: dict[str, Any], where: str, field: str = "caption") -> Completion:
@@ -23,7 +25,7 @@ def completion(row: dict[str, Any], where: str, field: str = "caption") -> Compl
     sample_id, text, error = row.get("sample_id"), row.get(field), row.get("error")
     if not isinstance(sample_id, str) or not isinstance(text if error is None else error, str):
         raise CimError(f"a row without sample_id or {field}", where=where, hint="make the run again with --fresh")
-    if any(0xD800 <= ord(letter) < 0xE000 for letter in f"{sample_id}{text}"):
+    if SURROGATE.search(f"{sample_id}{text}"):
         raise CimError("half of a surrogate pair", where=where, hint="make the run again with --fresh")
     counts = (row.get("finish_reason"), row.get("prompt_tokens"), row.get("completion_tokens"))
     return Completion(sample_id, None if error is not None else text, *counts, error=error)
@@ -63,16 +65,19 @@ def fill(
     """Append the completion of each request as it arrives; returns how many there were.
 
     Raises:
-        OutageError: the engine ended before its last request; what it gave is kept.
+        OutageError: the engine ended before its last request, or could not answer some; what it gave is kept.
     """
-    made, engine = 0, registry.engine(model.engine)
+    made, engine, reason = 0, registry.engine(model.engine), ""
     with store.Appender(folder / name) as rows:
         for completed in track(engine.generate(model, requests), field, len(requests)) if requests else ():
+            if completed.outage:
+                reason = reason or f" ({completed.error})"
+                continue
             rows.append(row(completed, field))
             made += 1
     if made < len(requests):
         hint = "the same command goes on"
-        raise OutageError(f"engine {engine.name} gave {made} of {len(requests)} {field} texts", hint=hint)
+        raise OutageError(f"engine {engine.name} gave {made} of {len(requests)} {field} texts{reason}", hint=hint)
     return made
 
 

@@ -20,10 +20,10 @@ from typing import Any
 from harness import compare, data, highlight, manifest, records, registry, score, store, verify
 from harness.errors import CimError
 from harness.highlight import Piece
-from harness.judge import FIELD, file_name
+from harness.judge import FIELD, file_name, reply_files
 from harness.run import image_folder
 from harness.thumbnail import Thumbnail, thumbnail
-from harness.types import Completion, Element, Question, Sample, Task
+from harness.types import CONTROLLED, Completion, Element, Question, Sample, Task
 
 NAME = "report.html"
 PAGE = Path(__file__).parent / "page"
@@ -140,9 +140,10 @@ def _rows(scored: compare.Scored) -> Iterable[Row]:
         if row.get("not_computed"):
             yield Row(name, "not computed", not_computed=str(row["not_computed"]))
             continue
-        scale = registry.metric(name).scale if name in known else None
-        for value in row["values"]:
-            below = [(control, found) for control, found in row["controls"].items()]
+        scale = registry.metric(name).scale if name.partition("@")[0] in known else None
+        for at, value in enumerate(row["values"]):
+            shown = at == 0 or len(row["values"]) <= CONTROLLED
+            below = [(control, found) for control, found in row["controls"].items() if shown]
             seen = [found["values"][value] for _, found in [("", row), *below]]
             seen += [bound for _, found in [("", row), *below] for bound in found["ci95"][value]]
             ends = _ends(scale, [number for number in seen if number is not None])
@@ -232,11 +233,11 @@ def _picture(task: Task, images: Path, sample: Sample) -> Thumbnail | None:
 def _replies(folder: Path) -> dict[str, dict[str, str]]:
     """Stored replies by judge and answering model, then by sample: its only one, or a line a key."""
     found = dict[str, dict[str, str]]()
-    for path in sorted(folder.glob(file_name("*", "*"))):
-        texts = found.setdefault(" by ".join(path.name.removesuffix(".jsonl").split(".", 2)[1:]), {})
-        for request, made in records.read(folder, path.name, FIELD).items():
+    for judge, answering in reply_files(folder):
+        texts = found.setdefault(f"{judge} by {answering}", {})
+        for request, made in records.read(folder, file_name(judge, answering), FIELD).items():
             sample, _, key = request.partition("#")
-            line = (f"{key}: " if key else "") + (made.text or f"failed: {made.error}")
+            line = (f"{key}: " if key else "") + (f"failed: {made.error}" if made.text is None else made.text)
             texts[sample] = f"{texts[sample]}\n{line}" if sample in texts else line
     return found
 

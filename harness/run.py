@@ -24,6 +24,7 @@ FEW = 3
 class Run:
     """One model on one task: the samples it captions, all samples of the task, its folder and settings.
 
+    ``judge`` is the model that answers judges' questions where it is not the task's own: a name or a folder.
     ``gallery`` is where captions are looked up; what was looked up says which it was.
     """
 
@@ -33,6 +34,7 @@ class Run:
     all_samples: Sequence[Sample]
     folder: Path
     settings: dict[str, Any]
+    judge: str | None = None
     gallery: str | None = None
 
     def scope(self) -> str:

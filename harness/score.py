@@ -7,19 +7,21 @@ Run with ``cim score --model M --task docci500 --metrics bleu4,cider``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from harness import manifest, parse, records, registry, retrieve, signature, stats, store
 from harness.cache import settings_key
+from harness.caption import stored
 from harness.errors import CimError, OutageError
-from harness.judge import missing, replies
+from harness.judge import answered, missing, replies, signed
 from harness.parse import Parses
 from harness.parts import Measurement, Metric, Records, mean
+from harness.probes import CONTROLS
 from harness.run import Run
-from harness.types import Score
+from harness.types import Sample, Score
 
 if TYPE_CHECKING:
     from harness.parts import Array
@@ -28,11 +30,13 @@ SCORES, PER_SAMPLE, STATISTICS, DETAILS = "scores.json", "per_sample.jsonl", "st
 FLOOR = "wrong_image"
 
 
-def choose(names: Sequence[str] | None, run: Run, parses: Parses) -> tuple[list[Metric], list[Score]]:
+def choose(
+    names: Sequence[str] | None, run: Run, parses: Parses, *, fresh: bool = False
+) -> tuple[list[Metric], list[Score]]:
     """The metrics to compute, and rows for those that this machine cannot compute.
 
     Without ``names``: all that the task's annotations allow and that are no matter of hours here. A metric asked
-    for by name must be computable.
+    for by name must be computable. With ``fresh`` no reply counts that the run has stored.
     """
     if names:
         chosen = [metric_of(name, run) for name in dict.fromkeys(names)]
@@ -41,21 +45,21 @@ def choose(names: Sequence[str] | None, run: Run, parses: Parses) -> tuple[list[
                 raise CimError(
                     f"metric {metric.name} needs {', '.join(sorted(lacking))}, task {run.task.name} has none"
                 )
-            if reason := missing_here(metric, run, parses, named=True):
+            if reason := missing_here(metric, run, parses, named=True, fresh=fresh):
                 raise CimError(f"metric {metric.name} cannot be computed here: {reason}")
         return chosen, []
     metrics = [metric_of(name, run) for name in registry.names("metrics")]
     metrics = [metric for metric in metrics if metric.needs <= run.task.provides]
-    reasons = {metric.name: missing_here(metric, run, parses, named=False) for metric in metrics}
+    reasons = {metric.name: missing_here(metric, run, parses, named=False, fresh=fresh) for metric in metrics}
     absent = [_not_computed(metric, reason) for metric in metrics if (reason := reasons[metric.name])]
     return [metric for metric in metrics if not reasons[metric.name]], absent
 
 
-def missing_here(metric: Metric, run: Run, parses: Parses, *, named: bool) -> str | None:
+def missing_here(metric: Metric, run: Run, parses: Parses, *, named: bool, fresh: bool = False) -> str | None:
     """Why a metric of this run cannot be computed here, or is not unless it is ``named``; None if it is."""
     return (
         metric.missing()
-        or missing(metric, run.task)
+        or missing(metric, run, fresh=fresh)
         or retrieve.missing(metric, run)
         or parse.missing(run, metric, parses, named=named)
     )
@@ -83,6 +87,15 @@ class Scored:
     details: list[dict[str, Any]]
 
 
+def together(parts: Sequence[Scored]) -> Scored:
+    """Several metrics' results on the same samples as one."""
+    scores = [one for part in parts for one in part.scores]
+    columns = ([getattr(part, name) for part in parts] for name in ("per_sample", "statistics", "details"))
+    return Scored(
+        scores, *([{k: v for row in rows for k, v in row.items()} for rows in zip(*c, strict=True)] for c in columns)
+    )
+
+
 def compute(run: Run, metrics: Sequence[Metric], parses: Parses, *, draws: int = stats.DRAWS) -> Scored:
     """Every number of a run from its stored rows; writes nothing.
 
@@ -94,39 +107,49 @@ def compute(run: Run, metrics: Sequence[Metric], parses: Parses, *, draws: int =
     Raises:
         CimError: captions are missing.
     """
-    stored = records.read(run.folder)
-    if lacking := [sample.id for sample in run.samples if sample.id not in stored]:
-        hint = f"run `cim caption --model {run.model.name} --task {run.task.name}` first"
-        raise CimError(f"{len(lacking)} of {len(run.samples)} captions are not made", where=str(run.folder), hint=hint)
-    failed = sum(stored[sample.id].text is None for sample in run.samples)
-    captions = [stored[sample.id].text or "" for sample in run.samples]
+    made = stored(run)
+    failed = sum(made[sample.id].text is None for sample in run.samples)
+    captions = [made[sample.id].text or "" for sample in run.samples]
     answers, looked_up = partial(replies, run), partial(retrieve.retrievals, run)
     seen = Records(run.samples, captions, parses.parse, answers, run.task.parser, parses.encode, looked_up)
     floor = replace(seen, captions=_next_references(run))
     names = [metric.name for metric in metrics]
-    measured, floors, stopped = dict[str, Measurement](), dict[str, Measurement](), dict[str, Score]()
+    measured, controls, stopped = dict[str, Measurement](), dict[str, dict[str, Measurement]](), dict[str, Score]()
     for metric in metrics:
         try:
             found = metric.measure(seen)
-            if metric.floor:
-                floors[metric.name] = metric.measure(floor)
+            controls[metric.name] = {FLOOR: metric.measure(floor)} if metric.floor else {}
+            controls[metric.name] |= {name: metric.measure(other) for name, other in _judged(run, metric, seen)}
             measured[metric.name] = found
         except OutageError as error:
             stopped[metric.name] = _not_computed(metric, str(error), len(run.samples), outage=True)
     metrics = [metric for metric in metrics if metric.name in measured]
-    made = {one.metric: one for one in _scores(run, metrics, measured, floors, failed, draws)}
+    computed = {one.metric: one for one in _scores(run, metrics, measured, controls, failed, draws)}
     return Scored(
-        [made[name] if name in made else stopped[name] for name in names],
+        [computed[name] if name in computed else stopped[name] for name in names],
         _rows(run, {m.name: [_named(m, row) for row in measured[m.name].values] for m in metrics}),
         _rows(run, {m.name: measured[m.name].statistics.tolist() for m in metrics if m.aggregate is not mean}),
         _rows(run, {m.name: _details(m, seen) for m in metrics if m.elements or m.verdicts}),
     )
 
 
+def _judged(run: Run, metric: Metric, seen: Records) -> Iterator[tuple[str, Records]]:
+    """Control C-5: what judges that never read would reply; then what was asked about altered captions."""
+    for name, reply in metric.constants.items():
+        yield name, replace(seen, replies=partial(_constant, run, reply))
+    for name in CONTROLS if metric.judge else ():
+        if metric.judge and answered(run, metric.judge, name):
+            yield name, replace(seen, replies=partial(replies, run, probe=name))
+
+
+def _constant(run: Run, reply: Callable[[Sample], Mapping[str, str]], _: str) -> list[dict[str, str]]:
+    return [dict(reply(sample)) for sample in run.samples]
+
+
 def _details(metric: Metric, seen: Records) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = [{} for _ in seen.samples]
     for row, found in zip(rows, metric.elements(seen) if metric.elements else (), strict=False):
-        row["elements"] = [astuple(one) for one in found]
+        row["elements"] = [(one.kind, one.text, one.state, one.marks, one.near) for one in found]
     for row, answers in zip(rows, metric.verdicts(seen) if metric.verdicts else (), strict=False):
         row["verdicts"] = answers
     return rows
@@ -191,35 +214,33 @@ def _scores(
     run: Run,
     metrics: Sequence[Metric],
     measured: Mapping[str, Measurement],
-    floors: Mapping[str, Measurement],
+    controls: Mapping[str, Mapping[str, Measurement]],
     failed: int,
     draws: int,
 ) -> list[Score]:
     columns = [stats.Column(measured[metric.name].statistics, metric.aggregate) for metric in metrics]
-    beside = [metric for metric in metrics if metric.name in floors]
-    columns += [stats.Column(floors[metric.name].statistics, metric.aggregate) for metric in beside]
+    beside = [(metric, control, found) for metric in metrics for control, found in controls[metric.name].items()]
+    columns += [stats.Column(found.statistics, metric.aggregate) for metric, _, found in beside]
     points = [stats.point(column) for column in columns]
     enough = draws > 0 and len(run.samples) > 1 and columns
     bounds = [stats.interval(drawn) for drawn in stats.bootstrap(columns, draws)] if enough else [None] * len(columns)
-    found = []
-    for index, metric in enumerate(metrics):
-        controls = {}
-        if metric in beside:
-            at = len(metrics) + beside.index(metric)
-            controls = {FLOOR: {"values": _named(metric, points[at]), "ci95": _bounds(metric, bounds[at])}}
-        found.append(
-            Score(
-                metric.name,
-                _named(metric, points[index]),
-                _bounds(metric, bounds[index]),
-                len(run.samples),
-                failed,
-                _signature(run, metric),
-                controls,
-                measured[metric.name].counts,
-            )
+    below: dict[str, dict[str, dict[str, Any]]] = {metric.name: {} for metric in metrics}
+    for (metric, control, seen), at, around in zip(beside, points[len(metrics) :], bounds[len(metrics) :], strict=True):
+        row = {"values": _named(metric, at), "ci95": _bounds(metric, around)}
+        below[metric.name][control] = row | ({"counts": seen.counts} if seen.counts else {})
+    return [
+        Score(
+            metric.name,
+            _named(metric, points[index]),
+            _bounds(metric, bounds[index]),
+            len(run.samples),
+            failed,
+            _signature(run, metric),
+            below[metric.name],
+            measured[metric.name].counts,
         )
-    return found
+        for index, metric in enumerate(metrics)
+    ]
 
 
 def _named(metric: Metric, values: Array) -> dict[str, float | None]:
@@ -236,8 +257,8 @@ def _signature(run: Run, metric: Metric) -> str:
     fields = dict(metric.signature())
     if "graph" in metric.needs and run.task.parser:
         fields["parser"] = f"{run.task.parser}-{settings_key(registry.parser(run.task.parser).settings())}"
-    if metric.judge and run.task.judge:
-        fields |= {"judge": run.task.judge, **registry.judge(metric.judge).signature}
+    if metric.judge:
+        fields |= signed(run, metric.judge)
     if retrieve.NEEDED in metric.needs:
         fields |= retrieve.signature(run)
     task = f"{run.task.name}@{run.settings['task']['data']}"

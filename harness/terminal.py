@@ -8,15 +8,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.errors import one_line
-from harness.types import Score
+from harness.types import CONTROLLED, Score
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from harness.agreement import Agreement, Sway
     from harness.compare import Comparison
 
 Item = TypeVar("Item")
 QUIET_SECONDS = 10.0
+SWAYED = ("prompt: injection", "n", "changed %", "followed %")
 NARROWEST = 110  # columns, where output is a file or a pipe
 
 
@@ -88,7 +90,8 @@ def scores_table(task: str, model: str, scores: Sequence[Score]) -> Table:
             continue
         _add(table, score.metric, score.values, score.ci95, (str(score.n), str(score.n_failed)), "")
         for control, row in score.controls.items():
-            _add(table, f"  {control.replace('_', ' ')}", row["values"], row["ci95"], ("", ""), "dim")
+            shown = row["values"] if len(score.values) <= CONTROLLED else dict([next(iter(row["values"].items()))])
+            _add(table, f"  {control.replace('_', ' ')}", shown, row["ci95"], ("", ""), "dim")
     return table
 
 
@@ -109,9 +112,37 @@ def _interval(bounds: Sequence[float | None]) -> str:
 
 
 def notes(scores: Sequence[Score]) -> list[str]:
-    """Below a table: why a metric is missing, and how each number was made."""
+    """Below a table: why a metric is missing, what was counted over the whole run, and how each number was made."""
     reasons = [f"{score.metric} not computed: {score.not_computed}" for score in scores if score.not_computed]
-    return [one_line(line) for line in (*reasons, *(score.signature for score in scores if score.signature))]
+    counts = [f"{score.metric}: {_counts(score.counts)}" for score in scores if score.counts]
+    return [one_line(line) for line in (*reasons, *counts, *(score.signature for score in scores if score.signature))]
+
+
+def _counts(counts: Mapping[str, float]) -> str:
+    """Counts by name: whole numbers, and shares with a sign."""
+    shares = {name: name.endswith("_percent") for name in counts}
+    words = {name: name.removesuffix("_percent").replace("_", " ") for name in counts}
+    return ", ".join(
+        f"{words[n]} {number:.1f} %" if shares[n] else f"{words[n]} {number:.10g}" for n, number in counts.items()
+    )
+
+
+def agreement_table(title: str, rows: Sequence[Agreement | Sway]) -> Table:
+    """Agreement of two judges, or what injections did to one: each number with its interval."""
+    from harness.agreement import Agreement
+
+    header = ("judge, models", "n", "agreement %", "kappa") if title == "agreement" else SWAYED
+    cells = [
+        (f"{row.judge}: {row.a}, {row.b}", row.n, row.agreement, row.agreement_ci95, row.kappa, row.kappa_ci95)
+        if isinstance(row, Agreement)
+        else (f"{row.prompt}: {row.injection}", row.n, row.changed, row.changed_ci95, row.followed, row.followed_ci95)
+        for row in rows
+    ]
+    return plain_table(title, header, [(c[0], str(c[1]), _with(c[2], c[3]), _with(c[4], c[5])) for c in cells])
+
+
+def _with(number: float | None, bounds: Sequence[float | None]) -> str:
+    return _number(number) + ("" if bounds[0] is None else f" ({_interval(bounds)})")
 
 
 def comparison_table(title: str, rows: Sequence[Comparison]) -> Table:

@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from harness.weights import Weights
+    from harness.weights import Server, Weights
 
     Array = NDArray[np.float64]
 
+CONTROLLED = 3  # of a metric with more values than these, the row of a control shows the first
 Track = Callable[[Iterable[Any], str, int], Iterator[Any]]  # track(items, title, total) yields the items
 
 
@@ -155,7 +156,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What an engine wrote for one request; ``text`` is None exactly when ``error`` says why."""
+    """What an engine wrote for one request; ``text`` is None exactly when ``error`` says why.
+
+    ``outage`` where nobody answered, which says nothing about the model: no caption that failed, but one to ask again.
+    """
 
     sample_id: str
     text: str | None
@@ -163,6 +167,7 @@ class Completion:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     error: str | None = None
+    outage: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +176,8 @@ class Model:
 
     ``settings`` is what identifies it in a manifest (engine, revision, sha256, sampling as the engine receives it);
     two runs of one name must agree on it. ``tasks`` are what it is run on when nobody says otherwise (empty: found
-    from its captions), ``limit`` what a stored run was limited to. ``weights`` are set for a model that looks at
-    images and writes; a captions file has none.
+    from its captions), ``limit`` what a stored run was limited to. ``weights`` are set for a model that is loaded
+    here and writes, ``server`` for one that a server runs; a captions file has neither.
     """
 
     name: str
@@ -182,6 +187,7 @@ class Model:
     tasks: tuple[str, ...] = ()
     limit: int | None = None
     weights: Weights | None = None
+    server: Server | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,15 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from harness import data, manifest, model, parse, records, registry, score, store
+from harness import data, manifest, model, parse, records, registry, score, signature, store
 from harness import run as runs
 from harness.errors import CimError
 from harness.form import DOCUMENT, MANIFEST, malformed
+from harness.parts import Metric
 
 Check = tuple[str, str, str]
 TOLERANCE = 1e-9
@@ -72,18 +73,30 @@ def _checks(folder: Path, results: Path) -> Iterator[Check]:
 
 def _scored_again(run: runs.Run, document: dict[str, Any], results: Path) -> Iterator[Check]:
     computed = [row for row in document["scores"] if not row.get("not_computed")]
-    metrics = [score.metric_of(row["metric"], run) for row in computed]
+    judged = dict[str, tuple[runs.Run, list[Metric]]]()  # by who answered: a run's metrics may have had several judges
+    for row in computed:
+        name = signature.read(row["signature"] or "").get("judge", "").rpartition("@")[0]
+        judged.setdefault(name, (replace(run, judge=name or None), []))[1].append(score.metric_of(row["metric"], run))
     # An empty cache: what stands in the shared one is nobody's word. The run's own parses are rows like its replies.
     with tempfile.TemporaryDirectory() as empty, parse.Parses(Path(empty)) as parses:
         parses.take(run.folder)
-        reasons = {metric.name: score.missing_here(metric, run, parses, named=True) for metric in metrics}
-        if absent := [f"{name} ({reason})" for name, reason in reasons.items() if reason]:
+        if absent := [
+            f"{metric.name} ({reason})"
+            for by, metrics in judged.values()
+            for metric in metrics
+            if (reason := score.missing_here(metric, by, parses, named=True))
+        ]:
             yield ("scored again", "failed", f"cannot be computed here: {', '.join(absent)}")
             return
-        made = score.compute(run, metrics, parses, draws=document["interval"]["draws"])
+        draws = document["interval"]["draws"]
+        parts = [score.compute(by, metrics, parses, draws=draws) for by, metrics in judged.values()]
+    made = score.together(parts)
     again = {one.metric: asdict(one) for one in made.scores}
     for row in computed:
-        faults = list(_differences(row, again[row["metric"]]))
+        anew = again[row["metric"]]
+        # A judge may have been asked about controls since.
+        anew |= {"controls": {name: found for name, found in anew["controls"].items() if name in row["controls"]}}
+        faults = list(_differences(row, anew))
         yield _check(row["metric"], "; ".join(faults[:3]), "same values, interval and signature")
     for name, rows in zip(FILES, (made.per_sample, made.statistics, made.details), strict=True):
         kept = {str(row.get("sample_id")): row for row in store.read_rows(run.folder / name)}

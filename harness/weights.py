@@ -1,4 +1,4 @@
-"""What a model with weights is made of: its checkpoint, how it writes, and what it may look at.
+"""What a model with weights is made of: its checkpoint, how it writes, and what it may look at; or its server.
 
 Plain data between the file that names a model and the engine that loads it; nothing is opened here.
 """
@@ -34,7 +34,8 @@ class Weights:
 
     ``checkpoint`` is a hub id, or the absolute path of a folder, which then has a ``digest`` of the
     files that make the model. ``min_pixels`` and ``max_pixels`` bound an image's area; None leaves the
-    processor's own limits. ``vllm`` holds what only that engine is told.
+    processor's own limits. ``thinking`` sets the chat template's switch; None says nothing about it.
+    ``vllm`` holds what only that engine is told.
     """
 
     checkpoint: str
@@ -46,6 +47,7 @@ class Weights:
     min_pixels: int | None = None
     max_pixels: int | None = None
     trust_remote_code: bool = False
+    thinking: bool | None = None
     vllm: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -62,9 +64,47 @@ class Weights:
             "system": self.system,
             "sampling": asdict(self.sampling),
             "image": {"min_pixels": self.min_pixels, "max_pixels": self.max_pixels},
+            **_switch(self.thinking),
         }
 
     def image_limits(self) -> dict[str, int]:
         """The limits that are set, under the names that processors know."""
         limits = {"min_pixels": self.min_pixels, "max_pixels": self.max_pixels}
         return {name: value for name, value in limits.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A model behind an OpenAI-compatible server.
+
+    ``revision`` is what the user calls what the server runs, to be changed with it. ``api_key_env`` names the
+    environment variable that holds the key; the key itself is no part of any setting.
+    At most ``concurrency`` requests are in flight, each tried ``1 + retries`` times, ``timeout`` seconds a try.
+    """
+
+    base_url: str
+    model: str
+    revision: str | None = None
+    api_key_env: str | None = None
+    concurrency: int = 16
+    timeout: float = 120.0
+    retries: int = 6
+    system: str | None = None
+    thinking: bool | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+
+    def settings(self) -> dict[str, Any]:
+        """What identifies a run of this model; how it is asked is no part of it."""
+        return {
+            "base_url": self.base_url,
+            "model": self.model,
+            "revision": self.revision,
+            "system": self.system,
+            "sampling": asdict(self.sampling),
+            **_switch(self.thinking),
+        }
+
+
+def _switch(thinking: bool | None) -> dict[str, bool]:
+    """A setting only where it is set, so that runs made before it existed go on."""
+    return {} if thinking is None else {"thinking": thinking}

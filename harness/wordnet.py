@@ -50,7 +50,7 @@ LEXNAMES = (
     "verb.social verb.stative verb.weather adj.ppl"
 )
 CATEGORY = {"noun": 1, "verb": 2, "adj": 3, "adv": 4}
-DOWNLOAD = "import nltk, sys; sys.exit(not nltk.download('wordnet', download_dir=sys.argv[1], quiet=True))"
+DOWNLOAD = "import nltk, sys; sys.exit(not nltk.download(sys.argv[1], download_dir=sys.argv[2], quiet=True))"
 
 
 def search_path() -> list[Path]:
@@ -124,11 +124,19 @@ def fetch() -> Path:
     raise CimError(f"WordNet 3.0 could not be brought ({'; '.join(reasons)})", hint=todo)
 
 
-def _from_nltk(temporary: Path) -> Path:
-    """NLTK's own download, in a process of its own: it has no time limit and writes to the screen."""
+def nltk_download(package: str, temporary: Path) -> None:
+    """NLTK's own download, in a process of its own: it has no time limit and writes to the screen.
+
+    Raises:
+        CimError: it failed; holds the end of what it said.
+    """
     # NLTK refuses to write anywhere but below its data path.
     environment = {**os.environ, "NLTK_DATA": str(temporary)}
-    _run([sys.executable, "-c", DOWNLOAD, str(temporary)], temporary, environment)
+    _run([sys.executable, "-c", DOWNLOAD, package, str(temporary)], temporary, environment)
+
+
+def _from_nltk(temporary: Path) -> Path:
+    nltk_download("wordnet", temporary)
     unpacked, archive = temporary / "corpora" / "wordnet", temporary / "corpora" / "wordnet.zip"
     if archive.is_file() and not _holds(unpacked, FILES):
         unpacked.mkdir(exist_ok=True)

@@ -6,6 +6,7 @@ reported. Source: supplement of arXiv 2603.01696, Figure 6 (the code that asked 
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 
@@ -33,4 +34,5 @@ def _prompts(sample: Sample, caption: str) -> Mapping[str, str]:
     return {key: prompt(caption, what) for key, what in asked.items()}
 
 
-JUDGE = Judge(name="taxonomy", prompts=_prompts, signature={"prompt": "figure6"})
+_DIGEST = hashlib.sha256(prompt("<Caption>", "<What>").encode()).hexdigest()[:8]
+JUDGE = Judge(name="taxonomy", prompts=_prompts, signature={"prompt": f"cim-figure6@{_DIGEST}"})

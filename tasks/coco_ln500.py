@@ -28,6 +28,7 @@ TASK = Task(
     load=_sc_captioner.loader(_FILES),
     licence="narratives CC BY 4.0 (Google), lists Apache-2.0",
     source=_sc_captioner.SOURCE,
+    judge="qwen3-8b",
     archive=Archive(
         url="http://images.cocodataset.org/zips/val2017.zip",
         bytes=815_585_330,

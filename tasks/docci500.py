@@ -28,6 +28,7 @@ TASK = Task(
     load=_sc_captioner.loader(_FILES),
     licence="descriptions CC BY 4.0 (Google), lists Apache-2.0",
     source=_sc_captioner.SOURCE,
+    judge="qwen3-8b",
     # Size as google.github.io/docci rounds it; no sum is published.
     archive=Archive(
         url="https://storage.googleapis.com/docci/data/docci_images.tar.gz",

@@ -10,17 +10,16 @@ import argparse
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests import bench_cim, controls
+from tests import bench_cim, bench_match, bench_parse, controls
+from tests.clock import measured
 from tests.conftest import ROOT, SHARED
 
 SAMPLES = 5000
@@ -48,19 +47,6 @@ PEERS = (
     "peers' figures as given to us, not measured here: "
     "lmms-eval 0.3-0.6 ms (nothing kept on a crash), evalscope 3.0, inspect_ai 13-22"
 )
-
-
-@contextmanager
-def measured(into: dict[str, float]) -> Iterator[None]:
-    """CPU and wall seconds of a block, its child processes included."""
-
-    def cpu() -> float:
-        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-        return sum(usage.ru_utime + usage.ru_stime for usage in used)
-
-    before, start = cpu(), time.monotonic()
-    yield
-    into["cpu"], into["wall"] = cpu() - before, time.monotonic() - start
 
 
 def synthetic(samples: int, *options: str) -> dict[str, float]:
@@ -224,6 +210,8 @@ def main() -> None:
     found = {
         "overhead": overhead(say, given.limit or SAMPLES),
         "beside": beside(say, given.limit or CAPTIONS),
+        "scene_graphs": bench_parse.parsing(say, min(given.limit, 2) if given.limit else bench_parse.CAPTIONS),
+        "matching": bench_match.main(say, given.limit or CAPTIONS),
         "rewards": bench_cim.apart(say, given.limit),
     }
     if given.json:

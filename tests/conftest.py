@@ -83,3 +83,34 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir(parents=True)
     (folder / "scenes.json").write_bytes(images.SCENES)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_t5_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small half-trained scene-graph parser under the name of the real one, made once a test session."""
+    pytest.importorskip("transformers")
+    from tests import tiny_t5
+
+    return tiny_t5.build(tmp_path_factory.mktemp("models") / "flan-t5-base-VG-factual-sg")
+
+
+@pytest.fixture
+def tiny_models(tiny_t5_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """``CIM_MODELS`` with the small scene-graph parser."""
+    monkeypatch.setenv("CIM_MODELS", str(tiny_t5_folder.parent))
+    return tiny_t5_folder.parent
+
+
+@pytest.fixture(scope="session")
+def tiny_nltk_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """NLTK's splitter and tagger, trained on this project's text once a test session."""
+    from tests import tiny_nltk
+
+    return tiny_nltk.build(tmp_path_factory.mktemp("nltk_data"))
+
+
+@pytest.fixture
+def tiny_nltk(tiny_nltk_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """``NLTK_DATA`` with the trained splitter and tagger."""
+    monkeypatch.setenv("NLTK_DATA", str(tiny_nltk_folder))
+    return tiny_nltk_folder

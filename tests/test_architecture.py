@@ -31,11 +31,13 @@ HEAVY = (
 LAYERS = (
     ("types", "parts", "weights", "errors", "stats"),
     ("data", "checkpoint", "model_file", "form", "signature", "registry", "store", "manifest"),
-    ("records", "cache", "java", "wordnet", "torchvision_hook", "unpack", "fetch"),
+    ("records", "cache", "java", "wordnet", "wordnet_words", "torchvision_hook", "unpack", "fetch"),
+    ("nltk_data", "pretrained"),
     ("highlight", "thumbnail"),
     ("engines", "metrics", "parsers", "encoders", "retrieval", "rewards", "train"),
-    ("model", "run", "needs"),
-    ("caption", "encode", "parse", "judge", "retrieve", "score", "compare", "verify", "report", "doctor", "parity"),
+    ("model", "run", "needs", "probes"),
+    ("caption", "encode", "parse", "judge", "agreement", "retrieve", "score"),
+    ("compare", "verify", "report", "doctor", "parity"),
     ("arguments", "terminal", "cli_places", "cli_gallery", "cli_train", "cli"),
     ("__main__",),
 )

@@ -22,6 +22,7 @@ DOCUMENTS = (
     "CONTRIBUTING.md",
     "docs/results.md",
     "docs/cim.md",
+    "docs/protocol.md",
     "requirements/README.md",
     "results/README.md",
 )
@@ -147,9 +148,40 @@ def test_the_weights_of_contributing_are_read(tmp_path: Path) -> None:
 
     (tmp_path / "my-model.toml").write_text(_named_block("toml", "harness/models/my-model.toml"))
     content = model_file.read(tmp_path / "my-model.toml")
-    assert content.keys() == model_file.KEYS.keys() - {"captions"} | model_file.TABLES.keys()
-    assert all(content[table].keys() == keys.keys() for table, keys in model_file.TABLES.items())
+    tables = {name: keys for name, keys in model_file.TABLES.items() if name != "openai"}
+    assert content.keys() == model_file.KEYS.keys() - {"captions"} | tables.keys()
+    assert all(content[table].keys() == keys.keys() for table, keys in tables.items())
     assert model.from_toml(tmp_path / "my-model.toml").settings["sampling"]["temperature"] == 0.7
+
+
+def test_the_judge_of_contributing_is_found_and_answers(
+    cim: Cim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both files of the example, asked of the example's server, which here says yes to what holds "red"."""
+    import harness.metrics
+    import judges
+    from harness import model_file
+    from tests import chat_server
+
+    for kind, package in (("judges", judges), ("harness/metrics", harness.metrics)):
+        folder = tmp_path / kind
+        folder.mkdir(parents=True)
+        (folder / "colours.py").write_text(_named_block("python", f"{kind}/colours.py"))
+        monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
+    monkeypatch.setenv("CIM_MODELS", str(tmp_path))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("MY_SERVER_KEY", "none")
+    (tmp_path / "my-server.toml").write_text(_named_block("toml", "harness/models/my-server.toml"))
+    assert model_file.read(tmp_path / "my-server.toml")["openai"].keys() == model_file.TABLES["openai"].keys()
+    assert "Does a caption name a colour?" in cim("list", "judges").out
+    with chat_server.serving(lambda body: "Yes." if " red " in body["messages"][0]["content"] else "no") as server:
+        text = (tmp_path / "my-server.toml").read_text()
+        (tmp_path / "my-server.toml").write_text(text.replace("http://127.0.0.1:8000/v1", server.address))
+        arguments = ("--metrics", "colours", "--judge", "my-server", "--json")
+        done = cim("eval", "--model", "demo-detailed", *arguments)
+    (score,) = done.json["scores"]
+    assert done.code == 0 and 0 < score["values"]["share"] < 100
+    assert score["controls"]["all_yes"]["values"]["share"] == 100
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -40,7 +40,7 @@ def records(samples: Sequence[Sample], captions: Sequence[str], parses: Parses) 
         found = [{"grc": 0.8, "cosines": [0.5, 0.25, 0.1], "empty": False}, {"grc": 0.0, "cosines": [], "empty": True}]
         return [found[not caption.strip()] for caption in captions]
 
-    return Records(samples, captions, parses.parse, replies, "grammar", retrievals=retrievals)
+    return Records(samples, captions, parses.parse, replies, "grammar", parses.encode, retrievals=retrievals)
 
 
 def usable(name: str) -> None:

@@ -152,7 +152,7 @@ def clean_copy(folder: Path) -> Path:
     for package in ("harness", "tasks", "judges", "leaderboards"):
         (folder / package).mkdir()
         (folder / package / "__init__.py").touch()
-    for name in ("errors.py", "wordnet.py"):
+    for name in ("errors.py", "nltk_data.py", "wordnet.py"):
         shutil.copy(ROOT / "harness" / name, folder / "harness")
     (folder / "harness" / "cli.py").write_text(CIM, encoding="utf-8")
     (folder / "harness" / "needs.py").write_text("", encoding="utf-8")

@@ -20,6 +20,12 @@ QWEN_CHAT = (
     "<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ c['text'] }}{% endif %}{% endfor %}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+# As Qwen3's own: a content that is no plain text is lost, and thinking is switched off by an empty thought.
+QWEN3_CHAT = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% if m['content'] is string %}{{ m['content'] }}{% endif %}"
+    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
 IDEFICS_CHAT = (
     "<|im_start|>{% for m in messages %}{{ m['role'] | capitalize }}:{% for c in m['content'] %}"
     "{% if c['type'] == 'image' %}<image>{% else %} {{ c['text'] }}{% endif %}{% endfor %}<end_of_utterance>\n"
@@ -130,6 +136,16 @@ def _idefics(folder: Path) -> Path:
     return _save(folder, library.Idefics3ForConditionalGeneration(config), processor)
 
 
+def _qwen3(folder: Path) -> Path:
+    import transformers as library
+
+    tokenizer = _tokenizer(QWEN, "<|im_end|>", QWEN3_CHAT)
+    tokenizer.add_tokens(["<think>", "</think>"])  # not special, as in Qwen3
+    text = _language(tokenizer, "<|im_end|>")
+    config = library.Qwen3Config(**text, head_dim=WIDTH // HEADS, initializer_range=0.2)
+    return _save(folder, library.Qwen3ForCausalLM(config), tokenizer)
+
+
 def _save(folder: Path, model: Any, processor: Any) -> Path:
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
@@ -137,8 +153,10 @@ def _save(folder: Path, model: Any, processor: Any) -> Path:
 
 
 def build(folder: Path, kind: str, limits: dict[str, int] = SMALL) -> Path:
-    """Write a checkpoint of ``qwen3_vl``, ``qwen2_5_vl`` or ``idefics3``; always the same one."""
+    """Write a checkpoint of ``qwen3_vl``, ``qwen2_5_vl``, ``idefics3`` or ``qwen3`` (text); always the same one."""
     import torch
 
     torch.manual_seed(0)
+    if kind == "qwen3":
+        return _qwen3(folder)
     return _idefics(folder) if kind == "idefics3" else _qwen(folder, kind, limits)

@@ -1,7 +1,9 @@
 """What both engines that run weights share, so that they see the same prompt, image, precision and seed.
 
 A prompt is the checkpoint's own chat template over (system,) image and text; an image is opened by PIL as RGB
-at full size, the processor's limits do the rest. Heavy packages are imported only when an engine runs.
+at full size, the processor's limits do the rest. A checkpoint that reads text alone has a tokenizer only. The
+template's own tokens are none where a request's text holds them (``_text.py``). Heavy packages are imported only when
+an engine runs.
 """
 
 from __future__ import annotations
@@ -14,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.engines._text import TextProcessor, control_tokens, neutral, text_only
 from harness.errors import CimError
 from harness.types import Completion, Model, Request
-from harness.weights import Weights
+from harness.weights import Server, Weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ def precision(weights: Weights, content: dict[str, Any]) -> str:
 
 
 def load_processor(weights: Weights) -> Any:
-    """The checkpoint's processor: chat template, tokenizer (padded on the left) and image processor.
+    """The checkpoint's processor: chat template, tokenizer (padded on the left) and, if it looks, image processor.
 
     Raises:
         CimError: it cannot be read, has no chat template, or knows no image limits where some are set.
@@ -92,9 +95,10 @@ def load_processor(weights: Weights) -> Any:
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    where = weights.checkpoint
+    where, reads_text = weights.checkpoint, text_only(config(weights)[0])
+    kind = transformers.AutoTokenizer if reads_text else transformers.AutoProcessor
     try:
-        processor = transformers.AutoProcessor.from_pretrained(
+        processor = kind.from_pretrained(
             weights.checkpoint,
             revision=weights.revision,
             trust_remote_code=weights.trust_remote_code,
@@ -102,13 +106,17 @@ def load_processor(weights: Weights) -> Any:
         )
     except (OSError, ValueError, ImportError, KeyError) as error:
         raise CimError(f"processor cannot be loaded ({_line(error)})", where=where) from error
-    if not isinstance(processor, transformers.ProcessorMixin):
+    if reads_text:
+        processor = TextProcessor(processor)
+    elif not isinstance(processor, transformers.ProcessorMixin):
         raise CimError("checkpoint has no processor for images", where=where, hint="copy its processor_config.json")
     if not processor.chat_template:
         raise CimError("checkpoint has no chat template", where=where, hint="copy its chat_template.jinja")
     # Required for batches, and not what every saved tokenizer says.
     processor.tokenizer.padding_side = "left"
-    if weights.image_limits() and "min_pixels" not in processor.image_processor.valid_kwargs.__annotations__:
+    if weights.image_limits() and (
+        reads_text or "min_pixels" not in processor.image_processor.valid_kwargs.__annotations__
+    ):
         raise CimError("its image processor knows no min_pixels and max_pixels", where=where, hint="remove [image]")
     return processor
 
@@ -129,20 +137,32 @@ def adds_tokens(processor: Any, text: str) -> bool:
 
 def render(weights: Weights, processor: Any, request: Request) -> str:
     """The text of a request by the checkpoint's chat template."""
-    content: list[dict[str, str]] = [{"type": "image"}] if request.image else []
-    messages = [{"role": "user", "content": [*content, {"type": "text", "text": request.prompt}]}]
+    asked: Any = neutral(request.prompt, control_tokens(processor.tokenizer))
+    system: Any = weights.system
+    if not isinstance(processor, TextProcessor):
+        asked = [*([{"type": "image"}] if request.image else []), {"type": "text", "text": asked}]
+        system = system and [{"type": "text", "text": system}]
+    messages = [{"role": "user", "content": asked}]
     if weights.system is not None:
-        messages.insert(0, {"role": "system", "content": [{"type": "text", "text": weights.system}]})
-    text: str = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        messages.insert(0, {"role": "system", "content": system})
+    thinking = {} if weights.thinking is None else {"enable_thinking": weights.thinking}
+    text: str = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **thinking)
     return text
 
 
 def prompts(weights: Weights, processor: Any, requests: Sequence[Request]) -> Iterator[Prompt | Completion]:
-    """Each request ready to run, its image opened only now; a failed completion where that cannot be done."""
+    """Each request ready to run, its image opened only now; a failed completion where that cannot be done.
+
+    Raises:
+        CimError: a checkpoint that reads text alone is asked to look at an image.
+    """
     for request in requests:
         if request.image is None:
             yield Prompt(request, render(weights, processor, request), None)
             continue
+        if isinstance(processor, TextProcessor):
+            hint = "it can answer a judge's questions: --judge"
+            raise CimError("reads text alone and cannot look at images", where=weights.checkpoint, hint=hint)
         try:
             image = open_image(request.image)
         except CimError as error:
@@ -187,7 +207,7 @@ def _line(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
-def seed(weights: Weights, sample_id: str) -> int:
+def seed(weights: Weights | Server, sample_id: str) -> int:
     """A seed a sample, so that what is drawn depends on no other sample of a batch and no interruption."""
     digest = hashlib.sha256(f"{weights.sampling.seed}:{sample_id}".encode()).digest()
     return int.from_bytes(digest[:4]) & 0x7FFFFFFF

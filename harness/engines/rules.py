@@ -1,6 +1,6 @@
 """A rule judge, not a language model: answers questions about miniscenes captions by reading the caption's graph.
 
-It reads the same prompts a model would get (the last ``Questions:`` block, or the taxonomy question) and
+It reads the same prompts a model would get (caption and last ``Questions:`` block, or the taxonomy question) and
 writes the same kind of reply, so prompts, parsers and metrics are exercised in full without weights.
 """
 
@@ -13,18 +13,32 @@ from harness.parsers import grammar
 from harness.parts import Engine
 from harness.types import Completion, Model, Request, SceneGraph
 
+END = "Don't output extra text."
+# What follows END in the prompts cim-code, cim-figure6 and fenced; a caption ends at the last mark that can end it.
+FORMS = [
+    re.compile(form + r"Questions:(?P<asked>.*)", re.DOTALL)
+    for form in (
+        r'\nCaption:"(?P<caption>.*)"\n',
+        r"\n\nCaption: (?P<caption>.*)\n\n",
+        r"\nThe caption is [^\n]*\nBEGIN (\w+)\n(?P<caption>.*)\nEND \1\n",
+    )
+]
+
 
 def reply(prompt: str) -> str:
     """The reply to a relation or taxonomy prompt of ``judges/``; empty when the prompt is neither."""
-    block = re.fullmatch(r'.*?\nCaption:"(.*)"\nQuestions:(.*)', prompt, flags=re.DOTALL)
-    if block:
-        asked = re.split(r"(?:^|(?<=\?))\d+\. ", block[2])[1:]
-        stated = _graph(block[1])
-        return ", ".join(f"{number}: {grammar.answer(text, stated)}" for number, text in enumerate(asked, start=1))
     mention = re.fullmatch(
         r"Caption: (.*)\n\nCheck if the caption explicitly mentions (.*)\.\n\nAnswer.*", prompt, re.DOTALL
     )
-    return ("yes" if _mentions(_graph(mention[1]), mention[2]) else "no") if mention else ""
+    if mention:
+        return "yes" if _mentions(_graph(mention[1]), mention[2]) else "no"
+    rest = prompt.partition(END)[2]
+    block = next((found for form in FORMS if (found := form.fullmatch(rest))), None)
+    if block is None:
+        return ""
+    asked = re.split(r"(?:^|(?<=\?))\d+\. ", block["asked"])[1:]
+    stated = _graph(block["caption"])
+    return ", ".join(f"{number}: {grammar.answer(text, stated)}" for number, text in enumerate(asked, start=1))
 
 
 def _graph(caption: str) -> SceneGraph:

@@ -1,7 +1,7 @@
 """Batched generation by the transformers library, on the CPU or one CUDA device; greedy unless told otherwise.
 
-Requests are sorted by image area so that a batch holds little padding, and each batch's completions are given
-as soon as it is done. A caption does not depend on its batch, but for rounding in half precision: rows are padded
+Requests are sorted by image area and length so that a batch holds little padding, and each batch's completions are
+given as soon as it is done. A caption does not depend on its batch, but for rounding in half precision: rows are padded
 on the left, and at a temperature every row draws with its own generator. Run with
 ``cim eval --model M --engine transformers``.
 """
@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from harness.engines import _weights
+from harness.engines._text import TextProcessor
 from harness.engines._weights import Prompt, Written
 from harness.errors import CimError, OutageError
 from harness.parts import Engine
@@ -42,8 +43,10 @@ def load(weights: Weights) -> Loaded:
 
     content, commit = _weights.config(weights)
     processor = _weights.load_processor(weights)
+    reads_text = isinstance(processor, TextProcessor)
+    kind = transformers.AutoModelForCausalLM if reads_text else transformers.AutoModelForImageTextToText
     try:
-        model, found = transformers.AutoModelForImageTextToText.from_pretrained(
+        model, found = kind.from_pretrained(
             weights.checkpoint,
             revision=commit or weights.revision,
             dtype=getattr(torch, _weights.precision(weights, content)),
@@ -91,10 +94,13 @@ def device() -> str:
 def encode(loaded: Loaded, batch: Sequence[Prompt]) -> Any:
     """Tensors of a batch of prompts, padded on the left; CimError where the processor refuses one."""
     processor, images = loaded.processor, [[prompt.image] for prompt in batch if prompt.image is not None]
+    texts = [prompt.text for prompt in batch]
     text_kwargs = {"padding": True, "add_special_tokens": _weights.adds_tokens(processor, batch[0].text)}
+    if isinstance(processor, TextProcessor):
+        return processor.encode(texts, return_tensors="pt", **text_kwargs)
     try:
         return processor(
-            text=[prompt.text for prompt in batch],
+            text=texts,
             images=images or None,
             images_kwargs=_weights.image_limits(loaded.weights, processor),
             text_kwargs=text_kwargs,
@@ -170,10 +176,14 @@ class Choice:
 
 
 def batches(requests: Sequence[Request]) -> Iterator[list[Request]]:
-    """Requests in batches of near-equal image areas, those without an image apart."""
+    """Requests in batches of near-equal image areas, those without an image apart and by length."""
     areas = {request.sample_id: _weights.area(request.image) for request in requests}
     batch: list[Request] = []
-    for request in sorted(requests, key=lambda request: (request.image is not None, areas[request.sample_id])):
+
+    def size(request: Request) -> tuple[bool, int, int]:
+        return request.image is not None, areas[request.sample_id], len(request.prompt)
+
+    for request in sorted(requests, key=size):
         pixels = areas[request.sample_id] * (len(batch) + 1)  # the largest so far counts for all
         if batch and (len(batch) == ROWS or pixels > PIXELS or bool(batch[0].image) != bool(request.image)):
             yield batch
@@ -187,7 +197,7 @@ def write(loaded: Loaded, requests: Sequence[Request]) -> Iterator[Written | Com
     """What is written for each request, batch by batch; failed ones as completions.
 
     Raises:
-        OutageError: one image alone needs more memory than the device has.
+        OutageError: one image or prompt alone needs more memory than the device has.
     """
     for batch in batches(requests):
         ready = list[Prompt]()
@@ -221,8 +231,10 @@ def _split(loaded: Loaded, batch: Sequence[Prompt]) -> Iterator[Written | Comple
     elif refused:
         yield Completion(batch[0].request.sample_id, None, error=refused)
     else:
-        hint = "set a smaller image.max_pixels in the model's TOML, or use a larger GPU"
-        raise OutageError(f"out of memory with one image, {batch[0].request.sample_id}", hint=hint)
+        looked_at = batch[0].image is not None
+        hint = ("set a smaller image.max_pixels in the model's TOML, or " if looked_at else "") + "use a larger GPU"
+        what = "image" if looked_at else "prompt"
+        raise OutageError(f"out of memory with one {what}, {batch[0].request.sample_id}", hint=hint)
 
 
 def _generate(model: Model, requests: Sequence[Request]) -> Iterator[Completion]:

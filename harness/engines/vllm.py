@@ -17,6 +17,7 @@ from dataclasses import asdict
 from typing import Any
 
 from harness.engines import _weights
+from harness.engines._text import text_only
 from harness.engines._weights import Prompt, Written
 from harness.errors import CimError, OutageError
 from harness.parts import Engine
@@ -51,21 +52,23 @@ def on_cpu() -> bool:
     return "cpu" in "-".join(build() or ())
 
 
-def options(weights: Weights, dtype: str, limits: Mapping[str, int]) -> dict[str, Any]:
-    """What ``vllm.LLM`` is given besides the checkpoint."""
+def options(weights: Weights, dtype: str, limits: Mapping[str, int], *, looks: bool) -> dict[str, Any]:
+    """What ``vllm.LLM`` is given besides the checkpoint; ``looks`` where it reads images."""
     given = {
         "dtype": dtype,
         "seed": weights.sampling.seed,
         "trust_remote_code": weights.trust_remote_code,
         "load_format": "safetensors",
         "use_tqdm_on_load": False,
+        "enable_prefix_caching": False,  # prompts differ from the image, or the caption, on
+    }
+    images = {
         "limit_mm_per_prompt": {"image": 1, "video": 0},
         "mm_processor_kwargs": dict(limits) or None,
         "mm_processor_cache_gb": 0,  # no image comes twice
-        "enable_prefix_caching": False,  # and prompts differ from the image on
     }
     on_this = {"enforce_eager": True, "kv_cache_memory_bytes": CPU_CACHE} if on_cpu() else {}
-    return {**given, **on_this, **weights.vllm}
+    return {**given, **(images if looks else {}), **on_this, **weights.vllm}
 
 
 def sampling(weights: Weights) -> dict[str, Any]:
@@ -86,8 +89,8 @@ def opened(weights: Weights, processor: Any) -> Iterator[Any]:
     import vllm
     from vllm.distributed import cleanup_dist_env_and_memory
 
-    limits = _weights.image_limits(weights, processor)
-    chosen = options(weights, _weights.precision(weights, content), limits)
+    limits, looks = _weights.image_limits(weights, processor), not text_only(content)
+    chosen = options(weights, _weights.precision(weights, content), limits, looks=looks)
     try:
         llm = vllm.LLM(weights.checkpoint, revision=commit or weights.revision, **chosen)
     except (RuntimeError, ValueError, OSError) as error:
@@ -213,7 +216,7 @@ def _describe(model: Model) -> Mapping[str, Any]:
         "dtype": dtype,
         "commit": commit,
         "sampling": sampling(weights) | {"seed": "sha256(seed:sample_id)"},
-        "options": options(weights, dtype, weights.image_limits()),
+        "options": options(weights, dtype, weights.image_limits(), looks=not text_only(content)),
     }
 
 

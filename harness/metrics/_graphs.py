@@ -109,3 +109,27 @@ def set_metric(name: str, kind: str, parts: Parts) -> Metric:
         floor=True,
         elements=lambda records: elements(kind, parts, records),
     )
+
+
+def capture_metric() -> Metric:
+    """CAPTURE with the paper's weights on exact matches: its other stages have nothing to do without synonyms."""
+    weights = {objects: 0.5, attributes: 0.5, relations: 0.2}
+
+    def measure(records: Records) -> Measurement:
+        scores = [
+            sum(weight * precision_recall_f1(part(own), part(true))[2] for part, weight in weights.items())
+            for own, true in pairs(records)
+        ]
+        values = 100.0 * np.array(scores, dtype=np.float64)[:, None] / sum(weights.values())
+        return Measurement(values, values)
+
+    return Metric(
+        name="capture",
+        values=("score",),
+        measure=measure,
+        signature=lambda: {**SIGNATURE, "weights": "0.5/0.5/0.2"},
+        empty=(0.0,),
+        needs=frozenset({"graph"}),
+        floor=True,
+        elements=lambda records: elements("relation", relations, records),
+    )

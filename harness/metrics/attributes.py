@@ -1,9 +1,86 @@
-"""Attributes stated in captions of made scenes: precision, recall and F1 an image, means over images.
+"""Attributes stated in a caption: precision, recall and F1 an image by cosines of owners and of words.
 
-Pairs of owner and colour, size or texture, and the background's colour, matched exactly (``_graphs.py``).
-Run with ``cim eval --model M --task miniscenes --metrics attributes``.
+Each owner o of one side looks for the most similar owner o' of the other (cosine w(o), the first of equal ones), and
+each of its n(o) words for the most similar word of o'::
+
+    sum_o w(o) sum_words best cosine / (sum_o w(o) n(o) + e)
+
+R asks from the reference's side in the caption, P from the caption's side in the annotated attributes alone. Source:
+protocol of ``zl2048/SC-Captioner:evaluate_*/capture.py@6c35a35``; modes and means in ``_refined.py``. The report's
+marks come from equal or synonymous pairs of owner and word, as the cosines decide on nothing. On tasks whose images are
+made from a graph: exact matches (``_graphs.py``). ``cim eval --model M --metrics attributes``
 """
 
-from harness.metrics import _graphs
+from __future__ import annotations
 
-METRIC = _graphs.set_metric("attributes", "attribute", _graphs.attributes)
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.metrics import _graphs, _match
+from harness.metrics._match import EPS
+from harness.metrics._refined import refined
+from harness.metrics._scenes import ENCODER, Scenes, marked, owned, scenes
+from harness.parts import Records
+from harness.types import Element
+
+if TYPE_CHECKING:
+    from harness.parts import Array
+
+Owned = Mapping[str, tuple[str, ...]]
+
+
+def _sides(records: Records, found: Scenes) -> Iterator[tuple[Owned, Owned, Owned]]:
+    """Attributes of caption, reference and annotation for each reference of each sample; no owner without words."""
+    for sample, own, group in zip(records.samples, found.captions, found.references, strict=True):
+        known = {owner: tuple(words) for owner, words in sample.attributes.items() if words}
+        yield from ((own.attributes, true.attributes, known) for true in group)
+
+
+def _ratios(records: Records, found: Scenes, strict: bool) -> tuple[Array, Array, Mapping[str, float]]:
+    sides = list(_sides(records, found))
+    phrases = (phrase for three in sides for side in three for item in side.items() for phrase in (item[0], *item[1]))
+    table, rows = _match.vectors(phrases, records, ENCODER)
+    rates = np.zeros((len(sides), 2))
+    for at, (own, true, known) in enumerate(sides):
+        for column, (asking, given) in enumerate(((own, known), (true, own))):
+            if asking and given:
+                rates[at, column] = _similar(asking, given, table, rows)
+            elif strict and not asking and not given:
+                rates[at, column] = 1.0
+    return rates[:, 0], rates[:, 1], {}
+
+
+def _similar(asking: Owned, given: Owned, table: Array, rows: Mapping[str, int]) -> float:
+    """What the owners and words of one side find on the other, 0 to 1."""
+    (owners, words, places), (others, their_words, their_places) = (_laid(side, rows) for side in (asking, given))
+    between = table[owners] @ table[others].T
+    nearest = between.argmax(axis=1)
+    weights = between.max(axis=1).astype(np.float64)[places]
+    asked = np.isin(their_places, nearest)
+    cosines = table[words] @ table[np.array(their_words)[asked]].T
+    cosines[their_places[asked] != nearest[places][:, None]] = -np.inf
+    return float((weights * cosines.max(axis=1)).sum() / (weights.sum() + EPS))
+
+
+def _laid(side: Owned, rows: Mapping[str, int]) -> tuple[list[int], list[int], Array]:
+    """Rows of the owners' vectors and of all their words, and which owner each word has."""
+    words = [rows[word] for words in side.values() for word in words]
+    return [rows[owner] for owner in side], words, np.repeat(np.arange(len(side)), [len(w) for w in side.values()])
+
+
+def _elements(records: Records, parser: str) -> list[list[Element]]:
+    pairs = scenes(records, parser).of_first().pairs(owned)
+    annotated = [[(owner, word) for owner, words in s.attributes.items() for word in words] for s in records.samples]
+    return marked("attribute", records, pairs, annotated)
+
+
+METRIC = refined(
+    "attributes",
+    "attributes",
+    _ratios,
+    _elements,
+    made=_graphs.set_metric("attributes", "attribute", _graphs.attributes),
+)
+VARIANTS = {"compat": refined("attributes", "attributes", _ratios, _elements, compat=True)}

@@ -17,7 +17,7 @@ Run: ``cim score --metrics meteor_nltk RUN``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -29,14 +29,7 @@ import numpy as np
 from harness.errors import CimError
 from harness.parts import Measurement, Metric, Records
 from harness.wordnet import checksum, folder, missing_wordnet
-
-# nltk/corpus/reader/wordnet.py 3.10.4, MORPHOLOGICAL_SUBSTITUTIONS: endings of inflected forms, by part of speech.
-ENDINGS = {
-    "noun": "s: ses:s ves:f xes:x zes:z ches:ch shes:sh men:man ies:y",
-    "verb": "s: ies:y es:e es: ed:e ed: ing:e ing:",
-    "adj": "er: est: er:e est:e",
-    "adv": "",
-}
+from harness.wordnet_words import synonyms
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,54 +54,6 @@ class _Remembered:
 
     stem: Callable[[str], str]
     synsets: Callable[[str], tuple[_Synset, ...]]
-
-
-@dataclass(frozen=True, slots=True)
-class _PartOfSpeech:
-    """One part of speech of WordNet: lemma to index line, inflected to base forms, synset lines by offset."""
-
-    index: Mapping[str, str]
-    exceptions: Mapping[str, list[str]]
-    endings: tuple[tuple[str, str], ...]
-    data: bytes
-
-    def names(self, word: str) -> Iterator[str]:
-        """Lemma names of all synsets of a lower-case word and of its base forms."""
-        bases = self.exceptions.get(word)
-        if bases is None:
-            bases = [word[: -len(old)] + new for old, new in self.endings if word.endswith(old)]
-        for form in (word, *bases):
-            if form in self.index:
-                # wndb(5WN): pos n_synsets n_pointers pointers n_senses n_tagged offsets
-                fields = self.index[form].split()
-                for offset in fields[-int(fields[1]) :]:
-                    yield from self._lemmas(int(offset))
-
-    def _lemmas(self, offset: int) -> Iterator[str]:
-        # wndb(5WN): offset file type n_words(hex) (word lex_id)...; an adjective may end in "(marker)".
-        fields = self.data[offset : self.data.index(b"|", offset)].decode("ascii").split()
-        yield from (name.split("(")[0] for name in fields[4 : 4 + 2 * int(fields[3], 16) : 2])
-
-
-def _part_of_speech(found: Path, pos: str) -> _PartOfSpeech:
-    entries = (line.partition(" ") for line in _lines(found / f"index.{pos}") if not line.startswith(" "))
-    exceptions = (line.split() for line in _lines(found / f"{pos}.exc"))
-    return _PartOfSpeech(
-        index={lemma: rest for lemma, _, rest in entries},
-        exceptions={forms[0]: forms[1:] for forms in exceptions},
-        endings=tuple((old, new) for old, _, new in (pair.partition(":") for pair in ENDINGS[pos].split())),
-        data=(found / f"data.{pos}").read_bytes(),
-    )
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="ascii").splitlines()
-
-
-def synonyms(found: Path) -> Callable[[str], frozenset[str]]:
-    """A function from a word to the single-word names in its synsets, as NLTK's reader of ``found`` gives them."""
-    parts = [_part_of_speech(found, pos) for pos in ENDINGS]
-    return lambda word: frozenset(name for part in parts for name in part.names(word.lower()) if "_" not in name)
 
 
 def scorer() -> Callable[[Iterable[str], str], float]:

@@ -3,17 +3,20 @@
 score = 100 * right/all by the released code's reading of a reply (``cim-v1``: the matched letters must equal the
 gold answer); n/a and unread answers are wrong. ``score_tolerant`` reads more forms. ``yes_recall`` and
 ``no_accuracy``: share right where gold is Yes or No; ``na_rate``, ``unparsed_rate``: share of all questions.
-Source: ``Jia-hn/CIM:eval/eval_qwen_vl.py@870f58f``. Run with ``cim eval --metrics relation_qa``.
+Counts stand beside them, and ``macro``: the mean over images of the share right. Variants put other prompts:
+``relation_qa@cim-figure6``, ``relation_qa@fenced`` (``judges/relation_qa.py``).
+Source: ``Jia-hn/CIM:eval/eval_qwen_vl.py@870f58f``. Run with ``cim eval --metrics relation_qa --judge J``.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from harness.parts import Measurement, Metric, Records
-from harness.types import Question
+from harness.types import Question, Sample
 from judges import relation_qa as judge
 
 if TYPE_CHECKING:
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from harness.parts import Array
 
 VALUES = ("score", "score_tolerant", "yes_recall", "no_accuracy", "na_rate", "unparsed_rate")
+COUNTS = ("correct", "correct_tolerant", "correct_yes", "correct_no", "na", "unparsed", "total", "gold_yes", "gold_no")
 
 
 def _counts(questions: Sequence[Question], reply: str) -> list[int]:
@@ -49,31 +53,49 @@ def aggregate(totals: Array, n: int) -> Array:
     return np.asarray(100.0 * np.divide(totals[..., :6], among, out=np.zeros_like(among), where=among > 0))
 
 
-def _measure(records: Records) -> Measurement:
-    answered = records.replies("relation_qa")
+def _measure(judged: str, records: Records) -> Measurement:
+    answered = records.replies(judged)
     rows = [
         _counts(sample.questions, reply.get("", "")) for sample, reply in zip(records.samples, answered, strict=True)
     ]
     statistics = np.array(rows, dtype=np.float64)
-    return Measurement(aggregate(statistics, 1), statistics)
+    values = aggregate(statistics, 1)
+    totals = dict(zip(COUNTS, statistics.sum(axis=0).tolist(), strict=True))
+    return Measurement(values, statistics, {**totals, "macro": float(values[:, 0].mean())})
 
 
-def _verdicts(records: Records) -> list[list[str]]:
-    answered = records.replies("relation_qa")
+def _verdicts(judged: str, records: Records) -> list[list[str]]:
+    answered = records.replies(judged)
     return [
         [one or "unread" for one in judge.cim_v1(reply.get("", ""), len(sample.questions))]
         for sample, reply in zip(records.samples, answered, strict=True)
     ]
 
 
-METRIC = Metric(
-    name="relation_qa",
-    values=VALUES,
-    measure=_measure,
-    signature=lambda: {"read": "cim-v1", "agg": "micro", "v": "1"},
-    empty=(0.0, 0.0, 0.0, 0.0, 100.0, 0.0),  # a judge says n/a to whatever it is asked about no text
-    needs=frozenset({"questions"}),
-    judge="relation_qa",
-    aggregate=aggregate,
-    verdicts=_verdicts,
-)
+def _always(answer: str, sample: Sample) -> dict[str, str]:
+    return {"": ", ".join(f"{number}: {answer}" for number in range(1, len(sample.questions) + 1))}
+
+
+def _metric(name: str) -> Metric:
+    """The metric that reads the replies to the prompt of its own name."""
+    return Metric(
+        name=name,
+        values=VALUES,
+        measure=partial(_measure, name),
+        signature=lambda: {"read": "cim-v1", "agg": "micro", "v": "1"},
+        empty=(0.0, 0.0, 0.0, 0.0, 100.0, 0.0),  # a judge says n/a to whatever it is asked about no text
+        needs=frozenset({"questions"}),
+        judge=name,
+        aggregate=aggregate,
+        verdicts=partial(_verdicts, name),
+        constants={
+            "all_yes": partial(_always, "Yes"),
+            "all_no": partial(_always, "No"),
+            "all_na": partial(_always, "n/a"),
+            "unreadable": partial(_always, "I cannot say"),
+        },
+    )
+
+
+METRIC = _metric("relation_qa")
+VARIANTS = {"cim-figure6": _metric("relation_qa@cim-figure6"), "fenced": _metric("relation_qa@fenced")}

@@ -5,9 +5,12 @@ A reply with neither yes nor no counts as no (``judges/taxonomy.py``). Run with 
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from harness.parts import Measurement, Metric, Records
+from harness.types import Sample
 from judges import taxonomy as judge
 
 VALUES = ("species", "breed")
@@ -20,6 +23,10 @@ def _measure(records: Records) -> Measurement:
     return Measurement(values, values)
 
 
+def _always(answer: str, _: Sample) -> dict[str, str]:
+    return dict.fromkeys(VALUES, answer)
+
+
 METRIC = Metric(
     name="taxonomy",
     values=VALUES,
@@ -28,4 +35,5 @@ METRIC = Metric(
     empty=(0.0, 0.0),
     needs=frozenset({"taxonomy"}),
     judge="taxonomy",
+    constants={"all_yes": partial(_always, "yes"), "all_no": partial(_always, "no")},
 )

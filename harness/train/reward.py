@@ -94,7 +94,7 @@ def opened(
         if name not in ("grc", "qir"):
             registry.check("rewards", name)
     held = open_folder(place(gallery))
-    with encoders.opened(encoders.of(held.name, held.manifest, "text")) as encode:
+    with encoders.opened(encoders.of(held, "text")) as encode:
         inner = CimScorer(held, encode, settings)
         scorer = SourcedScorer(inner, source_vectors(held, keys, image))
         references = {name: targets(one) for one, name in keys.items()}
@@ -121,7 +121,7 @@ def source_vectors(
     outside = [one for one, name in keys.items() if name not in rows]
     if not outside:
         return found
-    with encoders.opened(encoders.of(gallery.name, gallery.manifest, "image")) as encode:
+    with encoders.opened(encoders.of(gallery, "image")) as encode:
         for start in range(0, len(outside), BLOCK):
             some = outside[start : start + BLOCK]
             made = _encode(encode, [image(one) for one in some], [keys[one] for one in some])

@@ -1,0 +1,102 @@
+"""The refined precision, recall and F1 of objects and of attributes: which images count, and how they are averaged.
+
+An image's P and R are a metric's own (``objects.py``, ``attributes.py``); F1 = 2 P R / (P + R + 1e-6); means over
+references, then over images, so mean F1 is not that of mean P and mean R. Two modes::
+
+    strict   every image counts; a side that has nothing to match scores 0, or 1 where its other list is empty too
+    compat   images whose caption's or reference's graph has no attribute are left out of all means, as
+             ``zl2048/SC-Captioner:evaluate_*/capture.py@6c35a35`` does silently; here they are counted: ``skipped``
+
+In compat statistics have a fourth column, 1 for an image that counts, so that resamples average what they keep; the
+value shown of a skipped image is 0. ``cim eval --metrics objects,attributes,objects@compat``
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.metrics import _match
+from harness.metrics._scenes import Scenes, missing, scenes, signature
+from harness.parts import Measurement, Metric, Records, mean
+from harness.types import Element
+
+if TYPE_CHECKING:
+    from harness.parts import Array
+
+STRICT, COMPAT = "scene_graph", "scene_graph@cim"
+
+
+def by_sample(values: Array, found: Scenes, kept: Array | None = None) -> Array:
+    """Means (n, v) over each sample's references of values (p, v); of those alone that are ``kept`` (p,), 0 of none."""
+    sizes = [len(group) for group in found.references]
+    weights = np.ones(len(values)) if kept is None else kept
+    sums = np.zeros((len(sizes), values.shape[1] + 1))
+    np.add.at(sums, np.repeat(np.arange(len(sizes)), sizes), np.column_stack([values * weights[:, None], weights]))
+    return np.asarray(sums[:, :-1] / np.maximum(sums[:, -1:], 1))
+
+
+# Of records, their scenes, and whether two empty lists are 1: precision and recall (p,) of p pairs, counts to print.
+Ratios = Callable[[Records, Scenes, bool], tuple["Array", "Array", Mapping[str, float]]]
+
+
+def _kept_mean(totals: Array, n: int) -> Array:
+    """Means over the images that count: (..., 4) sums to (..., 3); 0 where none does."""
+    return np.asarray(totals[..., :3] / np.maximum(totals[..., 3:], 1))
+
+
+def _measure(records: Records, ratios: Ratios, parser: str, *, compat: bool) -> Measurement:
+    found = scenes(records, parser)
+    precision, recall, counts = ratios(records, found, not compat)
+    rows = 100.0 * np.column_stack([precision, recall, _match.f1(precision, recall)])
+    bare = [
+        [not one.attributes for one in (own, true)]
+        for own, group in zip(found.captions, found.references, strict=True)
+        for true in group
+    ]
+    empty = np.array(bare, dtype=bool).reshape(-1, 2)
+    counts = {**without_attributes(found), **counts, **found.counts}
+    if not compat:
+        values = by_sample(rows, found)
+        return Measurement(values, values, counts)
+    kept = np.asarray(1.0 - empty.any(axis=1))
+    values = by_sample(rows, found, kept)
+    weights = np.ceil(by_sample(kept[:, None], found))
+    skipped = {"skipped": float(len(weights) - weights.sum())}
+    return Measurement(values, np.hstack([values, weights]), skipped | counts)
+
+
+def without_attributes(found: Scenes) -> dict[str, float]:
+    """How many captions, and how many images' first references, have a graph without attributes."""
+    firsts = [group[0] for group in found.references]
+    sides = {"captions": found.captions, "references": firsts}
+    return {f"{side}_without_attributes": float(sum(not g.attributes for g in own)) for side, own in sides.items()}
+
+
+def refined(
+    name: str,
+    annotated: str,
+    ratios: Ratios,
+    elements: Callable[[Records, str], list[list[Element]]],
+    *,
+    compat: bool = False,
+    made: Metric | None = None,
+) -> Metric:
+    """The strict metric ``name`` that needs the lists ``annotated``, or its variant ``compat``."""
+    parser, mode = (COMPAT, "compat") if compat else (STRICT, "strict")
+    return Metric(
+        name=f"{name}@compat" if compat else name,
+        values=("precision", "recall", "f1"),
+        measure=lambda records: _measure(records, ratios, parser, compat=compat),
+        signature=lambda: {**signature(parser), "mode": mode, "agg": "mean", "v": "1"},
+        empty=(0.0, 0.0, 0.0),
+        needs=frozenset({"references", annotated}),
+        parsers=(parser,),
+        aggregate=_kept_mean if compat else mean,
+        floor=True,
+        missing=missing,
+        made=made,
+        elements=lambda records: elements(records, parser),
+    )

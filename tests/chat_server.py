@@ -1,0 +1,140 @@
+"""An OpenAI-compatible server on this machine that answers chat completions and can be told to misbehave."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from harness.engines import rules
+
+HANG, DRIP = 3.0, 0.02  # seconds; the one more than the time-out that tests set, the other a byte
+FAULTS = ("429", "500", "503", "hang", "garbage", "no choices", "no text", "cut", "reset", "drip")
+
+
+@dataclass
+class Server:
+    """Answers by ``answer`` (body to text); ``faults`` are those of each next request, ``always`` of every one."""
+
+    answer: Callable[[dict[str, Any]], str]
+    address: str = ""
+    faults: list[str] = field(default_factory=list)
+    always: Callable[[dict[str, Any]], str] = lambda body: ""
+    pause: float = 0.0
+    retry_after: str = ""
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+    at_once: int = 0
+    most_at_once: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def toml(self, folder: Path, name: str = "served", more: str = "", table: str = "") -> Path:
+        """Write the TOML of a model on this server."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.toml").write_text(
+            f'about = "a test server"\nengine = "openai"\n{more}[sampling]\nmax_tokens = 64\n'
+            f'[openai]\nbase_url = "{self.address}"\nmodel = "rules"\ntimeout = 1.5\n{table}',
+            encoding="utf-8",
+        )
+        return folder
+
+
+def by_rules(body: dict[str, Any]) -> str:
+    """What the rule judge replies to the last message."""
+    return rules.reply(body["messages"][-1]["content"])
+
+
+@contextmanager
+def serving(answer: Callable[[dict[str, Any]], str] = by_rules) -> Iterator[Server]:
+    """A server for a while."""
+    state = Server(answer)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        wbufsize = 1 << 16  # head and body in one packet
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            with state.lock:
+                state.bodies.append(body)
+                state.headers.append(dict(self.headers))
+                state.times.append(time.monotonic())
+                state.at_once += 1
+                state.most_at_once = max(state.most_at_once, state.at_once)
+                fault = state.faults.pop(0) if state.faults else state.always(body)
+            try:
+                time.sleep(state.pause)
+                _respond(self, state, fault, body)
+            finally:
+                with state.lock:
+                    state.at_once -= 1
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Listening(ThreadingHTTPServer):
+        request_queue_size = 64  # of 5, sixteen clients at once would wait a second for their turn
+
+        def handle_error(self, *_: object) -> None:
+            """A client that has gone is what some tests are about."""
+
+    server = Listening(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    state.address = f"http://127.0.0.1:{server.server_address[1]}/v1"
+    try:
+        yield state
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _respond(handler: BaseHTTPRequestHandler, state: Server, fault: str, body: dict[str, Any]) -> None:
+    if fault == "reset":
+        # Linger 0: closing sends RST, as a server that dies does.
+        handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        handler.close_connection = True
+        handler.connection.close()
+        return
+    if fault == "hang":
+        time.sleep(HANG)
+        handler.close_connection = True
+        return
+    code = int(fault) if fault.isdigit() else 200
+    message: dict[str, Any] = {"role": "assistant", "content": None if fault == "no text" else state.answer(body)}
+    told: dict[str, Any] = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+    told["usage"] = {"prompt_tokens": 7, "completion_tokens": 5}
+    if fault == "no choices":
+        told = {"choices": []}
+    content = json.dumps(told if code == 200 else {"error": {"message": f"fault {fault}"}}).encode()
+    content = b"<html>a page, no JSON" if fault == "garbage" else content
+    handler.send_response(code)
+    if code == 429 and state.retry_after:
+        handler.send_header("Retry-After", state.retry_after)
+    if code in (301, 302, 307):
+        handler.send_header("Location", "http://127.0.0.1:9/v1/chat/completions")
+    handler.send_header("Content-Type", "application/json")
+    handler.send_header("Content-Length", str(len(content)))
+    handler.end_headers()
+    if fault == "drip":  # whole in the end, but later than anyone would wait
+        for byte in content:
+            handler.wfile.write(bytes([byte]))
+            handler.wfile.flush()
+            time.sleep(DRIP)
+        return
+    if fault == "cut":
+        handler.wfile.write(content[: len(content) // 2])
+        handler.close_connection = True
+        return
+    handler.wfile.write(content)

@@ -1,0 +1,78 @@
+"""Encoder mpnet: the vectors of sentence-transformers, in order, whatever stands beside a text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from harness import registry
+from harness.encode import Encodings
+from harness.encoders import mpnet
+from harness.errors import CimError
+from tests import tiny_mpnet
+
+TEXTS = [
+    "red dog",
+    "a",
+    "",
+    "  the small cat ",
+    "Traffic Lights",
+    "dog, cat",
+    "the red dog " * 300,
+    "Ünï 猫 😀",
+    "\x00",
+    "x",
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_mpnet.build(tmp_path_factory.mktemp("models") / "all-mpnet-base-v2")
+
+
+@pytest.fixture
+def models(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CIM_MODELS", str(folder.parent))
+    return folder
+
+
+def test_vectors_are_those_of_sentence_transformers(tmp_path: Path, models: Path) -> None:
+    """sentence-transformers 6.2 on the same weights, one text at a time and four as CAPTURE does."""
+    library = pytest.importorskip("sentence_transformers")
+    oracle = library.SentenceTransformer(str(models), device="cpu")
+    made = Encodings(tmp_path).encode("mpnet", TEXTS)
+    for size in (1, 4):
+        expected = oracle.encode(TEXTS, batch_size=size)
+        assert made == pytest.approx(expected, abs=1e-6)
+    assert made.dtype == np.float32 and np.linalg.norm(made, axis=1) == pytest.approx(np.ones(len(TEXTS)))
+    assert np.abs(made[0] - made[1]).max() > 0.01
+
+
+def test_texts_come_back_in_order_from_small_windows_and_batches(
+    tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Encodings(tmp_path / "whole").encode("mpnet", TEXTS)
+    monkeypatch.setattr(mpnet, "WINDOW", 3)
+    monkeypatch.setitem(mpnet.ROWS, "cpu", 2)
+    assert Encodings(tmp_path / "parts").encode("mpnet", TEXTS) == pytest.approx(whole, abs=1e-6)
+    assert Encodings(tmp_path / "parts").encode("mpnet", TEXTS[::-1])[-1] == pytest.approx(whole[0], abs=1e-6)
+
+
+def test_half_of_a_surrogate_pair_has_a_vector(tmp_path: Path, models: Path) -> None:
+    assert Encodings(tmp_path).encode("mpnet", ["\ud800", "dog\udfff"]).shape == (2, 32)
+
+
+def test_settings_and_what_is_missing(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = registry.encoder("mpnet")
+    assert encoder.missing() is None and encoder.settings()["weights"].startswith("sha256:")
+    monkeypatch.setenv("CIM_MODELS", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    assert "cim data fetch mpnet" in (encoder.missing() or "")
+    assert encoder.settings()["weights"] == "sentence-transformers/all-mpnet-base-v2@e8c3b32edf54"
+    with pytest.raises(CimError, match="cim data fetch mpnet"), encoder.session():
+        pass
