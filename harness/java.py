@@ -139,18 +139,18 @@ def running(arguments: Sequence[str], folder: Path, *, pipes: bool = False, grac
         )
         for stream in filter(None, (process.stdin, process.stdout)):
             os.set_blocking(stream.fileno(), False)
-        end = functools.partial(_kill, process)
-        atexit.register(end)
+        at_exit = functools.partial(kill, process)
+        atexit.register(at_exit)
         seconds = 0.0
         try:
             yield Java(process, errors)
             seconds = grace
         finally:
             _close(process, seconds)
-            atexit.unregister(end)
+            atexit.unregister(at_exit)
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def kill(process: subprocess.Popen[bytes]) -> None:
     """Kill the process and its children; nothing happens once it has been waited for."""
     if process.poll() is None:
         with contextlib.suppress(ProcessLookupError):
@@ -164,7 +164,7 @@ def _close(process: subprocess.Popen[bytes], seconds: float) -> None:
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:
-        _kill(process)
+        kill(process)
         process.wait()
     if process.stdout:
         process.stdout.close()

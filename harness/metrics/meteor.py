@@ -107,6 +107,7 @@ METRIC = Metric(
     signature=signature,
     empty=(0.0,),
     parsers=(_tokens.PTB,),
+    ahead=(meteor15.PARSER.name,),
     aggregate=aggregate,
     floor=True,
     missing=java.missing_java,

@@ -45,7 +45,7 @@ def _without_bars(tokens: str) -> str:
 def session() -> Iterator[Parse]:
     """Start the JVM, which loads in the background, and yield the function from texts to their statistics.
 
-    It ends with the session: by itself with exit status 0, or killed when the body raises.
+    It ends with the session: by itself with exit status 0, or killed when it was never asked or the body raises.
 
     Raises:
         CimError: no Java, or no pycocoevalcap 1.2.
@@ -56,18 +56,21 @@ def session() -> Iterator[Parse]:
     # blank or a letter beyond ASCII is encoded twice.
     command = [*JVM_FLAGS, "-jar", jar.name, "-", "-", "-stdio", *OPTIONS, "-a", "data/paraphrase-en.gz"]
     with java.running(command, jar.parent, pipes=True, grace=CLOSE_SECONDS) as jvm:
-        seconds = START_SECONDS
+        seconds, asked = START_SECONDS, False
 
         def parse(texts: Sequence[str]) -> Iterator[list[float]]:
-            nonlocal seconds
+            nonlocal seconds, asked
             # One question, one answer: METEOR works 8 ms on it, so asking ahead gains nothing that can
             # be measured, and a caller who stops half-way leaves no answer behind.
             for text in texts:
+                asked = True
                 statistics = _ask(jvm, text, seconds)
                 seconds = TEXT_SECONDS
                 yield statistics
 
         yield parse
+        if not asked:  # it may still be loading, and would end only after that
+            java.kill(jvm.process)
 
 
 def _ask(jvm: java.Java, text: str, seconds: float) -> list[float]:
