@@ -68,7 +68,7 @@ def _work(args: argparse.Namespace, run: Run, parses: Parses) -> dict[str, Any]:
     """Do the stages of one run that the verb asks for, and print its table."""
     from harness import caption, judge, manifest, records, report, score, stats, store, terminal
 
-    metrics, absent = score.choose(split(args.metrics), run)
+    metrics, absent = score.choose(split(args.metrics), run, args.among)
     told: dict[str, Any] = {"task": run.task.name, "model": run.model.name}
     with store.writing(run.folder):
         if args.fresh:
@@ -127,7 +127,7 @@ def _dry_run(args: argparse.Namespace, runs: Sequence[Run]) -> int:
 
     plans = []
     for run in runs:
-        metrics, absent = score.choose(split(args.metrics), run)
+        metrics, absent = score.choose(split(args.metrics), run, args.among)
         stored = 0 if args.fresh else len(records.read(run.folder))
         plans.append(
             {
@@ -187,6 +187,17 @@ def _report(args: argparse.Namespace) -> int:
     return 0
 
 
+def _meteor(args: argparse.Namespace) -> int:
+    """Evaluate by every METEOR that the paper's column may be."""
+    from harness.metrics import meteor
+
+    args.verb, args.among = "eval", meteor.CANDIDATES
+    code = _eval(args)
+    if not args.json:
+        print(meteor.OPEN)
+    return code
+
+
 def _terminated(number: int, _: object) -> None:
     """End as after an exception, so that processes and temporary folders are not left behind."""
     sys.exit(128 + number)
@@ -196,6 +207,7 @@ VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
     "compare": _compare,
     "verify": _verify,
     "report": _report,
+    "meteor": _meteor,
     "list": list_verb,
     "where": where_verb,
     "doctor": doctor_verb,

@@ -28,10 +28,11 @@ SCORES, PER_SAMPLE, STATISTICS, DETAILS = "scores.json", "per_sample.jsonl", "st
 FLOOR = "wrong_image"
 
 
-def choose(names: Sequence[str] | None, run: Run) -> tuple[list[Metric], list[Score]]:
+def choose(names: Sequence[str] | None, run: Run, among: Sequence[str] = ()) -> tuple[list[Metric], list[Score]]:
     """The metrics to compute, and rows for those that this machine cannot compute.
 
-    Without ``names``: all that the task's annotations allow. A metric asked for by name must be computable.
+    Without ``names``: all, or all of ``among``, that the task's annotations allow. A metric asked for by name must be
+    computable.
     """
     if names:
         chosen = [_for(registry.metric(name), run) for name in dict.fromkeys(names)]
@@ -43,8 +44,10 @@ def choose(names: Sequence[str] | None, run: Run) -> tuple[list[Metric], list[Sc
             if reason := metric.missing() or missing(metric, run.task):
                 raise CimError(f"metric {metric.name} cannot be computed here: {reason}")
         return chosen, []
-    metrics = [_for(registry.metric(name), run) for name in registry.names("metrics")]
+    metrics = [_for(registry.metric(name), run) for name in among or registry.names("metrics")]
     metrics = [metric for metric in metrics if metric.needs <= run.task.provides]
+    if among and not metrics:
+        raise CimError(f"task {run.task.name} has none of the annotations that {', '.join(among)} need")
     reasons = {metric.name: metric.missing() or missing(metric, run.task) for metric in metrics}
     absent = [_not_computed(metric, reason) for metric in metrics if (reason := reasons[metric.name])]
     return [metric for metric in metrics if not reasons[metric.name]], absent

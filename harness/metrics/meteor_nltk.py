@@ -9,17 +9,18 @@ R = m / reference words::
 Source: Lavie and Agarwal 2007 as in nltk/translate/meteor_score.py 3.10.4, ``meteor_score([reference.split()],
 caption.split())``, equal bit for bit. Alignment and formula are NLTK's; only the two look-ups of a word are ours:
 stems are remembered, and synonyms come from WordNet's files without building NLTK's objects (0.9 s of CPU time
-for 500 DOCCI captions in place of 6.4, core packages only). Whether the paper used this METEOR or version 1.5
-(``meteor``) is open.
+for 500 DOCCI captions in place of 6.4, core packages only). ``meteor_nltk@word_tokenize`` is the same on the tokens of
+``nltk.word_tokenize``. Whether the paper used one of these or version 1.5 (``meteor``) is open: ``cim meteor``.
 
 Run: ``cim score --metrics meteor_nltk RUN``
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ import numpy as np
 
 from harness.errors import CimError
 from harness.parts import Measurement, Metric, Records
-from harness.wordnet import checksum, folder, missing_wordnet
+from harness.wordnet import checksum, folder, missing_wordnet, search_path
 
 # nltk/corpus/reader/wordnet.py 3.10.4, MORPHOLOGICAL_SUBSTITUTIONS: endings of inflected forms, by part of speech.
 ENDINGS = {
@@ -37,6 +38,11 @@ ENDINGS = {
     "adj": "er: est: er:e est:e",
     "adv": "",
 }
+# What nltk.word_tokenize splits sentences by, below a folder of NLTK's data.
+PUNKT = Path("tokenizers") / "punkt_tab" / "english"
+PUNKT_FILES = ("abbrev_types.txt", "collocations.tab", "ortho_context.tab", "sent_starters.txt")
+
+Tokenize = Callable[[str], list[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +117,8 @@ def synonyms(found: Path) -> Callable[[str], frozenset[str]]:
     return lambda word: frozenset(name for part in parts for name in part.names(word.lower()) if "_" not in name)
 
 
-def scorer() -> Callable[[Iterable[str], str], float]:
-    """A function from references and a caption to NLTK's METEOR, 0 to 1.
+def scorer(tokenize: Tokenize = str.split) -> Callable[[Iterable[str], str], float]:
+    """A function from references and a caption to NLTK's METEOR on these tokens, 0 to 1.
 
     Raises:
         CimError: WordNet is not on this machine.
@@ -120,11 +126,11 @@ def scorer() -> Callable[[Iterable[str], str], float]:
     found = folder()
     if found is None:
         raise CimError(f"meteor_nltk cannot be computed: {missing_wordnet()}")
-    return _scorer(found)
+    return _scorer(found, tokenize)
 
 
 @cache
-def _scorer(found: Path) -> Callable[[Iterable[str], str], float]:
+def _scorer(found: Path, tokenize: Tokenize) -> Callable[[Iterable[str], str], float]:
     """Made once: captions, their wrong-image control and further models share what is remembered."""
     from nltk.stem.porter import PorterStemmer
     from nltk.translate.meteor_score import meteor_score
@@ -137,13 +143,13 @@ def _scorer(found: Path) -> Callable[[Iterable[str], str], float]:
 
     words: Any = _Remembered(stem=cache(PorterStemmer().stem), synsets=synsets)
     return lambda references, caption: float(
-        meteor_score([text.split() for text in references], caption.split(), stemmer=words, wordnet=words)
+        meteor_score([tokenize(text) for text in references], tokenize(caption), stemmer=words, wordnet=words)
     )
 
 
-def measure(records: Records) -> Measurement:
+def measure(records: Records, tokenize: Tokenize = str.split) -> Measurement:
     """METEOR of each caption, the best over its references, in percent; an empty caption is 0."""
-    score = scorer()
+    score = scorer(tokenize)
     pairs = zip(records.samples, records.captions, strict=True)
     values = np.array([[100 * score(sample.references, caption)] for sample, caption in pairs], dtype=np.float64)
     return Measurement(values.reshape(-1, 1), values.reshape(-1, 1))
@@ -163,6 +169,29 @@ def signature() -> dict[str, str]:
     }
 
 
+def _words(text: str) -> list[str]:
+    from nltk.tokenize import word_tokenize
+
+    return list(word_tokenize(text))
+
+
+def _punkt() -> Path | None:
+    candidates = (path / PUNKT for path in search_path())
+    return next((path for path in candidates if all((path / name).is_file() for name in PUNKT_FILES)), None)
+
+
+def _missing_punkt() -> str | None:
+    if _punkt() is None:
+        return "NLTK's punkt_tab is not on this machine; run `.venv/bin/python -m nltk.downloader punkt_tab`"
+    return missing_wordnet()
+
+
+def _signature_on_words() -> dict[str, str]:
+    found = _punkt()
+    content = b"".join((found / name).read_bytes() for name in PUNKT_FILES) if found else b""
+    return {**signature(), "tok": "word_tokenize", "punkt": hashlib.sha256(content).hexdigest()[:12]}
+
+
 METRIC = Metric(
     name="meteor_nltk",
     values=("score",),
@@ -172,3 +201,13 @@ METRIC = Metric(
     floor=True,
     missing=missing_wordnet,
 )
+
+VARIANTS = {
+    "word_tokenize": replace(
+        METRIC,
+        name="meteor_nltk@word_tokenize",
+        measure=partial(measure, tokenize=_words),
+        signature=_signature_on_words,
+        missing=_missing_punkt,
+    ),
+}
