@@ -66,15 +66,13 @@ def _eval(args: argparse.Namespace) -> int:
 
 def _work(args: argparse.Namespace, run: Run, parses: Parses) -> dict[str, Any]:
     """Do the stages of one run that the verb asks for, and print its table."""
-    from harness import caption, judge, manifest, records, report, score, stats, store, terminal
+    from harness import caption, judge, manifest, report, score, stats, store, terminal
 
     metrics, absent = score.choose(split(args.metrics), run, args.among)
     told: dict[str, Any] = {"task": run.task.name, "model": run.model.name}
     with store.writing(run.folder):
         if args.fresh:
             store.clear(run.folder)
-        if args.verb == "eval" and len(records.read(run.folder)) < len(run.samples):
-            parses.start(metrics)  # what is stored was most likely parsed as well; new captions were not
         if args.verb in ("eval", "caption"):
             told["captions"] = caption.caption(run, terminal.track)
         if args.verb in ("eval", "parse"):

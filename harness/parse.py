@@ -58,11 +58,6 @@ class Parses:
                 raise OutageError(f"parser {name} gave {made} of {len(absent)} values")
         return [values[k] for k in keys]
 
-    def start(self, metrics: Sequence[Metric]) -> None:
-        """Open the sessions that these metrics want ahead, so that they load while captions are made."""
-        for name in sorted({name for metric in metrics for name in metric.ahead}):
-            self._session(registry.parser(name))
-
     def _session(self, parser: Parser) -> Parse:
         if parser.name not in self._open:
             self._open[parser.name] = self._sessions.enter_context(parser.session())

@@ -129,9 +129,8 @@ class Metric:
     """A number about captions.
 
     ``values`` names its v numbers; ``needs`` the annotations it reads; ``parsers`` those that the parse verb runs
-    over captions and references beforehand, ``ahead`` those that start in the background while captions are still
-    being made, ``judge`` whose replies it reads. ``empty`` is the declared value of a failed or empty caption, one a
-    value. ``aggregate(totals, n)`` maps summed statistics (..., s) of n images to
+    over captions and references beforehand, ``judge`` whose replies it reads. ``empty`` is the declared value of a
+    failed or empty caption, one a value. ``aggregate(totals, n)`` maps summed statistics (..., s) of n images to
     (..., v). ``floor`` asks for the wrong-image control row. ``signature`` says how the number is made, field by
     field. ``scale`` is the highest possible value, None where there is none. ``made`` takes its place on tasks whose
     images are made from a scene graph. ``elements`` gives a report what to mark sample by sample, ``verdicts`` how
@@ -145,7 +144,6 @@ class Metric:
     empty: tuple[float, ...]
     needs: frozenset[str] = frozenset({"references"})
     parsers: tuple[str, ...] = ()
-    ahead: tuple[str, ...] = ()
     judge: str | None = None
     aggregate: Callable[[Array, int], Array] = mean
     floor: bool = False

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness import java
 from harness.metrics import _tokens
 from harness.parsers import meteor15
+from harness.parsers.meteor15 import ALPHA, BETA, DELTA, GAMMA, WEIGHTS
 from harness.parts import Measurement, Metric, Records, mean
 
 if TYPE_CHECKING:
@@ -37,9 +37,6 @@ Which METEOR the paper prints is open: the released code computes none, and thes
 bleu4_char is its BLEU-4, as far as can be inferred. What would settle it: the captions of a system whose row is
 published, on the whole benchmark. Where bleu4_char agrees with the row, the METEOR nearest to the row is the paper's.
 Until then none of them is called that. Short or invented captions say nothing about it."""
-
-ALPHA, BETA, GAMMA, DELTA = 0.85, 0.2, 0.6, 0.75
-WEIGHTS = (1.0, 0.6, 0.8, 0.6)
 
 # Columns of a statistics line, meteor-1.5.jar:MeteorStats.toString: the two lengths, the two counts of
 # function words, then for each of the four kinds of match content (h, r) and function words (h, r),
@@ -122,10 +119,9 @@ METRIC = Metric(
     signature=signature,
     empty=(0.0,),
     parsers=(_tokens.PTB,),
-    ahead=(meteor15.PARSER.name,),
     aggregate=aggregate,
     floor=True,
-    missing=java.missing_java,
+    missing=_tokens.missing,
 )
 
 VARIANTS = {
