@@ -33,8 +33,12 @@ def parser() -> argparse.ArgumentParser:
     for name, about in STAGES.items():
         stage = _add(verbs, name, about)
         _stage(stage)
+        stage.add_argument("--metrics", metavar="A[,B]", help="default: all that this machine can compute")
         if name == "judge":
             _judge(stage)
+    meteor = _add(verbs, "meteor", "every METEOR that the paper may have used, side by side, with its BLEU-4")
+    _stage(meteor)
+    meteor.set_defaults(metrics=None)
     compare = _add(verbs, "compare", "paired test on two stored runs")
     compare.add_argument("run_a", help="run folder, or run name")
     compare.add_argument("run_b", help="run folder, or run name")
@@ -157,11 +161,11 @@ def _stage(made: argparse.ArgumentParser) -> None:
     )
     made.add_argument("--task", metavar="T[,T2]", help="default: the task that the model or its captions belong to")
     made.add_argument("--engine", metavar="NAME", help="run the model's weights with this engine, not with its file's")
-    made.add_argument("--metrics", metavar="A[,B]", help="default: all that this machine can compute")
     made.add_argument(
         "--judge", metavar="J", help="model that answers judges' questions: name, or folder with model.toml"
     )
     made.add_argument("--gallery", metavar="NAME", help="where metric cim looks captions up (default: the task's own)")
+    made.set_defaults(among=())
     made.add_argument("--limit", type=_positive, metavar="N", help="only the first N samples")
     made.add_argument("--partial", action="store_true", help="score only the samples that a captions file holds")
     made.add_argument("--fresh", action="store_true", help="discard what is stored of this run and begin anew")

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness import arguments
 from harness.cli_gallery import gallery_verb
-from harness.cli_places import data_verb, doctor_verb, list_verb, models, show_rows, split, where_verb
+from harness.cli_places import data_verb, doctor_verb, list_verb, models, split, where_verb
+from harness.cli_stored import compare_verb, report_verb, verify_verb
 from harness.cli_train import train_verb
 from harness.errors import CimError, OutageError, one_line
 
@@ -79,7 +80,7 @@ def _work(args: argparse.Namespace, run: Run, parses: Parses) -> dict[str, Any]:
     from harness import caption, manifest, report, score, stats, store, terminal
 
     parses.take(None if args.fresh else run.folder)
-    metrics, absent = score.choose(_metrics(args), run, parses, fresh=args.fresh)
+    metrics, absent = score.choose(_metrics(args), run, parses, among=args.among, fresh=args.fresh)
     told: dict[str, Any] = {"task": run.task.name, "model": run.model.name}
     with store.writing(run.folder):
         if args.fresh:
@@ -191,7 +192,7 @@ def _dry_run(args: argparse.Namespace, runs: Sequence[Run], parses: Parses) -> i
     plans = []
     for run in runs:
         parses.take(None if args.fresh else run.folder)
-        metrics, absent = score.choose(_metrics(args), run, parses, fresh=args.fresh)
+        metrics, absent = score.choose(_metrics(args), run, parses, among=args.among, fresh=args.fresh)
         stored = 0 if args.fresh else len(records.read(run.folder))
         plans.append(
             {
@@ -218,37 +219,15 @@ def _plain(value: Any) -> str:
     return ", ".join(value) if isinstance(value, list) else str(value)
 
 
-def _compare(args: argparse.Namespace) -> int:
-    from harness import compare, store, terminal
+def _meteor(args: argparse.Namespace) -> int:
+    """Evaluate by every METEOR that the paper's column may be."""
+    from harness.metrics import meteor
 
-    results = store.results_root(args.results)
-    a, b = (compare.load(compare.find(name, results, args.task)) for name in (args.run_a, args.run_b))
-    rows = compare.compare(a, b)
-    if args.json:
-        print(json.dumps(compare.as_json(a.folder, b.folder, rows), indent=1))
-        return 0
-    terminal.show(terminal.comparison_table(f"a = {a.folder.name}, b = {b.folder.name}", rows))
-    print(compare.LEGEND)
-    print("\n".join(f"{row.metric} not compared: {row.not_compared}" for row in rows if row.not_compared))
-    return 0
-
-
-def _verify(args: argparse.Namespace) -> int:
-    from harness import compare, store, verify
-
-    results = store.results_root(args.results)
-    checks = verify.verify(compare.find(args.run, results, args.task), results)
-    return show_rows(args, ("check", "result", "detail"), checks)
-
-
-def _report(args: argparse.Namespace) -> int:
-    from harness import compare, report, store
-
-    folder = compare.find(args.run, store.results_root(args.results), args.task)
-    with store.writing(folder):
-        path = report.write(folder)
-    print(json.dumps({"report": str(path)}) if args.json else path)
-    return 0
+    args.verb, args.among = "eval", meteor.CANDIDATES
+    code = _eval(args)
+    if not args.json:
+        print(meteor.OPEN)
+    return code
 
 
 def _terminated(number: int, _: object) -> None:
@@ -257,9 +236,10 @@ def _terminated(number: int, _: object) -> None:
 
 
 VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
-    "compare": _compare,
-    "verify": _verify,
-    "report": _report,
+    "compare": compare_verb,
+    "verify": verify_verb,
+    "report": report_verb,
+    "meteor": _meteor,
     "list": list_verb,
     "where": where_verb,
     "doctor": doctor_verb,

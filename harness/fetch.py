@@ -30,7 +30,6 @@ MEGABYTE, CHUNK = 1_000_000, 65_536  # bytes
 TRIES = 6  # in a row without a byte
 PAUSE = 1.0  # seconds before the second try; doubled each time
 TIMEOUT = (30.0, 60.0)  # seconds to connect, and between two bytes
-KEPT = 0.1  # the images that are kept take less than this share of the archive
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +205,7 @@ def _receive(
     have, whole = _offered(answer, known)
     if archive.sha256 and whole not in (None, archive.bytes):
         raise CimError(f"{archive.url} offers {whole} bytes, {archive.bytes} expected", where=str(part))
-    room(place, (whole or archive.bytes) - have + round(KEPT * archive.bytes))
+    room(place, (whole or archive.bytes) - have + round(archive.kept * archive.bytes))
     etag = answer.headers.get("ETag", "")
     entry = {"url": archive.url, "etag": None if etag.startswith("W/") else etag or None, "bytes": whole}
     if have:

@@ -1,7 +1,7 @@
 """Where Java and the jars of pycocoevalcap are, and how one Java process is started, limited and ended.
 
-The parsers ``ptb`` and ``meteor15`` run the jars shipped by ``pycocoevalcap==1.2`` themselves, because
-its Python wrappers have no time-out, write into the installed package and hang on an error.
+The parser ``ptb`` runs a jar shipped by ``pycocoevalcap==1.2`` itself, because that package's Python wrapper has no
+time-out and writes into the installed package.
 ``cim doctor`` says whether a Java is found.
 """
 
@@ -14,12 +14,10 @@ import hashlib
 import importlib.util
 import os
 import re
-import selectors
 import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +25,8 @@ from typing import IO
 
 from harness.errors import CimError, OutageError
 
-# Under a German locale METEOR prints decimal commas, under a Turkish one "I" loses its dot in lower
-# case; given on the command line these win over JAVA_TOOL_OPTIONS, LANG and LC_ALL.
+# Under a Turkish locale "I" loses its dot in lower case; given on the command line these win over JAVA_TOOL_OPTIONS,
+# LANG and LC_ALL.
 FLAGS = ("-Duser.language=en", "-Duser.country=US", "-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8")
 
 # All of C0 and C1, DEL, and U+2028/2029: whatever str.splitlines or a Java reader takes for the end of
@@ -107,15 +105,13 @@ class Java:
 
 
 @contextlib.contextmanager
-def running(arguments: Sequence[str], folder: Path, *, pipes: bool = False, grace: float = 0.0) -> Iterator[Java]:
+def running(arguments: Sequence[str], folder: Path) -> Iterator[Java]:
     """A Java process in ``folder`` with the fixed locale and encoding; it has started, not loaded, when this yields.
 
-    A clean exit closes its standard input and waits at most ``grace`` seconds for it to end by itself
-    before it is killed; after an exception, and when the interpreter ends, it is killed at once.
+    It is killed at the end, after an exception and when the interpreter ends, unless it has ended by itself.
 
     Args:
         arguments: what follows ``java`` and ``FLAGS``: JVM flags, the class or jar, its options.
-        pipes: whether standard input and output are pipes; otherwise nothing.
 
     Raises:
         CimError: there is no Java.
@@ -123,7 +119,6 @@ def running(arguments: Sequence[str], folder: Path, *, pipes: bool = False, grac
     java = find_java()
     if java is None:
         raise CimError(missing_java() or "no Java found")
-    pipe = subprocess.PIPE if pipes else subprocess.DEVNULL
     # _JAVA_OPTIONS alone would win over the command line, and no environment variable changes a number.
     environment = {name: value for name, value in os.environ.items() if name != "_JAVA_OPTIONS"}
     with tempfile.TemporaryFile() as errors:
@@ -131,22 +126,17 @@ def running(arguments: Sequence[str], folder: Path, *, pipes: bool = False, grac
             [str(java), *FLAGS, *arguments],
             cwd=folder,
             env=environment,
-            stdin=pipe,
-            stdout=pipe,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
             stderr=errors,
-            bufsize=0,
             start_new_session=True,  # `java` may be a shell script, whose children must be killed with it
         )
-        for stream in filter(None, (process.stdin, process.stdout)):
-            os.set_blocking(stream.fileno(), False)
         end = functools.partial(_kill, process)
         atexit.register(end)
-        seconds = 0.0
         try:
             yield Java(process, errors)
-            seconds = grace
         finally:
-            _close(process, seconds)
+            _close(process, 0.0)
             atexit.unregister(end)
 
 
@@ -158,52 +148,12 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def _close(process: subprocess.Popen[bytes], seconds: float) -> None:
-    """Close standard input, let the process end by itself for ``seconds``, then kill it."""
-    if process.stdin:
-        process.stdin.close()
+    """Let the process end by itself for ``seconds``, then kill it."""
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:
         _kill(process)
         process.wait()
-    if process.stdout:
-        process.stdout.close()
-
-
-def ask(java: Java, line: bytes, seconds: float) -> bytes | None:
-    """Write one line to a process with pipes and read the one line it answers; both within ``seconds``.
-
-    Returns:
-        the answer, without its end of line if the process ended before writing it (nothing: ``b""``);
-        None when the time was up.
-    """
-    if java.process.stdin is None or java.process.stdout is None or java.process.stdin.closed:
-        return b""
-    questions, answers = java.process.stdin.fileno(), java.process.stdout.fileno()
-    end = time.monotonic() + seconds
-    answer = b""
-    try:
-        while line:
-            if not _ready(questions, selectors.EVENT_WRITE, end):
-                return None
-            line = line[os.write(questions, line) :]
-    except BrokenPipeError:
-        return answer
-    while not answer.endswith(b"\n"):
-        if not _ready(answers, selectors.EVENT_READ, end):
-            return None
-        part = os.read(answers, 2**16)
-        if not part:
-            break
-        answer += part
-    return answer
-
-
-def _ready(pipe: int, event: int, end: float) -> bool:
-    """Whether a pipe can be read or written before the time ``end``."""
-    with selectors.DefaultSelector() as selector:
-        selector.register(pipe, event)
-        return bool(selector.select(max(0.0, end - time.monotonic())))
 
 
 def outage(what: str, java: Java) -> OutageError:

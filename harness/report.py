@@ -135,7 +135,7 @@ def _columns(scored: compare.Scored) -> list[tuple[str, str, str]]:
 
 
 def _rows(scored: compare.Scored) -> Iterable[Row]:
-    known = registry.names("metrics")
+    known = {full for name in registry.names("metrics") for full in (name, *registry.variants("metrics", name))}
     for name, row in scored.scores.items():
         if row.get("not_computed"):
             yield Row(name, "not computed", not_computed=str(row["not_computed"]))

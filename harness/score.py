@@ -31,12 +31,12 @@ FLOOR = "wrong_image"
 
 
 def choose(
-    names: Sequence[str] | None, run: Run, parses: Parses, *, fresh: bool = False
+    names: Sequence[str] | None, run: Run, parses: Parses, *, among: Sequence[str] = (), fresh: bool = False
 ) -> tuple[list[Metric], list[Score]]:
     """The metrics to compute, and rows for those that this machine cannot compute.
 
-    Without ``names``: all that the task's annotations allow and that are no matter of hours here. A metric asked
-    for by name must be computable. With ``fresh`` no reply counts that the run has stored.
+    Without ``names``: all, or all of ``among``, that the task's annotations allow and that are no matter of hours
+    here. A metric asked for by name must be computable. With ``fresh`` no reply counts that the run has stored.
     """
     if names:
         chosen = [metric_of(name, run) for name in dict.fromkeys(names)]
@@ -48,8 +48,10 @@ def choose(
             if reason := missing_here(metric, run, parses, named=True, fresh=fresh):
                 raise CimError(f"metric {metric.name} cannot be computed here: {reason}")
         return chosen, []
-    metrics = [metric_of(name, run) for name in registry.names("metrics")]
+    metrics = [metric_of(name, run) for name in among or registry.names("metrics")]
     metrics = [metric for metric in metrics if metric.needs <= run.task.provides]
+    if among and not metrics:
+        raise CimError(f"task {run.task.name} has none of the annotations that {', '.join(among)} need")
     reasons = {metric.name: missing_here(metric, run, parses, named=False, fresh=fresh) for metric in metrics}
     absent = [_not_computed(metric, reason) for metric in metrics if (reason := reasons[metric.name])]
     return [metric for metric in metrics if not reasons[metric.name]], absent

@@ -12,6 +12,7 @@ from pathlib import Path
 
 EDGE = 160
 QUALITY = 55
+FORMATS = ("JPEG", "PNG", "GIF", "BMP")  # by content; twelve files of Oxford-IIIT Pet called .jpg are none
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ def thumbnail(source: Path | io.BytesIO) -> Thumbnail | None:
     if isinstance(source, Path) and not source.is_file():
         return None
     try:
-        with Image.open(source, formats=("JPEG", "PNG")) as image:
+        with Image.open(source, formats=FORMATS) as image:
             image.draft("RGB", (2 * EDGE, 2 * EDGE))  # a JPEG is decoded at an eighth of its size where that will do
             small = ImageOps.exif_transpose(image).convert("RGB")
             small.thumbnail((EDGE, EDGE))

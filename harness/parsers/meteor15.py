@@ -1,9 +1,9 @@
-"""Statistics of METEOR 1.5 for a caption and its references, from one Java process that answers line by line.
+"""Statistics of METEOR 1.5 for a caption and its references, as meteor-1.5.jar gives them, without Java.
 
-One text is ``reference ||| ... ||| hypothesis`` in PTB tokens (``pair``); its value is the line that
-``SCORE ||| text`` returns: 23 sums, of the reference with the best score (the first of equal ones),
-whose order and use are in ``harness/metrics/meteor.py``. Protocol: ``meteor-1.5.jar:Meteor.scoreStdio``
-and ``pycocoevalcap==1.2:meteor/meteor.py``. ``cim eval --metrics meteor``
+One text is ``reference ||| ... ||| hypothesis`` in PTB tokens (``pair``); its value is what the jar answers to
+``SCORE ||| text`` with ``-l en -norm``: 23 sums, of the reference with the best score (the first of equal ones), whose
+order and use are in ``harness/metrics/meteor.py``. Word lists and paraphrases are those of ``pycocoevalcap==1.2``,
+read from its files. Equal to the jar on every text tried: ``tests/test_meteor15.py``. ``cim eval --metrics meteor``
 """
 
 from __future__ import annotations
@@ -12,18 +12,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from harness import java
+from harness.parsers._meteor_align import Match, align
+from harness.parsers._meteor_paraphrases import FILE, Table, table
+from harness.parsers._meteor_words import Lexicon, Word, lexicon
 from harness.parts import Parse, Parser, Values
 
 JAR = ("meteor/meteor-1.5.jar", "1e57b4c72c0830ebe68558f1c799a624e96cbc1b6045c9f6330e26dcff6eafc2")
 OPTIONS = ("-l", "en", "-norm")
 STATISTICS = 23
-# 500 DOCCI captions on 2 shared cores, Java 17, medians: 13.6 s and 19.6 CPU seconds; with the default
-# collector 17.9 and 21.0. Without the second compiler (-XX:TieredStopAtLevel=1) loading takes 4 s longer.
-JVM_FLAGS = ("-Xmx2G", "-XX:+UseParallelGC", "-XX:ParallelGCThreads=2")
-# Reading the paraphrase table takes 7-15 s, 40 s on a busy machine.
-START_SECONDS = 180.0
-TEXT_SECONDS = 60.0
-CLOSE_SECONDS = 60.0
+ALPHA, BETA, GAMMA, DELTA = 0.85, 0.2, 0.6, 0.75
+WEIGHTS = (1.0, 0.6, 0.8, 0.6)  # of exact, stem, synonym and paraphrase matches
 
 
 def pair(references: Sequence[str], hypothesis: str) -> str:
@@ -43,54 +41,77 @@ def _without_bars(tokens: str) -> str:
 
 @contextmanager
 def session(_: Values | None = None) -> Iterator[Parse]:
-    """Start the JVM, which loads in the background, and yield the function from texts to their statistics.
-
-    It ends with the session: by itself with exit status 0, or killed when the body raises.
+    """Read the word lists and the paraphrase table, and yield the function from texts to their statistics.
 
     Raises:
-        CimError: no Java, or no pycocoevalcap 1.2.
-        OutageError: the JVM died or did not answer within ``START_SECONDS`` (later ``TEXT_SECONDS``).
+        CimError: no pycocoevalcap 1.2.
     """
     jar = java.find_jar(*JAR)
-    # Named, and found from the working folder: left to itself METEOR looks beside the jar by an address in which a
-    # blank or a letter beyond ASCII is encoded twice.
-    command = [*JVM_FLAGS, "-jar", jar.name, "-", "-", "-stdio", *OPTIONS, "-a", "data/paraphrase-en.gz"]
-    with java.running(command, jar.parent, pipes=True, grace=CLOSE_SECONDS) as jvm:
-        seconds = START_SECONDS
-
-        def parse(texts: Sequence[str]) -> Iterator[list[float]]:
-            nonlocal seconds
-            # One question, one answer: METEOR works 8 ms on it, so asking ahead gains nothing that can
-            # be measured, and a caller who stops half-way leaves no answer behind.
-            for text in texts:
-                statistics = _ask(jvm, text, seconds)
-                seconds = TEXT_SECONDS
-                yield statistics
-
-        yield parse
+    words, paraphrases = lexicon(jar), table(jar.parent)
+    yield lambda texts: (_best(text, words, paraphrases) for text in texts)
 
 
-def _ask(jvm: java.Java, text: str, seconds: float) -> list[float]:
-    answer = java.ask(jvm, f"SCORE ||| {java.one_line(text)}\n".encode(), seconds)
-    if answer is None:
-        raise java.outage(f"METEOR did not answer within {seconds:g} s", jvm)
-    try:
-        statistics = [float(number) for number in answer.split()]
-    except ValueError:
-        statistics = []
-    if len(statistics) != STATISTICS:
-        raise java.outage(f"METEOR answered {answer.decode(errors='replace').strip()!r}, not statistics", jvm)
-    return statistics
+def _best(text: str, words: Lexicon, paraphrases: Table) -> list[float]:
+    """Statistics against the reference with the best score."""
+    *references, hypothesis = (words.words(part) for part in java.one_line(text).split("|||"))
+    against = [statistics(hypothesis, reference, paraphrases) for reference in references]
+    return max(against, key=score)
+
+
+def statistics(caption: Sequence[Word], reference: Sequence[Word], paraphrases: Table) -> list[float]:
+    """Lengths, function words, matches of each stage, chunks and matched words."""
+    found = align(caption, reference, paraphrases)
+    counts, chunks, last, following = [0] * 16, 0, -1, 0
+    for place, match in enumerate(found):
+        if match is None:
+            last = last if place < following else -1
+            continue
+        start, length, begin, words, stage = match
+        chunks += begin != last
+        following, last = start + length, begin + words
+        for word in caption[begin:last]:
+            counts[4 * stage + 2 * word.function] += 1
+        for word in reference[start:following]:
+            counts[4 * stage + 2 * word.function + 1] += 1
+    sizes = (len(caption), len(reference), _functions(caption), _functions(reference))
+    return [float(number) for number in (*sizes, *counts, chunks, *_covered(found))]
+
+
+def _functions(words: Sequence[Word]) -> int:
+    return sum(word.function for word in words)
+
+
+def _covered(found: Sequence[Match | None]) -> tuple[int, int]:
+    matches = [match for match in found if match]
+    return sum(match[3] for match in matches), sum(match[1] for match in matches)
+
+
+def score(line: Sequence[float]) -> float:
+    """METEOR of one statistics line, 0 to 1, to choose the best reference by; see ``harness/metrics/meteor.py``."""
+    matched = []
+    for side in (0, 1):
+        length, functions = line[side], line[2 + side]
+        weighted = sum(
+            weight * (DELTA * line[4 + 4 * stage + side] + (1 - DELTA) * line[6 + 4 * stage + side])
+            for stage, weight in enumerate(WEIGHTS)
+        )
+        matched.append(weighted / (DELTA * (length - functions) + (1 - DELTA) * functions) if weighted else 0.0)
+    if not all(matched):
+        return 0.0
+    mean = 1 / ((1 - ALPHA) / matched[0] + ALPHA / matched[1])
+    perfect = line[20] == 1 and (line[21], line[22]) == (line[0], line[1])
+    fragments = 0.0 if perfect else line[20] / ((line[21] + line[22]) / 2)
+    return max(0.0, mean * (1 - GAMMA * float(fragments**BETA)))
 
 
 PARSER = Parser(
     name="meteor15",
     settings=lambda: {
-        "scorer": f"METEOR 1.5 (jar {JAR[1][:12]}, paraphrase table c147ac7d2c91)",
+        "scorer": f"METEOR 1.5 (jar {JAR[1][:12]}, paraphrase table {FILE[1]})",
         "options": " ".join(OPTIONS),
         "removed": "||| from every part",
         "blanked": java.BLANKED,
+        "without Java": "1",  # goes up whenever a change may move a number
     },
     session=session,
-    missing=java.missing_java,
 )
