@@ -76,6 +76,8 @@ def plan(asked: Asked, results: Path) -> Plan:
     if asked.model.weights is None:
         hint = "a model with a checkpoint: cim list models"
         raise CimError(f"model {asked.model.name} cannot be trained", where="--model", hint=hint)
+    if asked.model.weights.trust_remote_code:
+        raise CimError(f"model {asked.model.name} needs code of its checkpoint, which training does not run")
     presets.refuse_untested(presets.installed(), asked.rollouts, asked.untested)
     world = next((training.worlds[name] for name in asked.model.tasks if name in training.worlds), None)
     if not asked.pairs and world is None:
@@ -90,7 +92,7 @@ def plan(asked: Asked, results: Path) -> Plan:
     name = asked.name or _name(asked, preset)
     if name.startswith(".") or "/" in name or "-step" in name or not name.isprintable():
         raise CimError(f"{name!r} cannot be the name of a run", where="--name", hint="no slash, no '-step'")
-    made = Plan(asked, results / "train" / name, asked.model.weights, preset, material, rewards, {}, gallery)
+    made = Plan(asked, results / store.TRAINED / name, asked.model.weights, preset, material, rewards, {}, gallery)
     return replace(made, settings=_settings(made))
 
 
