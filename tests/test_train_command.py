@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,10 @@ def test_a_run_its_files_and_its_model(cim: Cim) -> None:
     assert again.json["steps"] == 3 and len(rows(cim, "demo")) == 3, "what is complete is not made again"
     other = cim.refused(*arguments[:-2], "--seed", "1")
     assert "stored run has other settings" in other and "training.seed: 0 / 1" in other
+    other = cim.refused(*arguments, "--self-policy", "include")
+    assert "training.scorer.self_policy: exclude / include" in other
+    training.fake_gallery(Path(os.environ["CIM_DATA"]) / "galleries" / "smaller", rows=50)
+    assert "training.gallery: " in cim.refused(*arguments, "--gallery", "smaller")
 
 
 def test_a_run_that_an_alarm_stopped_keeps_what_was_best(cim: Cim, monkeypatch: pytest.MonkeyPatch) -> None:

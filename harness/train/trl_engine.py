@@ -82,6 +82,8 @@ def train(job: Job) -> int:
     if dropped := checkpoints.drop_unfinished(job.checkpoints):
         job.say(f"update {dropped[-1]} was not saved in full and is left out")
     done, place = checkpoints.resumable(job.checkpoints) or (-1, None)  # a run that begins keeps no row, not even 0
+    if place is not None and job.rollouts == "vllm":
+        job.say("goes on; vLLM draws anew, so captions are not those of a run that was never stopped")
     book: list[Book] = []
 
     def seen(scored: Scored) -> None:
