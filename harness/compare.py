@@ -63,9 +63,9 @@ def find(given: str, results: Path, task: str | None) -> Path:
     if (Path(given) / manifest.NAME).is_file():
         return Path(given)
     found = [results / task / given] if task else sorted(path for path in results.glob("*/*") if path.name == given)
-    found = [path for path in found if (path / manifest.NAME).is_file()]
+    found = [path for path in found if (path / manifest.NAME).is_file() and path.parent.name != store.TRAINED]
     if not found:
-        known = sorted({path.parent.name for path in results.glob(f"*/*/{manifest.NAME}")})
+        known = sorted({path.parent.name for path in results.glob(f"*/*/{manifest.NAME}")} - {store.TRAINED})
         raise CimError(f"no stored run {given!r} under {results}", hint=f"stored: {', '.join(known) or 'none'}")
     if len(found) > 1:
         raise CimError(f"{given!r} is stored for {', '.join(path.parent.name for path in found)}", hint="say --task")

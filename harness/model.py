@@ -17,11 +17,11 @@ from typing import Any
 from harness import checkpoint, manifest, model_file, registry
 from harness.engines import captions
 from harness.errors import CimError
+from harness.store import TRAINED
 from harness.types import Model
 from harness.weights import Sampling, Server, Weights
 
 TOML = "model.toml"
-TRAINED = "train"  # folder of training runs, among those of the tasks
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 

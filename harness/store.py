@@ -22,6 +22,7 @@ from harness.errors import BusyError, CimError
 SYNC_ROWS = 256
 SYNC_SECONDS = 5.0
 LOCK = ".lock"
+TRAINED = "train"  # the folder of training runs, among those of the tasks
 DERIVED = ("per_sample.jsonl", "statistics.jsonl", "scores.json", "details.jsonl", "report.html")
 
 

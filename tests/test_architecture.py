@@ -140,7 +140,7 @@ def _is_docstring(node: ast.stmt) -> bool:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["eval", "--help"], ["list"], ["list", "--json"], ["where"]], ids=str
+    "arguments", [["--help"], ["eval", "--help"], ["train", "--help"], ["list"], ["list", "--json"], ["where"]], ids=str
 )
 def test_nothing_heavy_is_loaded_on_start_up(arguments: list[str]) -> None:
     code = (

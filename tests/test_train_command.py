@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -80,10 +81,19 @@ def test_a_run_its_files_and_its_model(cim: Cim) -> None:
     assert rows(cim, "demo", "validation.jsonl")[0]["precision"] > 60
     scored = cim("eval", "--model", folder, "--metrics", "objects", "--limit", "8", "--draws", "0", "--json")
     assert scored.code == 0 and scored.json["model"] == "demo", scored.err
+    # One run is called demo: the folder of the training is no run of a task.
+    other = cim("eval", "--model", "mini-base", "--metrics", "objects", "--limit", "8", "--draws", "0", "--json")
+    assert other.code == 0 and cim("compare", "demo", "mini-base", "--json").code == 0, (
+        "one run is called demo, not two"
+    )
     again = cim(*arguments, "--json")
     assert again.json["steps"] == 3 and len(rows(cim, "demo")) == 3, "what is complete is not made again"
     other = cim.refused(*arguments[:-2], "--seed", "1")
     assert "stored run has other settings" in other and "training.seed: 0 / 1" in other
+    other = cim.refused(*arguments, "--self-policy", "include")
+    assert "training.scorer.self_policy: exclude / include" in other
+    training.fake_gallery(Path(os.environ["CIM_DATA"]) / "galleries" / "smaller", rows=50)
+    assert "training.gallery: " in cim.refused(*arguments, "--gallery", "smaller")
 
 
 def test_a_run_that_an_alarm_stopped_keeps_what_was_best(cim: Cim, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,6 +139,10 @@ def test_fine_tuning_learns_the_targets_and_goes_on(cim: Cim) -> None:
     assert cim(*base, "--name", "sft").code == 0
     assert (inner / "sft-step16" / "model.safetensors").read_bytes() == first
     assert [row["loss"] for row in rows(cim, "sft")] == losses
+    told = cim("train", "--model", cim.results / "train" / "sft", "--steps", "2", "--dry-run", "--json").json
+    assert told["model"] == "sft" and told["folder"].endswith("sft-cim-mini-seed0"), (
+        "CIM goes on from what SFT has made"
+    )
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,17 @@ from harness.train import presets
 
 SNAPSHOT = Path(__file__).parent / "snapshots" / "grpo_config.json"
 # What depends on the machine or the run.
-LEFT_OUT = {"output_dir", "run_name", "use_cpu", "device", "n_gpu", "accelerator_config", "log_level", "logging_dir"}
+LEFT_OUT = {
+    "output_dir",
+    "run_name",
+    "disable_tqdm",
+    "use_cpu",
+    "device",
+    "n_gpu",
+    "accelerator_config",
+    "log_level",
+    "logging_dir",
+}
 
 
 def fields(name: str, processes: int) -> dict[str, Any]:

@@ -245,6 +245,35 @@ def test_an_alarm_ends_the_run_before_its_weights_are_saved(tmp_path: Path) -> N
     assert "nan" in rows(tmp_path)[-1]["alarms"]
 
 
+def test_a_run_killed_before_its_first_checkpoint_begins_anew(tmp_path: Path) -> None:
+    """Rows of what was lost, the validation of the start model among them, stand once."""
+    from harness.train import trl_engine
+
+    job = training.job(tmp_path, MINI)
+    job = replace(job, validation=job.train[:3])
+    trl_engine.train(job)
+    shutil.rmtree(tmp_path / "checkpoints")
+    before = {name: [row.get("loss") for row in rows(tmp_path, name)] for name in ("steps.jsonl", "validation.jsonl")}
+    trl_engine.train(job)
+    assert [row["step"] for row in rows(tmp_path, "validation.jsonl")] == [0, 1, 2]
+    assert before == {name: [row.get("loss") for row in rows(tmp_path, name)] for name in before}
+
+
+def test_a_model_of_the_hub_is_brought_at_its_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness.train import saving
+    from harness.weights import Weights
+
+    asked: list[Any] = []
+
+    def bring(name: str, revision: str, allow_patterns: list[str]) -> str:
+        asked.append((name, revision))
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", bring)
+    assert saving.start_folder(Weights("a/b", revision="abc")) == str(tmp_path) and asked == [("a/b", "abc")]
+    assert saving.start_folder(Weights("/here", digest="x")) == "/here"
+
+
 def test_the_probe_passes_on_a_model_that_sees(tmp_path: Path) -> None:
     """mini-base: cache and full pass agree, a grey image matters, the reference is the start; randomness is kept."""
     from harness.train import probe, trl_engine

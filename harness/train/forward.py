@@ -43,6 +43,18 @@ def evaluating(model: Any) -> Iterator[None]:
         model.train(was_training)
 
 
+def generating(trainer: Any) -> Any:
+    """The trainer's model as one that can generate: gathered where it is cut over processes (not run)."""
+    from trl.models import unwrap_model_for_generation
+
+    return unwrap_model_for_generation(
+        trainer.model_wrapped,
+        trainer.accelerator,
+        gather_deepspeed3_params=trainer.args.ds3_gather_for_generation,
+        gradient_checkpointing_kwargs=trainer.args.gradient_checkpointing_kwargs,
+    )
+
+
 def inputs(trainer: Any, prompts: Sequence[Any], images: Sequence[Any]) -> Inputs:
     """Prompt ids and model inputs, one image a prompt."""
     from trl.data_utils import prepare_multimodal_messages
@@ -95,7 +107,6 @@ def greedy(trainer: Any, rows: Any, banned: Sequence[int], size: int) -> list[st
     """Greedy captions of data set rows, ``size`` at a time; each process writes its share and gets all."""
     import transformers
     from accelerate.utils import gather_object
-    from trl.models import unwrap_model_for_generation
 
     world, rank = trainer.accelerator.num_processes, trainer.accelerator.process_index
     settings = transformers.GenerationConfig(
@@ -108,16 +119,7 @@ def greedy(trainer: Any, rows: Any, banned: Sequence[int], size: int) -> list[st
     )
     mine = list(range(rank, len(rows), world))
     written: list[tuple[int, str]] = []
-    with (
-        evaluating(trainer.model),
-        same_randomness(),
-        unwrap_model_for_generation(
-            trainer.model_wrapped,
-            trainer.accelerator,
-            gather_deepspeed3_params=trainer.args.ds3_gather_for_generation,
-            gradient_checkpointing_kwargs=trainer.args.gradient_checkpointing_kwargs,
-        ) as model,
-    ):
+    with evaluating(trainer.model), same_randomness(), generating(trainer) as model:
         for start in range(0, len(mine), size):
             places = mine[start : start + size]
             some = [rows[at] for at in places]

@@ -29,9 +29,10 @@ Precision = Callable[[Sequence[str]], float | None]
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """Images by id, the keys they have in galleries, captions to learn, and how precise captions of validation are.
+    """Images by id, the keys they have in galleries, captions of them, and how precise captions of validation are.
 
-    ``name`` says where they come from; ``place`` gives the file of an image or its bytes.
+    ``name`` says where they come from; ``place`` gives the file of an image or its bytes, ``target`` the caption that
+    fine-tuning teaches, ``reference`` the one that rewards may read.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Material:
     keys: Mapping[str, str]
     place: Callable[[str], bytes | Path]
     target: Callable[[str], str]
+    reference: Callable[[str], str]
     precision: Precision
     gallery: str | None = None
 
@@ -52,17 +54,18 @@ class Material:
 
 def of_world(world: World, count: int) -> Material:
     """The first ``count`` images of a world's training split."""
-    validation = world.samples("validation", world.validation)
-    train = [sample.id for sample in world.samples("train", count)]
-    ids = [*train, *(sample.id for sample in validation)]
+    validation, samples = world.samples("validation", world.validation), world.samples("train", count)
+    references = {sample.id: sample.references[0] for sample in (*samples, *validation)}
+    train = [sample.id for sample in samples]
     return Material(
         name=world.name,
         prompt=world.prompt,
         train=train,
         validation=[sample.id for sample in validation],
-        keys={one: key(world.name, one) for one in ids},
+        keys={one: key(world.name, one) for one in references},
         place=world.draw,
         target=world.target,
+        reference=references.__getitem__,
         precision=_precision(validation, world.parser),
         gallery=world.gallery,
     )
@@ -86,8 +89,8 @@ def _precision(samples: Sequence[Sample], parser_name: str) -> Precision:
     return precision
 
 
-def of_pairs(given: Sequence[Sequence[str]], training: Training, count: int | None) -> Material:
-    """Pairs of sources (kind, file, folder of images), at most ``count`` to train on.
+def of_pairs(given: Sequence[Sequence[str]], training: Training) -> Material:
+    """Pairs of sources (kind, file, folder of images).
 
     Raises:
         CimError: no pair, an image that is not there, or a source that cannot be read.
@@ -102,7 +105,7 @@ def of_pairs(given: Sequence[Sequence[str]], training: Training, count: int | No
         raise CimError(f"{len(absent)} images are not there, {absent[0]} first", hint="copy them, or leave them out")
     ordered = sorted(by_key, key=lambda name: hashlib.sha256(f"validation/{name}".encode()).digest())
     held = set(ordered[: min(MOST, len(ordered) // HELD_OUT)])
-    train = [name for name in by_key if name not in held][:count]
+    train = [name for name in by_key if name not in held]
     if not train:
         raise CimError("no image to train on", where="--from", hint="cim train --help")
 
@@ -118,6 +121,7 @@ def of_pairs(given: Sequence[Sequence[str]], training: Training, count: int | No
         keys={name: name for name in by_key},
         place=place,
         target=lambda name: by_key[name].caption,
+        reference=lambda name: by_key[name].caption,
         precision=lambda captions: None,  # no annotation says what is in these images
     )
 
@@ -135,5 +139,6 @@ def worth(
     weights = {name: rewards[name] for name in terms if name in rewards} or dict.fromkeys(terms, 1.0)
     reward = sum(weight * terms[name] for name, weight in weights.items())
     words = float(np.mean([len(caption.split()) for caption in captions]))
-    own = {"precision": material.precision(captions), "words": words, "distinct": len(set(captions)) / len(captions)}
+    distinct = len(set(captions)) / len(captions)
+    own = {"precision": material.precision(captions), "words": words, "distinct": distinct, "images": len(captions)}
     return {"reward": reward, **terms, **own}

@@ -143,7 +143,7 @@ _SAFE = replace(
 )
 _MINI = Preset(
     name="mini",
-    about="the embedded world on one CPU core: 16 x 8 captions a step, KL 0.02, own row excluded, alarms stop",
+    about="the embedded world on one CPU core: 16 x 8 captions a step, KL 0.04, own row excluded, alarms stop",
     prompts=16,
     group=8,
     updates=1,
@@ -158,12 +158,12 @@ _MINI = Preset(
     settings={
         **_SHARED,
         **_TRUNCATED,
-        "learning_rate": 7e-4,
+        "learning_rate": 2e-4,
         "warmup_steps": 5,
         "lr_scheduler_type": "constant_with_warmup",
         "weight_decay": 0.0,
         "adam_beta2": 0.95,
-        "beta": 0.02,
+        "beta": 0.04,
         "max_completion_length": 64,
         "bf16": False,
         "gradient_checkpointing": False,

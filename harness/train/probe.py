@@ -85,9 +85,10 @@ def _write(trainer: Any, given: forward.Inputs) -> tuple[list[list[int]], list[l
         completions, found = trainer._generate_single_turn(given.ids, given.images, given.fields, 1)
         return [list(line) for line in completions], [[float(value) for value in line] for line in found]
     batch = forward.tensors(trainer, given, [[] for _ in given.ids])
-    made = trainer.accelerator.unwrap_model(trainer.model).generate(
-        **batch, generation_config=trainer.generation_config, output_logits=True, return_dict_in_generate=True
-    )
+    with forward.generating(trainer) as model:
+        made = model.generate(
+            **batch, generation_config=trainer.generation_config, output_logits=True, return_dict_in_generate=True
+        )
     written = made.sequences[:, batch["input_ids"].shape[1] :]
     logits = torch.stack(made.logits, dim=1).float() / trainer.temperature
     chosen = logits.log_softmax(-1).gather(-1, written[..., None])[..., 0].tolist()

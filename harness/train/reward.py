@@ -80,12 +80,13 @@ def opened(
     weights: Mapping[str, float],
     keys: Mapping[str, str],
     image: Callable[[str], bytes | Path],
-    targets: Callable[[str], str],
+    reference: Callable[[str], str],
 ) -> Iterator[Opened]:
     """Open a gallery and the encoder of its captions; vectors of images without a row are made by its image encoder.
 
     Args:
         keys: gallery keys of the training and validation images, by image id.
+        reference: the reference caption of an image, for rewards that read it.
 
     Raises:
         CimError: no gallery, other encoders than its own, an unknown reward.
@@ -97,7 +98,7 @@ def opened(
     with encoders.opened(encoders.of(held, "text")) as encode:
         inner = CimScorer(held, encode, settings)
         scorer = SourcedScorer(inner, source_vectors(held, keys, image))
-        references = {name: targets(one) for one, name in keys.items()}
+        references = {name: reference(one) for one, name in keys.items()}
         context = RewardContext(scorer=inner, references=references)
         extra = {name: _extra(name, context) for name in weights if name not in ("grc", "qir")}
         yield Opened(scorer, extra, held.sha)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from harness.weights import Weights
 
 CHOSEN = "chosen.json"
-MOST = 100_000  # images of a made world, where no number of steps says how many are used
+MOST = 6_500  # images of a made world, where no number of steps says how many are used; as many as RefinedCaps has
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,8 @@ def plan(asked: Asked, results: Path) -> Plan:
     if asked.model.weights is None:
         hint = "a model with a checkpoint: cim list models"
         raise CimError(f"model {asked.model.name} cannot be trained", where="--model", hint=hint)
+    if asked.model.weights.trust_remote_code:
+        raise CimError(f"model {asked.model.name} needs code of its checkpoint, which training does not run")
     presets.refuse_untested(presets.installed(), asked.rollouts, asked.untested)
     world = next((training.worlds[name] for name in asked.model.tasks if name in training.worlds), None)
     if not asked.pairs and world is None:
@@ -90,17 +92,21 @@ def plan(asked: Asked, results: Path) -> Plan:
     name = asked.name or _name(asked, preset)
     if name.startswith(".") or "/" in name or "-step" in name or not name.isprintable():
         raise CimError(f"{name!r} cannot be the name of a run", where="--name", hint="no slash, no '-step'")
-    made = Plan(asked, results / "train" / name, asked.model.weights, preset, material, rewards, {}, gallery)
+    made = Plan(asked, results / store.TRAINED / name, asked.model.weights, preset, material, rewards, {}, gallery)
     return replace(made, settings=_settings(made))
 
 
 def _material(asked: Asked, training: Training, preset: presets.Preset) -> Material:
-    steps = asked.steps if asked.steps is not None else preset.steps
-    count = None if steps is None else steps * preset.prompts
+    """The images of a run; of a made world as many as it comes to see once."""
     if asked.pairs:
-        return of_pairs(asked.pairs, training, None)
+        return of_pairs(asked.pairs, training)
+    steps, a_step = asked.steps if asked.steps is not None else preset.steps, preset.prompts
+    if asked.stage == "sft":
+        fields = presets.sft_arguments(preset, asked.steps, asked.options)
+        steps = fields.get("max_steps")
+        a_step = fields["per_device_train_batch_size"] * fields["gradient_accumulation_steps"]
     world = next(training.worlds[name] for name in asked.model.tasks if name in training.worlds)
-    return of_world(world, min(MOST, count or MOST))
+    return of_world(world, MOST if steps is None else min(MOST, steps * a_step))
 
 
 def _name(asked: Asked, preset: presets.Preset) -> str:
@@ -153,18 +159,19 @@ def _settings(made: Plan) -> dict[str, Any]:
 
 def shown(made: Plan) -> dict[str, Any]:
     """What ``--dry-run`` prints."""
-    training = made.settings["training"]
+    arguments = made.settings["training"]["arguments"]
+    images = f"{len(made.material.train)} of {made.material.name}, {len(made.material.validation)} for validation"
+    told = {"model": made.asked.model.name, "images": images, "folder": str(made.folder), "settings": arguments}
+    if made.asked.stage == "sft":
+        return told
     stops = ", ".join(alarms.STOPPING) if made.preset.stops else "none; they are written down"
     return {
-        "model": made.asked.model.name,
+        **told,
         "preset": f"{made.preset.name}: {made.preset.about}",
-        "images": f"{len(made.material.train)} of {made.material.name}, {len(made.material.validation)} for validation",
         "gallery": made.gallery or "none",
         "rewards": ", ".join(f"{name} x {weight:g}" for name, weight in made.rewards.items()) or "none",
         "step": f"{made.preset.prompts} x {made.preset.group} captions, {made.preset.updates} updates",
         "alarms that stop": stops,
-        "settings": training["arguments"],
-        "folder": str(made.folder),
     }
 
 
@@ -209,7 +216,7 @@ def _train(made: Plan, say: Callable[[str], None], advance: Callable[[int, int],
     assert made.gallery is not None
     settings = reward.scorer_settings(made.preset.name, made.asked.self_policy, made.rewards)
     material = made.material
-    with reward.opened(made.gallery, settings, made.rewards, material.keys, material.place, material.target) as held:
+    with reward.opened(made.gallery, settings, made.rewards, material.keys, material.place, material.reference) as held:
         mark = {"gallery": held.sha[:12], "self_policy": settings.self_policy}
         return _conclude(made, trl_engine.train(_job(made, held, mark, say, advance)))
 

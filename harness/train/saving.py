@@ -20,6 +20,27 @@ from harness.weights import Weights
 RANK = 64
 
 
+def start_folder(weights: Weights) -> str:
+    """The folder of a start model; one of the hub is brought first, so that all loaders see the same revision.
+
+    Raises:
+        CimError: the hub does not have it, or cannot be reached.
+    """
+    if weights.local:
+        return weights.checkpoint
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    kinds = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]
+    try:
+        return str(snapshot_download(weights.checkpoint, revision=weights.revision, allow_patterns=kinds))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        hint = "check the name, the revision and the network; HF_TOKEN opens gated models"
+        raise CimError(
+            f"checkpoint cannot be had from the hub ({type(error).__name__})", where=weights.checkpoint, hint=hint
+        ) from error
+
+
 def finish(
     folder: Path,
     origin: checkpoints.Origin,
@@ -43,7 +64,8 @@ def merge(weights: Weights, dtype: str, folder: Path) -> None:
     """Write base and adapter of a LoRA checkpoint as one model, for engines and evaluation."""
     from peft import PeftModel
 
-    base = fixes.load(weights.checkpoint, weights.checkpoint, dtype)
+    start = start_folder(weights)
+    base = fixes.load(start, start, dtype)
     PeftModel.from_pretrained(base, folder).merge_and_unload().save_pretrained(folder / checkpoints.MERGED)
     _weights.load_processor(weights).save_pretrained(folder / checkpoints.MERGED)
 

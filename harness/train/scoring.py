@@ -108,7 +108,6 @@ class SharedScore:
         self._scorer, self._weights, self._group, self._ends = scorer, dict(weights), group, ends
         self._seen, self._extra = seen, dict(extra or {})
         self._key, self._scored = "", list[Scored]()
-        self.calls = 0
 
     def functions(self) -> list[RewardFunction]:
         """One function a reward, in the order of the weights, under the names that TRL logs."""
@@ -143,7 +142,6 @@ class SharedScore:
     def _score(
         self, step: int, captions: Sequence[str], source_ids: Sequence[str], ids: Sequence[Sequence[int]]
     ) -> Scored:
-        self.calls += 1
         batch = self._scorer.score(captions, source_ids)
         known: dict[str, Array] = {"grc": batch.grc, "qir": batch.qir}
         terms = {

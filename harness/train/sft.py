@@ -16,6 +16,7 @@ from trl import SFTConfig, SFTTrainer
 
 from harness import store
 from harness.engines import _weights
+from harness.errors import CimError
 from harness.train import checkpoints, examples, fixes, forward, presets, saving, trl_engine
 from harness.train.book import STEPS, drop_rows, plain
 from harness.train.material import Material
@@ -45,16 +46,15 @@ def train(
         say(f"step {dropped[-1]} was not saved in full and is left out")
     done, place = checkpoints.resumable(inner) or (0, None)
     drop_rows(folder / STEPS, done)
-    model = fixes.load(
-        str(weights.checkpoint if place is None or asked.lora else place), weights.checkpoint, preset.dtype
-    )
+    settings, start = configuration(inner, asked, preset), saving.start_folder(weights)
+    model = fixes.load(start if place is None or asked.lora else str(place), start, preset.dtype)
     if not torch.cuda.is_available() and model.num_parameters() < trl_engine.SMALL:
         torch.set_num_threads(1)
     taught = [examples.Example(one, material.keys[one], material.target(one)) for one in material.train]
     pictures = examples.Pictures(material.place, weights.max_pixels)
     trainer = SFTTrainer(
         model=model,
-        args=configuration(inner, asked, preset),
+        args=settings,
         train_dataset=examples.for_sft(taught, pictures, material.prompt, weights.system),
         processing_class=_weights.load_processor(weights),
         peft_config=saving.adapter(model) if asked.lora else None,
@@ -77,20 +77,23 @@ def configuration(output: Path, asked: Asked, preset: presets.Preset) -> SFTConf
     """The settings of a run; ``asked.steps`` counts optimiser updates here."""
     fields = presets.sft_arguments(preset, asked.steps, asked.options)
     trl_engine.check_fields(SFTConfig, fields)
-    return SFTConfig(
-        output_dir=str(output),
-        seed=asked.seed,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        report_to=[],
-        disable_tqdm=True,
-        max_length=None,  # cutting a prompt would cut its image tokens
-        completion_only_loss=True,
-        remove_unused_columns=False,
-        dataset_kwargs={"skip_prepare_dataset": True},
-        use_cpu=not torch.cuda.is_available(),
-        **fields,
-    )
+    fields |= {
+        "output_dir": str(output),
+        "seed": asked.seed,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "report_to": [],
+        "disable_tqdm": True,
+        "max_length": None,  # cutting a prompt would cut its image tokens
+        "completion_only_loss": True,
+        "remove_unused_columns": False,
+        "dataset_kwargs": {"skip_prepare_dataset": True},
+        "use_cpu": not torch.cuda.is_available(),
+    }
+    try:
+        return SFTConfig(**fields)
+    except (TypeError, ValueError) as error:
+        raise CimError(f"TRL refuses a setting ({' '.join(str(error).split())[:200]})", where="--set") from error
 
 
 def _callback(

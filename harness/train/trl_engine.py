@@ -81,8 +81,9 @@ def train(job: Job) -> int:
     quiet()
     if dropped := checkpoints.drop_unfinished(job.checkpoints):
         job.say(f"update {dropped[-1]} was not saved in full and is left out")
-    last = checkpoints.resumable(job.checkpoints)
-    done, place = last if last else (0, None)
+    done, place = checkpoints.resumable(job.checkpoints) or (-1, None)  # a run that begins keeps no row, not even 0
+    if place is not None and job.rollouts == "vllm":
+        job.say("goes on; vLLM draws anew, so captions are not those of a run that was never stopped")
     book: list[Book] = []
 
     def seen(scored: Scored) -> None:
@@ -143,15 +144,17 @@ def check_fields(config: Any, fields: Mapping[str, Any]) -> None:
 def build(job: Job, place: Path | None, seen: Callable[[Scored], None]) -> Any:
     """The trainer of a job, its fixes in place; ``place`` is the checkpoint that it goes on from."""
     processor = _weights.load_processor(job.weights)
-    tokenizer = processor.tokenizer
-    start = job.weights.checkpoint
+    start = saving.start_folder(job.weights)
+    banned = fixes.banned(processor.tokenizer, keep=[processor.tokenizer.eos_token_id])
+    try:  # before the model is loaded: DeepSpeed cuts it up then
+        config = GRPOConfig(**configuration(job, _processes(), banned))
+    except (TypeError, ValueError) as error:
+        raise CimError(f"TRL refuses a setting ({' '.join(str(error).split())[:200]})", where="--set") from error
     # An adapter's checkpoint holds no base: peft loads it into the start model, which it does exactly.
     model = fixes.load(start if place is None or job.lora else str(place), start, job.preset.dtype)
     if not torch.cuda.is_available() and model.num_parameters() < SMALL:
         torch.set_num_threads(1)
-    ends = _ends(model, tokenizer)
-    banned = fixes.banned(tokenizer, keep=ends)
-    config = GRPOConfig(**configuration(job, _processes(), banned))
+    ends = _ends(model, processor.tokenizer)
     shared = SharedScore(job.scorer, job.rewards, job.preset.group, frozenset(ends), seen, job.extra)
 
     def count(size: tuple[int, int]) -> int:
@@ -172,8 +175,8 @@ def build(job: Job, place: Path | None, seen: Callable[[Scored], None]) -> Any:
         peft_config=saving.adapter(model) if job.lora else None,
     )
     trainer.create_model_card = lambda **_: None  # a page for the hub, written at every save
-    trained, count = (sum(p.numel() for p in trainer.model.parameters() if p.requires_grad or full) for full in (0, 1))
-    job.say(f"{trained:,} of {count:,} parameters are trained")
+    trained, whole = (sum(p.numel() for p in trainer.model.parameters() if p.requires_grad or full) for full in (0, 1))
+    job.say(f"{trained:,} of {whole:,} parameters are trained")
     if job.rollouts == "vllm":
         _guard(trainer, colocated=job.server is None)
     return trainer
@@ -204,7 +207,9 @@ def _callback(job: Job, trainer: Any, book: Sequence[Book], place: Path | None) 
     """What happens at the trainer's own moments; the book is the main process's alone."""
     clock = phases.Clock()
     clock.watch(trainer)
-    loaded = fixes.fingerprint(trainer.model) if place is not None and not job.lora else None
+    # Not where the model is cut over processes: those load it another way, after this.
+    cut = trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled
+    loaded = fixes.fingerprint(trainer.model) if place is not None and not job.lora and not cut else None
     rows = examples.for_grpo(job.validation, job.pictures, job.prompt, job.weights.system)
     banned = fixes.banned(trainer._tokenizer, keep=trainer.eos_token_ids)
 
