@@ -9,6 +9,7 @@ ENGINE ?=
 METRICS ?=
 PRESET ?=
 SEED ?=
+SEEDS ?=
 ARGS ?=
 PYTHON ?=
 
@@ -25,7 +26,7 @@ for_tests = $(if $(wildcard $(VENV)/.ok-gpu),gpu,$(if $(filter Linux-x86_64,$(sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup setup-models setup-train setup-vllm setup-gpu eval train-cim parity mini-models test test-slow lint bench
+.PHONY: help setup setup-models setup-train setup-vllm setup-gpu eval train-cim ablation parity mini-models test test-slow lint bench
 
 help:
 	@echo "usage: make TARGET [NAME=value ...]"
@@ -38,6 +39,7 @@ help:
 	@echo "  METRICS=   metrics with commas (default: all that this machine can compute)"
 	@echo "  PRESET=    of train-cim: mini (embedded models), safe or paper"
 	@echo "  SEED=      of train-cim (default 0)"
+	@echo "  SEEDS=     of train-cim alone and ablation: how many runs an arm (default 1)"
 	@echo "  ARGS=      further arguments for the command that runs"
 	@echo "  PYTHON=    the Python, 3.11 to 3.13, that makes $(VENV) (default: found on PATH)"
 	@echo "where: CIM_DATA, CIM_RESULTS and CIM_MODELS, environment variables"
@@ -59,10 +61,14 @@ eval: $(VENV)/.ok-core  ## score captions: make eval MODEL=captions.jsonl [TASK=
 	@$(VENV)/bin/cim eval --model $(call quoted,$(MODEL)) $(call option,--task,$(TASK)) \
 	  $(call option,--engine,$(ENGINE)) $(call option,--limit,$(LIMIT)) $(call option,--metrics,$(METRICS)) $(ARGS)
 
-train-cim: $(VENV)/.ok-core  ## train a captioner: make train-cim [MODEL=... PRESET=... SEED=...]
+train-cim: $(VENV)/.ok-core  ## train by the CIM reward; alone: in the embedded world, evaluated and compared, SFT beside it
 	@need=train; ! $(gpu) || need=gpu; $(again) --no-print-directory $(VENV)/.ok-$$need
-	@$(VENV)/bin/cim train --model $(call quoted,$(MODEL)) $(call option,--preset,$(PRESET)) \
-	  $(call option,--seed,$(SEED)) $(ARGS)
+	@if [ $(call quoted,$(MODEL)$(PRESET)$(SEED)) = mini-base ]; then $(VENV)/bin/cim study $(call option,--seeds,$(SEEDS)) $(ARGS); \
+	else $(VENV)/bin/cim train --model $(call quoted,$(MODEL)) $(call option,--preset,$(PRESET)) $(call option,--seed,$(SEED)) $(ARGS); fi
+
+ablation: $(VENV)/.ok-core  ## every arm in the embedded world, one seed: make ablation [SEEDS=3]
+	@need=train; ! $(gpu) || need=gpu; $(again) --no-print-directory $(VENV)/.ok-$$need
+	@$(VENV)/bin/cim study --arms all $(call option,--seeds,$(SEEDS)) $(ARGS)
 
 parity: $(VENV)/.ok-dev  ## compare engines, then CAPTURE with its reference on all captions: make parity MODEL=... [LIMIT=16]
 	@need=vllm; ! $(gpu) || need=gpu; $(again) --no-print-directory $(VENV)/.ok-$$need
@@ -75,8 +81,9 @@ test: $(VENV)/.ok-dev $(VENV)/.ok-$(for_tests)  ## the tests that take minutes
 test-slow: $(VENV)/.ok-dev $(VENV)/.ok-$(for_tests)  ## all tests
 	@$(PY) -m pytest -q $(ARGS)
 
-mini-models: $(VENV)/.ok-models  ## train the embedded tiny models again, 12 CPU minutes
+mini-models: $(VENV)/.ok-models  ## train the embedded tiny models again, 16 CPU minutes
 	@$(PY) -m tasks.miniscenes.train tasks/miniscenes/weights
+	@$(PY) -m tasks.miniscenes.train_encoders tasks/miniscenes/weights
 
 lint: $(VENV)/.ok-dev  ## ruff and mypy
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy

@@ -59,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     _data(verbs)
     _gallery(verbs)
     _train(verbs)
+    _study(verbs)
     return top
 
 
@@ -144,6 +145,14 @@ def _train(verbs: Any) -> None:
     made.add_argument("--untested", action="store_true", help="go on with other versions than the tested ones")
     made.add_argument("--no-probe", action="store_true", help="do not check at the start that the policy sees images")
     made.add_argument("--fresh", action="store_true", help="discard what is stored of this run and begin anew")
+    made.add_argument("--dry-run", action="store_true", help="say what would be done; write nothing")
+
+
+def _study(verbs: Any) -> None:
+    made = _add(verbs, "study", "train arms in the embedded world, evaluate them and compare them with mini-base")
+    made.add_argument("--arms", metavar="A[,B]", help="default: cim,sft; all: every arm of the ablation")
+    made.add_argument("--seeds", type=_positive, default=1, metavar="N", help="runs an arm (default 1)")
+    made.add_argument("--metrics", metavar="A[,B]", help="default: all that this machine can compute")
     made.add_argument("--dry-run", action="store_true", help="say what would be done; write nothing")
 
 

@@ -23,7 +23,7 @@ from harness import arguments
 from harness.cli_gallery import gallery_verb
 from harness.cli_places import data_verb, doctor_verb, list_verb, models, split, where_verb
 from harness.cli_stored import compare_verb, report_verb, verify_verb
-from harness.cli_train import train_verb
+from harness.cli_train import study_verb, train_verb
 from harness.errors import CimError, OutageError, one_line
 
 if TYPE_CHECKING:
@@ -246,6 +246,7 @@ VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
     "data": data_verb,
     "gallery": gallery_verb,
     "train": train_verb,
+    "study": study_verb,
 }
 
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from harness.cli_places import split
 from harness.errors import CimError, one_line
 
 NEEDED = ("torch", "transformers", "datasets", "accelerate", "peft")
@@ -19,8 +20,7 @@ def train_verb(args: argparse.Namespace) -> int:
     """Train a captioner."""
     from harness import model, store
 
-    if absent := [name for name in ("trl", *NEEDED) if importlib.util.find_spec(name) is None]:
-        raise CimError(f"{', '.join(absent)} not installed", hint="run `make setup-train`")
+    _refuse_without_packages()
     from harness.train import run
 
     results = store.results_root(args.results)
@@ -56,6 +56,42 @@ def train_verb(args: argparse.Namespace) -> int:
     if os.environ.get("RANK", "0") == "0":
         _print(args, told)
     return 0
+
+
+def study_verb(args: argparse.Namespace) -> int:
+    """Train, evaluate and compare the arms of a study."""
+    from harness import store, study, terminal
+
+    _refuse_without_packages()
+    results, arms = store.results_root(args.results), study.chosen(split(args.arms))
+    if args.dry_run:
+        _print(args, {name: study.ARMS[name].about for name in arms} | {"seeds": args.seeds, "folder": str(results)})
+        return 0
+    table = study.study(results, arms, args.seeds, split(args.metrics), _say)
+    if args.json:
+        print(json.dumps(table, indent=1))
+        return 0
+    header = ("arm", "seed", *study.SHOWN, "stopped by")
+    terminal.show(terminal.plain_table(f"against {study.BASE} on {study.TASK}", header, map(_study_row, table["rows"])))
+    print(f"value, difference and 95 % interval (paired, over images); stored in {results / 'train' / study.FILE}")
+    return 0
+
+
+def _study_row(row: Mapping[str, Any]) -> list[str]:
+    from harness import study
+
+    cells = []
+    for label in study.SHOWN:
+        one = row["values"].get(label)
+        cells.append(
+            f"{one['value']:.1f} {one['difference']:+.1f} [{one['ci95'][0]:.1f}, {one['ci95'][1]:.1f}]" if one else "-"
+        )
+    return [row["arm"], str(row["seed"]), *cells, row["stopped"] or ""]
+
+
+def _refuse_without_packages() -> None:
+    if absent := [name for name in ("trl", *NEEDED) if importlib.util.find_spec(name) is None]:
+        raise CimError(f"{', '.join(absent)} not installed", hint="run `make setup-train`")
 
 
 def options(given: list[str]) -> dict[str, Any]:

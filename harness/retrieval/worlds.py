@@ -1,6 +1,7 @@
 """Pairs of a made world for galleries: its scenes, each drawn when it is needed, with their full captions.
 
-Run with ``cim gallery build miniscenes --from miniscenes 8000``.
+``N`` are the first N of the world's gallery split, ``train:N`` those that training sees first, for a gallery that holds
+a policy's own images. Run with ``cim gallery build miniscenes --from miniscenes 8000``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from harness.errors import CimError
 from harness.retrieval.sources import Pair
 from harness.types import World
 
-TRAINING, SPLIT = "cim_rl", "gallery"
+TRAINING, SPLITS = "cim_rl", ("gallery", "train")
 
 
 def names() -> list[str]:
@@ -21,18 +22,20 @@ def names() -> list[str]:
     return sorted(registry.training(TRAINING).worlds)
 
 
-def read(name: str, count: str) -> Iterator[Pair]:
-    """The first ``count`` scenes of a world's gallery split.
+def read(name: str, asked: str) -> Iterator[Pair]:
+    """The first scenes of a world's split, ``N`` or ``SPLIT:N``.
 
     Raises:
-        CimError: no such world, or no such number.
+        CimError: no such split, or no such number.
     """
     world = registry.training(TRAINING).worlds[name]
-    if not (count.isascii() and count.isdigit()) or int(count) < 1:
-        raise CimError(f"--from {name} {count[:20]!r}", hint=f"--from {name} N, how many scenes")
-    return _pairs(world, int(count))
+    split, _, count = asked.rpartition(":")
+    split = split or SPLITS[0]
+    if split not in SPLITS or not (count.isascii() and count.isdigit()) or int(count) < 1:
+        raise CimError(f"--from {name} {asked[:20]!r}", hint=f"--from {name} N, or {name} train:N, how many scenes")
+    return _pairs(world, split, int(count))
 
 
-def _pairs(world: World, count: int) -> Iterator[Pair]:
-    for sample in world.samples(SPLIT, count):
+def _pairs(world: World, split: str, count: int) -> Iterator[Pair]:
+    for sample in world.samples(split, count):
         yield Pair(world.name, sample.id, sample.references[0], partial(world.draw, sample.id))

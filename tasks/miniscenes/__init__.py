@@ -27,7 +27,7 @@ TASK = Task(
     prompt="describe the scene .",
     files=(FILE,),
     count=world.SPLITS["test"],
-    provides=frozenset({"references", "graph", "questions", "taxonomy"}),
+    provides=frozenset({"references", "graph", "questions", "taxonomy", "gallery"}),
     load=samples.load,
     licence="Apache-2.0",
     source="made by this project",
@@ -35,4 +35,5 @@ TASK = Task(
     draw=_picture,
     parser="grammar",
     judge="rule-judge",
+    gallery="miniscenes",
 )
