@@ -42,6 +42,18 @@ def test_one_caption_for_all_images_is_a_collapse() -> None:
     assert rung(grouped) == set(), "sure of each image is not collapsed"
 
 
+def test_a_collapse_that_drawing_hides(tmp_path: Path) -> None:
+    """What is drawn differs by chance; the likeliest caption of every image is the same one."""
+    start, later = {"step": 0, "distinct": 1.0, "images": 100}, {"step": 10, "distinct": 0.04, "images": 100}
+    assert rung(healthy(1), [start, later]) == {"distinct"} and rung(healthy(1), [start]) == set()
+    assert rung(healthy(1), [{**later, "images": 3}]) == set(), "three images say nothing"
+    opened, _ = book(tmp_path, stops=True)
+    opened.validated(0, {"reward": 1.0, **{name: start[name] for name in ("distinct", "images")}})
+    with pytest.raises(AlarmError, match="alarm distinct: greedy captions of validation of 100 images are 4%"):
+        opened.validated(10, {"reward": 1.0, **{name: later[name] for name in ("distinct", "images")}})
+    opened.close()
+
+
 def test_captions_that_repeat_themselves() -> None:
     looped = [f"{caption} {caption}" for caption in healthy(1).captions]
     assert rung(replace(healthy(1), captions=looped)) == {"repetition"}

@@ -42,11 +42,15 @@ def _nan(rows: Sequence[Row], _: Sequence[Row]) -> Reason:
     return f"{', '.join(bad[:3])} not finite" if bad else None
 
 
-def _distinct(rows: Sequence[Row], _: Sequence[Row]) -> Reason:
-    share, images = rows[-1]["text"]["distinct_images"], rows[-1]["images"]
-    if images < IMAGES or share >= DISTINCT:
-        return None
-    return f"captions of {images} images are {share:.0%} different ones, under {DISTINCT:.0%}"
+def _distinct(rows: Sequence[Row], validations: Sequence[Row]) -> Reason:
+    """Captions drawn at a temperature differ by chance, so the greedy ones of validation are looked at as well."""
+    last = validations[-1] if validations else {}
+    seen = [("greedy captions of validation", last.get("images", 0), last.get("distinct"))]
+    seen += [("captions", rows[-1]["images"], rows[-1]["text"]["distinct_images"])] if rows else []
+    for what, images, share in seen:
+        if images >= IMAGES and share is not None and share < DISTINCT:
+            return f"{what} of {images} images are {share:.0%} different ones, under {DISTINCT:.0%}"
+    return None
 
 
 def _repetition(rows: Sequence[Row], _: Sequence[Row]) -> Reason:

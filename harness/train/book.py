@@ -124,14 +124,14 @@ class Book:
         """Write what the captions of the validation images were worth after a step; 0 is the start model.
 
         Raises:
-            AlarmError: reward rose while precision fell, and the preset has guards.
+            AlarmError: reward rose while precision fell, or all images get one caption, and the preset has guards.
         """
         row = plain({"step": step, **values})
         with store.Appender(self._folder / VALIDATION) as appender:
             appender.append(row)
         self.validations.append(row)
-        reason = alarms.STOPPING["precision"]([], self.validations)
-        self._stop({"precision": reason} if reason else {})
+        found = {name: alarms.STOPPING[name]([], self.validations) for name in ("precision", "distinct")}
+        self._stop({name: reason for name, reason in found.items() if reason is not None})
 
     def close(self) -> None:
         """Bring the rows to the disk."""

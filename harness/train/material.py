@@ -139,5 +139,6 @@ def worth(
     weights = {name: rewards[name] for name in terms if name in rewards} or dict.fromkeys(terms, 1.0)
     reward = sum(weight * terms[name] for name, weight in weights.items())
     words = float(np.mean([len(caption.split()) for caption in captions]))
-    own = {"precision": material.precision(captions), "words": words, "distinct": len(set(captions)) / len(captions)}
+    distinct = len(set(captions)) / len(captions)
+    own = {"precision": material.precision(captions), "words": words, "distinct": distinct, "images": len(captions)}
     return {"reward": reward, **terms, **own}
