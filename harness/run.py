@@ -115,7 +115,7 @@ def plan(model: Model, task_name: str, results: Path, *, limit: int | None, part
         "samples": {"n": len(chosen), "limit": limit, "ids": _digest(chosen)},
     }
     folder = results / task.name / model.name
-    run = Run(task, model, chosen, whole, folder, settings, task.gallery)
+    run = Run(task, model, chosen, whole, folder, settings, gallery=task.gallery)
     if not fresh:
         manifest.check(run.folder, settings)
     return run
