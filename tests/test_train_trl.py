@@ -257,6 +257,11 @@ def test_a_run_killed_before_its_first_checkpoint_begins_anew(tmp_path: Path) ->
     trl_engine.train(job)
     assert [row["step"] for row in rows(tmp_path, "validation.jsonl")] == [0, 1, 2]
     assert before == {name: [row.get("loss") for row in rows(tmp_path, name)] for name in before}
+    whole = rows(tmp_path, "validation.jsonl")
+    store.write_rows(tmp_path / "validation.jsonl", whole[:-1])  # killed between a checkpoint and its validation
+    trl_engine.train(replace(job, steps=3))
+    again = rows(tmp_path, "validation.jsonl")
+    assert again[:3] == whole and [row["step"] for row in again] == [0, 1, 2, 3]
 
 
 def test_a_model_of_the_hub_is_brought_at_its_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
