@@ -77,10 +77,13 @@ def _gallery(verbs: Any) -> None:
     actions = verbs.add_parser("gallery", help=about, description=about, allow_abbrev=False).add_subparsers(
         dest="action", metavar="ACTION", required=True, parser_class=_Parser
     )
-    build = _add(actions, "build", "encode pairs into a gallery; the same command goes on where a killed one stopped")
-    verify = _add(actions, "verify", "are its files as they were made, and all vectors of unit length")
-    show = _add(actions, "show", "what it holds and how it was made")
-    for made in (build, verify, show):
+    stages = {
+        "build": "encode pairs into a gallery; the same command goes on where a killed one stopped",
+        "verify": "are its files as they were made, and all vectors of unit length",
+        "show": "what it holds and how it was made",
+    }
+    build, *others = (_add(actions, name, about, results=False) for name, about in stages.items())
+    for made in (build, *others):
         made.add_argument("name", help="a folder, or a name under $CIM_DATA/galleries")
     build.add_argument(
         "--from",
@@ -134,9 +137,10 @@ def _train(verbs: Any) -> None:
     made.add_argument("--dry-run", action="store_true", help="say what would be done; write nothing")
 
 
-def _add(verbs: Any, name: str, about: str) -> argparse.ArgumentParser:
+def _add(verbs: Any, name: str, about: str, *, results: bool = True) -> argparse.ArgumentParser:
     made: argparse.ArgumentParser = verbs.add_parser(name, help=about, description=about, allow_abbrev=False)
-    made.add_argument("--results", metavar="DIR", help="folder of all runs (default: $CIM_RESULTS, then results/)")
+    if results:
+        made.add_argument("--results", metavar="DIR", help="folder of all runs (default: $CIM_RESULTS, then results/)")
     made.add_argument("--json", action="store_true", help="print JSON and nothing else on standard output")
     return made
 

@@ -48,14 +48,14 @@ def missing(metric: Metric, run: Run) -> str | None:
     from harness.retrieval import encoders, gallery
 
     place = gallery.place(run.gallery)
-    if not (place / gallery.MANIFEST).is_file():
+    manifest = store.read_document(place / gallery.MANIFEST)
+    if manifest is None:
         return f"no gallery at {place}; run `cim gallery build {run.gallery} --from ...`, or --gallery NAME"
     try:
-        opened = gallery.open_folder(place)
-        lacking = [reason for kind in encoders.KINDS if (reason := encoders.of(opened, kind).missing())]
+        used = [encoders.named(place.name, manifest, kind) for kind in encoders.KINDS]
     except CimError as error:
         return str(error)
-    if lacking:
+    if lacking := [reason for encoder in used if (reason := encoder.missing())]:
         return lacking[0]
     if absent := _absent(run, run.samples):
         return f"{len(absent)} images are not there; run `cim data fetch {run.task.name}`"

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests import controls
+from tests import bench_cim, controls
 from tests.conftest import ROOT, SHARED
 
 SAMPLES = 5000
@@ -224,6 +224,7 @@ def main() -> None:
     found = {
         "overhead": overhead(say, given.limit or SAMPLES),
         "beside": beside(say, given.limit or CAPTIONS),
+        "rewards": bench_cim.apart(say, given.limit),
     }
     if given.json:
         print(json.dumps(found, indent=1))

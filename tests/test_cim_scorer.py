@@ -131,7 +131,10 @@ def test_golden_self_policies(policy: Any, rows: list[int], values: tuple[float,
 
 def test_the_rank_of_the_own_row_does_not_count_ties() -> None:
     scorer = CimScorer(four(), encode)
-    assert scorer.rank(["q", "q", "r"], ["g:3", "g:1", "g:0"]).tolist() == [1, 3, 3]
+    found = scorer.reciprocal_rank(["q", "q", "r"], ["g:3", "g:1", "g:0"])
+    assert found == pytest.approx([1, 1 / 3, 1 / 3])
+    blank = CimScorer(four(), encode, replace(SAFE, k=2)).reciprocal_rank([" ", "q"], ["g:0", "g:0"])
+    assert blank.tolist() == [0, 1]  # not encoded, so more similar to nothing than to its own
 
 
 def test_training_refuses_what_evaluation_shrinks() -> None:
@@ -160,6 +163,34 @@ def test_a_source_is_known_by_key_and_by_its_bytes() -> None:
     assert once.rows.tolist() == [[0, 1, 2]]
     with pytest.raises(CimError, match="1 images are not in gallery arrays: 'val:9'"):
         near.score(["q"], ["val:9"])
+
+
+@pytest.mark.parametrize("changes", [{}, {"self_policy": "exclude"}, {"self_policy": "exclude_near", "near": 0.3}])
+@pytest.mark.parametrize("dedupe", [False, True])
+def test_filtering_never_changes_the_order(changes: dict[str, Any], dedupe: bool) -> None:
+    n, hashes = 120, [str(row % 40) for row in range(120)]
+    held = gallery.of_arrays(unit(n, 6), unit(n, 4), [f"g:{row // 2}" for row in range(n)], hashes)
+    queries = unit(10, 6)
+
+    def look_up(texts: Sequence[str]) -> NDArray[np.float64]:
+        return queries[[int(text) for text in texts]]
+
+    captions, ids = [str(number) for number in range(10)], [f"g:{number}" for number in range(10)]
+    all_rows = CimScorer(held, look_up, CimSettings(k=n)).score(captions, ids).rows
+    settings = CimSettings(k=8, dedupe_images=dedupe, strict=False, **changes)
+    found = CimScorer(held, look_up, settings).score(captions, ids)
+    for at in range(10):
+        kept = list[int]()
+        for row in all_rows[at].tolist():
+            own = row // 2 == at
+            near = (
+                hashes[row] == hashes[2 * at]
+                or held.images(np.array([row]))[0] @ held.images(np.array([2 * at]))[0] >= 0.3
+            )
+            dropped = {"include": False, "exclude": own, "exclude_near": own or near}[settings.self_policy]
+            if not dropped and not (dedupe and hashes[row] in {hashes[other] for other in kept}):
+                kept.append(row)
+        assert found.rows[at, : found.k[at]].tolist() == kept[:8]
 
 
 def test_empty_captions_by_policy_and_equal_captions_encoded_once() -> None:
@@ -254,3 +285,25 @@ def test_settings_out_of_range(settings: Any, message: str) -> None:
     with pytest.raises(CimError, match=message):
         settings.check()
     assert replace(SAFE, k=1, w_g=0.0).check() is None and replace(PAPER, k=1).check() is None
+
+
+# --- packing -----------------------------------------------------------------------------------
+
+
+def test_packed_texts_get_the_vectors_they_get_alone() -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    from tests import bench_cim
+
+    exact, half = (bench_cim.tower(bench_cim.TINY, half=half) for half in (False, True))
+    texts = [*bench_cim.captions(30, (1, 60)), "word1 " * 500, "word1 " * 384]
+    packed = replace(exact, budget=200).encode(texts)
+    alone = np.vstack([exact.encode([text]) for text in texts])
+    assert np.allclose(packed, alone, atol=1e-5) and np.allclose(np.linalg.norm(packed, axis=1), 1, atol=1e-5)
+    assert np.allclose(packed[30], packed[31], atol=1e-5) and exact.truncates(texts) == [False] * 30 + [True, False]
+    given = exact.tokens([texts[0]], return_tensors="pt")
+    with torch.inference_mode():
+        state = exact.model(input_ids=given["input_ids"])[0][0].mean(0)
+    assert np.allclose(packed[0], (state / state.norm()).numpy(), atol=1e-5)
+    assert 1e-5 < np.abs(half.encode(texts[:5]) - alone[:5]).max() < 0.02
+    assert exact.truncates([]) == [] and len(exact.encode([])) == 0

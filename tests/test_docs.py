@@ -17,7 +17,14 @@ from tests import controls
 from tests.cli import Cim, captions_file
 from tests.conftest import ROOT
 
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/results.md", "requirements/README.md", "results/README.md")
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/results.md",
+    "docs/cim.md",
+    "requirements/README.md",
+    "results/README.md",
+)
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 THEIRS, MINE = ROOT / "their_captions.jsonl", ROOT / "my_captions.jsonl"
 # A test run must not start itself: these run a part of the tests, in full by hand.
@@ -103,6 +110,18 @@ def test_the_metric_of_contributing_is_found_and_computed(
     assert "commas" in cim("eval", "--model", "demo-terse", "--dry-run", "--json").json["metrics"]
     result = cim("eval", "--model", "demo-detailed", "--metrics", "commas", "--json")
     assert result.json["scores"][0]["values"]["count"] > 0
+
+
+def test_the_reward_of_contributing_is_found_and_gives_values(
+    cim: Cim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import harness.rewards
+    from harness.parts import RewardContext
+
+    (tmp_path / "commas_again.py").write_text(_named_block("python", "harness/rewards/commas_again.py"))
+    monkeypatch.setattr(harness.rewards, "__path__", [*harness.rewards.__path__, str(tmp_path)])
+    assert "Commas a caption, as a reward: an example." in cim("list", "rewards").out
+    assert registry.reward("commas_again")(["a, b, c", "d"], ["x", "y"], RewardContext()).tolist() == [2, 0]
 
 
 def test_the_task_of_contributing_is_found_and_run(cim: Cim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

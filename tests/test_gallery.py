@@ -195,6 +195,9 @@ def test_a_benchmark_id_is_an_error_before_anything_is_encoded(tmp_path: Path, m
 def test_real_benchmark_ids_are_read(benchmarks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CIM_DATA", str(benchmarks))
     found, _ = leaks.benchmark_ids()
+    scene = data.samples(registry.task("miniscenes"))[0].id
+    with pytest.raises(CimError, match=f"1 images are samples of miniscenes, first 'miniscenes:{scene}'"):
+        leaks.check_ids([("miniscenes", "gallery_0"), ("mine", scene), ("miniscenes", scene)], found)
     sample = data.samples(registry.task("coco_ln500"))[0]
     with pytest.raises(CimError, match="samples of coco_ln500"):
         leaks.check_ids([("refinedcaps", sample.image)], found)
@@ -231,7 +234,10 @@ def test_a_benchmark_image_is_an_error_or_dropped(
 
 def test_every_source_is_read_in_order(tmp_path: Path) -> None:
     turns = [{"from": "human", "value": "Describe."}, {"from": "gpt", "value": "A dog."}]
-    rows = [{"image": "train2017/1.jpg", "conversations": turns}, {"images": ["2.jpg"], "conversations": turns}]
+    rows = [
+        {"image": "train2017/1.jpg", "conversations": turns},
+        {"images": ["/home/them/2.jpg"], "conversations": turns},
+    ]
     (tmp_path / "train.json").write_text(json.dumps(rows))
     (tmp_path / "fusion.jsonl").write_text('{"image_path": "a/b.jpg", "caption": "A cat."}\n\n')
     docci = [
@@ -266,6 +272,8 @@ def test_every_source_is_read_in_order(tmp_path: Path) -> None:
     assert read("webdataset", "shards") == [("shards", "0/a", "one"), ("shards", "0/b", "two")]
     images = [pair.image for pair in sources.read("webdataset", shards)]
     assert [image() for image in images if callable(image)] == [b"A", b"B" * 600]
+    both = sources.read("refinedcaps", tmp_path / "train.json", Path("/coco"))
+    assert [pair.image for pair in both] == [Path("/coco/train2017/1.jpg"), Path("/coco/2.jpg")]
     (pair,) = sources.read("densefusion", tmp_path / "fusion.jsonl", Path("/elsewhere"))
     assert pair.image == Path("/elsewhere/a/b.jpg")
 

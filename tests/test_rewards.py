@@ -13,6 +13,7 @@ from harness import registry
 from harness.errors import CimError
 from harness.parts import RewardContext
 from harness.retrieval.scorer import CimScorer
+from harness.types import SceneGraph
 from tests.test_cim_scorer import encode, four
 
 CONTEXT = RewardContext(scorer=CimScorer(four(), encode))
@@ -20,7 +21,17 @@ CAPTIONS, IDS = ["q", "q", "r"], ["g:3", "g:1", "g:0"]
 
 
 def test_all_rewards_of_the_contract_are_there() -> None:
-    assert set(registry.names("rewards")) >= {"cim", "grc", "qir", "rr", "self_retrieval", "clip", "text", "length"}
+    assert set(registry.names("rewards")) >= {
+        "cim",
+        "grc",
+        "qir",
+        "rr",
+        "self_retrieval",
+        "clip",
+        "sc",
+        "text",
+        "length",
+    }
 
 
 @pytest.mark.parametrize(
@@ -51,6 +62,30 @@ def test_clip_is_the_cosine_with_the_own_image_and_checks_its_space() -> None:
         clip(["q"], ["g:0"], CONTEXT)
     with pytest.raises(CimError, match="same CLIP model"):
         clip(["q"], ["g:0"], replace(CONTEXT, image_text=encode))
+
+
+def test_sc_by_hand() -> None:
+    angles = {"dog": 0, "puppy": 40, "cat": 90, "red": 0, "scarlet": 30, "big": 90}  # cosines 1, 0.766, 0 to dog
+
+    def phrases(words: Sequence[str]) -> NDArray[np.float32]:
+        turned = np.radians([angles[word] for word in words])
+        return np.stack([np.cos(turned), np.sin(turned)], axis=1).astype(np.float32)
+
+    def graphs(texts: Sequence[str]) -> list[SceneGraph]:
+        made = {
+            "reference": SceneGraph(("dog",), attributes={"dog": ("red",)}),
+            "good": SceneGraph(("dog", "puppy"), attributes={"dog": ("scarlet", "big"), "puppy": ("red",)}),
+            "bad": SceneGraph(("cat",)),
+        }
+        return [made.get(text, SceneGraph()) for text in texts]
+
+    context = RewardContext(graphs=graphs, phrases=phrases, references={"g:0": "reference"})
+    found = registry.reward("sc")(["good", "bad", "nothing", ""], ["g:0"] * 4, context)
+    soft = ((1 - 0.55) + (np.cos(np.radians(40)) - 0.55)) / 2
+    inner = np.array([2 * soft + 0.25 * 2 + 0.15, 2 * (0 - 0.55) - 0.25, 0, -1])
+    assert found == pytest.approx(1 / (1 + np.exp(-inner)) - 0.5, abs=1e-6)
+    with pytest.raises(CimError, match="1 images have no reference, first 'g:1'"):
+        registry.reward("sc")(["good"], ["g:1"], context)
 
 
 def test_several_rewards_read_one_batch() -> None:

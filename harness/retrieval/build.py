@@ -88,11 +88,15 @@ def build(plan: Plan, shard: tuple[int, int] = (0, 1), track: Track = untracked)
         _make(plan, [number for number in numbers if number % of == index], len(numbers), track)
     if not all(_ids(plan, number).is_file() for number in numbers):
         return False
-    with store.writing(plan.folder, "this gallery"), ExitStack() as session:
+
+    def encode(paths: Sequence[str]) -> Any:  # opened only where a benchmark's images are here to compare with
+        with encoders.opened(plan.image) as session:
+            return session(paths)
+
+    with store.writing(plan.folder, "this gallery"):
         if not (plan.folder / MANIFEST).is_file():
-            encode = None if not known else session.enter_context(encoders.opened(plan.image))
             facts = {**plan.settings(), "benchmarks": benchmarks, "left_out": left_out}
-            merge(plan.folder, plan.folder / PARTS, len(numbers), facts, encode)
+            merge(plan.folder, plan.folder / PARTS, len(numbers), facts, encode if known else None)
     shutil.rmtree(plan.folder / PARTS, ignore_errors=True)
     return True
 

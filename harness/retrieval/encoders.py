@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -44,18 +44,23 @@ def described(encoder: Encoder) -> dict[str, Any]:
 
 
 def of(gallery: Gallery, kind: Kind) -> Encoder:
-    """The encoder that a gallery's captions (``text``) or images were encoded with.
+    """The encoder that a gallery's captions (``text``) or images were encoded with; CimError as ``named``."""
+    return named(gallery.name, gallery.manifest, kind)
+
+
+def named(gallery: str, manifest: Mapping[str, Any], kind: Kind) -> Encoder:
+    """The encoder that a gallery's manifest names; the gallery itself need not be opened.
 
     Raises:
         CimError: the manifest names none, or its settings are others here.
     """
-    wanted = gallery.manifest.get(f"{kind}_encoder")
+    wanted = manifest.get(f"{kind}_encoder")
     if not wanted:
-        raise CimError(f"gallery {gallery.name} names no {kind} encoder", hint="build it with cim gallery build")
+        raise CimError(f"gallery {gallery} names no {kind} encoder", hint="build it with cim gallery build")
     encoder = registry.encoder(wanted["name"])
     here = dict(encoder.settings())
     differing = [name for name in {**wanted["settings"], **here} if wanted["settings"].get(name) != here.get(name)]
     if differing:
         what = f"{kind} encoder {encoder.name} differs from the gallery's in {', '.join(differing)}"
-        raise CimError(what, where=gallery.name, hint="use the same weights, or build the gallery again")
+        raise CimError(what, where=gallery, hint="use the same weights, or build the gallery again")
     return encoder

@@ -1,7 +1,8 @@
 """Is a benchmark's image in the gallery? By id before anything is encoded, by bytes and likeness before it is done.
 
 A gallery that holds test images, or near copies of them, makes a reward that has seen the test. Ids that are bare
-numbers prove nothing between unrelated collections; they are compared for sources that are made of COCO images.
+numbers prove nothing between unrelated collections; they are compared for sources that are made of COCO images. Ids
+of made worlds are compared within that world.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 from harness import data, registry
 from harness.errors import CimError
-from harness.retrieval.gallery import unit
+from harness.retrieval.gallery import key, unit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,15 +31,17 @@ def _stem(name: str) -> str:
 
 
 def benchmark_ids() -> tuple[dict[str, frozenset[str]], dict[str, str]]:
-    """Stems of ids and image names by task, and why the others could not be read."""
+    """Stems of ids and image names by task (of made images, keys), and why the others could not be read."""
     found, absent = dict[str, frozenset[str]](), dict[str, str]()
     for name in registry.names("tasks"):
         try:
-            samples = data.samples(registry.task(name))
+            samples = data.samples(task := registry.task(name))
         except CimError as error:
             absent[name] = f"not checked: {error.what}"
         else:
-            found[name] = frozenset(_stem(one) for sample in samples for one in (sample.id, sample.image) if one)
+            real = task.archive is not None
+            stems = (_stem(one) for sample in samples for one in (sample.id, sample.image) if one)
+            found[name] = frozenset(stems if real else (key(name, sample.id) for sample in samples))
     return found, absent
 
 
@@ -46,12 +49,11 @@ def check_ids(ids: Iterable[tuple[str, str]], benchmarks: Mapping[str, frozenset
     """CimError if one of these (source, image id) is a benchmark's."""
     shared = dict[str, list[str]]()
     for source, image in ids:
-        stem = _stem(image)
-        if stem.isdigit() and source not in OF_COCO:
-            continue
+        stem, name = _stem(image), key(source, image)
+        number = stem.isdigit() and source not in OF_COCO
         for task, known in benchmarks.items():
-            if stem in known:
-                shared.setdefault(task, []).append(f"{source}:{image}")
+            if name in known or (stem in known and not number):
+                shared.setdefault(task, []).append(name)
     for task, found in shared.items():
         hint = "leave them out: a reward must not have seen the test"
         raise CimError(f"{len(found)} images are samples of {task}, first {found[0]!r}", hint=hint)

@@ -79,8 +79,8 @@ class CimBatch:
     ``rows``, ``similarities`` (to the caption) and ``cosines`` (to the image), each (B, K), are padded with -1 and NaN
     where fewer than K were left; ``k`` (B,) is how many there were. ``source_rows`` is the image's own row, -1 if it
     has none in the gallery. ``own_similarity`` is that of the own key (NaN without), ``own_qir`` the part of QIR that
-    came from the own image. ``truncated`` is None
-    where the encoder cannot tell. ``duplicates`` marks a caption that stands earlier in the batch already.
+    came from the own image. ``truncated`` is None where the encoder cannot tell. ``duplicates`` marks a caption that
+    stands earlier in the batch already.
     """
 
     reward: Floats
@@ -172,19 +172,24 @@ class CimScorer:
             self._last = asked, self.score(captions, source_ids)
         return self._last[1]
 
-    def rank(self, captions: Sequence[str], source_ids: Sequence[str], among: Sequence[str] | None = None) -> Rows:
-        """Rank (B,) of the image's own caption: 1 + how many gallery captions are strictly more similar.
+    def reciprocal_rank(
+        self, captions: Sequence[str], source_ids: Sequence[str], among: Sequence[str] | None = None
+    ) -> Floats:
+        """1 / rank (B,) of the image's own caption; rank = 1 + how many gallery captions are strictly more similar.
+
+        A blank caption that is not encoded has 0.
 
         Args:
             among: keys of the images that compete; all of the gallery if None.
         """
         own, vectors = self._sources(source_ids, None, None).rows, self._vectors(captions)
-        if among is None:
-            return ranks(self.gallery.text, self._stored, vectors, own)
-        rows = self._sources(among, None, None).rows
-        places = {row: place for place, row in enumerate(rows.tolist())}
-        few = np.asarray(self._stored[rows])
-        return ranks(few, few, vectors, np.array([places[row] for row in own.tolist()], dtype=np.int64))
+        text, stored = self.gallery.text, self._stored
+        if among is not None:
+            rows = self._sources(among, None, None).rows
+            places = {row: place for place, row in enumerate(rows.tolist())}
+            own = np.array([places[row] for row in own.tolist()], dtype=np.int64)
+            text = stored = np.asarray(self._stored[rows])
+        return np.where(vectors.any(axis=1), 1.0 / ranks(text, stored, vectors, own), 0.0)
 
     def source_vectors(self, source_ids: Sequence[str]) -> Floats:
         """Unit vectors (B, d_v) of images in the gallery."""
@@ -246,6 +251,14 @@ class CimScorer:
     def _qir(self, cosines: Floats) -> Floats:
         return consistency.qir(cosines, self._weights, normalize=self.settings.normalize_qir)
 
+    def _hits(self, rows: Rows, sources: filters.Sources) -> Flags:
+        """Which retrieved rows (B, K) show the caption's own image."""
+        hits: Flags = (rows == sources.rows[:, None]) & (rows >= 0)
+        for at, name in enumerate(sources.keys):
+            if len(own := self.gallery.rows.get(name, ())) > 1:
+                hits[at] = np.isin(rows[at], own)
+        return hits
+
     def _batch(
         self,
         vectors: NDArray[np.float32],
@@ -262,9 +275,7 @@ class CimScorer:
         known = np.flatnonzero(sources.rows >= 0)
         own = np.full(len(rows), np.nan)
         own[known] = fine(vectors[of[known]], self._stored, sources.rows[known, None])[:, 0]
-        hits = np.array(
-            [np.isin(line, self.gallery.rows.get(key, ())) for line, key in zip(rows, sources.keys, strict=True)]
-        ).reshape(rows.shape)
+        hits = self._hits(rows, sources)
         return CimBatch(
             reward=consistency.reward(grc, qir, self.settings.w_g, self.settings.w_q),
             grc=grc,

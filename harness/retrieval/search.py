@@ -9,7 +9,7 @@ products, ties by the lower row, whatever the block size, the precision of the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -182,22 +182,44 @@ def _numpy_scan(text: NDArray[Any], block: int) -> Scan:
     def scan(queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], Rows]:
         best = np.full((len(queries), k), -np.inf, dtype=np.float32)
         rows = np.full((len(queries), k), -1, dtype=np.int64)
-        for start in range(0, len(text), block):
-            part = np.ascontiguousarray(text[start : start + block], dtype=np.float32)
+        for start, end in _blocks(len(text), block, k):
+            part = np.ascontiguousarray(text[start:end], dtype=np.float32)
             for first in range(0, len(queries), QUERIES):
                 some = slice(first, first + QUERIES)
                 scores = queries[some] @ part.T
                 _not_finite(start, scores[0])
-                kept = min(k, len(part))
-                at = np.argpartition(scores, -kept, axis=1)[:, -kept:] if kept < len(part) else None
-                found = scores if at is None else np.take_along_axis(scores, at, 1)
-                at = np.broadcast_to(np.arange(len(part)), found.shape) if at is None else at
-                both, theirs = np.hstack([best[some], found]), np.hstack([rows[some], at + start])
-                keep = np.argpartition(both, -k, axis=1)[:, -k:]
-                best[some], rows[some] = np.take_along_axis(both, keep, 1), np.take_along_axis(theirs, keep, 1)
+                best[some], rows[some] = _merged(best[some], rows[some], *_above(scores, best[some].min(axis=1)), start)
         return best, rows
 
     return scan
+
+
+def _blocks(n: int, block: int, k: int) -> Iterator[tuple[int, int]]:
+    """Stretches of rows; a short one first, after which few rows still get into the best."""
+    start, step = 0, min(block, max(2048, 8 * k))
+    while start < n:
+        yield start, min(n, start + step)
+        start, step = start + step, block
+
+
+def _above(scores: NDArray[np.float32], floor: NDArray[np.float32]) -> tuple[NDArray[np.float32], Rows]:
+    """Scores above each query's ``floor`` and their columns, as many to a line as the longest has, -inf where fewer."""
+    query, column = np.divmod(np.flatnonzero(scores > floor[:, None]), scores.shape[1])
+    counts = np.bincount(query, minlength=len(scores))
+    place = np.arange(len(query)) - np.repeat(np.cumsum(counts) - counts, counts)
+    found = np.full((len(scores), int(counts.max())), -np.inf, dtype=np.float32)
+    columns = np.zeros(found.shape, dtype=np.int64)
+    found[query, place], columns[query, place] = scores[query, column], column
+    return found, columns
+
+
+def _merged(
+    best: NDArray[np.float32], rows: Rows, found: NDArray[np.float32], columns: Rows, start: int
+) -> tuple[NDArray[np.float32], Rows]:
+    """The best of what was known and what was found, in any order."""
+    both, theirs = np.hstack([best, found]), np.hstack([rows, columns + start])
+    keep = np.argpartition(both, -best.shape[1], axis=1)[:, -best.shape[1] :]
+    return np.take_along_axis(both, keep, 1), np.take_along_axis(theirs, keep, 1)
 
 
 def _torch_scan(text: NDArray[Any], device: str, block: int) -> Scan:

@@ -40,7 +40,8 @@ Reader = Callable[[Path, Path], Iterator[Pair]]
 
 
 def _inside(images: Path, name: str, where: str) -> Path:
-    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or not name:
+    path = PurePosixPath(name)
+    if ".." in path.parts or not name or (path.is_absolute() and not path.is_relative_to(images.absolute().as_posix())):
         raise CimError(f"the image path {name!r} leads out of {images}", where=where)
     return images / name
 
@@ -79,6 +80,8 @@ def _refinedcaps(path: Path, images: Path) -> Iterator[Pair]:
         turns, name = row.get("conversations"), row.get("image") or (row.get("images") or [""])[0]
         if not isinstance(turns, list) or len(turns) < 2 or not isinstance(turns[1], dict) or not isinstance(name, str):
             raise CimError("no image and two conversations", where=where)
+        if PurePosixPath(name).is_absolute():  # the file was written on another machine
+            name = Path(name).name
         yield Pair("refinedcaps", Path(name).stem, _text(turns[1], "value", where), _inside(images, name, where))
 
 

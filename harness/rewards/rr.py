@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def _values(captions: Sequence[str], source_ids: Sequence[str], context: RewardContext) -> Array:
     assert context.scorer is not None
-    return 1.0 / context.scorer.rank(captions, source_ids)
+    return context.scorer.reciprocal_rank(captions, source_ids)
 
 
 REWARD = Reward("rr", _values, needs=("scorer",))
