@@ -113,6 +113,25 @@ def test_the_ratio_in_the_kl_changes_its_gradient(trainer: Any) -> None:
     assert float((found[0] - found[1]).abs().max()) > 1e-4
 
 
+def test_advantages_are_those_of_plain_grpo(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Of a real generation batch: weighted sum of both rewards, then the unbiased deviation plus TRL's 1e-4."""
+    from dataclasses import replace
+
+    from harness.train import trl_engine
+    from tests.conftest import ROOT
+
+    seen: list[Any] = []
+    job = training.job(tmp_path_factory.mktemp("run"), ROOT / "tasks" / "miniscenes" / "weights" / "mini-base")
+    made = trl_engine.build(replace(job, rewards={"grc": 3.0, "qir": 0.5}), None, seen.append)
+    made.model.train()
+    rows = [made.train_dataset[at] for at in range(4) for _ in range(4)]
+    theirs = made._generate_and_score_completions(rows)["advantages"]
+    (scored,) = seen
+    assert scored.reward == pytest.approx(3.0 * scored.terms["grc"] + 0.5 * scored.terms["qir"])
+    ours = grpo.advantages(torch.tensor(scored.reward, dtype=torch.float32), 4, 1e-4)
+    assert float(ours.std()) > 0.5 and theirs.tolist() == pytest.approx(ours.tolist(), abs=1e-4)
+
+
 def test_advantages_of_equally_spaced_rewards() -> None:
     spaced = grpo.advantages(torch.arange(1.0, 6.0), 5, 1e-6)
     assert spaced.tolist() == pytest.approx([-1.264910, -0.632455, 0, 0.632455, 1.264910], abs=1e-5)

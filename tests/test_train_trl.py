@@ -245,6 +245,24 @@ def test_an_alarm_ends_the_run_before_its_weights_are_saved(tmp_path: Path) -> N
     assert "nan" in rows(tmp_path)[-1]["alarms"]
 
 
+@pytest.mark.parametrize("system", [None, "be brief"])
+@pytest.mark.parametrize("kind", ["qwen2_5_vl", "qwen3_vl"])
+def test_training_and_evaluation_ask_alike(kind: str, system: str | None, tmp_path: Path) -> None:
+    """The prompt that TRL makes of a row is, token by token, the one that the engines make of a request."""
+    from harness.engines import _weights
+    from harness.train import forward, trl_engine
+    from harness.types import Request
+
+    job = training.job(tmp_path / "run", tiny_models.build(tmp_path / "start", kind))
+    job = replace(job, weights=replace(job.weights, system=system))
+    trainer = trl_engine.build(job, None, lambda scored: None)
+    row = trainer.train_dataset[0]
+    processor = _weights.load_processor(job.weights)
+    text = _weights.render(job.weights, processor, Request("x", job.prompt, Path("x.png")))
+    asked = processor(text=[text], images=[[row["image"]]])["input_ids"][0]
+    assert forward.inputs(trainer, [row["prompt"]], [row["image"]]).ids == [list(asked)]
+
+
 def test_a_run_killed_before_its_first_checkpoint_begins_anew(tmp_path: Path) -> None:
     """Rows of what was lost, the validation of the start model among them, stand once."""
     from harness.train import trl_engine
@@ -257,6 +275,11 @@ def test_a_run_killed_before_its_first_checkpoint_begins_anew(tmp_path: Path) ->
     trl_engine.train(job)
     assert [row["step"] for row in rows(tmp_path, "validation.jsonl")] == [0, 1, 2]
     assert before == {name: [row.get("loss") for row in rows(tmp_path, name)] for name in before}
+    whole = rows(tmp_path, "validation.jsonl")
+    store.write_rows(tmp_path / "validation.jsonl", whole[:-1])  # killed between a checkpoint and its validation
+    trl_engine.train(replace(job, steps=3))
+    again = rows(tmp_path, "validation.jsonl")
+    assert again[:3] == whole and [row["step"] for row in again] == [0, 1, 2, 3]
 
 
 def test_a_model_of_the_hub_is_brought_at_its_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

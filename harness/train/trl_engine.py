@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 import transformers
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast_object_list, gather_object
 from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
@@ -227,8 +227,11 @@ def _callback(job: Job, trainer: Any, book: Sequence[Book], place: Path | None) 
             if job.limits is not None:
                 some = [trainer.train_dataset[at] for at in range(min(PROBED, len(trainer.train_dataset)))]
                 probe.require(probe.probe(trainer, some, fresh=place is None), job.limits)
-            if place is None:
-                validate(0)
+            begun = state.global_step // job.preset.updates
+            # Also where a run was killed between a checkpoint and its validation.
+            absent = [not any(row["step"] == begun for one in book for row in one.validations)]
+            if broadcast_object_list(absent)[0]:  # what the main process has; the others have no book
+                validate(begun)
             clock.take()
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
