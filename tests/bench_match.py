@@ -138,7 +138,8 @@ def rescoring(say: Callable[[str], None], limit: int) -> dict[str, Any]:
 
     task = registry.task("docci500")
     metrics = [name for name in registry.names("metrics") if name not in LEFT_OUT]
-    metrics = [n for n in metrics if registry.metric(n).needs <= task.provides and not registry.metric(n).judge]
+    given = task.provides - {"gallery"}  # neither a gallery nor a judge is here
+    metrics = [n for n in metrics if registry.metric(n).needs <= given and not registry.metric(n).judge]
     captions = list(fake_scenes.captions(controls.references(benchmarks(), "docci500"), "generated").items())[:limit]
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "stored.jsonl"

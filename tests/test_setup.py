@@ -75,8 +75,16 @@ def test_eval_without_a_task_fetches_what_the_model_needs() -> None:
 def test_training_passes_everything_on() -> None:
     calls = make("-n", "train-cim", "PRESET=mini", "SEED=2", "ARGS=--steps 5").stdout
     calls = re.sub(r"\s+", " ", calls.replace("\\\n", " "))
-    assert calls.strip().endswith(".venv/bin/cim train --model 'mini-base' --preset 'mini' --seed '2' --steps 5")
-    assert "need=train;" in calls
+    assert ".venv/bin/cim train --model 'mini-base' --preset 'mini' --seed '2' --steps 5; fi" in calls
+    assert "need=train;" in calls and "if [ 'mini-basemini2' = mini-base ]" in calls
+
+
+def test_training_alone_is_the_study_and_the_ablation_has_all_arms() -> None:
+    assert (
+        "if [ 'mini-base' = mini-base ]; then .venv/bin/cim study --seeds '3'"
+        in make("-n", "train-cim", "SEEDS=3").stdout
+    )
+    assert ".venv/bin/cim study --arms all --seeds '3'" in make("-n", "ablation", "SEEDS=3").stdout
 
 
 def test_a_value_stays_one_word() -> None:
