@@ -170,6 +170,14 @@ def test_mistakes_are_told_in_one_line(cim: Cim, arguments: tuple[str, ...], tol
     assert told in cim.refused("train", *arguments)
 
 
+def test_the_missing_gallery_of_a_world_is_named_with_its_command(
+    cim: Cim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CIM_DATA", str(tmp_path))
+    line = cim.refused("train", "--model", "mini-base")
+    assert "no gallery" in line and "cim gallery build miniscenes --from miniscenes 8000 --text-encoder" in line
+
+
 def test_pairs_of_ones_own(cim: Cim, tmp_path: Path) -> None:
     """Images from a file of pairs: one in twenty is held out, an image that is absent is named."""
     names = [f"gallery_{number:06d}" for number in range(40)]

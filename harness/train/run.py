@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import manifest, registry, store
 from harness.errors import AlarmError, CimError
-from harness.retrieval.gallery import open_folder, place
+from harness.retrieval.gallery import MANIFEST, open_folder, place
 from harness.train import alarms, checkpoints, presets, reward, scoring
 from harness.train.material import Material, of_pairs, of_world, worth
 from harness.types import Model, Training
@@ -89,6 +89,10 @@ def plan(asked: Asked, results: Path) -> Plan:
     gallery = asked.gallery or material.gallery
     if asked.stage == "cim" and gallery is None:
         raise CimError("no gallery to look captions up in", hint="--gallery NAME; cim gallery build --help makes one")
+    if asked.stage == "cim" and world and gallery == world.gallery and not (place(gallery) / MANIFEST).is_file():
+        encoders = f"--text-encoder {gallery}_text --image-encoder {gallery}_image"
+        hint = f"cim gallery build {gallery} --from {world.name} 8000 {encoders}, as `make train-cim` alone does"
+        raise CimError("no gallery to look captions up in", where=str(place(gallery)), hint=hint)
     name = asked.name or _name(asked, preset)
     if name.startswith(".") or "/" in name or "-step" in name or not name.isprintable():
         raise CimError(f"{name!r} cannot be the name of a run", where="--name", hint="no slash, no '-step'")
