@@ -39,9 +39,8 @@ class Counts:
         return Counts(self.texts[low:high] - start, self.grams[low:high], self.counts[low:high], self.size)
 
 
-def word_numbers(texts: Sequence[Sequence[str]]) -> list[Ints]:
-    """Each text's words as numbers from one vocabulary."""
-    vocabulary: dict[str, int] = {}
+def word_numbers(texts: Sequence[Sequence[str]], vocabulary: dict[str, int]) -> list[Ints]:
+    """Each text's words as numbers from one vocabulary, which grows by new words."""
     return [
         np.fromiter((vocabulary.setdefault(word, len(vocabulary)) for word in words), np.int64, len(words))
         for words in texts

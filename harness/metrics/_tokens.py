@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from harness import registry
+from harness.metrics._ngrams import word_numbers
 from harness.parts import Records
+
+if TYPE_CHECKING:
+    from harness.metrics._ngrams import Ints
 
 PTB = "ptb"
 
@@ -26,6 +31,17 @@ def tokens(records: Records) -> Tokens:
     parsed = records.parse(PTB, [*records.captions, *references])
     rest = iter(parsed[len(records.captions) :])
     return Tokens(parsed[: len(records.captions)], [[next(rest) for _ in range(count)] for count in counts])
+
+
+def numbers(records: Records) -> tuple[list[Ints], list[list[Ints]]]:
+    """The same as word numbers of one vocabulary; each text of a run is numbered once, whichever metric asks."""
+    vocabulary: dict[str, int] = records.shared.setdefault("words", {})
+    known: dict[str, Ints] = records.shared.setdefault("word numbers", {})
+    made = tokens(records)
+    texts = [*made.captions, *(text for group in made.references for text in group)]
+    new = [text for text in dict.fromkeys(texts) if text not in known]
+    known.update(zip(new, word_numbers([text.split() for text in new], vocabulary), strict=True))
+    return [known[text] for text in made.captions], [[known[text] for text in group] for group in made.references]
 
 
 def missing() -> str | None:

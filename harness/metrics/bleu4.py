@@ -32,12 +32,7 @@ def aggregate(totals: Array, n: int) -> Array:
 
 
 def _measure(records: Records) -> Measurement:
-    texts = _tokens.tokens(records)
-    numbered = _ngrams.word_numbers(
-        [text.split() for text in [*texts.captions, *(text for group in texts.references for text in group)]]
-    )
-    n, rest = len(texts.captions), iter(numbered[len(texts.captions) :])
-    found = _ngrams.overlap(numbered[:n], [[next(rest) for _ in group] for group in texts.references])
+    found = _ngrams.overlap(*_tokens.numbers(records))
     columns = [found.length[:, None], found.closest[:, None], found.matched, found.total]
     statistics = np.hstack(columns).astype(np.float64)
     return Measurement(aggregate(statistics, 1), statistics)

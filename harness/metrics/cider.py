@@ -24,10 +24,9 @@ SIGMA = 6.0
 
 
 def _measure(records: Records) -> Measurement:
-    texts = _tokens.tokens(records)
-    n, flat = len(texts.captions), [text for group in texts.references for text in group]
-    sample_of = np.repeat(np.arange(n), [len(group) for group in texts.references])
-    numbered = _ngrams.word_numbers([text.split() for text in [*texts.captions, *flat]])
+    captions, references = _tokens.numbers(records)
+    n, numbered = len(captions), [*captions, *(words for group in references for words in group)]
+    sample_of = np.repeat(np.arange(n), [len(group) for group in references])
     bigrams = np.maximum(0, np.array([len(words) for words in numbered], dtype=np.int64) - 1)
     delta = (bigrams[:n][sample_of] - bigrams[n:]).astype(np.float64)
     orders = [_similarity(found, n, sample_of) for found in _ngrams.count(numbered)]
