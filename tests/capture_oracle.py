@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from unittest.mock import patch
 
 E = 1e-6
 Vector = Callable[[str], Any]
@@ -29,10 +30,10 @@ class Stub:
 
 def reference(encode: Callable[[list[str], int], Any]) -> Any:
     """``capture_metric.capture.CAPTURE`` with these vectors."""
-    os.environ["RANK"] = os.environ.get("RANK") or "1"  # with 0 or none the import downloads NLTK data
-    from capture_metric.capture import CAPTURE
+    with patch.dict(os.environ, {"RANK": "1"}):  # with 0 or none the import downloads NLTK data
+        from capture_metric.capture import CAPTURE
 
-    made = CAPTURE(soft_matching=False)
+        made = CAPTURE(soft_matching=False)
     made.soft_matching, made.text_encoder = True, Stub(encode)
     return made
 
