@@ -8,7 +8,6 @@ noun). Trained by contrast in ``train_encoders.py``; weights in ``weights/encode
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -82,11 +81,6 @@ def numbers(captions: Sequence[str]) -> Tensor:
     return padded
 
 
-def read_words(captions: Sequence[str]) -> list[int]:
-    """How many words of each caption are in the language; more than LONGEST are cut."""
-    return [sum(word in WORDS for word in text.lower().split()) for text in captions]
-
-
 def tower() -> Any:
     """mini-base, whose vision tower is the frozen eye of the encoder."""
     from transformers import Qwen3VLForConditionalGeneration
@@ -111,9 +105,3 @@ def seen(model: Any, pictures: Sequence[Any]) -> Tensor:
     from tasks.miniscenes.vision import features
 
     return features(model, np.stack(pictures))[0]
-
-
-def sums() -> dict[str, str]:
-    """The sha256 of the weights that decide a vector: the encoder's, and the tower's it looks through."""
-    manifest = json.loads((FOLDER / MANIFEST).read_bytes())
-    return {"encoder": manifest["files"][FILE], "tower": manifest["tower"]}
