@@ -10,10 +10,10 @@ from harness.cli_places import show_rows
 
 def compare_verb(args: argparse.Namespace) -> int:
     """Paired tests on two stored runs."""
-    from harness import compare, store, terminal
+    from harness import compare, scored, store, terminal
 
     results = store.results_root(args.results)
-    a, b = (compare.load(compare.find(name, results, args.task)) for name in (args.run_a, args.run_b))
+    a, b = (scored.load(scored.find(name, results, args.task)) for name in (args.run_a, args.run_b))
     rows = compare.compare(a, b)
     if args.json:
         print(json.dumps(compare.as_json(a.folder, b.folder, rows), indent=1))
@@ -26,18 +26,18 @@ def compare_verb(args: argparse.Namespace) -> int:
 
 def verify_verb(args: argparse.Namespace) -> int:
     """Check a stored run; exit 1 where a check fails."""
-    from harness import compare, store, verify
+    from harness import scored, store, verify
 
     results = store.results_root(args.results)
-    checks = verify.verify(compare.find(args.run, results, args.task), results)
+    checks = verify.verify(scored.find(args.run, results, args.task), results)
     return show_rows(args, ("check", "result", "detail"), checks)
 
 
 def report_verb(args: argparse.Namespace) -> int:
     """Make the page of a stored run again."""
-    from harness import compare, report, store
+    from harness import report, scored, store
 
-    folder = compare.find(args.run, store.results_root(args.results), args.task)
+    folder = scored.find(args.run, store.results_root(args.results), args.task)
     with store.writing(folder):
         path = report.write(folder)
     print(json.dumps({"report": str(path)}) if args.json else path)

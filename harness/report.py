@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import compare, data, highlight, manifest, records, registry, score, store, verify
+from harness import data, highlight, manifest, records, registry, scored, store, verify
 from harness.errors import CimError
 from harness.highlight import Piece
 from harness.judge import FIELD, file_name, reply_files
 from harness.run import image_folder
+from harness.scored import Scored
 from harness.thumbnail import Thumbnail, thumbnail
 from harness.types import CONTROLLED, Completion, Element, Question, Sample, Task
 
@@ -90,7 +91,7 @@ def page(folder: Path) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    scored = compare.load(folder)
+    files = scored.load(folder)
     if faults := verify.form_faults(folder):
         raise CimError(faults[0], where=str(folder), hint="`cim verify` says more; --fresh makes the run again")
     stored = manifest.read(folder) or {}
@@ -104,16 +105,16 @@ def page(folder: Path) -> str:
     environment.filters.update(
         visible=highlight.visible, count=highlight.count, size=highlight.size, plain=highlight.plain
     )
-    columns = _columns(scored)
-    cards = _cards(folder, scored, columns, task)
+    columns = _columns(files)
+    cards = _cards(folder, files, columns, task)
     return environment.get_template("report.html").render(
         script=Markup(script),
         style=Markup(style),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         model=folder.name,
         task=task,
-        rows=list(_rows(scored)),
-        signatures=[row["signature"] for row in scored.scores.values() if row["signature"]],
+        rows=list(_rows(files)),
+        signatures=[row["signature"] for row in files.scores.values() if row["signature"]],
         columns=[label for label, *_ in columns],
         cards=cards,
         failed=sum(card.made.text is None for card in cards),
@@ -128,15 +129,15 @@ def _label(metric: str, value: str, values: Iterable[str]) -> str:
     return metric if len(list(values)) == 1 else f"{metric} {value}"
 
 
-def _columns(scored: compare.Scored) -> list[tuple[str, str, str]]:
+def _columns(files: Scored) -> list[tuple[str, str, str]]:
     """Label, metric and value of every number that each sample has."""
-    computed = [row for row in scored.scores.values() if not row.get("not_computed")]
+    computed = [row for row in files.scores.values() if not row.get("not_computed")]
     return [(_label(row["metric"], v, row["values"]), row["metric"], v) for row in computed for v in row["values"]]
 
 
-def _rows(scored: compare.Scored) -> Iterable[Row]:
+def _rows(files: Scored) -> Iterable[Row]:
     known = {full for name in registry.names("metrics") for full in (name, *registry.variants("metrics", name))}
-    for name, row in scored.scores.items():
+    for name, row in files.scores.items():
         if row.get("not_computed"):
             yield Row(name, "not computed", not_computed=str(row["not_computed"]))
             continue
@@ -188,7 +189,7 @@ def _ends(scale: float | None, seen: Sequence[float]) -> tuple[float, float]:
     return (-end if low < 0 else 0.0, end)
 
 
-def _cards(folder: Path, scored: compare.Scored, columns: Sequence[tuple[str, str, str]], task: Task) -> list[Card]:
+def _cards(folder: Path, files: Scored, columns: Sequence[tuple[str, str, str]], task: Task) -> list[Card]:
     made, images = records.read(folder), image_folder(task, folder.resolve().parent.parent)
     chosen = [sample for sample in data.samples(task) if sample.id in made]
     with ThreadPoolExecutor() as pool:  # decoding runs outside Python's lock
@@ -198,7 +199,7 @@ def _cards(folder: Path, scored: compare.Scored, columns: Sequence[tuple[str, st
     cards = list[Card]()
     for sample, picture in zip(chosen, pictures, strict=True):
         elements, verdicts = details.get(sample.id, ([], {}))
-        cells = scored.per_sample.get(sample.id, {})
+        cells = files.per_sample.get(sample.id, {})
         caption, references = highlight.mark(made[sample.id].text or "", sample.references, elements)
         numbers = [cells.get(metric, {}).get(value) for _, metric, value in columns]
         words = len((made[sample.id].text or "").split())
@@ -245,7 +246,7 @@ def _replies(folder: Path) -> dict[str, dict[str, str]]:
 def _details(folder: Path) -> dict[str, tuple[list[Element], dict[str, list[str]]]]:
     """What metrics found and answers to questions, by sample; a kind once, though a metric's variants find it again."""
     found = dict[str, tuple[list[Element], dict[str, list[str]]]]()
-    for row in store.read_rows(folder / score.DETAILS):
+    for row in store.read_rows(folder / scored.DETAILS):
         sample_id = str(row.pop("sample_id", None))
         try:
             lists = [
@@ -254,7 +255,7 @@ def _details(folder: Path) -> dict[str, tuple[list[Element], dict[str, list[str]
             ]
             verdicts = {name: list(row[name]["verdicts"]) for name in row if "verdicts" in row[name]}
         except (TypeError, AttributeError) as error:
-            where = f"{folder / score.DETAILS}, sample {sample_id}"
+            where = f"{folder / scored.DETAILS}, sample {sample_id}"
             raise CimError(f"is malformed ({error})", where=where, hint="run `cim score` again") from error
         kinds = dict[str, list[Element]]()
         for kind, ones in (item for elements in lists for item in _by_kind(elements).items()):

@@ -21,12 +21,12 @@ from harness.parse import Parses
 from harness.parts import Measurement, Metric, Records, mean
 from harness.probes import CONTROLS
 from harness.run import Run
+from harness.scored import DETAILS, PER_SAMPLE, SCORES, STATISTICS
 from harness.types import Sample, Score
 
 if TYPE_CHECKING:
     from harness.parts import Array
 
-SCORES, PER_SAMPLE, STATISTICS, DETAILS = "scores.json", "per_sample.jsonl", "statistics.jsonl", "details.jsonl"
 FLOOR = "wrong_image"
 
 

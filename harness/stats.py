@@ -114,8 +114,8 @@ def paired(pairs: Sequence[tuple[Column, Column]], draws: int = DRAWS, seed: int
                     b=float(values_b[v]),
                     difference=float(observed[v]),
                     ci95=_pair(interval(differences[:, v])),
-                    p_bootstrap=_p(differences[:, v] - differences[:, v].mean(), float(observed[v])),
-                    p_permutation=_p(permuted[:, v], float(observed[v])),
+                    p_bootstrap=p_value(differences[:, v] - differences[:, v].mean(), float(observed[v])),
+                    p_permutation=p_value(permuted[:, v], float(observed[v])),
                     detectable=minimum_detectable(float(differences[:, v].std(ddof=1))),
                 )
                 for v in range(len(observed))
@@ -128,8 +128,11 @@ def _pair(bounds: Array) -> tuple[float, float]:
     return float(bounds[0]), float(bounds[1])
 
 
-def _p(under_null: Array, observed: float) -> float:
-    """Two-sided p of a difference; equality counts as a hit, with room for rounding of sums."""
+def p_value(under_null: Array, observed: float) -> float:
+    """Two-sided p of a difference under its null distribution: (hits + 1)/(draws + 1).
+
+    Equality counts as a hit, with room for rounding of sums.
+    """
     slack = 1e-9 * max(1.0, abs(observed))
     return (int(np.count_nonzero(np.abs(under_null) >= abs(observed) - slack)) + 1) / (len(under_null) + 1)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import compare, manifest, stats, store
+from harness import compare, manifest, scored, stats, store
 from harness.errors import AlarmError, CimError
 from harness.retrieval.gallery import place
 
@@ -111,7 +111,7 @@ def _arm(results: Path, arm: str, seed: int, metrics: Sequence[str], say: Callab
     if not (folder / "model.toml").is_file():
         return {**row, "values": {}}
     _evaluate(results, str(folder), name, metrics, say)
-    base, own = (compare.load(results / TASK / one) for one in (BASE, name))
+    base, own = (scored.load(results / TASK / one) for one in (BASE, name))
     tests = {one.label: one.test for one in compare.compare(base, own) if one.test is not None}
     return {**row, "values": {label: _told(test) for label, test in tests.items()}}
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from harness import data, manifest, model, parse, records, registry, score, signature, store
+from harness import data, manifest, model, parse, records, registry, score, scored, signature, store
 from harness import run as runs
 from harness.errors import CimError
 from harness.form import DOCUMENT, MANIFEST, malformed
@@ -21,7 +21,7 @@ from harness.parts import Metric
 
 Check = tuple[str, str, str]
 TOLERANCE = 1e-9
-FILES = (score.PER_SAMPLE, score.STATISTICS, score.DETAILS)
+FILES = (scored.PER_SAMPLE, scored.STATISTICS, scored.DETAILS)
 
 
 def verify(folder: Path, results: Path) -> list[Check]:
@@ -39,8 +39,8 @@ def verify(folder: Path, results: Path) -> list[Check]:
 
 def form_faults(folder: Path) -> list[str]:
     """What the manifest and the scores of a run lack or hold in the wrong type."""
-    stored, document = (store.read_document(folder / name) or {} for name in (manifest.NAME, score.SCORES))
-    return [*malformed(stored, MANIFEST, manifest.NAME), *malformed(document, DOCUMENT, score.SCORES)]
+    stored, document = (store.read_document(folder / name) or {} for name in (manifest.NAME, scored.SCORES))
+    return [*malformed(stored, MANIFEST, manifest.NAME), *malformed(document, DOCUMENT, scored.SCORES)]
 
 
 def _check(name: str, fault: str, fine: str) -> Check:
@@ -49,8 +49,8 @@ def _check(name: str, fault: str, fine: str) -> Check:
 
 def _checks(folder: Path, results: Path) -> Iterator[Check]:
     faults = form_faults(folder)
-    yield _check("form", "; ".join(faults[:3]), f"{manifest.NAME} and {score.SCORES} hold what they must")
-    stored, document = manifest.read(folder) or {}, store.read_document(folder / score.SCORES) or {}
+    yield _check("form", "; ".join(faults[:3]), f"{manifest.NAME} and {scored.SCORES} hold what they must")
+    stored, document = manifest.read(folder) or {}, store.read_document(folder / scored.SCORES) or {}
     yield _check("manifest", "" if stored["status"] == "complete" else f"status is {stored['status']}", "complete")
     one = model.resolve(str(folder.resolve()), results)[0]
     task = registry.task(one.tasks[0])

@@ -31,7 +31,7 @@ HEAVY = (
 LAYERS = (
     ("types", "parts", "weights", "errors", "stats"),
     ("data", "checkpoint", "model_file", "form", "signature", "registry", "store", "manifest"),
-    ("records", "cache", "java", "wordnet", "wordnet_words", "torchvision_hook", "unpack", "fetch"),
+    ("records", "scored", "cache", "java", "wordnet", "wordnet_words", "torchvision_hook", "unpack", "fetch"),
     ("nltk_data", "pretrained"),
     ("highlight", "thumbnail"),
     ("engines", "metrics", "parsers", "encoders", "retrieval", "rewards", "train"),
@@ -52,7 +52,8 @@ OUTSIDE = {
     "judges": ("harness.types", "harness.parts", "judges"),
     "leaderboards": (
         *("harness.types", "harness.errors", "harness.stats", "harness.data", "harness.signature"),
-        *("harness.registry", "harness.store", "harness.manifest", "harness.records", "leaderboards"),
+        *("harness.registry", "harness.store", "harness.manifest", "harness.records", "harness.scored"),
+        *("harness.parts", "harness.compare", "leaderboards"),
     ),
 }
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import data, registry, report, score, store
+from harness import data, registry, report, scored, store
 from tests import controls
 from tests.cli import Cim, captions_file
 
@@ -230,7 +230,7 @@ def test_stored_elements_verdicts_and_replies_are_shown(docci: tuple[Cim, Path])
         "objects": {"elements": elements},
         "relation_qa": {"verdicts": ["n/a", *[question.answer for question in sample.questions[1:]]]},
     }
-    store.write_rows(run / score.DETAILS, [row])
+    store.write_rows(run / scored.DETAILS, [row])
     reply = {"sample_id": sample.id, "reply": "1: n/a\n<script>", "error": None}
     store.write_rows(run / "replies.relation_qa.rule-judge.jsonl", [reply])
     html = report.page(run)

@@ -1,0 +1,44 @@
+"""The face of the leaderboards: ``python -m leaderboards COMMAND``; each reads stored runs and runs nothing.
+
+A command is a module of this package with ``arguments(parser)`` and ``main(args, say, tell) -> exit code``: ``say``
+prints a result, ``tell`` a line for the person at the terminal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from harness.errors import CimError, one_line
+
+COMMANDS: dict[str, str] = {}
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """Run one command; exit code 0, 1 for a failed gate, 2 for bad input."""
+    parser = argparse.ArgumentParser(prog="python -m leaderboards", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, about in COMMANDS.items():
+        below = commands.add_parser(name, help=about, description=about)
+        importlib.import_module(f"leaderboards.{name}").arguments(below)
+        below.add_argument("--results", help="folder of stored runs (default: $CIM_RESULTS, else results/)")
+    args = parser.parse_args(given)
+    try:
+        return int(importlib.import_module(f"leaderboards.{args.command}").main(args, print, _tell))
+    except CimError as error:
+        _tell(str(error))
+        return error.exit_code
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        _tell(f"{place}{error.strerror or error}; check the path, its rights and free space")
+        return 2
+
+
+def _tell(line: str) -> None:
+    print(f"leaderboards: {one_line(line)}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""Where systems stand in one value of one metric: values on shared resamples, and ranks that say who is told apart.
+
+All runs of a task that hold the same samples share one matrix of resamples (``harness/stats.py``), so every pair is
+compared on the same draws. A pair is told apart where the paired bootstrap over images, corrected by Holm over all
+pairs of the value, has p < 0.05. A run's rank lies between 1 + the runs surely above it and the number of those not
+surely below it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness import registry, scored, stats
+from leaderboards.runs import Run
+
+if TYPE_CHECKING:
+    from harness.parts import Array
+
+ALPHA = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One value of one run: point, 95 % interval and its values on the shared resamples (draws,)."""
+
+    run: Run
+    point: float
+    ci95: tuple[float, float]
+    drawn: Array
+    rank: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Runs that may be compared in one value: the same metric, signature and samples; best first."""
+
+    task: str
+    metric: str
+    value: str
+    signature: str
+    standings: tuple[Standing, ...]
+
+
+def groups(runs: Sequence[Run], draws: int = stats.DRAWS) -> Iterator[Group]:
+    """Every value of every metric, runs whose signatures or samples differ in groups of their own.
+
+    Runs are of one task. Metrics come by name; of a metric, the group with the most runs first.
+    """
+    by_samples = defaultdict[tuple[str, ...], list[Run]](list)
+    for run in runs:
+        by_samples[tuple(sorted(run.files.per_sample))].append(run)
+    made = [group for ids, same in by_samples.items() if ids for group in _of_same_samples(same, draws)]
+    yield from sorted(made, key=lambda group: (group.metric, -len(group.standings), group.signature))
+
+
+def _of_same_samples(runs: Sequence[Run], draws: int) -> Iterator[Group]:
+    rows = defaultdict[tuple[str, str], list[Run]](list)
+    for run in runs:
+        for name, score in run.files.scores.items():
+            if not score.get("not_computed") and score.get("signature"):
+                rows[name, score["signature"]].append(run)
+    members = [(registry.metric(name), signature, run) for (name, signature), same in rows.items() for run in same]
+    columns = [scored.column(run.files, metric) for metric, _, run in members]
+    drawn = stats.bootstrap(columns, draws) if columns else []
+    made = {
+        (metric.name, line, id(run)): (column, values)
+        for (metric, line, run), column, values in zip(members, columns, drawn, strict=True)
+    }
+    for (name, signature), same in rows.items():
+        for at, value in enumerate(registry.metric(name).values):
+            cells = []
+            for run in same:
+                column, values = made[name, signature, id(run)]
+                cells.append((run, float(stats.point(column)[at]), values[:, at]))
+            yield Group(runs[0].task, name, value, signature, tuple(_ranked(cells)))
+
+
+def _ranked(cells: list[tuple[Run, float, Array]]) -> Iterator[Standing]:
+    cells = sorted(cells, key=lambda cell: (-cell[1], cell[0].model))
+    pairs = list(combinations(range(len(cells)), 2))
+    adjusted = stats.holm([bootstrap_p(cells[b][2] - cells[a][2], cells[b][1] - cells[a][1]) for a, b in pairs])
+    above = np.zeros((len(cells), len(cells)), dtype=bool)
+    for (a, b), p in zip(pairs, adjusted, strict=True):
+        above[a, b] = p < ALPHA
+    for at, (run, point, drawn) in enumerate(cells):
+        low, high = stats.interval(drawn)
+        rank = (1 + int(above[:, at].sum()), len(cells) - int(above[at].sum()))
+        yield Standing(run, point, (float(low), float(high)), drawn, rank)
+
+
+def bootstrap_p(differences: Array, observed: float) -> float:
+    """Two-sided p of a paired difference from its resamples (draws,), re-centred.
+
+    Where no resample is as far from their mean as ``observed`` is from 0, the draws say no more than p < 1/draws,
+    which a correction over hundreds of pairs would lift above any level: the normal tail of their standard error then.
+    """
+    p = stats.p_value(differences - differences.mean(), observed)
+    floor = 1 / (len(differences) + 1)
+    if p > floor:
+        return p
+    error = float(differences.std(ddof=1))
+    return min(floor, math.erfc(abs(observed) / error / math.sqrt(2))) if error > 0 else floor
