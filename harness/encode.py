@@ -29,10 +29,13 @@ PART = 8192  # vectors a part at most, 25 MB of 768 numbers; a killed command lo
 BYTES = 16
 
 
-def _key(encoder: Encoder, text: str) -> bytes:
-    """Of the text; of the bytes of the file for an encoder of images."""
-    content = Path(text).read_bytes() if encoder.kind == "image" else text.encode(errors="surrogatepass")
-    return hashlib.sha256(content).digest()[:BYTES]
+def _keys(encoder: Encoder, texts: Sequence[str]) -> list[bytes]:
+    """One a text; of the bytes of the files for an encoder of images."""
+    if encoder.kind == "image":
+        contents = (Path(text).read_bytes() for text in texts)
+    else:
+        contents = (text.encode(errors="surrogatepass") for text in texts)
+    return [hashlib.sha256(content).digest()[:BYTES] for content in contents]
 
 
 class _Stored:
@@ -43,7 +46,8 @@ class _Stored:
 
         self.folder, self._numpy = folder, np
         self._parts = list[Any]()
-        self._places = dict[bytes, tuple[int, int]]()  # key to part and row
+        self._ends = list[int]()  # of the parts, in rows of all
+        self.places = dict[bytes, int]()  # key to row of all
         for path in sorted(folder.glob("*.keys.npy")):
             self._open(path)
 
@@ -55,34 +59,36 @@ class _Stored:
             )
         except (ValueError, EOFError, OSError) as error:
             raise CimError(f"is damaged ({error})", where=str(path), hint="delete its two files") from error
-        if len(keys) != len(vectors):
+        if len(keys) != len(vectors) or keys.shape[1:] != (BYTES,):
             raise CimError("holds other rows than its vectors", where=str(path), hint="delete both files")
-        for row, key in enumerate(keys):
-            self._places.setdefault(key.tobytes(), (len(self._parts), row))
-        self._parts.append(vectors)
+        self._take_in([raw[at : at + BYTES] for raw in [keys.tobytes()] for at in range(0, len(raw), BYTES)], vectors)
 
-    def __contains__(self, key: bytes) -> bool:
-        return key in self._places
+    def _take_in(self, keys: Sequence[bytes], vectors: Any) -> None:
+        first = self._ends[-1] if self._ends else 0
+        self.places = dict(zip(keys, range(first, first + len(keys)), strict=True)) | self.places
+        self._parts.append(vectors)
+        self._ends.append(first + len(keys))
 
     def add(self, keys: Sequence[bytes], vectors: Sequence[Vectors]) -> None:
         """Write one part; its vectors first."""
-        name = uuid.uuid4().hex[:16]
+        name, array = uuid.uuid4().hex[:16], self._numpy.stack(vectors)
         raw = self._numpy.frombuffer(b"".join(keys), dtype=self._numpy.uint8).reshape(-1, BYTES)
-        for kind, array in (("vectors", self._numpy.stack(vectors)), ("keys", raw)):
-            content = BytesIO()
-            self._numpy.save(content, array, allow_pickle=False)
-            store.write_bytes(self.folder / f"{name}.{kind}.npy", content.getvalue())
-        self._open(self.folder / f"{name}.keys.npy")
+        for kind, content in (("vectors", array), ("keys", raw)):
+            written = BytesIO()
+            self._numpy.save(written, content, allow_pickle=False)
+            store.write_bytes(self.folder / f"{name}.{kind}.npy", written.getbuffer())
+        self._take_in(keys, array)
 
     def take(self, keys: Sequence[bytes]) -> Vectors:
         """Vectors (n, d) of stored keys, in order; (0, 0) of none."""
         if not keys:
             return self._numpy.zeros((0, 0), dtype=self._numpy.float32)
-        places = self._numpy.array([self._places[key] for key in keys])
-        found = self._numpy.empty((len(keys), self._parts[places[0, 0]].shape[1]), dtype=self._numpy.float32)
-        for part in self._numpy.unique(places[:, 0]):
-            rows = self._numpy.flatnonzero(places[:, 0] == part)
-            found[rows] = self._parts[part][places[rows, 1]]
+        rows = self._numpy.fromiter(map(self.places.__getitem__, keys), self._numpy.intp, len(keys))
+        of = self._numpy.searchsorted(self._ends, rows, side="right")
+        found = self._numpy.empty((len(keys), self._parts[of[0]].shape[1]), dtype=self._numpy.float32)
+        for part in self._numpy.unique(of):
+            here = self._numpy.flatnonzero(of == part)
+            found[here] = self._parts[part][rows[here] - (self._ends[part] - len(self._parts[part]))]
         return found
 
 
@@ -108,14 +114,14 @@ class Encodings:
         encoder = registry.encoder(name)
         folder = self._folder / f"{name}-{settings_key(encoder.settings())}"
         stored = self._stored.get(folder) or self._stored.setdefault(folder, _Stored(folder))
-        keys = [_key(encoder, text) for text in texts]
-        absent = {key: text for key, text in zip(keys, texts, strict=True) if key not in stored}
+        keys = _keys(encoder, texts)
+        absent = {key: text for key, text in zip(keys, texts, strict=True) if key not in stored.places}
         if absent:
             made = self._track(self._session(encoder)(list(absent.values())), name, len(absent))
             given, wanted = iter(made), iter(absent)
             while part := list(islice(given, PART)):
                 stored.add(list(islice(wanted, len(part))), part)
-            if lacking := sum(key not in stored for key in absent):
+            if lacking := sum(key not in stored.places for key in absent):
                 raise OutageError(f"encoder {name} gave {len(absent) - lacking} of {len(absent)} vectors")
         return stored.take(keys)
 

@@ -87,7 +87,7 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     write_bytes(path, "".join(dumps(row) + "\n" for row in rows).encode())
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Replace a file as a whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")

@@ -58,9 +58,10 @@ def _names(part: _PartOfSpeech, data: bytes, word: str) -> Iterator[str]:
         # wndb(5WN): pos n_synsets n_pointers pointers n_senses n_tagged offsets
         fields = part.index[form].split()
         for offset in map(int, fields[-int(fields[1]) :]):
-            # wndb(5WN): offset file type n_words(hex) (word lex_id)...; an adjective may end in "(marker)".
-            line = data[offset : data.index(b"|", offset)].decode("ascii").split()
-            yield from (name.split("(")[0] for name in line[4 : 4 + 2 * int(line[3], 16) : 2])
+            # wndb(5WN): offset(8) file(2) type(1) n_words(2, hex) (word lex_id)...; an adjective may end in "(marker)".
+            many = 2 * int(data[offset + 14 : offset + 16], 16)
+            line = data[offset + 17 : data.index(b"|", offset)].decode("ascii").split(" ", many)
+            yield from (name.partition("(")[0] for name in line[:many:2])
 
 
 @cache

@@ -16,8 +16,10 @@ phrase is looked up, and encoded, once. ``cim eval --metrics capture,objects``
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +37,9 @@ TOGETHER = 64  # pairs whose cosines are computed at once
 Phrase = str | tuple[str, ...]
 Pair = tuple[Sequence[Phrase], Sequence[Phrase]]  # candidates, references
 Names = Mapping[str, frozenset[str]]
+Find = Callable[
+    [Any], tuple[int, int]
+]  # place of the first related phrase, which it takes away, and SUBSTRING, SYNONYM; 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,35 +92,34 @@ def match(pairs: Sequence[Pair], records: Records, encoder: str) -> Match:
     """All three stages of every pair; one look-up of names and one of vectors for all of them."""
     found = hard(pairs, records)
     stages = [(one.exact, one.substring, one.synonym) for one in found]
-    left = [
-        (_taken(candidates, one.candidates), _taken(references, one.references))
-        if one.candidates and one.references
-        else None
-        for (candidates, references), one in zip(pairs, found, strict=True)
-    ]
     return Match(
         np.array([(len(c), len(r)) for c, r in pairs], dtype=np.float64).reshape(-1, 2),
         np.array(stages, dtype=np.float64).reshape(-1, 3),
-        _soft(left, records, encoder),
+        _soft(pairs, found, records, encoder),
     )
 
 
 def hard(pairs: Sequence[Pair], records: Records) -> list[Hard]:
-    """Stages 1 and 2 of every pair; equal pairs of one run are matched once, whichever metric asks."""
+    """Stages 1 and 2 of every pair; what one metric of a run has matched, no other matches again."""
     keys = [("matched", tuple(candidates), tuple(references)) for candidates, references in pairs]
-    new = {key: _exact(key[1], key[2]) for key in keys if key not in records.shared}
-    left = [
-        phrases[at]
-        for (_, *lists), one in new.items()
-        if one.candidates and one.references
-        for phrases, places in zip(lists, (one.candidates, one.references), strict=True)
-        for at in places
-    ]
-    whole = {phrase for phrase in left if isinstance(phrase, str)}
-    phrases = sorted(whole.union(*{phrase for phrase in left if not isinstance(phrase, str)}))
+    known: list[Hard | None] = [records.shared.get(key) for key in keys]
+    found = [_exact(*key[1:]) if one is None else one for key, one in zip(keys, known, strict=True)]
+    new = [at for at, one in enumerate(known) if one is None]
+    left = set[str]()
+    for at in new:
+        if found[at].candidates and found[at].references:
+            _add(left, keys[at][1], found[at].candidates)
+            _add(left, keys[at][2], found[at].references)
+    phrases = sorted(left)
     names = dict(zip(phrases, map(frozenset, records.parse(SYNONYMS, phrases)), strict=True))
-    records.shared.update({key: _related(key[1], key[2], one, names) for key, one in new.items()})
-    return [records.shared[key] for key in keys]
+    for at in new:
+        found[at] = records.shared[keys[at]] = _related(*keys[at][1:], found[at], names)
+    return found
+
+
+def _add(words: set[str], phrases: Sequence[Phrase], places: Sequence[int]) -> None:
+    some: list[Any] = [phrases[at] for at in places]
+    words.update(some if isinstance(some[0], str) else chain.from_iterable(some))
 
 
 def vectors(phrases: Iterable[str], records: Records, encoder: str) -> tuple[Array, Mapping[str, int]]:
@@ -131,16 +135,23 @@ def vectors(phrases: Iterable[str], records: Records, encoder: str) -> tuple[Arr
 
 
 def _exact(candidates: Sequence[Phrase], references: Sequence[Phrase]) -> Hard:
-    places = dict[Phrase, list[int]]()
-    for j in reversed(range(len(references))):
-        places.setdefault(references[j], []).append(j)
-    matched, left = list[tuple[int, int]](), list[int]()
-    for i, candidate in enumerate(candidates):
-        if free := places.get(candidate):
-            matched.append((i, free.pop()))
-        else:
-            left.append(i)
-    return Hard(matched, left, sorted(j for free in places.values() for j in free), len(matched))
+    free = dict(zip(_distinct(references), range(len(references)), strict=True))
+    places = [free.pop(candidate, None) for candidate in _distinct(candidates)]
+    matched = [(i, j) for i, j in enumerate(places) if j is not None]
+    left = [i for i, j in enumerate(places) if j is None]
+    return Hard(matched, left, list(free.values()), len(matched))
+
+
+def _distinct(phrases: Sequence[Phrase]) -> Sequence[Any]:
+    """The phrases, repeats numbered, so that the first of a phrase equals the first of the other side and so on."""
+    if len(set(phrases)) == len(phrases):
+        return phrases
+    seen = Counter[Phrase]()
+    numbered = list[Any]()
+    for phrase in phrases:
+        numbered.append((seen[phrase], phrase) if phrase in seen else phrase)
+        seen[phrase] += 1
+    return numbered
 
 
 def _related(candidates: Sequence[Phrase], references: Sequence[Phrase], exact: Hard, names: Names) -> Hard:
@@ -148,83 +159,111 @@ def _related(candidates: Sequence[Phrase], references: Sequence[Phrase], exact: 
         return exact
     free, left = list(exact.references), list[int]()
     matched, stages = list(exact.matched), [0, 0, 0]
-    heads, others = dict[str, dict[str, int]](), [references[j] for j in free]
+    others = [references[j] for j in free]
+    find = _word_finder(others, names) if isinstance(others[0], str) else _tuple_finder(others, names)
     for i in exact.candidates:
-        phrase = candidates[i]
-        found = _word(phrase, others, names) if isinstance(phrase, str) else _tuple(phrase, others, names, heads)
-        if found:
-            at, stage = found
+        at, stage = find(candidates[i])
+        if stage:
             matched.append((i, free.pop(at)))
-            del others[at]
             stages[stage] += 1
         else:
             left.append(i)
     return Hard(matched, left, free, exact.exact, stages[SUBSTRING], stages[SYNONYM])
 
 
-def _word(phrase: str, others: Sequence[Any], names: Names) -> tuple[int, int] | None:
-    """Place of the first related phrase and how it is related: SUBSTRING or SYNONYM."""
-    mine = names[phrase]
-    for at, other in enumerate(others):
-        if phrase in other or other in phrase:
-            return at, SUBSTRING
-        if not mine.isdisjoint(names[other]):
-            return at, SYNONYM
-    return None
+def _kin(one: str, other: str, names: Names) -> int:
+    """How two phrases are related: SUBSTRING, SYNONYM or 0."""
+    if one in other or other in one:
+        return SUBSTRING
+    return 0 if names[one].isdisjoint(names[other]) else SYNONYM
 
 
-def _tuple(
-    phrase: tuple[str, ...], others: Sequence[Any], names: Names, heads: dict[str, dict[str, int]]
-) -> tuple[int, int] | None:
-    """The same of tuples, of which all slots must be related; the weaker of what they show.
+def _word_finder(others: list[Any], names: Names) -> Find:
+    known = [names[other] for other in others]
 
-    Args:
-        heads: first slots of candidates, each with those it is related to among the references; filled here, as
-            they repeat.
-    """
-    head = phrase[0]
-    if head not in heads:
-        mine = names[head]
-        heads[head] = {
-            first: SUBSTRING if head in first or first in head else SYNONYM
-            for first in {other[0] for other in others}
-            if head in first or first in head or not mine.isdisjoint(names[first])
-        }
-    if near := heads[head]:
+    def find(phrase: Any) -> tuple[int, int]:
+        mine = names[phrase]
         for at, other in enumerate(others):
-            if other[0] in near:
-                rest = [_word(slot, (theirs,), names) for slot, theirs in zip(phrase[1:], other[1:], strict=True)]
-                if all(rest):
-                    return at, max(near[other[0]], *(found[1] for found in rest if found))
-    return None
+            if phrase in other or other in phrase:
+                stage = SUBSTRING
+            elif mine.isdisjoint(known[at]):
+                continue
+            else:
+                stage = SYNONYM
+            del others[at], known[at]
+            return at, stage
+        return 0, 0
+
+    return find
 
 
-def _taken(phrases: Sequence[Phrase], places: Sequence[int]) -> list[str]:
-    return [phrase if isinstance(phrase := phrases[at], str) else " ".join(phrase) for at in places]
+def _tuple_finder(others: list[Any], names: Names) -> Find:
+    """Of tuples all slots must be related; the stage is the weaker of what they show."""
+    firsts = {other[0] for other in others}
+    heads = dict[str, dict[str, int]]()  # first slots of candidates, with those they are related to: they repeat
+
+    def find(phrase: Any) -> tuple[int, int]:
+        head, *slots = phrase
+        if head not in heads:
+            heads[head] = {first: kin for first in firsts if (kin := _kin(head, first, names))}
+        if near := heads[head]:
+            for at, other in enumerate(others):
+                if stage := near.get(other[0], 0):
+                    for mine, theirs in zip(slots, other[1:], strict=True):
+                        kin = _kin(mine, theirs, names)
+                        stage = max(stage, kin) if kin else 0
+                        if not stage:
+                            break
+                    else:
+                        del others[at]
+                        return at, stage
+        return 0, 0
+
+    return find
 
 
-def _soft(left: Sequence[tuple[list[str], list[str]] | None], records: Records, encoder: str) -> Array:
+def _soft(pairs: Sequence[Pair], hard: Sequence[Hard], records: Records, encoder: str) -> Array:
     """Sums of row and of column maxima of each pair's cosines (n, 2); pairs of like size are multiplied together."""
-    found = np.zeros((len(left), 2))
-    sized = [(len(pair[0]), len(pair[1]), at, pair) for at, pair in enumerate(left) if pair]
-    table, rows = vectors((phrase for *_, pair in sized for side in pair for phrase in side), records, encoder)
-    sized.sort(key=lambda one: one[:3])
-    for start in range(0, len(sized), TOGETHER):
-        block = sized[start : start + TOGETHER]
-        (ours, here), (theirs, there) = (_padded([pair[side] for *_, pair in block], rows) for side in (0, 1))
+    found = np.zeros((len(pairs), 2))
+    open_ = [at for at, one in enumerate(hard) if one.candidates and one.references]
+    open_.sort(key=lambda at: (len(hard[at].candidates), len(hard[at].references)))
+    sides = [
+        _Side.of([(pairs[at][side], places) for at, places in zip(open_, left, strict=True)])
+        for side, left in enumerate(([hard[at].candidates for at in open_], [hard[at].references for at in open_]))
+    ]
+    table, rows = vectors(chain.from_iterable(side.phrases for side in sides), records, encoder)
+    numbered = [np.fromiter(map(rows.__getitem__, side.phrases), np.intp, len(side.phrases)) for side in sides]
+    for start in range(0, len(open_), TOGETHER):
+        block = slice(start, start + TOGETHER)
+        (ours, here), (theirs, there) = (side.padded(block, of) for side, of in zip(sides, numbered, strict=True))
         cosines = table[ours] @ table[theirs].transpose(0, 2, 1)
         cosines[~np.logical_and(here[:, :, None], there[:, None, :])] = -np.inf
         sums = [
             np.where(here, cosines.max(axis=2), 0.0).sum(axis=1, dtype=np.float64),
             np.where(there, cosines.max(axis=1), 0.0).sum(axis=1, dtype=np.float64),
         ]
-        found[[at for _, _, at, _ in block]] = np.stack(sums, axis=1)
+        found[open_[block]] = np.stack(sums, axis=1)
     return found
 
 
-def _padded(sides: Sequence[Sequence[str]], rows: Mapping[str, int]) -> tuple[Array, Array]:
-    """Rows of phrases (b, longest), filled up with the first row, and where they are not filled up."""
-    real = np.arange(max(map(len, sides))) < np.array([len(side) for side in sides])[:, None]
-    places = np.zeros(real.shape, dtype=np.intp)
-    places[real] = [rows[phrase] for side in sides for phrase in side]
-    return places, real  # type: ignore[return-value]
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """Phrases that one side of all pairs has left, one after the other; where each pair's begin and how many."""
+
+    phrases: list[str]
+    starts: Any
+    sizes: Any
+
+    @classmethod
+    def of(cls, left: Sequence[tuple[Sequence[Phrase], Sequence[int]]]) -> _Side:
+        """Of the lists of phrases and the places left of each; the slots of a tuple are joined by blanks."""
+        sizes = np.array([len(places) for _, places in left], dtype=np.intp)
+        phrases = [phrases[at] for phrases, places in left for at in places]
+        joined = [phrase if isinstance(phrase, str) else " ".join(phrase) for phrase in phrases]
+        return cls(joined, np.cumsum(sizes) - sizes, sizes)
+
+    def padded(self, block: slice, numbers: Any) -> tuple[Any, Any]:
+        """Numbers of the phrases of some pairs (b, longest), filled up with any, and which are no filling."""
+        starts, sizes = self.starts[block, None], self.sizes[block, None]
+        along = np.arange(sizes.max())
+        return numbers[np.minimum(starts + along, len(numbers) - 1)], along < sizes
