@@ -12,7 +12,8 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from html import escape
 
 from harness.types import Element
 
@@ -20,6 +21,7 @@ Piece = tuple[str, str]
 """How to mark a stretch of text (a state, ``control`` or nothing), and the text."""
 
 MATCHED, MISSED, INVENTED, CONTROL = "matched", "missed", "invented", "control"
+STATES = (MATCHED, MISSED, INVENTED)
 # All but blanks, punctuation (an inner apostrophe stays) and characters that control others. Scripts
 # written without blanks are compared letter by letter.
 _UNSPACED = "\u3041-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -123,12 +125,13 @@ def by_elements(text: Text, elements: Sequence[Element], states: Collection[str]
 
 def _places(text: Text, phrases: tuple[str, ...]) -> list[tuple[int, int]]:
     """Where phrases stand in a text, from word to word."""
-    return [
-        (start, start + len(words))
-        for words in _keys(phrases)
-        for start in text.places.get(words[0], ())
-        if tuple(text.keys[start : start + len(words)]) == words
-    ]
+    found = list[tuple[int, int]]()
+    for words in _keys(phrases):
+        for start in text.places.get(words[0], ()):
+            stop = start + len(words)
+            if len(words) == 1 or tuple(text.keys[start:stop]) == words:
+                found.append((start, stop))
+    return found
 
 
 @functools.lru_cache(maxsize=1 << 16)
@@ -155,6 +158,41 @@ def mark(
         ours = by_words(written, human, INVENTED)
         theirs = [by_words(text, [written], MISSED) for text in human]
     return written.pieces(ours), [text.pieces(states) for text, states in zip(human, theirs, strict=True)]
+
+
+def html(pieces: Iterable[Piece]) -> str:
+    """HTML of pieces, escaped: what is marked in ``mark``, a code in ``span``."""
+    return _tagged(pieces, _IN_TEXT)
+
+
+def html_list(elements: Iterable[Element]) -> str:
+    """HTML of elements, escaped: an ``li`` each, its state said in words where it is a fault."""
+    return _tagged(((one.state, visible(one.text)) for one in elements), _IN_LIST)
+
+
+def _tagged(pieces: Iterable[Piece], tags: _Tags) -> str:
+    """Pieces between the tags of their states.
+
+    A character that no shown text holds, since pieces show it by its code, stands for a tag until all of the text has
+    been escaped: once a text, not once a piece.
+    """
+    joined = "".join([f"{_BEGIN[state]}{text}{_END[state]}" if state else text for state, text in pieces])
+    found = escape(joined)
+    for state, (opening, closing) in tags.items():
+        found = found.replace(_BEGIN[state], opening).replace(_END[state], closing)
+    return found
+
+
+_Tags = Mapping[str, tuple[str, str]]  # what opens and closes a state
+_BEGIN = dict(zip((*STATES, CONTROL), "\x01\x02\x03\x04", strict=True))
+_END = dict(zip((*STATES, CONTROL), "\x05\x06\x07\x08", strict=True))
+_IN_TEXT: _Tags = {state: (f'<mark class="{state}">', "</mark>") for state in STATES} | {
+    CONTROL: ('<span class="control">', "</span>")
+}
+_IN_LIST: _Tags = {MATCHED: ('<li><mark class="matched"><bdi>', "</bdi></mark></li>")} | {
+    state: (f'<li><mark class="{state}"><bdi>', f'</bdi></mark> <span class="state">{state}</span></li>')
+    for state in (MISSED, INVENTED)
+}
 
 
 def size(pieces: Sequence[Piece]) -> int:

@@ -103,7 +103,12 @@ def page(folder: Path) -> str:
         loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(
-        visible=highlight.visible, count=highlight.count, size=highlight.size, plain=highlight.plain
+        visible=highlight.visible,
+        count=highlight.count,
+        size=highlight.size,
+        plain=highlight.plain,
+        html=lambda pieces: Markup(highlight.html(pieces)),
+        html_list=lambda elements: Markup(highlight.html_list(elements)),
     )
     columns = _columns(files)
     cards = _cards(folder, files, columns, task)
@@ -254,6 +259,8 @@ def _details(folder: Path) -> dict[str, tuple[list[Element], dict[str, list[str]
                 for name in sorted(row)
             ]
             verdicts = {name: list(row[name]["verdicts"]) for name in row if "verdicts" in row[name]}
+            if strangers := {one.state for ones in lists for one in ones} - set(highlight.STATES):
+                raise TypeError(f"a state of {min(strangers)!r}")
         except (TypeError, AttributeError) as error:
             where = f"{folder / scored.DETAILS}, sample {sample_id}"
             raise CimError(f"is malformed ({error})", where=where, hint="run `cim score` again") from error

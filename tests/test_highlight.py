@@ -40,6 +40,27 @@ def test_no_text_hides_anything(text: str) -> None:
     assert shown.replace("U+202E", "").isprintable() or "\n" in shown
 
 
+def test_html_is_escaped_and_no_text_can_stand_for_a_tag() -> None:
+    """Characters that stand for tags on the way are shown by their codes where a text holds them."""
+    hostile = "".join(map(chr, range(1, 9))) + "<script>alert(\"1\")</script> & 'dog'\ttail"
+    pieces, _ = highlight.mark(hostile, ["dog"])
+    made = highlight.html(pieces)
+    assert re.sub(r"</?(mark|span)[^>]*>", "", made) == (
+        "".join(f"U+{code:04X}" for code in range(1, 9))
+        + "&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt; &amp; &#x27;dog&#x27;\ttail"
+    )
+    assert '<mark class="matched">&#x27;dog&#x27;</mark>' in made and made.count('<span class="control">') == 8
+    assert made.count("<mark") == made.count("</mark>") and made.count("<span") == made.count("</span>")
+
+
+def test_elements_are_listed_with_their_state_in_words() -> None:
+    made = highlight.html_list([Element("object", "a<b\x01", "matched"), Element("object", "dog", "missed")])
+    assert made == (
+        '<li><mark class="matched"><bdi>a&lt;b[U+0001]</bdi></mark></li>'
+        '<li><mark class="missed"><bdi>dog</bdi></mark> <span class="state">missed</span></li>'
+    )
+
+
 def luminance(colour: str) -> float:
     """Relative luminance of ``#rgb`` or ``#rrggbb`` (WCAG 2)."""
     digits = colour if len(colour) == 7 else "#" + "".join(2 * digit for digit in colour[1:])

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from harness import data, registry, report, scored, store
+from harness.errors import CimError
 from tests import controls
 from tests.cli import Cim, captions_file
 
@@ -240,6 +241,9 @@ def test_stored_elements_verdicts_and_replies_are_shown(docci: tuple[Cim, Path])
         "n/a ✗ wrong" in first.text and "✓ right" in first.text and "Reply of relation_qa by rule-judge" in first.text
     )
     assert "1: n/a\n<script>" in first.text
+    store.write_rows(run / scored.DETAILS, [{**row, "objects": {"elements": [["object", "dog", '"><script>']]}}])
+    with pytest.raises(CimError, match="is malformed"):
+        report.page(run)
 
 
 BROWSER = shutil.which("chromium")

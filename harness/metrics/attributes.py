@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from harness.parts import Array
 
 Owned = Mapping[str, tuple[str, ...]]
+Laid = tuple["Array", "Array", "Array"]
 
 
 def _sides(records: Records, found: Scenes) -> Iterator[tuple[Owned, Owned, Owned]]:
@@ -43,31 +44,34 @@ def _ratios(records: Records, found: Scenes, strict: bool) -> tuple[Array, Array
     phrases = (phrase for three in sides for side in three for item in side.items() for phrase in (item[0], *item[1]))
     table, rows = _match.vectors(phrases, records, ENCODER)
     rates = np.zeros((len(sides), 2))
-    for at, (own, true, known) in enumerate(sides):
+    for at, three in enumerate(sides):
+        own, true, known = (_laid(side, rows) if side else None for side in three)
         for column, (asking, given) in enumerate(((own, known), (true, own))):
             if asking and given:
-                rates[at, column] = _similar(asking, given, table, rows)
+                rates[at, column] = _similar(asking, given, table)
             elif strict and not asking and not given:
                 rates[at, column] = 1.0
     return rates[:, 0], rates[:, 1], {}
 
 
-def _similar(asking: Owned, given: Owned, table: Array, rows: Mapping[str, int]) -> float:
+def _similar(asking: Laid, given: Laid, table: Array) -> float:
     """What the owners and words of one side find on the other, 0 to 1."""
-    (owners, words, places), (others, their_words, their_places) = (_laid(side, rows) for side in (asking, given))
+    (owners, words, places), (others, their_words, their_places) = asking, given
     between = table[owners] @ table[others].T
     nearest = between.argmax(axis=1)
     weights = between.max(axis=1).astype(np.float64)[places]
-    asked = np.isin(their_places, nearest)
-    cosines = table[words] @ table[np.array(their_words)[asked]].T
+    named = np.zeros(len(others), dtype=bool)
+    named[nearest] = True
+    asked = named[their_places]
+    cosines = table[words] @ table[their_words[asked]].T
     cosines[their_places[asked] != nearest[places][:, None]] = -np.inf
     return float((weights * cosines.max(axis=1)).sum() / (weights.sum() + EPS))
 
 
-def _laid(side: Owned, rows: Mapping[str, int]) -> tuple[list[int], list[int], Array]:
+def _laid(side: Owned, rows: Mapping[str, int]) -> Laid:
     """Rows of the owners' vectors and of all their words, and which owner each word has."""
-    words = [rows[word] for words in side.values() for word in words]
-    return [rows[owner] for owner in side], words, np.repeat(np.arange(len(side)), [len(w) for w in side.values()])
+    words = np.array([rows[word] for words in side.values() for word in words])
+    return np.array([rows[owner] for owner in side]), words, np.repeat(np.arange(len(side)), [*map(len, side.values())])
 
 
 def _elements(records: Records, parser: str) -> list[list[Element]]:
