@@ -41,6 +41,8 @@ def _columns(quality: Any, noise: Any) -> dict[str, stats.Column]:
         metric = registry.metric(name)
         width = len(metric.values)
         values = np.clip(quality[:, None] + noise[:, at : at + width], 0, 100)
+        if metric.values == ("precision", "recall", "f1"):
+            values[:, 2] = 2 * values[:, 0] * values[:, 1] / np.maximum(values[:, 0] + values[:, 1], 1e-6)
         columns[name] = stats.Column(values, metric.aggregate)
         at += width
     right = np.clip(np.round((quality + noise[:, at]) / 20), 0, 5)
