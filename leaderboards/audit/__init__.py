@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import registry, scored, store
+from harness.errors import CimError
 
 if TYPE_CHECKING:
     from leaderboards.audit.record import Check
@@ -41,14 +42,16 @@ def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[s
     results = store.results_root(args.results)
     out = args.out or results / FOLDER
     own = args.runs or bool(args.runs_named)
+    if own and args.tables:
+        raise CimError("stored runs and a file of tables: one or the other", where="--tables")
     if own:
         folders = [scored.find(name, results, args.task) for name in args.runs_named]
-        found = [runs.read(folder) for folder in folders] or runs.runs(results, tell, args.task)
+        found = [runs.read(folder) for folder in folders] if folders else runs.runs(results, tell, args.task)
         checks, title = list(stored.checks(found)), f"Audit of {len(found)} stored runs"
     else:
         checks, title = of_tables(published.read(args.tables), tell), "Audit of the published tables"
     name = "runs" if own else "audit"
-    records, text = {"title": title, "checks": [check.as_json() for check in checks]}, summary.markdown(title, checks)
+    records, text = {"title": title, "checks": [check.as_json() for check in checks]}, summary.page(title, checks)
     store.write_document(out / f"{name}.json", records)
     store.write_bytes(out / f"{name}.md", text.encode())
     say(store.dumps(records) if args.json else text.rstrip())

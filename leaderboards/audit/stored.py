@@ -7,6 +7,7 @@ rows. Captions are not scored again: ``cim verify RUN`` does that.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from leaderboards.runs import Run
 if TYPE_CHECKING:
     from harness.parts import Array
 
+LARGEST = 1e15  # nothing stored is larger
 EXACT = 1e-9  # sums of the same binary numbers in another order
 TRIPLE = ("precision", "recall", "f1")
 CORRECT, TOTAL = (0, 1), 6  # of the counts of relation_qa: right by either reading, all questions
@@ -56,9 +58,8 @@ def reproduced(run: Run) -> Check:
             continue
         for value, point in zip(registry.metric(name).values, points.tolist(), strict=True):
             values += 1
-            stored = row["values"].get(value)
-            if not isinstance(stored, int | float) or abs(stored - point) > EXACT * max(1.0, abs(point)):
-                faults.append(f"{name} {value}: stored {stored}, its rows give {point!r}")
+            if not abs(_number(row["values"], value) - point) <= EXACT * max(1.0, abs(point)):
+                faults.append(f"{name} {value}: stored {row['values'].get(value)}, its rows give {point!r}")
     return Check(
         id="A-1",
         what="Every stored value follows from its rows",
@@ -81,27 +82,24 @@ def counted(run: Run) -> Check:
         if name.partition("@")[0] != "relation_qa":
             continue
         counts = [cells.get(name) for cells in run.files.statistics.values()]
-        if not all(isinstance(c, list) and len(c) > TOTAL and all(x == int(x) >= 0 for x in c) for c in counts):
-            faults.append(f"{name}: counts are not whole numbers")
+        rows = [c for c in counts if isinstance(c, list) and len(c) > TOTAL and all(map(_is_count, c))]
+        if len(rows) < len(counts) or len(rows) != row["n"]:
+            faults.append(f"{name}: {len(rows)} of {row['n']} images have whole counts")
             continue
-        sums = [sum(int(c[at]) for c in counts if c) for at in (*CORRECT, TOTAL)]
-        *correct, total = sums
+        *correct, total = (sum(int(c[at]) for c in rows) for at in (*CORRECT, TOTAL))
         found[name] = {"correct": correct[0], "correct_tolerant": correct[1], "total": total}
         faults += [f"{name}: more right answers than questions"] * (max(correct) > total)
         for value, k in zip(READINGS, correct, strict=True):
-            stored = row["values"].get(value)
-            if not isinstance(stored, int | float) or abs(stored * total - 100 * k) > EXACT * 100 * max(1, total):
-                faults.append(f"{name} {value}: stored {stored}, counts are {k} of {total}")
+            if not abs(_number(row["values"], value) * total - 100 * k) <= EXACT * 100 * max(1, total):
+                faults.append(f"{name} {value}: stored {row['values'].get(value)}, counts are {k} of {total}")
         faults += _whole(run, name, row["n"], total)
     return Check(
         id="A-3",
         what="Relation questions are whole counts that give the score",
-        inputs=found,
+        inputs={"metrics": list(found)},
         formula="score = 100 correct/total from statistics.jsonl; where all images count, total = the benchmark's",
         tolerance=f"{EXACT:g} (binary numbers), no rounding",
-        claimed={
-            name: {v: row["values"].get(v) for v in READINGS} for name, row in _computed(run).items() if name in found
-        },
+        claimed={name: {v: _shown(_computed(run)[name]["values"], v) for v in READINGS} for name in found},
         recomputed={"counts": found, "faults": faults},
         verdict=FAILS if faults else HOLDS if found else UNDEFINED,
         found=", ".join(f"{n}: {c['correct']} of {c['total']}" for n, c in found.items())
@@ -116,7 +114,7 @@ def _whole(run: Run, name: str, n: int, total: int) -> Iterator[str]:
     if run.task not in registry.names("tasks"):
         return
     task = registry.task(run.task)
-    same = run.manifest.get("settings", {}).get("task", {}).get("data") == data.fingerprint(task)
+    same = run.manifest["settings"]["task"]["data"] == data.fingerprint(task)
     if same and task.questions and n == task.count and total != task.questions:
         yield f"{name}: {total} questions, {run.task} has {task.questions}"
 
@@ -125,7 +123,7 @@ def bounded(run: Run) -> Check:
     """A-4 without room for rounding: F1 <= H(P, R) image by image and in the mean, of every stored triple."""
     faults, found = list[str](), dict[str, Any]()
     for name, row in _computed(run).items():
-        if registry.metric(name).values != TRIPLE:
+        if set(row["values"]) != set(TRIPLE):
             continue
         cells = [run.files.per_sample[key].get(name) for key in sorted(run.files.per_sample)]
         rows = np.array([[_number(c, v) for v in TRIPLE] for c in cells], dtype=np.float64).reshape(-1, 3)
@@ -134,7 +132,7 @@ def bounded(run: Run) -> Check:
         means = np.array([[_number(row["values"], v) for v in TRIPLE]])
         bound = float(_harmonic(means)[0])
         found[name] = {"images": len(rows), "over": int(over.sum()), "negative": int(negative.sum())}
-        found[name] |= {"F1": row["values"].get("f1"), "H": bound if np.isfinite(bound) else None}
+        found[name] |= {"F1": _shown(row["values"], "f1"), "H": bound if math.isfinite(bound) else None}
         faults += [f"{name}: F1 is over H(P, R) in {int(over.sum())} of {len(rows)} images"] * bool(over.any())
         # With a cosine below 0 the mean may exceed its bound, for H is concave on the positive quadrant only.
         if not negative.any() and not means[0, 2] <= bound + EXACT:
@@ -155,8 +153,18 @@ def bounded(run: Run) -> Check:
 
 
 def _number(cells: Any, value: str) -> float:
+    """A stored number; NaN, which no comparison holds for, where there is none."""
     found = cells.get(value) if isinstance(cells, dict) else None
-    return float(found) if isinstance(found, int | float) else float("nan")
+    return float(found) if isinstance(found, int | float) and abs(found) < LARGEST else math.nan
+
+
+def _shown(cells: Any, value: str) -> float | None:
+    """The same for JSON."""
+    return None if math.isnan(found := _number(cells, value)) else found
+
+
+def _is_count(found: Any) -> bool:
+    return isinstance(found, int | float) and 0 <= found < LARGEST and found == int(found)
 
 
 def _harmonic(rows: Array) -> Array:
@@ -171,8 +179,8 @@ def repeated(task: str, found: Sequence[Run]) -> Check:
     for run in found:
         rows["captions", str(run.manifest.get("captions"))] += [run.model] * bool(run.manifest.get("captions"))
         for name, row in _computed(run).items():
-            for value, number in row["values"].items():
-                if number not in (None, 0, 100):
+            for value in row["values"]:
+                if (number := _shown(row["values"], value)) not in (None, 0, 100):
                     values[name, value, number].append(run.model)
     same = [names for names in rows.values() if len(names) > 1]
     shared = [

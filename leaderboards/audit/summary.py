@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from leaderboards.audit.record import Check
+from leaderboards.escape import markdown
 
 
-def markdown(title: str, checks: Sequence[Check]) -> str:
+def page(title: str, checks: Sequence[Check]) -> str:
     """The summary; names come from files and are escaped."""
     own = any(check.run for check in checks)
     head = ["check", *(["run"] if own else []), "what", "verdict", "found"]
@@ -18,19 +19,11 @@ def markdown(title: str, checks: Sequence[Check]) -> str:
     for check in checks:
         if not check.details:
             continue
-        lines += ["", f"## {check.id}{f' {_cell(check.run)}' if check.run else ''}: {_cell(check.what)}", ""]
-        lines += [f"Formula: {_cell(check.formula)}. Tolerance: {_cell(check.tolerance)}.", ""]
-        lines += [f"* {_cell(detail)}" for detail in check.details]
+        lines += ["", f"## {check.id}{f' {markdown(check.run)}' if check.run else ''}: {markdown(check.what)}", ""]
+        lines += [f"Formula: {markdown(check.formula)}. Tolerance: {markdown(check.tolerance)}.", ""]
+        lines += [f"* {markdown(detail)}" for detail in check.details]
     return "\n".join(lines) + "\n"
 
 
 def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(_cell(cell) for cell in cells)} |"
-
-
-def _cell(text: str) -> str:
-    """Text that Markdown takes as text, on one line."""
-    one = " ".join(text.split())
-    for letter in "\\`*[]<|":
-        one = one.replace(letter, "&lt;" if letter == "<" else f"\\{letter}")
-    return one
+    return f"| {' | '.join(markdown(cell) for cell in cells)} |"

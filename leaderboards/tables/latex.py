@@ -4,27 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from leaderboards import escape
 from leaderboards.tables import legend
 from leaderboards.tables.legend import DIFFERENCE, INTERVAL, OURS, PUBLISHED
 from leaderboards.tables.paper import Cell, Line, Table
 
 MARKS = {"suspect": r"\ddagger", "unusual": r"\circ", "outside": "*", "apart": r"\dagger"}
-SPECIAL = {letter: f"\\{letter}" for letter in "&%$#_{}"} | {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-}
 
 
 def page(table: Table, source: Mapping[str, str]) -> str:
     """One table, to be read by ``\\input``; needs packages booktabs and hyperref."""
     width = 2 + len(table.columns)
     heads = [_head(column) for column in table.columns]
-    caption = (
-        f"{escaped(table.title)}. {' '.join(map(escaped, legend.NOTES))} {_marks()} {escaped(legend.credit(source))}"
-    )
+    notes = " ".join(map(escape.latex, legend.NOTES))
+    caption = f"{escape.latex(table.title)}. {notes} {_marks()} {escape.latex(legend.credit(source))}"
     lines = [
         r"% \usepackage{booktabs,hyperref}",
         r"\begin{table*}\centering\scriptsize\setlength{\tabcolsep}{3pt}",
@@ -35,31 +28,31 @@ def page(table: Table, source: Mapping[str, str]) -> str:
         " & ".join(["", "", *(rf"\texttt{{{name}}}" for _, name in heads)]) + r" \\",
     ]
     for block in table.blocks:
-        lines += [r"\midrule", rf"\multicolumn{{{width}}}{{l}}{{\textit{{{escaped(block.title)}}}}} \\"]
+        lines += [r"\midrule", rf"\multicolumn{{{width}}}{{l}}{{\textit{{{escape.latex(block.title)}}}}} \\"]
         for line in block.lines:
             lines += _system(line, table)
     lines += [r"\bottomrule", r"\end{tabular}"]
-    lines += [rf"\par {letter}: {escaped(text)}" for letter, text in table.notes]
-    lines += [r"\end{table*}", *(f"% made by: {where}: {_comment(made)}" for where, made in table.signatures)]
+    lines += [rf"\par {letter}: {escape.latex(text)}" for letter, text in table.notes]
+    lines += [r"\end{table*}", *(f"% made by: {where}: {escape.one_line(made)}" for where, made in table.signatures)]
     return "\n".join(lines) + "\n"
 
 
 def _head(column: str) -> tuple[str, str]:
-    return escaped(legend.heading(column)), escaped(legend.metric(column))
+    return escape.latex(legend.heading(column)), escape.latex(legend.metric(column))
 
 
 def _marks() -> str:
-    return " ".join(f"$^{{{MARKS[name]}}}$: {escaped(text)}." for name, text in legend.LEGEND.items())
+    return " ".join(f"$^{{{MARKS[name]}}}$: {escape.latex(text)}." for name, text in legend.LEGEND.items())
 
 
 def _system(line: Line, table: Table) -> Iterator[str]:
     cells = list(line.cells.values())
-    yield " & ".join([escaped(line.label), PUBLISHED, *map(_published, cells)]) + r" \\"
+    yield " & ".join([escape.latex(line.label), PUBLISHED, *map(_published, cells)]) + r" \\"
     if line.fill:
-        yield f"% to fill what follows: {_comment(table.fills[line.fill - 1])}"
+        yield f"% to fill what follows: {escape.one_line(table.fills[line.fill - 1])}"
     yield " & ".join(["", OURS, *(_ours(cell, line.link) for cell in cells)]) + r" \\"
     if any(cell.ours for cell in cells):
-        yield " & ".join(["", escaped(INTERVAL), *map(_interval, cells)]) + r" \\"
+        yield " & ".join(["", escape.latex(INTERVAL), *map(_interval, cells)]) + r" \\"
         yield " & ".join(["", DIFFERENCE, *(f"${c.ours.difference:+.2f}$" if c.ours else "" for c in cells)]) + r" \\"
 
 
@@ -92,12 +85,3 @@ def _raised(marks: Iterator[str] | list[str]) -> str:
 def _address(link: str) -> str:
     """A link as hyperref wants it inside another command."""
     return "".join(f"\\{letter}" if letter in "%#&_" else letter for letter in link)
-
-
-def _comment(text: str) -> str:
-    return " ".join(text.split())
-
-
-def escaped(text: str) -> str:
-    """Text that LaTeX takes as text."""
-    return "".join(SPECIAL.get(letter, letter) for letter in " ".join(text.split()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from leaderboards.escape import code, markdown
 from leaderboards.tables import legend
 from leaderboards.tables.legend import DIFFERENCE, INTERVAL, MARKS, OURS, PUBLISHED
 from leaderboards.tables.paper import Cell, Line, Table
@@ -13,14 +14,14 @@ def page(tables: Sequence[Table], source: Mapping[str, str]) -> str:
     """The whole page."""
     parts = ["# The paper's Tables 6, 7 and 8, published and ours", *legend.NOTES, _marks(), legend.credit(source)]
     for table in tables:
-        parts += [f"## Table {table.number}: {escaped(table.title)}", _table(table)]
+        parts += [f"## Table {table.number}: {markdown(table.title)}", _table(table)]
         if table.signatures:
-            lines = [f"* {escaped(where)}: {_code(line)}" for where, line in table.signatures]
+            lines = [f"* {markdown(where)}: {code(line)}" for where, line in table.signatures]
             parts.append("\n".join(["How our columns were made:", "", *lines]))
         if table.notes:
-            parts.append("\n".join(f"* {letter}: {escaped(text)}" for letter, text in table.notes))
+            parts.append("\n".join(f"* {letter}: {markdown(text)}" for letter, text in table.notes))
         if table.fills:
-            lines = [f"{number}. {_code(text)}" for number, text in enumerate(table.fills, start=1)]
+            lines = [f"{number}. {code(text)}" for number, text in enumerate(table.fills, start=1)]
             parts.append("\n".join([legend.MISSING, "", *lines]))
     return "\n\n".join(parts) + "\n"
 
@@ -34,7 +35,7 @@ def _table(table: Table) -> str:
     made = ["", "", *(f"`{legend.metric(column)}`" for column in table.columns)]
     lines = [_row(head), _row(["---", "---", *["---:"] * len(table.columns)]), _row(made)]
     for block in table.blocks:
-        lines.append(_row([f"**{escaped(block.title)}**", *[""] * (1 + len(table.columns))]))
+        lines.append(_row([f"**{markdown(block.title)}**", *[""] * (1 + len(table.columns))]))
         for line in block.lines:
             lines += _system(line)
     return "\n".join(lines)
@@ -42,7 +43,7 @@ def _table(table: Table) -> str:
 
 def _system(line: Line) -> list[str]:
     cells = line.cells.values()
-    made = [_row([escaped(line.label), PUBLISHED, *map(_published, cells)])]
+    made = [_row([markdown(line.label), PUBLISHED, *map(_published, cells)])]
     made.append(_row(["", OURS, *(_ours(cell, line.link) for cell in cells)]))
     if any(cell.ours for cell in cells):
         made.append(_row(["", INTERVAL, *(_interval(cell) for cell in cells)]))
@@ -61,7 +62,7 @@ def _ours(cell: Cell, link: str | None) -> str:
     if cell.ours is None:
         return f"({cell.fill})" if cell.fill else ""
     text = f"**{cell.ours.value}**" if cell.ours.best else str(cell.ours.value)
-    return f"[{text}]({escaped(link or '')})" + "".join(map(_mark, legend.said(cell.ours))) + cell.ours.letter
+    return f"[{text}]({markdown(link or '')})" + "".join(map(_mark, legend.said(cell.ours))) + cell.ours.letter
 
 
 def _interval(cell: Cell) -> str:
@@ -74,14 +75,3 @@ def _mark(name: str) -> str:
 
 def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def _code(text: str) -> str:
-    """Text as code on one line, whatever backticks it holds."""
-    fence = "`" * (1 + max((len(run) for run in text.replace("`", " ` ").split() if set(run) == {"`"}), default=0))
-    return f"{fence} {' '.join(text.split())} {fence}" if "`" in text else f"`{' '.join(text.split())}`"
-
-
-def escaped(text: str) -> str:
-    """Text that Markdown takes as text, on one line."""
-    return "".join(f"\\{letter}" if letter in "\\`*[]<|#" else letter for letter in " ".join(text.split()))

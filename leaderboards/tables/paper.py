@@ -154,7 +154,7 @@ def _table(
         first = rows[places[0]]
         heading = first.benchmark if number == 6 else f"{first.base}, {first.benchmark}"
         blocks.append(Block(heading, first.benchmark, tuple(_with_best(made))))
-    notes = tuple((letter, _differing(rows, found, lines, key)) for key, letter in letters.items())
+    notes = tuple((letter, _differing(lines, key)) for key, letter in letters.items())
     return Table(number, title, columns, tuple(blocks), tuple(fills), notes, _by_signature(lines))
 
 
@@ -196,12 +196,7 @@ def _signatures(
     return usuals, letters
 
 
-def _differing(
-    rows: Sequence[Row],
-    found: Mapping[Key, Number],
-    usuals: Mapping[tuple[str, str], str],
-    key: tuple[str, str, str],
-) -> str:
+def _differing(usuals: Mapping[tuple[str, str], str], key: tuple[str, str, str]) -> str:
     """The note of a letter: fields that differ from the column's signature, and the whole signature."""
     benchmark, metric, line = key
     other = next(

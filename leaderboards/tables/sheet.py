@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Callable
 
+from leaderboards import escape
 from leaderboards.published import KEYS
 from leaderboards.tables import legend
 from leaderboards.tables.paper import Cell, Line, Ours, Table
@@ -26,7 +27,7 @@ def page(table: Table) -> str:
             for name, shown in _lines(line, table).items():
                 cells = [shown(cell) for cell in line.cells.values()]
                 if any(cells):
-                    writer.writerow([*map(inert, keys), name, *cells])
+                    writer.writerow([*map(escape.sheet, keys), name, *cells])
     return text.getvalue()
 
 
@@ -43,16 +44,11 @@ def _lines(line: Line, table: Table) -> dict[str, Shown]:
         "best": lambda cell: " ".join(
             ["published"] * cell.best + ["ours"] * bool(cell.ours and cell.ours.best),
         ),
-        "signature": _of_ours(lambda ours: inert(ours.signature)),
-        "run": _of_ours(lambda _: inert(line.link or "")),
-        "command": lambda cell: inert(table.fills[cell.fill - 1]) if cell.fill else "",
+        "signature": _of_ours(lambda ours: escape.sheet(ours.signature)),
+        "run": _of_ours(lambda _: escape.sheet(line.link or "")),
+        "command": lambda cell: escape.sheet(table.fills[cell.fill - 1]) if cell.fill else "",
     }
 
 
 def _of_ours(shown: Callable[[Ours], str]) -> Shown:
     return lambda cell: shown(cell.ours) if cell.ours else ""
-
-
-def inert(text: str) -> str:
-    """Text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
