@@ -83,6 +83,9 @@ def samples(task: Task) -> list[Sample]:
     loaded = task.load(place)
     if len(loaded) != task.count or len({sample.id for sample in loaded}) != task.count:
         raise CimError(f"{len(loaded)} samples read, {task.count} distinct ones expected", where=str(place))
+    asked = sum(len(sample.questions) for sample in loaded)
+    if task.questions not in (None, asked):
+        raise CimError(f"{asked} questions read, {task.questions} expected", where=str(place))
     return loaded
 
 

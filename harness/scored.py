@@ -76,7 +76,7 @@ def column(run: Scored, metric: Metric) -> stats.Column:
         else:
             rows = [cells[metric.name] for _, cells in sorted(run.statistics.items())]
         values = np.array(rows, dtype=np.float64)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         hint = "score the run again"
         raise CimError(f"score files lack numbers of {metric.name}", where=str(run.folder), hint=hint) from error
     if len(values) != run.scores[metric.name]["n"] or values.ndim != 2 or not np.isfinite(values).all():

@@ -97,7 +97,8 @@ class Task:
     ``$CIM_DATA/<name>``. ``load`` turns that folder into samples, in the order that defines "the first N" and "the
     next image". ``archive`` brings the images, or ``draw`` gives the PNG bytes of a sample whose image is made;
     ``parser`` names what reads its captions as scene graphs, ``judge`` the model that answers its judges' questions,
-    and ``gallery`` where metric ``cim`` looks captions up (``provides`` then has ``gallery``, too).
+    and ``gallery`` where metric ``cim`` looks captions up (``provides`` then has ``gallery``, too). ``questions`` is
+    how many all samples hold together, where that is fixed; like ``count`` it is checked when the files are read.
     """
 
     name: str
@@ -116,6 +117,7 @@ class Task:
     parser: str | None = None
     judge: str | None = None
     gallery: str | None = None
+    questions: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

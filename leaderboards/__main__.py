@@ -13,7 +13,10 @@ from collections.abc import Sequence
 
 from harness.errors import CimError, one_line
 
-COMMANDS: dict[str, str] = {}
+COMMANDS: dict[str, str] = {
+    "audit": "recompute what can be checked in the published tables, or in stored runs",
+    "tables": "the paper's Tables 6 to 8, published beside ours, as Markdown, LaTeX, CSV and HTML",
+}
 
 
 def main(given: Sequence[str] | None = None) -> int:

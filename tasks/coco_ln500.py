@@ -23,6 +23,7 @@ TASK = Task(
     prompt=_sc_captioner.PROMPT,
     files=_FILES,
     count=500,
+    questions=2_462,
     provides=_sc_captioner.PROVIDES,
     gallery=_sc_captioner.GALLERY,
     load=_sc_captioner.loader(_FILES),

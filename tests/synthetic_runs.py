@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from harness import records, registry, scored, signature, stats, store
+from harness.parts import mean
 from harness.types import Completion
 
 TASKS = {"coco_ln500": "000000{:06d}", "docci500": "test_{:05d}"}
 MEANS = ("attributes", "bleu4_char", "capture", "length", "meteor_nltk", "objects", "rouge_l")
-CORPUS = ("bleu4", "relation_qa")
 DRAWS = 10_000
 
 
@@ -41,6 +41,8 @@ def _columns(quality: Any, noise: Any) -> dict[str, stats.Column]:
         metric = registry.metric(name)
         width = len(metric.values)
         values = np.clip(quality[:, None] + noise[:, at : at + width], 0, 100)
+        if metric.values == ("precision", "recall", "f1"):
+            values[:, 2] = 2 * values[:, 0] * values[:, 1] / np.maximum(values[:, 0] + values[:, 1], 1e-6)
         columns[name] = stats.Column(values, metric.aggregate)
         at += width
     right = np.clip(np.round((quality + noise[:, at]) / 20), 0, 5)
@@ -83,7 +85,7 @@ def write(folder: Path, task: str, columns: dict[str, stats.Column], intervals: 
         own = [column.aggregate(row, 1).tolist() for row in column.statistics]
         for row, below, cells, sums in zip(per_sample, corpus, own, column.statistics.tolist(), strict=True):
             row[name] = dict(zip(metric.values, cells, strict=True))
-            if name in CORPUS:
+            if metric.aggregate is not mean:
                 below[name] = sums
     store.write_rows(
         folder / "captions.jsonl", [records.row(Completion(one, "synthetic", "stop", 9, 9)) for one in ids]

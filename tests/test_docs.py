@@ -23,9 +23,11 @@ DOCUMENTS = (
     "docs/results.md",
     "docs/cim.md",
     "docs/protocol.md",
+    "docs/tables.md",
     "requirements/README.md",
     "results/README.md",
 )
+RUN = ("README.md", "CONTRIBUTING.md", "docs/tables.md")  # their commands are run
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 THEIRS, MINE = ROOT / "their_captions.jsonl", ROOT / "my_captions.jsonl"
 # A test run must not start itself: these run a part of the tests, in full by hand.
@@ -55,7 +57,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         path.unlink(missing_ok=True)
 
 
-@pytest.mark.parametrize("command", [c for name in ("README.md", "CONTRIBUTING.md") for c in commands(name)])
+@pytest.mark.parametrize("command", [c for name in RUN for c in commands(name)])
 def test_every_command_runs(command: str, environment: dict[str, str], request: pytest.FixtureRequest) -> None:
     if not (ROOT / ".venv" / ".ok-dev").exists():
         pytest.skip("the commands need the environment that `make test` makes: run `make setup`, then `make test`")

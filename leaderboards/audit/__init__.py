@@ -1,0 +1,82 @@
+"""The audit: what can be checked in the published tables, and the same on stored runs.
+
+Each check (``record.Check``) says what was claimed, how it was recomputed and its verdict; exact numbers throughout.
+Written to ``audit.json`` and ``audit.md``. Exit code 0 whatever the verdicts are: they are what it is for.
+Run with ``python -m leaderboards audit`` (published tables), ``audit RUN...`` or ``audit --runs`` (stored runs).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness import registry, scored, store
+from harness.errors import CimError
+
+if TYPE_CHECKING:
+    from leaderboards.audit.record import Check
+    from leaderboards.published import Row
+
+FOLDER = Path(".leaderboards") / "audit"  # below the results folder; never a task's
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``audit``."""
+    parser.add_argument("runs_named", nargs="*", metavar="RUN", help="stored runs: folders, or names with --task")
+    parser.add_argument("--runs", action="store_true", help="all stored runs")
+    parser.add_argument("--task", help="the task of the runs")
+    parser.add_argument("--tables", type=Path, metavar="FILE", help="another CSV of the form of the published tables")
+    parser.add_argument(
+        "--out", type=Path, help="folder to write to (default: .leaderboards/audit in the results folder)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the records")
+
+
+def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[str], None]) -> int:
+    """Run the audit, write its two files, print one of them."""
+    from leaderboards import published, runs
+    from leaderboards.audit import stored, summary
+
+    results = store.results_root(args.results)
+    out = args.out or results / FOLDER
+    own = args.runs or bool(args.runs_named)
+    if own and args.tables:
+        raise CimError("stored runs and a file of tables: one or the other", where="--tables")
+    if own:
+        folders = [scored.find(name, results, args.task) for name in args.runs_named]
+        found = [runs.read(folder) for folder in folders] if folders else runs.runs(results, tell, args.task)
+        checks, title = list(stored.checks(found)), f"Audit of {len(found)} stored runs"
+    else:
+        checks, title = of_tables(published.read(args.tables), tell), "Audit of the published tables"
+    name = "runs" if own else "audit"
+    records, text = {"title": title, "checks": [check.as_json() for check in checks]}, summary.page(title, checks)
+    store.write_document(out / f"{name}.json", records)
+    store.write_bytes(out / f"{name}.md", text.encode())
+    say(store.dumps(records) if args.json else text.rstrip())
+    tell(f"written to {out / name}.json and .md")
+    return 0
+
+
+def of_tables(rows: Sequence[Row], tell: Callable[[str], None]) -> list[Check]:
+    """All checks of published rows; those of claims about certain rows need these rows."""
+    from leaderboards import published
+    from leaderboards.audit import association, claims, counts, shape, triples
+
+    questions = {b: n for b, task in published.TASKS.items() if (n := registry.task(task).questions)}
+    made = [
+        shape.shape(rows),
+        shape.agreement(rows),
+        counts.shares(rows, questions),
+        triples.bounded(rows),
+        triples.gaps(rows),
+        shape.repeated(rows, triples.suspects(rows)),
+        association.correlations(rows),
+    ]
+    if {(row.label, *row.printed) for row in rows} == {(row.label, *row.printed) for row in published.read()}:
+        made += [check(rows) for check in (*claims.OF_TABLES, association.short_references)]
+        made += [claims.over_sc_captioner(rows, questions)]
+    else:
+        tell("rows or cells are others than the published ones: checks of claims about them are left out")
+    return sorted(made, key=lambda check: int(check.id.removeprefix("A-")))

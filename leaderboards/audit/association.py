@@ -1,0 +1,176 @@
+"""How columns go together over systems (A-12, A-13): what short references do, correlations between metrics.
+
+Pearson r from whole hundredths, exact up to the last square root; Spearman r is Pearson's of ranks, ties averaged.
+Interval by Fisher's z = atanh r: standard error 1/sqrt(n - 3) for Pearson, sqrt(1.06/(n - 3)) for Spearman (Fieller,
+Hartley and Pearson 1957). The rows share backbones, so they are not independent and the intervals are too narrow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from statistics import NormalDist
+from typing import Any
+
+from leaderboards.audit.record import LISTED, UNDEFINED, Check, plain, signed, verdict
+from leaderboards.audit.shape import distinct
+from leaderboards.published import COLUMNS, TITLES, Row
+
+WARNING = (
+    "The rows are not independent: models of one family, and one backbone before and after training, stand beside each "
+    "other. The intervals take them as independent and are too narrow."
+)
+SMALLEST = 4  # rows; with fewer Fisher's standard error is undefined
+WIDENED = 1.06  # variance of z for ranks, times n - 3
+FISHER = NormalDist().inv_cdf(0.975)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two columns over n rows: correlation and 95 % interval, None where undefined (too few rows, a constant)."""
+
+    first: str
+    second: str
+    n: int
+    pearson: float | None
+    pearson_ci95: tuple[float, float] | None
+    spearman: float | None
+    spearman_ci95: tuple[float, float] | None
+
+
+def pearson(one: Sequence[int], other: Sequence[int]) -> float | None:
+    """Pearson r of whole numbers; None with fewer than two, or where either is constant."""
+    n = len(one)
+    if n < 2:
+        return None
+    between = n * sum(a * b for a, b in zip(one, other, strict=True)) - sum(one) * sum(other)
+    within = [n * sum(a * a for a in column) - sum(column) ** 2 for column in (one, other)]
+    return None if 0 in within else between / math.sqrt(within[0] * within[1])
+
+
+def ranks(column: Sequence[int]) -> list[int]:
+    """Twice the average rank of each number, so that tied ones stay whole."""
+    places = defaultdict[int, list[int]](list)
+    for at, number in enumerate(sorted(column), start=1):
+        places[number].append(at)
+    return [places[number][0] + places[number][-1] for number in column]
+
+
+def fisher(r: float | None, n: int, widened: float = 1.0) -> tuple[float, float] | None:
+    """95 % interval of a correlation; None where r is, at r = 1 and -1, and with fewer than four rows."""
+    if r is None or n < SMALLEST or abs(r) >= 1:
+        return None
+    half = FISHER * math.sqrt(widened / (n - 3))
+    return math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half)
+
+
+def pairs(rows: Sequence[Row], benchmark: str) -> list[Pair]:
+    """All pairs of columns over the distinct rows of one benchmark; a row counts where it has both cells."""
+    own = [row for row in distinct(rows) if row.benchmark == benchmark]
+    made = list[Pair]()
+    for first, second in combinations(COLUMNS, 2):
+        both = [row.values for row in own if first in row.printed and second in row.printed]
+        one, other = ([int(values[column] * 100) for values in both] for column in (first, second))
+        r, rho = pearson(one, other), pearson(ranks(one), ranks(other))
+        made.append(Pair(first, second, len(both), r, fisher(r, len(both)), rho, fisher(rho, len(both), WIDENED)))
+    return made
+
+
+def correlations(rows: Sequence[Row]) -> Check:
+    """A-13: metric-to-metric correlation between the published systems."""
+    found = {b: pairs(rows, b) for b in dict.fromkeys(row.benchmark for row in rows)}
+    known = [pair for own in found.values() for pair in own if pair.pearson is not None]
+    return Check(
+        id="A-13",
+        what="Correlation between columns over systems",
+        inputs={b: {"rows": sum(row.benchmark == b for row in distinct(rows))} for b in found},
+        formula="Pearson and Spearman over distinct rows; Fisher's z, standard error 1/sqrt(n - 3), for Spearman "
+        "sqrt(1.06/(n - 3))",
+        tolerance="none",
+        claimed=None,
+        recomputed={"warning": WARNING} | {b: [_record(pair) for pair in own] for b, own in found.items()},
+        verdict=LISTED if known else UNDEFINED,
+        found=f"{len(known)} pairs of columns. {WARNING}",
+        details=tuple(f"{b}, {_told(pair)}" for b, own in found.items() for pair in own),
+    )
+
+
+def _record(pair: Pair) -> dict[str, Any]:
+    made = asdict(pair)
+    for name in ("pearson", "spearman"):
+        bounds = made[f"{name}_ci95"]
+        made[name] = None if made[name] is None else round(made[name], 6)
+        made[f"{name}_ci95"] = None if bounds is None else [round(bound, 6) for bound in bounds]
+    return made
+
+
+def _told(pair: Pair) -> str:
+    shown = [
+        "undefined" if r is None else f"{r:.2f}" + (f" [{bounds[0]:.2f}, {bounds[1]:.2f}]" if bounds else "")
+        for r, bounds in ((pair.pearson, pair.pearson_ci95), (pair.spearman, pair.spearman_ci95))
+    ]
+    return f"{TITLES[pair.first]} and {TITLES[pair.second]}: Pearson {shown[0]}, Spearman {shown[1]}, n = {pair.n}"
+
+
+def short_references(rows: Sequence[Row]) -> Check:
+    """A-12: is precision lower on COCO-LN500, and has the base the highest BLEU-4 among its siblings there?"""
+    by_system = defaultdict[tuple[int, str], dict[str, Row]](dict)
+    for row in distinct(rows):
+        by_system[row.table, row.system][row.benchmark] = row
+    both = [two for two in by_system.values() if len(two) == 2 and "obj_p" in two["COCO-LN500"].printed]
+    lower = {
+        column: [two["COCO-LN500"].values[column] - two["DOCCI500"].values[column] for two in both]
+        for column in ("obj_p", "attr_p")
+    }
+    places = [_place(rows, base) for base in rows if base.table in (7, 8) and _is_base(base, rows)]
+    counted = {column: sum(x < 0 for x in found) for column, found in lower.items()}
+    first = [p for p in places if p["benchmark"] == "COCO-LN500"]
+    highest = sum(p["rank"] == 1 for p in first)
+    right, wrong = sum(counted.values()) + highest, 2 * len(both) - sum(counted.values()) + len(first) - highest
+    return Check(
+        id="A-12",
+        what="Remark on COCO-LN500: short references lower precision, the base has the highest BLEU-4",
+        inputs={"systems on both benchmarks": len(both), "bases": len(places)},
+        formula="P on COCO-LN500 - P on DOCCI500, a system at a time; rank of the base's BLEU-4 in its block",
+        tolerance="none",
+        claimed="precision is lower on COCO-LN500; there the base has the highest BLEU-4",
+        recomputed={
+            "lower on COCO-LN500": counted,
+            "differences": {c: [plain(x, 2) for x in found] for c, found in lower.items()},
+            "BLEU-4 ranks of bases": places,
+        },
+        verdict=verdict(right, wrong),
+        found=", ".join(f"{TITLES[c]} is lower in {n} of {len(both)} systems" for c, n in counted.items())
+        + f"; on COCO-LN500 the base is first in BLEU-4 in {highest} of {len(first)} blocks",
+        details=tuple(
+            f"Table {p['table']}, {p['benchmark']}, {p['base']}: BLEU-4 of the base is number {p['rank']} of {p['of']}"
+            f"; best {p['best']} {signed(p['ahead'])}"
+            for p in places
+        ),
+    )
+
+
+def _is_base(row: Row, rows: Sequence[Row]) -> bool:
+    """The first row of its block."""
+    return row is next(one for one in rows if _block(one) == _block(row))
+
+
+def _block(row: Row) -> tuple[int, str, str]:
+    return row.table, row.base, row.benchmark
+
+
+def _place(rows: Sequence[Row], base: Row) -> dict[str, Any]:
+    own = [row for row in rows if _block(row) == _block(base)]
+    best = max(own, key=lambda row: row.values["bleu4"])
+    return {
+        "table": base.table,
+        "benchmark": base.benchmark,
+        "base": base.system,
+        "rank": 1 + sum(row.values["bleu4"] > base.values["bleu4"] for row in own),
+        "of": len(own),
+        "best": best.system,
+        "ahead": plain(best.values["bleu4"] - base.values["bleu4"], 2),
+    }

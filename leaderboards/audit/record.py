@@ -1,0 +1,90 @@
+"""What a check is, and exact numbers for it: fractions and decimals, since a binary float is wrong at a rounding edge.
+
+``HALF`` is how far a number printed with two decimals can be from the one that was rounded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+HOLDS, PARTLY, FAILS, LISTED, UNDEFINED = "holds", "holds in part", "does not hold", "listed", "undefined"
+HALF = Fraction(1, 200)
+Number = Fraction | Decimal | int
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check: what was computed from what and how, what was claimed and what came out.
+
+    ``claimed`` and ``recomputed`` are JSON values; ``found`` says the outcome in a sentence or two, ``details`` are
+    lines for the Markdown summary. ``run`` names the stored run that was checked, if it was one.
+    """
+
+    id: str
+    what: str
+    inputs: Any
+    formula: str
+    tolerance: str
+    claimed: Any
+    recomputed: Any
+    verdict: str
+    found: str
+    details: tuple[str, ...] = ()
+    run: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The record that is stored; ``details`` repeat what ``recomputed`` holds and are left out."""
+        fields = ("id", "what", "inputs", "formula", "tolerance", "claimed", "recomputed", "verdict", "found")
+        named = {} if self.run is None else {"run": self.run}
+        return named | {name: getattr(self, name) for name in fields}
+
+
+def verdict(right: int, wrong: int) -> str:
+    """``holds`` where nothing is wrong, ``holds in part`` where something is right too; ``undefined`` of nothing."""
+    if not right and not wrong:
+        return UNDEFINED
+    return HOLDS if not wrong else PARTLY if right else FAILS
+
+
+def rounded(number: Number, places: int = 2) -> Decimal:
+    """A number to so many decimals, halves to even."""
+    exact = Fraction(number)
+    scaled = round(exact * 10**places)
+    return Decimal(scaled).scaleb(-places)
+
+
+def plain(number: Number, places: int = 4) -> float:
+    """The same for JSON: the float whose shortest text is the rounded decimal."""
+    return float(rounded(number, places))
+
+
+def signed(number: Number, places: int = 2) -> str:
+    """The same for a reader, with its sign."""
+    return f"{rounded(number, places):+.{places}f}"
+
+
+def average(numbers: Iterable[Number]) -> Fraction:
+    """Exact mean of at least one number."""
+    exact = [Fraction(number) for number in numbers]
+    return sum(exact, Fraction(0)) / len(exact)
+
+
+def median(numbers: Sequence[Fraction]) -> Fraction:
+    """Exact median of at least one number."""
+    ordered, half = sorted(numbers), len(numbers) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+
+def harmonic(one: Fraction, other: Fraction) -> Fraction:
+    """H(P, R) = 2 P R / (P + R); 0 where both are."""
+    return 2 * one * other / (one + other) if one + other else Fraction(0)
+
+
+def scientific(number: float) -> str:
+    """A small probability for a reader: ``3.2e-15``."""
+    return "0" if number == 0 else f"{number:.1e}" if math.fabs(number) < 1e-3 else f"{number:.3f}"

@@ -1,0 +1,206 @@
+"""The same checks on our own runs, where nothing is rounded: each value from its rows (A-1), relation questions as
+whole counts (A-3), F1 within its bound image by image and in the mean (A-4), values that runs share (A-6).
+
+Reads ``scores.json``, ``per_sample.jsonl`` and ``statistics.jsonl``; a number edited by hand no longer follows from its
+rows. Captions are not scored again: ``cim verify RUN`` does that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness import data, registry, scored, stats
+from harness.errors import CimError
+from leaderboards.audit.record import FAILS, HOLDS, LISTED, UNDEFINED, Check
+from leaderboards.runs import Run
+
+if TYPE_CHECKING:
+    from harness.parts import Array
+
+LARGEST = 1e15  # nothing stored is larger
+EXACT = 1e-9  # sums of the same binary numbers in another order
+TRIPLE = ("precision", "recall", "f1")
+CORRECT, TOTAL = (0, 1), 6  # of the counts of relation_qa: right by either reading, all questions
+READINGS = ("score", "score_tolerant")
+
+
+def checks(found: Sequence[Run]) -> Iterator[Check]:
+    """The checks of every run, then what runs of one task share."""
+    for run in found:
+        yield reproduced(run)
+        yield counted(run)
+        yield bounded(run)
+    for task in dict.fromkeys(run.task for run in found):
+        yield repeated(task, [run for run in found if run.task == task])
+
+
+def _name(run: Run) -> str:
+    return f"{run.task}/{run.model}"
+
+
+def _computed(run: Run) -> dict[str, dict[str, Any]]:
+    return {name: row for name, row in run.files.scores.items() if not row.get("not_computed")}
+
+
+def reproduced(run: Run) -> Check:
+    """A-1: as many rows as the scores say, and every stored value follows from them."""
+    faults, values = list[str](), 0
+    for name, row in _computed(run).items():
+        try:
+            points = stats.point(scored.column(run.files, registry.metric(name)))
+        except CimError as error:
+            faults.append(f"{name}: {error.what}")
+            continue
+        for value, point in zip(registry.metric(name).values, points.tolist(), strict=True):
+            values += 1
+            if not abs(_number(row["values"], value) - point) <= EXACT * max(1.0, abs(point)):
+                faults.append(f"{name} {value}: stored {row['values'].get(value)}, its rows give {point!r}")
+    return Check(
+        id="A-1",
+        what="Every stored value follows from its rows",
+        inputs={"samples": len(run.files.per_sample), "values": values},
+        formula="aggregate(sum of the rows' statistics), the metric's own",
+        tolerance=f"{EXACT:g}, relative above 1",
+        claimed=f"{values} values in scores.json",
+        recomputed={"faults": faults},
+        verdict=FAILS if faults else HOLDS if values else UNDEFINED,
+        found=f"{values} values, {len(faults)} do not follow from their rows",
+        details=tuple(faults),
+        run=_name(run),
+    )
+
+
+def counted(run: Run) -> Check:
+    """A-3: relation questions as whole counts that give the stored score, as many as the benchmark has."""
+    faults, found = list[str](), dict[str, Any]()
+    for name, row in _computed(run).items():
+        if name.partition("@")[0] != "relation_qa":
+            continue
+        counts = [cells.get(name) for cells in run.files.statistics.values()]
+        rows = [c for c in counts if isinstance(c, list) and len(c) > TOTAL and all(map(_is_count, c))]
+        if len(rows) < len(counts) or len(rows) != row["n"]:
+            faults.append(f"{name}: {len(rows)} of {row['n']} images have whole counts")
+            continue
+        *correct, total = (sum(int(c[at]) for c in rows) for at in (*CORRECT, TOTAL))
+        found[name] = {"correct": correct[0], "correct_tolerant": correct[1], "total": total}
+        faults += [f"{name}: more right answers than questions"] * (max(correct) > total)
+        for value, k in zip(READINGS, correct, strict=True):
+            if not abs(_number(row["values"], value) * total - 100 * k) <= EXACT * 100 * max(1, total):
+                faults.append(f"{name} {value}: stored {row['values'].get(value)}, counts are {k} of {total}")
+        faults += _whole(run, name, row["n"], total)
+    return Check(
+        id="A-3",
+        what="Relation questions are whole counts that give the score",
+        inputs={"metrics": list(found)},
+        formula="score = 100 correct/total from statistics.jsonl; where all images count, total = the benchmark's",
+        tolerance=f"{EXACT:g} (binary numbers), no rounding",
+        claimed={name: {v: _shown(_computed(run)[name]["values"], v) for v in READINGS} for name in found},
+        recomputed={"counts": found, "faults": faults},
+        verdict=FAILS if faults else HOLDS if found else UNDEFINED,
+        found=", ".join(f"{n}: {c['correct']} of {c['total']}" for n, c in found.items())
+        or "no relation questions stored",
+        details=tuple(faults),
+        run=_name(run),
+    )
+
+
+def _whole(run: Run, name: str, n: int, total: int) -> Iterator[str]:
+    """Does a run of all images of a benchmark, made on its own files, have all its questions?"""
+    if run.task not in registry.names("tasks"):
+        return
+    task = registry.task(run.task)
+    same = run.manifest["settings"]["task"]["data"] == data.fingerprint(task)
+    if same and task.questions and n == task.count and total != task.questions:
+        yield f"{name}: {total} questions, {run.task} has {task.questions}"
+
+
+def bounded(run: Run) -> Check:
+    """A-4 without room for rounding: F1 <= H(P, R) image by image and in the mean, of every stored triple."""
+    faults, found = list[str](), dict[str, Any]()
+    for name, row in _computed(run).items():
+        if set(row["values"]) != set(TRIPLE):
+            continue
+        cells = [run.files.per_sample[key].get(name) for key in sorted(run.files.per_sample)]
+        rows = np.array([[_number(c, v) for v in TRIPLE] for c in cells], dtype=np.float64).reshape(-1, 3)
+        negative = (rows[:, :2] < 0).any(axis=1)
+        over = ~(rows[:, 2] <= _harmonic(rows) + EXACT) & ~negative
+        means = np.array([[_number(row["values"], v) for v in TRIPLE]])
+        bound = float(_harmonic(means)[0])
+        found[name] = {"images": len(rows), "over": int(over.sum()), "negative": int(negative.sum())}
+        found[name] |= {"F1": _shown(row["values"], "f1"), "H": bound if math.isfinite(bound) else None}
+        faults += [f"{name}: F1 is over H(P, R) in {int(over.sum())} of {len(rows)} images"] * bool(over.any())
+        # With a cosine below 0 the mean may exceed its bound, for H is concave on the positive quadrant only.
+        if not negative.any() and not means[0, 2] <= bound + EXACT:
+            faults.append(f"{name}: stored F1 {row['values'].get('f1')} is over H(P, R) = {bound:.6f}")
+    return Check(
+        id="A-4",
+        what="F1 within the harmonic mean of P and R, image by image and in the mean",
+        inputs={"triples": list(found)},
+        formula="F1 <= H(P, R) = 2PR/(P + R)",
+        tolerance=f"{EXACT:g} (binary numbers), no rounding; images with a negative P or R are left out",
+        claimed="means over the same images",
+        recomputed=found | {"faults": faults},
+        verdict=FAILS if faults else HOLDS if found else UNDEFINED,
+        found=f"{len(found)} triples, {len(faults)} faults",
+        details=tuple(faults),
+        run=_name(run),
+    )
+
+
+def _number(cells: Any, value: str) -> float:
+    """A stored number; NaN, which no comparison holds for, where there is none."""
+    found = cells.get(value) if isinstance(cells, dict) else None
+    return float(found) if isinstance(found, int | float) and abs(found) < LARGEST else math.nan
+
+
+def _shown(cells: Any, value: str) -> float | None:
+    """The same for JSON."""
+    return None if math.isnan(found := _number(cells, value)) else found
+
+
+def _is_count(found: Any) -> bool:
+    return isinstance(found, int | float) and 0 <= found < LARGEST and found == int(found)
+
+
+def _harmonic(rows: Array) -> Array:
+    total = rows[:, 0] + rows[:, 1]
+    return np.asarray(2 * rows[:, 0] * rows[:, 1] / np.where(total == 0, 1, total))
+
+
+def repeated(task: str, found: Sequence[Run]) -> Check:
+    """A-6: values that several runs of one task share to the last digit, and runs whose captions are the same."""
+    values = defaultdict[tuple[str, str, float], list[str]](list)
+    rows = defaultdict[tuple[str, str], list[str]](list)
+    for run in found:
+        rows["captions", str(run.manifest.get("captions"))] += [run.model] * bool(run.manifest.get("captions"))
+        for name, row in _computed(run).items():
+            for value in row["values"]:
+                if (number := _shown(row["values"], value)) not in (None, 0, 100):
+                    values[name, value, number].append(run.model)
+    same = [names for names in rows.values() if len(names) > 1]
+    shared = [
+        {"metric": name, "value": value, "number": number, "runs": runs}
+        for (name, value, number), runs in sorted(values.items())
+        if len(runs) > 1
+    ]
+    details = [f"same captions: {', '.join(names)}" for names in same]
+    details += [
+        f"{name} {v} {x:.4f}: {', '.join(runs)}" for (name, v, x), runs in sorted(values.items()) if len(runs) > 1
+    ]
+    return Check(
+        id="A-6",
+        what=f"Values that runs of {task} share",
+        inputs={"runs": [run.model for run in found]},
+        formula="equal binary numbers in one value of one metric; equal digests of captions. 0 and 100 are left out",
+        tolerance="none",
+        claimed=None,
+        recomputed={"same captions": same, "shared values": shared},
+        verdict=LISTED,
+        found=f"{len(shared)} values are shared, {len(same)} groups of runs have the same captions",
+        details=tuple(details),
+    )

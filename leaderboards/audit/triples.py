@@ -1,0 +1,223 @@
+"""Checks of precision, recall and F1 that stand beside each other: F1 within its bound (A-4), unusual gaps (A-5).
+
+All three are means over the same images, and H(p, r) = 2pr/(p + r) is jointly concave on the positive quadrant: by
+Jensen's inequality mean F1 cannot exceed H(mean P, mean R). Cells are rounded, so the bound is taken at P + 0.005 and
+R + 0.005, and F1 - 0.005 is held against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from leaderboards.audit.record import (
+    FAILS,
+    HALF,
+    LISTED,
+    UNDEFINED,
+    Check,
+    harmonic,
+    median,
+    plain,
+    rounded,
+    signed,
+    verdict,
+)
+from leaderboards.published import TRIPLES, Place, Row
+
+LIMIT = Fraction(35, 10)
+SCALE = Fraction(14826, 10000)  # of MAD, to the standard deviation of a normal distribution
+
+
+@dataclass(frozen=True, slots=True)
+class Triple:
+    """Precision, recall and F1 of one row in one family, ``objects`` or ``attributes``."""
+
+    row: Row
+    family: str
+    p: Fraction
+    r: Fraction
+    f1: Fraction
+
+    @property
+    def harmonic(self) -> Fraction:
+        """H(P, R) as printed."""
+        return harmonic(self.p, self.r)
+
+    @property
+    def bound(self) -> Fraction:
+        """The highest H(P, R) that rounds to what is printed."""
+        return harmonic(self.p + HALF, self.r + HALF)
+
+    @property
+    def impossible(self) -> bool:
+        """Does F1 exceed its bound whatever was rounded?"""
+        return self.f1 - HALF > self.bound
+
+    @property
+    def gap(self) -> Fraction:
+        """F1 - H(P, R)."""
+        return self.f1 - self.harmonic
+
+    @property
+    def label(self) -> str:
+        """``Table 7, DOCCI500, Qwen2-VL-7B Base, Objects``."""
+        return f"{self.row.label}, {self.family.capitalize()}"
+
+    def printed(self) -> dict[str, str]:
+        """Its three cells."""
+        return dict(zip(("P", "R", "F1"), (self.row.printed[c] for c in TRIPLES[self.family]), strict=True))
+
+
+def triples(rows: Sequence[Row]) -> list[Triple]:
+    """All complete triples, in the order of rows."""
+    return [
+        Triple(row, family, *(Fraction(row.values[column]) for column in columns))
+        for row in rows
+        for family, columns in TRIPLES.items()
+        if all(column in row.printed for column in columns)
+    ]
+
+
+def distinct(found: Sequence[Triple]) -> list[Triple]:
+    """Without triples that another table repeats for the same system and benchmark."""
+    seen = {(t.row.system, t.row.benchmark, t.family, t.p, t.r, t.f1): t for t in reversed(found)}
+    return [t for t in found if any(t is kept for kept in seen.values())]
+
+
+def bounded(rows: Sequence[Row]) -> Check:
+    """A-4: F1 - 0.005 <= H(P + 0.005, R + 0.005)."""
+    found = triples(rows)
+    wrong = [t for t in found if t.impossible]
+    records = [
+        {
+            "row": t.row.label,
+            "family": t.family,
+            "as_printed": t.printed(),
+            "H": plain(t.harmonic),
+            "bound": plain(t.bound),
+            "excess": plain(t.f1 - HALF - t.bound),
+            "suspect": True,
+        }
+        for t in wrong
+    ]
+    details = [
+        f"{t.label}: P {t.printed()['P']}, R {t.printed()['R']}, F1 {t.printed()['F1']}; at most "
+        f"{rounded(t.bound, 4)} is possible beside these P and R"
+        for t in wrong
+    ]
+    return Check(
+        id="A-4",
+        what="F1 within the harmonic mean of P and R",
+        inputs={"triples": len(found), "distinct": len(distinct(found))},
+        formula="F1 - 0.005 <= H(P + 0.005, R + 0.005), H = 2PR/(P + R): means over the same images",
+        tolerance="0.005 on each cell (rounding), exact fractions",
+        claimed="possible as printed",
+        recomputed=records,
+        verdict=FAILS if wrong else verdict(len(found), 0),
+        found=f"{len(wrong)} of {len(found)} triples ({len(distinct(wrong))} of {len(distinct(found))} distinct ones) "
+        "cannot be means over the same images as printed",
+        details=tuple(details),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Outlier:
+    """A triple whose gap is far from those of its benchmark and family; ``z`` is None where all others are equal."""
+
+    triple: Triple
+    median: Fraction
+    z: Fraction
+
+    def restored(self) -> dict[str, float | None]:
+        """The P, the R or the F1 that alone would give the median gap; None where none within 0 to 100 does."""
+        h, p, r = self.triple.f1 - self.median, self.triple.p, self.triple.r
+        wanted = {"P": _other(h, r), "R": _other(h, p), "F1": self.triple.harmonic + self.median}
+        return {name: None if x is None or not 0 <= x <= 100 else plain(x, 2) for name, x in wanted.items()}
+
+
+def _other(h: Fraction, one: Fraction) -> Fraction | None:
+    """The x with H(x, one) = h."""
+    return h * one / (2 * one - h) if 2 * one > h else None
+
+
+def outliers(found: Sequence[Triple]) -> list[Outlier] | None:
+    """Triples of one group with abs(z) > 3.5; None where their gaps have no spread (MAD 0)."""
+    middle = median([t.gap for t in found])
+    spread = SCALE * median([abs(t.gap - middle) for t in found])
+    if spread == 0:
+        return None
+    scored = [Outlier(t, middle, (t.gap - middle) / spread) for t in found]
+    return [one for one in scored if abs(one.z) > LIMIT]
+
+
+def groups(rows: Sequence[Row]) -> dict[tuple[str, str], list[Triple]]:
+    """Distinct triples by benchmark and family."""
+    found = distinct(triples(rows))
+    keys = dict.fromkeys((t.row.benchmark, t.family) for t in found)
+    return {key: [t for t in found if (t.row.benchmark, t.family) == key] for key in keys}
+
+
+def gaps(rows: Sequence[Row]) -> Check:
+    """A-5: robust z of the gap F1 - H(P, R) among the triples of a benchmark and family."""
+    recomputed, details, listed, undefined = list[dict[str, Any]](), list[str](), 0, 0
+    for (benchmark, family), own in groups(rows).items():
+        found = outliers(own)
+        middle = median([t.gap for t in own])
+        spread = median([abs(t.gap - middle) for t in own])
+        recomputed.append(
+            {
+                "benchmark": benchmark,
+                "family": family,
+                "n": len(own),
+                "median gap": plain(middle),
+                "MAD": plain(spread),
+                "unusual": None if found is None else [_record(one) for one in found],
+            }
+        )
+        undefined += found is None
+        for one in found or ():
+            listed += 1
+            told = ", ".join(f"{name} {x}" for name, x in one.restored().items() if x is not None)
+            details.append(
+                f"{one.triple.label}: gap {signed(one.triple.gap)}, median {signed(one.median)}, z {signed(one.z)}; "
+                f"the median gap would need {told.replace(', ', ' or ')}"
+            )
+    return Check(
+        id="A-5",
+        what="Unusual gaps between F1 and the harmonic mean",
+        inputs={"groups": len(recomputed), "limit": 3.5},
+        formula="g = F1 - H(P, R); z = (g - median)/(1.4826 MAD) among distinct triples of a benchmark and family",
+        tolerance="abs(z) > 3.5 is listed; exact fractions",
+        claimed=None,
+        recomputed=recomputed,
+        verdict=UNDEFINED if recomputed and undefined == len(recomputed) else LISTED,
+        found=f"{listed} triples have an unusual gap"
+        + (f"; undefined in {undefined} groups (MAD 0)" if undefined else ""),
+        details=tuple(details),
+    )
+
+
+def _record(one: Outlier) -> dict[str, Any]:
+    triple = one.triple
+    return {
+        "row": triple.row.label,
+        "as_printed": triple.printed(),
+        "gap": plain(triple.gap),
+        "z": plain(one.z, 2),
+        "restored": one.restored(),
+    }
+
+
+def suspects(rows: Sequence[Row]) -> dict[Place, list[str]]:
+    """Of cells (``Row.place``): ``suspect`` where A-4 fails and ``unusual`` where A-5 lists the triple."""
+    marks = dict[Place, list[str]]()
+    far = [one.triple for own in groups(rows).values() for one in outliers(own) or ()]
+    for name, found in (("suspect", [t for t in triples(rows) if t.impossible]), ("unusual", far)):
+        for t in found:
+            for column in TRIPLES[t.family]:
+                states = marks.setdefault(t.row.place(column), [])
+                states += [name] * (name not in states)
+    return marks

@@ -1,0 +1,46 @@
+"""Text of others as text in Markdown, LaTeX and CSV: on one line, characters that cannot be seen shown by their code.
+
+HTML is escaped by its templates (autoescape, and filter ``visible`` of ``harness/highlight.py``).
+"""
+
+from __future__ import annotations
+
+import re
+
+from harness import highlight
+
+LATEX = {letter: f"\\{letter}" for letter in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+}
+
+
+def one_line(text: str) -> str:
+    """The text on one line, all of it visible."""
+    return " ".join(highlight.visible(text).split())
+
+
+def markdown(text: str) -> str:
+    """Text that Markdown takes as text, in a table's cell too."""
+    return "".join(f"\\{letter}" if letter in "\\`*[]<|#" else letter for letter in one_line(text))
+
+
+def code(text: str) -> str:
+    """Text as Markdown's code, whatever backticks it holds; not for a cell of a table."""
+    line = one_line(text)
+    longest = max((len(run) for run in re.findall("`+", line)), default=0)
+    return f"{'`' * (longest + 1)} {line} {'`' * (longest + 1)}" if longest else f"`{line}`"
+
+
+def latex(text: str) -> str:
+    """Text that LaTeX takes as text."""
+    return "".join(LATEX.get(letter, letter) for letter in one_line(text))
+
+
+def sheet(text: str) -> str:
+    """Text that no spreadsheet takes for a formula."""
+    line = one_line(text)
+    return f"'{line}" if line.startswith(("=", "+", "-", "@")) else line

@@ -1,0 +1,85 @@
+"""The paper's Tables 6, 7 and 8: every published cell beside ours, as Markdown, LaTeX, CSV and HTML.
+
+Ours comes from stored runs alone; a cell without one names the command that fills it. Run with
+``python -m leaderboards tables`` (``make tables``); docs/tables.md says how to read a cell.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness import registry, store
+
+if TYPE_CHECKING:
+    from leaderboards.tables.paper import Table
+
+FOLDER = Path(".leaderboards") / "tables"  # below the results folder; never a task's
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``tables``."""
+    parser.add_argument(
+        "--out", type=Path, help="folder to write to (default: .leaderboards/tables in the results folder)"
+    )
+    parser.add_argument(
+        "--row",
+        action="append",
+        default=[],
+        metavar="SYSTEM=RUN",
+        help="the run that fills a system's rows, again for more",
+    )
+    parser.add_argument("--json", action="store_true", help="print what was made")
+
+
+def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[str], None]) -> int:
+    """Read runs, write the files, say which cells are filled."""
+    from leaderboards import published
+    from leaderboards import runs as stored_runs
+    from leaderboards.tables import cells, html, latex, markdown, paper, sheet, systems
+
+    results = store.results_root(args.results)
+    out = args.out or results / FOLDER
+    mapping = systems.read(args.row)
+    rows, source = published.read(), published.source()
+    wanted = {system.run for system in mapping.values()}
+    runs = {
+        (task, run.model): run
+        for task in published.TASKS.values()
+        for run in stored_runs.runs(results, tell, task)
+        if run.model in wanted
+    }
+    numbers = {
+        task: cells.numbers([run for (own, _), run in runs.items() if own == task], tell)
+        for task in published.TASKS.values()
+    }
+    made = paper.tables(rows, paper.Stored(numbers, runs, mapping, registry.names("models"), out))
+    files = {"tables.html": html.page(made, source), "tables.md": markdown.page(made, source)}
+    files |= {f"table_{table.number}.tex": latex.page(table, source) for table in made}
+    files |= {f"table_{table.number}.csv": sheet.page(table) for table in made}
+    for name, text in files.items():
+        store.write_bytes(out / name, text.encode())
+    told = [_told(table) for table in made]
+    if args.json:
+        say(store.dumps({"out": str(out), "files": sorted(files), "tables": told}))
+    else:
+        for one in told:
+            say(f"Table {one['table']}: {one['filled']} of {one['cells']} cells filled by {len(one['runs'])} runs")
+        say(f"{out}: {', '.join(sorted(files))}")
+    return 0
+
+
+def _told(table: Table) -> dict[str, Any]:
+    lines = [line for block in table.blocks for line in block.lines]
+    cells = [cell for line in lines for cell in line.cells.values() if cell.published is not None]
+    return {
+        "table": table.number,
+        "rows": len(lines),
+        "cells": len(cells),
+        "filled": sum(cell.ours is not None for cell in cells),
+        "runs": sorted({line.link for line in lines if line.link}),
+        "suspect": sum("suspect" in cell.states for cell in cells),
+        "commands": list(table.fills),
+    }

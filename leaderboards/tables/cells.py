@@ -1,0 +1,100 @@
+"""Our numbers for the cells of the paper's tables, from the rows of stored runs.
+
+A value and its 95 % interval are computed from the run's rows (percentile bootstrap over images, 10,000 draws, one
+matrix for all runs that hold the same samples). Two cells are compared on the same draws and only where signature and
+samples agree: p of the paired difference, re-centred (``standings.bootstrap_p``).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness import registry, scored, stats
+from harness.errors import CimError
+from leaderboards import standings
+from leaderboards.runs import Run
+
+if TYPE_CHECKING:
+    from harness.parts import Array
+
+# The paper's columns as far as known (docs/protocol.md): a metric, or its variant that reproduces the reference, and
+# one of its values.
+METRICS = {
+    "bleu4": ("bleu4_char", "score"),
+    "meteor": ("meteor_nltk", "score"),
+    "capture": ("capture@cim", "score"),
+    "obj_p": ("objects@compat", "precision"),
+    "obj_r": ("objects@compat", "recall"),
+    "obj_f1": ("objects@compat", "f1"),
+    "attr_p": ("attributes@compat", "precision"),
+    "attr_r": ("attributes@compat", "recall"),
+    "attr_f1": ("attributes@compat", "f1"),
+    "rel_qa": ("relation_qa", "score"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """One value of one run: point, 95 % interval (None for one image), values on the shared resamples."""
+
+    run: Run
+    point: float
+    ci95: tuple[float, float] | None
+    drawn: Array
+    signature: str
+    samples: tuple[str, ...]
+
+    def p(self, base: Number) -> float | None:
+        """p of the paired difference to another run's value; None where they may not be compared."""
+        if self.signature != base.signature or self.samples != base.samples or self.ci95 is None:
+            return None
+        return standings.bootstrap_p(self.drawn - base.drawn, self.point - base.point)
+
+
+Numbers = dict[tuple[str, str], Number]
+"""By run name and the paper's column."""
+
+
+def numbers(runs: Sequence[Run], tell: Callable[[str], None], draws: int = stats.DRAWS) -> Numbers:
+    """All numbers of runs of one task; ``tell`` hears of a metric whose rows are damaged, which is left out."""
+    by_samples = defaultdict[tuple[str, ...], list[Run]](list)
+    for run in runs:
+        by_samples[tuple(sorted(run.files.per_sample))].append(run)
+    found = Numbers()
+    for samples, same in by_samples.items():
+        if samples:
+            found |= _of_same_samples(samples, same, tell, draws)
+    return found
+
+
+def _of_same_samples(samples: tuple[str, ...], runs: Sequence[Run], tell: Callable[[str], None], draws: int) -> Numbers:
+    members = list[tuple[Run, str, stats.Column]]()
+    for run in runs:
+        for name in dict.fromkeys(metric for metric, _ in METRICS.values()):
+            row = run.files.scores.get(name)
+            if row is None or row.get("not_computed") or not row.get("signature"):
+                continue
+            try:
+                members.append((run, name, scored.column(run.files, registry.metric(name))))
+            except CimError as error:
+                tell(f"left out: {error}")
+    drawn = stats.bootstrap([column for *_, column in members], draws) if members else []
+    found = Numbers()
+    for (run, name, column), values in zip(members, drawn, strict=True):
+        points, bounds = stats.point(column), stats.interval(values)
+        for key, (metric, value) in METRICS.items():
+            if metric == name:
+                at = registry.metric(name).values.index(value)
+                pair = (float(bounds[at, 0]), float(bounds[at, 1])) if len(samples) > 1 else None
+                line = str(run.files.scores[name]["signature"])
+                found[run.model, key] = Number(run, float(points[at]), pair, values[:, at], line, samples)
+    return found
+
+
+def usual(found: Sequence[Number]) -> str | None:
+    """The signature that most of these numbers have, the first of equally many; None of none."""
+    counted = Counter(number.signature for number in found)
+    return counted.most_common(1)[0][0] if counted else None

@@ -1,0 +1,77 @@
+"""The tables as one Markdown page; our numbers link to their runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from leaderboards.escape import code, markdown
+from leaderboards.tables import legend
+from leaderboards.tables.legend import DIFFERENCE, INTERVAL, MARKS, OURS, PUBLISHED
+from leaderboards.tables.paper import Cell, Line, Table
+
+
+def page(tables: Sequence[Table], source: Mapping[str, str]) -> str:
+    """The whole page."""
+    parts = ["# The paper's Tables 6, 7 and 8, published and ours", *legend.NOTES, _marks(), legend.credit(source)]
+    for table in tables:
+        parts += [f"## Table {table.number}: {markdown(table.title)}", _table(table)]
+        if table.signatures:
+            lines = [f"* {markdown(where)}: {code(line)}" for where, line in table.signatures]
+            parts.append("\n".join(["How our columns were made:", "", *lines]))
+        if table.notes:
+            parts.append("\n".join(f"* {letter}: {markdown(text)}" for letter, text in table.notes))
+        if table.fills:
+            lines = [f"{number}. {code(text)}" for number, text in enumerate(table.fills, start=1)]
+            parts.append("\n".join([legend.MISSING, "", *lines]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _marks() -> str:
+    return "\n".join(f"* {_mark(name)} {text}" for name, text in legend.LEGEND.items())
+
+
+def _table(table: Table) -> str:
+    head = ["system", "", *(legend.heading(column) for column in table.columns)]
+    made = ["", "", *(f"`{legend.metric(column)}`" for column in table.columns)]
+    lines = [_row(head), _row(["---", "---", *["---:"] * len(table.columns)]), _row(made)]
+    for block in table.blocks:
+        lines.append(_row([f"**{markdown(block.title)}**", *[""] * (1 + len(table.columns))]))
+        for line in block.lines:
+            lines += _system(line)
+    return "\n".join(lines)
+
+
+def _system(line: Line) -> list[str]:
+    cells = line.cells.values()
+    made = [_row([markdown(line.label), PUBLISHED, *map(_published, cells)])]
+    made.append(_row(["", OURS, *(_ours(cell, line.link) for cell in cells)]))
+    if any(cell.ours for cell in cells):
+        made.append(_row(["", INTERVAL, *(_interval(cell) for cell in cells)]))
+        made.append(_row(["", DIFFERENCE, *(f"{c.ours.difference:+.2f}" if c.ours else "" for c in cells)]))
+    return made
+
+
+def _published(cell: Cell) -> str:
+    if cell.published is None:
+        return ""
+    text = f"**{cell.published}**" if cell.best else str(cell.published)
+    return text + "".join(map(_mark, legend.states(cell)))
+
+
+def _ours(cell: Cell, link: str | None) -> str:
+    if cell.ours is None:
+        return f"({cell.fill})" if cell.fill else ""
+    text = f"**{cell.ours.value}**" if cell.ours.best else str(cell.ours.value)
+    return f"[{text}]({markdown(link or '')})" + "".join(map(_mark, legend.said(cell.ours))) + cell.ours.letter
+
+
+def _interval(cell: Cell) -> str:
+    return f"{cell.ours.ci95[0]} to {cell.ours.ci95[1]}" if cell.ours and cell.ours.ci95 else ""
+
+
+def _mark(name: str) -> str:
+    return "\\*" if MARKS[name] == "*" else MARKS[name]
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

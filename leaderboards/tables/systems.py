@@ -1,0 +1,57 @@
+"""Which run fills which row of the paper's tables, and the command that makes a missing one.
+
+The mapping is ``systems.toml`` beside this file; ``--row "SYSTEM=RUN"`` changes a row.
+"""
+
+from __future__ import annotations
+
+import shlex
+import tomllib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import CimError
+
+FILE = Path(__file__).parent / "systems.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A system of the paper: the run that fills its rows, and a checkpoint on the hub if there is one."""
+
+    run: str
+    checkpoint: str | None = None
+
+
+def read(given: Sequence[str] = ()) -> dict[str, System]:
+    """The mapping by the paper's names, with ``SYSTEM=RUN`` of the command line put over it.
+
+    Raises:
+        CimError: a row that the tables do not have.
+    """
+    found = {name: System(**row) for name, row in tomllib.loads(FILE.read_text(encoding="utf-8")).items()}
+    for text in given:
+        name, _, run = text.rpartition("=")
+        if name not in found or not run:
+            hint = f"SYSTEM=RUN with one of: {', '.join(found)}"
+            raise CimError(f"no row of the tables: {text!r}", where="--row", hint=hint)
+        found[name] = System(run)
+    return found
+
+
+def command(system: System, task: str, metrics: Sequence[str], known: Collection[str], *, stored: bool) -> str:
+    """What fills the cells of these metrics: a command, after what it needs first.
+
+    Args:
+        known: names of ``harness/models``; a run of another name needs its model first, or captions.
+        stored: whether the run is there and lacks these metrics only.
+    """
+    own = stored or system.run in known
+    name = system.run if own or system.checkpoint else f"{system.run}.jsonl"
+    words = f"make eval MODEL={shlex.quote(name)} TASK={task} METRICS={','.join(metrics)}"
+    if own:
+        return words
+    if system.checkpoint:
+        return f"add harness/models/{system.run}.toml (checkpoint {system.checkpoint}), then {words}"
+    return f"bring captions as {system.run}.jsonl, then {words}"

@@ -1,0 +1,28 @@
+"""Runs ``python -m leaderboards`` inside the test process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from leaderboards import __main__ as face
+from tests.cli import Result
+
+
+class Boards:
+    """A command of the leaderboards with the results folder of a test."""
+
+    def __init__(self, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.results, self._capsys = results, capsys
+
+    def __call__(self, command: str, *arguments: str | Path) -> Result:
+        self._capsys.readouterr()
+        code = face.main([command, "--results", str(self.results), *map(str, arguments)])
+        return Result(code, *self._capsys.readouterr())
+
+    def refused(self, command: str, *arguments: str | Path) -> str:
+        """Run a command that must be refused: exit 2, one line, nothing on standard output; returns the line."""
+        done = self(command, *arguments)
+        assert done.code == 2 and done.out == "" and done.err.count("\n") == 1, done
+        return done.err

@@ -1,0 +1,302 @@
+"""The checks of the published tables on small tables worked out by hand, one held and one broken each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from leaderboards import published
+from leaderboards.audit import association, claims, counts, record, shape, triples
+from leaderboards.published import Row
+
+FULL = dict.fromkeys(published.COLUMNS, "50")
+QUESTIONS = {"COCO-LN500": 2462, "DOCCI500": 2481}
+
+
+def row(method: str = "Base", benchmark: str = "DOCCI500", table: int = 8, base: str = "M", **cells: str) -> Row:
+    return Row(table, base, benchmark, method, {**FULL, **cells})
+
+
+def changed(label: str, **cells: str) -> list[Row]:
+    """The published rows with cells of one row replaced."""
+    rows = published.read()
+    assert label in {one.label for one in rows}
+    return [replace(one, printed={**one.printed, **cells}) if one.label == label else one for one in rows]
+
+
+# --- A-1, A-2, A-6 -----------------------------------------------------------------------------
+
+
+def test_shape_holds_and_each_fault_is_named() -> None:
+    rows = [row("Base"), row("SFT")]
+    assert shape.shape(rows, {8: 2}).verdict == record.HOLDS
+    broken = [row("Base"), row("Base", bleu4="100.01"), row("SFT", meteor="-0.01")]
+    del broken[2].printed["capture"]  # type: ignore[attr-defined]
+    found = shape.shape(broken, {8: 2})
+    assert found.verdict == record.FAILS
+    faults = found.recomputed["faults"]
+    assert len(faults) == 5 and faults[0] == "Table 8 has 3 rows, 2 expected"
+    assert any("2 rows are" in fault for fault in faults) and any("9 cells, 10 expected" in fault for fault in faults)
+    assert any("BLEU-4 is 100.01" in fault for fault in faults) and any("METEOR is -0.01" in fault for fault in faults)
+
+
+def test_cells_that_tables_share_are_compared_as_numbers() -> None:
+    same = [row("7B-Base", table=7, bleu4="57.9"), row("Base", base="M-7B", bleu4="57.90")]
+    found = shape.agreement(same)
+    assert found.verdict == record.HOLDS and found.inputs == {"pairs": 1, "shared cells": 10}
+    found = shape.agreement([same[0], replace(same[1], printed={**FULL, "bleu4": "57.91"})])
+    assert found.verdict == record.FAILS
+    assert found.recomputed[0]["unequal"] == [{"column": "bleu4", "values": ["57.9", "57.91"]}]
+
+
+def test_repeated_values_are_listed_with_their_state() -> None:
+    cells = {column: f"{at}" for at, column in enumerate(published.COLUMNS, start=10)}
+    other = {column: f"{at}" for at, column in enumerate(published.COLUMNS, start=30)}
+    third = {column: f"{at}" for at, column in enumerate(published.COLUMNS, start=50)}
+    rows = [
+        row("Base", **cells),
+        row("Base", "COCO-LN500", **{**other, "obj_p": cells["obj_p"]}),
+        row("SFT", **{**third, "rel_qa": cells["rel_qa"]}),
+    ]
+    found = shape.repeated(rows, {rows[0].place("obj_p"): ["suspect"]})
+    (across,) = found.recomputed["one system on both benchmarks"]
+    (within,) = found.recomputed["different systems on one benchmark"]
+    assert (across["column"], across["value"], across["cells"][0]["state"]) == ("obj_p", "13", ["suspect"])
+    assert (within["column"], [cell["system"] for cell in within["cells"]]) == ("rel_qa", ["M Base", "M SFT"])
+    none = shape.repeated([rows[0], row("SFT", **third)], {})
+    assert none.recomputed == {"one system on both benchmarks": [], "different systems on one benchmark": []}
+
+
+def test_a_row_that_another_table_repeats_counts_once() -> None:
+    short = Row(6, "Qwen2-VL-7B", "DOCCI500", "", {"bleu4": "50", "rel_qa": "50"})
+    whole = row(base="Qwen2-VL-7B")
+    assert shape.distinct([short, whole]) == [whole]
+    assert len(shape.distinct([replace(short, printed={"bleu4": "51"}), whole])) == 2
+
+
+# --- A-3 ---------------------------------------------------------------------------------------
+
+
+def test_counts_behind_shares_of_eight_questions() -> None:
+    """Of 8 questions a share is a multiple of 12.5."""
+    assert counts.solutions(Decimal("12.50"), 8) == [1] and counts.solutions(Decimal("12.51"), 8) == []
+    assert counts.solutions(Decimal("0"), 8) == [0] and counts.solutions(Decimal("100"), 8) == [8]
+    assert counts.chance(8) == Fraction(9, 10_001)
+    assert counts.count(Decimal("37.5"), 8) == 3 and counts.count(Decimal("37.4"), 8) is None
+
+
+def test_an_exact_half_fits_either_way_and_no_further() -> None:
+    """1 of 800 is 0.125: it may be printed as 0.12 or 0.13."""
+    fitting = [c for c in range(20) if counts.solutions(Decimal(c) / 100, 800) == [1]]
+    assert fitting == [12, 13] and counts.count(Decimal("0.13"), 800) == 1
+
+
+def test_counts_are_recovered_from_every_rounded_share() -> None:
+    generator = np.random.default_rng(0)
+    for n in (3, 400, 2462, 2481, 9999):
+        for k in {0, 1, n, *map(int, generator.integers(0, n, 200))}:
+            for rule in (ROUND_HALF_EVEN, ROUND_HALF_UP):
+                printed = (Decimal(100 * k) / Decimal(n)).quantize(Decimal("0.01"), rule)
+                assert k in counts.solutions(printed, n), (k, n)
+
+
+def test_chance_counts_the_fitting_values() -> None:
+    for n in (7, 400, 800):
+        fitting = sum(bool(counts.solutions(Decimal(c) / 100, n)) for c in range(10_001))
+        assert counts.chance(n) == Fraction(fitting, 10_001)
+
+
+def test_shares_hold_or_name_the_value_that_is_none() -> None:
+    questions = {"DOCCI500": 8}
+    rows = [row("Base", rel_qa="12.5"), row("SFT", rel_qa="37.50"), row("Other", rel_qa="12.50")]
+    found = counts.shares(rows, questions)
+    assert found.verdict == record.HOLDS
+    one = found.recomputed["DOCCI500"]
+    assert one["distinct values"] == 2 and [cell["k"] for cell in one["values"]] == [[1], [3]]
+    assert one["joint chance"] == pytest.approx((9 / 10_001) ** 2)
+    assert one["fitting N"] and all(n % 8 == 0 for n in one["fitting N"] if n < 1600)
+    found = counts.shares([*rows, row("Broken", rel_qa="12.52")], questions)
+    assert found.verdict == record.FAILS and "not: 12.52" in found.details[0]
+
+
+# --- A-4, A-5 ----------------------------------------------------------------------------------
+
+
+def test_f1_at_its_bound_is_possible_and_a_hundredth_above_is_not() -> None:
+    """With P = R = 50 the bound is H(50.005, 50.005) = 50.005: 50.01 may be 50.005 rounded, 50.02 may not."""
+    at = row(obj_p="50", obj_r="50", obj_f1="50.01", attr_p="10", attr_r="90", attr_f1="18")
+    assert [t.bound for t in triples.triples([at])] == [Fraction(10001, 200), triples.triples([at])[1].bound]
+    assert triples.bounded([at]).verdict == record.HOLDS
+    above = replace(at, printed={**at.printed, "obj_f1": "50.02"})
+    found = triples.bounded([at, above])
+    assert found.verdict == record.FAILS and found.inputs["triples"] == 4
+    (wrong,) = found.recomputed
+    assert wrong["as_printed"] == {"P": "50", "R": "50", "F1": "50.02"} and wrong["suspect"] is True
+    assert wrong["bound"] == 50.005 and wrong["excess"] == 0.01
+    marks = triples.suspects([above])
+    assert marks[above.place("obj_f1")] == ["suspect"] and above.place("attr_f1") not in marks
+
+
+def test_means_of_real_images_are_never_impossible() -> None:
+    generator = np.random.default_rng(1)
+    for _ in range(2000):
+        n = int(generator.integers(1, 40))
+        p, r = generator.uniform(0, 1, (2, n)) ** generator.uniform(0.1, 3)
+        f1 = 2 * p * r / (p + r + 1e-6)
+        cells = [f"{Decimal(float(100 * column.mean())):.2f}" for column in (p, r, f1)]
+        (one,) = [
+            t for t in triples.triples([row(obj_p=cells[0], obj_r=cells[1], obj_f1=cells[2])]) if t.family == "objects"
+        ]
+        assert not one.impossible, cells
+
+
+def test_an_unusual_gap_is_found_and_its_repair_gives_the_median() -> None:
+    """Gaps -1.2, -1.1, -1.0, -0.9, -0.8, 5: median -0.95, MAD 0.15, so z of the last is 5.95/(1.4826 * 0.15)."""
+    gaps = ("-1.2", "-1.1", "-1.0", "-0.9", "-0.8", "5")
+    rows = [row(f"M{at}", obj_p="60", obj_r="60", obj_f1=str(60 + Decimal(gap))) for at, gap in enumerate(gaps)]
+    own = [t for t in triples.triples(rows) if t.family == "objects"]
+    (one,) = triples.outliers(own) or []
+    assert one.triple.row.method == "M5" and one.median == Fraction(-95, 100)
+    assert one.z == Fraction(595, 100) / (Fraction(14826, 10000) * Fraction(15, 100))
+    repaired = one.restored()
+    assert repaired["F1"] == 59.05 and repaired["P"] == repaired["R"]
+    assert 2 * float(repaired["P"] or 0) * 60 / (float(repaired["P"] or 0) + 60) == pytest.approx(65.95, abs=0.005)
+    assert triples.outliers(own[:5]) == []
+    found = triples.gaps(rows)
+    assert found.recomputed[0]["unusual"][0]["z"] == pytest.approx(26.75, abs=0.01)
+    assert found.recomputed[1]["unusual"] is None  # all attributes are equal: no spread
+    assert triples.gaps([row(f"M{at}") for at in range(4)]).verdict == record.UNDEFINED
+
+
+# --- A-7 to A-12, A-14 -------------------------------------------------------------------------
+
+
+def backbone(ours: Mapping[str, str], larger: Mapping[str, str], own: Mapping[str, str], name: str = "B") -> list[Row]:
+    methods = {"7B-Base": own, "70B-Base": larger, "7B-Ours": ours}
+    return [row(method, table=7, base=name, **cells) for method, cells in methods.items()]
+
+
+@pytest.mark.parametrize(("ours", "holds"), [("12.36", True), ("12.24", True), ("12.37", False), ("12.23", False)])
+def test_an_average_gain_holds_to_the_hundredth(ours: str, holds: bool) -> None:
+    """Claim 2.3 over a larger sibling of 10: 12.24 to 12.36 round to it with the room for rounded cells."""
+    found = claims.gains(backbone({"bleu4": ours}, {"bleu4": "10"}, {"bleu4": "8"}), {"bleu4": "2.3"})
+    assert found.verdict == (record.HOLDS if holds else record.FAILS)
+    assert found.recomputed["bleu4"]["own base, points"] == pytest.approx(float(ours) - 8)
+    assert found.recomputed["bleu4"]["larger, mean relative %"] == pytest.approx(10 * float(ours) - 100)
+
+
+def test_subsets_of_groups_are_counted() -> None:
+    """Gains 2, 4 and 9 with claim 3: the first two together alone."""
+    rows = [r for at, x in enumerate(("52", "54", "59")) for r in backbone({"bleu4": x}, {}, {}, f"B{at}")]
+    found = claims.gains(rows, {"bleu4": "3"}).recomputed
+    assert found["subsets"]["tried"] == 7 and found["subsets"]["most matched"] == 1
+    assert found["subsets"]["first"] == [["B0, DOCCI500", "B1, DOCCI500"]] and found["bleu4"]["matches"] is False
+    assert found["bleu4"]["larger, points"] == 5 and found["bleu4"]["larger, ratio of means %"] == 10
+
+
+def test_wins_and_losses_are_counted_by_column() -> None:
+    better = dict.fromkeys(published.COLUMNS, "51")
+    assert claims.wins(backbone(better, {}, {})).verdict == record.HOLDS
+    found = claims.wins(backbone({**better, "obj_p": "50"}, {}, {"obj_p": "50.5"}))
+    assert found.verdict == record.PARTLY
+    assert found.recomputed["larger sibling"]["obj_p"] == {"wins": 0, "of": 1, "losses": {"B, DOCCI500": 0}}
+    assert found.recomputed["own base"]["obj_p"]["losses"] == {"B, DOCCI500": -0.5}
+    assert found.recomputed["own base"]["obj_r"] == {"wins": 1, "of": 1, "losses": {}}
+
+
+def test_table_6_is_held_against_its_words() -> None:
+    assert claims.closed_models(published.read()).verdict == record.HOLDS
+    found = claims.closed_models(changed("Table 6, DOCCI500, Claude-3.7", capture="57.96", bleu4="45.16"))
+    assert found.verdict == record.PARTLY and found.recomputed["best"]["bleu4"] is False
+    assert found.recomputed["above the base"]["claimed"]["Claude-3.7"]["capture"] is False
+
+
+def test_gains_in_qa_come_from_counts() -> None:
+    """36.76 and 32.01 of 2,462 are 905 and 788: 100 * 117/2462 = 4.7522 rounds to 4.8; the cells differ by 4.75."""
+    found = claims.over_sc_captioner(published.read(), QUESTIONS)
+    assert found.recomputed["differences"]["COCO-LN500, over SC-Captioner"]["rel_qa"] == 4.7522
+    assert all(found.recomputed["gains as claimed"].values()) and len(found.recomputed["gains as claimed"]) == 4
+    broken = changed("Table 8, DOCCI500, Qwen2-VL-7B SFT + Ours", attr_f1="59.37", rel_qa="28.58")
+    found = claims.over_sc_captioner(broken, QUESTIONS)
+    assert found.recomputed["gains as claimed"]["Attributes F1, DOCCI500"] is False
+    assert "DOCCI500, Relations QA over SC-Captioner +0.00" in found.recomputed["losses"]
+
+
+def test_the_abstract_is_read_both_ways() -> None:
+    found = claims.abstract(published.read())
+    assert found.recomputed == {"points": 20.39, "relative to the base, %": 85.82, "matching": ["points"]}
+    label = "Table 7, COCO-LN500, Qwen2.5-VL-7B Ours"
+    assert claims.abstract(changed(label, rel_qa="28.51")).recomputed["matching"] == ["relative to the base, %"]
+    assert claims.abstract(changed(label, rel_qa="40")).verdict == record.FAILS
+
+
+def test_short_references_are_counted_system_by_system() -> None:
+    coco = [row("Base", "COCO-LN500", obj_p="40", attr_p="40", bleu4="60"), row("SFT", "COCO-LN500", obj_p="60")]
+    docci = [row("Base"), row("SFT")]
+    found = association.short_references([*coco, *docci])
+    assert found.recomputed["lower on COCO-LN500"] == {"obj_p": 1, "attr_p": 1}
+    assert [place["rank"] for place in found.recomputed["BLEU-4 ranks of bases"]] == [1, 1]
+    assert found.verdict == record.PARTLY
+    held = [coco[0], row("SFT", "COCO-LN500", obj_p="40", attr_p="40"), *docci]
+    assert association.short_references(held).verdict == record.HOLDS
+
+
+def test_relation_recall_is_objects_recall() -> None:
+    assert claims.object_recall(published.read()).verdict == record.HOLDS
+    found = claims.object_recall(changed("Table 7, COCO-LN500, InternVL3-8B Ours", obj_r="60"))
+    assert found.verdict == record.PARTLY and found.recomputed["matches"]["InternVL3"] is False
+
+
+# --- A-13 --------------------------------------------------------------------------------------
+
+
+def correlated(one: Sequence[str], other: Sequence[str]) -> association.Pair:
+    rows = [row(f"M{at}", bleu4=a, meteor=b) for at, (a, b) in enumerate(zip(one, other, strict=True))]
+    (pair,) = [p for p in association.pairs(rows, "DOCCI500") if (p.first, p.second) == ("bleu4", "meteor")]
+    return pair
+
+
+def test_correlation_of_four_systems_by_hand() -> None:
+    """1 2 3 4 against 1 3 2 4: covariance 4/4, variances 5/4 each, so r = 0.8; ranks are the numbers."""
+    pair = correlated("1234", "1324")
+    assert pair.n == 4 and pair.pearson == pytest.approx(0.8) and pair.spearman == pytest.approx(0.8)
+    z = 1.959963984540054
+    assert pair.pearson_ci95 == pytest.approx((math.tanh(math.atanh(0.8) - z), math.tanh(math.atanh(0.8) + z)))
+    assert pair.spearman_ci95 == pytest.approx(
+        (math.tanh(math.atanh(0.8) - z * math.sqrt(1.06)), math.tanh(math.atanh(0.8) + z * math.sqrt(1.06)))
+    )
+
+
+def test_constants_few_rows_and_perfect_lines_have_no_made_up_numbers() -> None:
+    assert correlated("5555", "1234").pearson is None and correlated("5555", "1234").spearman_ci95 is None
+    assert correlated("123", "132").pearson == pytest.approx(0.5) and correlated("123", "132").pearson_ci95 is None
+    line = correlated("1234", "2468")
+    assert line.pearson == 1 and line.pearson_ci95 is None and line.spearman == 1
+    assert association.correlations([row()]).verdict == record.UNDEFINED
+
+
+def test_correlations_are_those_of_scipy() -> None:
+    scipy = pytest.importorskip("scipy.stats")
+    rows = published.read()
+    for benchmark, wanted in (("COCO-LN500", 18), ("DOCCI500", 22)):
+        own = [one for one in shape.distinct(rows) if one.benchmark == benchmark]
+        found = association.pairs(rows, benchmark)
+        assert len(found) == 45 and max(pair.n for pair in found) == wanted
+        for pair in found:
+            both = [one.values for one in own if {pair.first, pair.second} <= one.printed.keys()]
+            one, other = ([float(values[c]) for values in both] for c in (pair.first, pair.second))
+            theirs = scipy.pearsonr(one, other)
+            assert pair.pearson == pytest.approx(theirs.statistic, abs=1e-12)
+            assert pair.pearson_ci95 == pytest.approx(tuple(theirs.confidence_interval()), abs=1e-9)
+            assert pair.spearman == pytest.approx(scipy.spearmanr(one, other).statistic, abs=1e-12)
+
+
+def test_the_warning_stands_beside_the_numbers() -> None:
+    found = association.correlations(published.read())
+    assert found.recomputed["warning"] == association.WARNING and association.WARNING in found.found
