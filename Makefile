@@ -26,7 +26,7 @@ for_tests = $(if $(wildcard $(VENV)/.ok-gpu),gpu,$(if $(filter Linux-x86_64,$(sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup setup-models setup-train setup-vllm setup-gpu eval train-cim ablation parity mini-models test test-slow lint bench
+.PHONY: help setup setup-models setup-train setup-vllm setup-gpu eval train-cim ablation leaderboard parity mini-models test test-slow lint bench
 
 help:
 	@echo "usage: make TARGET [NAME=value ...]"
@@ -69,6 +69,9 @@ train-cim: $(VENV)/.ok-core  ## train by the CIM reward; alone: in the embedded 
 ablation: $(VENV)/.ok-core  ## every arm in the embedded world, one seed: make ablation [SEEDS=3]
 	@need=train; ! $(gpu) || need=gpu; $(again) --no-print-directory $(VENV)/.ok-$$need
 	@$(VENV)/bin/cim study --arms all $(call option,--seeds,$(SEEDS)) $(ARGS)
+
+leaderboard: $(VENV)/.ok-core  ## a static site of all stored runs, in results/.leaderboards/board
+	@$(PY) -m leaderboards board $(ARGS)
 
 parity: $(VENV)/.ok-dev  ## compare engines, then CAPTURE with its reference on all captions: make parity MODEL=... [LIMIT=16]
 	@need=vllm; ! $(gpu) || need=gpu; $(again) --no-print-directory $(VENV)/.ok-$$need

@@ -13,7 +13,9 @@ from collections.abc import Sequence
 
 from harness.errors import CimError, one_line
 
-COMMANDS: dict[str, str] = {}
+COMMANDS: dict[str, str] = {
+    "board": "a static site over all stored runs: ranks, intervals, a page a run",
+}
 
 
 def main(given: Sequence[str] | None = None) -> int:
