@@ -205,6 +205,8 @@ def _cut(path: Path) -> None:
         (lambda run: board_runs.edit(run, lambda row: row.update(controls={"wrong_image": []})), "lacks values"),
         (lambda run: _cut(run / "captions.jsonl"), "scores.json is about captions"),
         (lambda run: (run / "statistics.jsonl").write_text(""), "lack numbers of bleu4"),
+        (lambda run: _cut(run / "per_sample.jsonl"), "lack numbers of"),
+        (lambda run: (shutil.rmtree(run), run.symlink_to("system-01")), "is the same as system-01"),
         (lambda run: (run / "scores.json").write_text("{"), "is not JSON"),
         (lambda run: (run / "scores.json").unlink(), "this run has no scores"),
         (lambda run: run.rename(run.parent.parent / "demo" / "moved"), "made on task docci500, but stored under demo"),

@@ -19,6 +19,10 @@ pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium here: apt-g
 STATE = """
 const table = document.querySelector(".scroll[aria-labelledby=table-1] table"), body = table.tBodies[0];
 const all = (list, what) => Array.from(list, what);
+const inSight = (one) => {
+  const [at, box] = [one, one.closest(".scroll")].map((it) => it.getBoundingClientRect());
+  return at.left >= box.left && at.right <= box.right + 1;
+};
 const state = () => ({
   names: all(body.rows, (row) => row).filter((row) => !row.hidden).map((row) => row.querySelector("bdi").textContent),
   ranks: all(body.rows, (row) => row.cells[0].textContent),
@@ -27,6 +31,7 @@ const state = () => ({
   hash: location.hash,
   told: document.getElementById("shown").textContent,
   by: table.querySelector("[data-by]").textContent,
+  seen: inSight(table.querySelector("[aria-sort]")),
 });
 const press = (key) => table.querySelector(`[data-key="${key}"] button`).click();
 const set = (id, value, kind) => {
@@ -40,6 +45,7 @@ const seen = [state()];
 press("objects.f1"); seen.push(state());
 press("objects.f1"); seen.push(state());
 press("run"); seen.push(state());
+table.closest(".scroll").style.setProperty("width", "600px");
 set("by", "bleu4.score", "change"); seen.push(state());
 set("find", "SYSTEM-03", "input"); seen.push(state());
 set("find", "", "input"); set("columns", "objects", "change"); seen.push(state());
@@ -115,6 +121,7 @@ def test_it_sorts_ranks_filters_and_chooses_columns(site: Path, tmp_path: Path) 
         assert state["ranks"] == [cells[name, key][1] for name in expected]
         assert state["sorted"] == f"{key} {'ascending' if sign > 0 else 'descending'}"
         assert state["by"] == key.replace(".score", "").replace(".", " ")
+    assert by_bleu["seen"] and by_bleu["heads"].index("bleu4.score") > 5  # though it lay outside the box of 600 px
     assert by_name["names"] == names and by_name["sorted"] == "run ascending" and by_name["by"] == "objects f1"
     assert filtered["names"] == ["system-03"] and filtered["told"] == "1 of 5 runs"
     assert opened["hash"] == "" and by_bleu["hash"] == "#by=bleu4.score"

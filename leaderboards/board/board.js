@@ -74,8 +74,23 @@
     apply();
   };
 
+  // A column that is chosen by name may lie outside its box.
+  const reveal = () => {
+    for (const { heads } of tables) {
+      const head = heads.find((one) => one.dataset.key === state.by);
+      if (!head) continue;
+      const box = head.closest(".scroll");
+      const pinned = heads[1].offsetLeft - heads[0].offsetLeft + heads[1].offsetWidth;
+      const left = head.offsetLeft - box.scrollLeft;
+      if (left < pinned || left + head.offsetWidth > box.clientWidth) box.scrollLeft = head.offsetLeft - pinned;
+    }
+  };
+
   find.addEventListener("input", () => change({ find: find.value }));
-  by.addEventListener("change", () => change({ by: by.value, dir: "" }));
+  by.addEventListener("change", () => {
+    change({ by: by.value, dir: "" });
+    reveal();
+  });
   columns.addEventListener("change", () => change({ columns: columns.value }));
   form.addEventListener("submit", (event) => event.preventDefault());
   for (const { heads } of tables) {
@@ -90,8 +105,10 @@
   window.addEventListener("hashchange", () => {
     read();
     apply();
+    reveal();
   });
   form.hidden = false;
   read();
   apply();
+  if (state.by !== initial.by) reveal();
 })();

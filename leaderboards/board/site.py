@@ -69,14 +69,17 @@ def build(results: Path, out: Path, tell: Callable[[str], None]) -> Made:
         tell(line)
         left_out.append(line.removeprefix("left out: ").replace(f"{results}{os.sep}", ""))
 
-    found = list[Run]()
+    found = dict[tuple[str, str], Run]()
     for run in stored_runs.runs(results, leave_out):
-        if reason := faults.fault(run):
+        twin = found.get((run.task, run.model))  # a link to a folder that was read already
+        if reason := f"is the same as {twin.folder.name}" if twin else faults.fault(run):
             named = reason.startswith(str(run.folder))
             leave_out(f"left out: {reason}" if named else f"left out: {run.folder}: {reason}")
         else:
-            found.append(run)
-    by_task = {task: [run for run in found if run.task == task] for task in sorted({run.task for run in found})}
+            found[run.task, run.model] = run
+    by_task = {
+        task: [run for key, run in found.items() if key[0] == task] for task in sorted({key[0] for key in found})
+    }
     names = _names(by_task)
     inside = out.resolve().is_relative_to(results.resolve())
     files = dict[str, bytes]()
