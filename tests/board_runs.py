@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,13 +46,14 @@ def hostile(results: Path) -> Path:
         stored["settings"]["model"]["engine"] = EVIL
         stored |= {"prompt": EVIL, "started": EVIL, EVIL: {EVIL: EVIL}, "origin": "/secret/place/x.toml"}
         stored["made_by"] = ["not", "a", "mapping"] if at else stored["made_by"]
-        store.write_document(run / "manifest.json", stored)
+        stored["half"], stored["large"] = "\ud800 of a pair", 10**400
+        (run / "manifest.json").write_text(json.dumps(stored))
         document = store.read_document(run / scored.SCORES) or {}
         document["captions"] = digest
         for row in document["scores"]:
             row["signature"] += f"|{EVIL.replace('|', '')}:{EVIL}"
             row["n_failed"] = len(lines[::5])
-            row["counts"] = {EVIL: EVIL} if at else []
+            row["counts"] = {EVIL: EVIL, "large": 10**400} if at else []
             row["controls"] = {EVIL: {"values": dict.fromkeys(row["values"], 1), "ci95": EVIL}}
         absent = {"metric": EVIL, "values": {}, "ci95": {}, "n": 0, "n_failed": 0, "signature": None, "controls": {}}
         document["scores"].append(absent | {"not_computed": EVIL})

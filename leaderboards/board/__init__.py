@@ -37,6 +37,7 @@ def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[s
         say(json.dumps(made.as_json(), indent=1))
     else:
         runs = sum(made.runs.values())
+        tasks = f"{len(made.runs)} {'task' if len(made.runs) == 1 else 'tasks'}"
         left_out = f", {len(made.left_out)} left out" if made.left_out else ""
-        say(f"{runs} runs on {len(made.runs)} tasks{left_out}; to look at: {made.index}")
+        say(f"{runs} {'run' if runs == 1 else 'runs'} on {tasks}{left_out}; to look at: {made.index}")
     return 0

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from harness import records, registry, scored, stats, store
+from harness import manifest, records, registry, scored, stats, store
 from harness.errors import CimError
 from harness.parts import mean
 from leaderboards.runs import Run
 
 TOLERANCE = 1e-9
+LARGEST = 1e300
 
 
 def fault(run: Run) -> str | None:
@@ -26,9 +27,12 @@ def fault(run: Run) -> str | None:
         return next(_faults(run), None)
     except CimError as error:
         return str(error)
+    except (OverflowError, RecursionError):
+        return "holds a number or a nesting that is too large"
 
 
 def _faults(run: Run) -> Iterator[str]:
+    str(manifest.flat(run.manifest))  # all of it is shown, so it must be possible to show it
     named = run.manifest["settings"]["task"]["name"]
     if named != run.task:
         yield f"made on task {named}, but stored under {run.task}"
@@ -58,7 +62,7 @@ def _of_score(run: Run, row: dict[str, Any], failed: int) -> Iterator[str]:
         yield f"{row['n_failed']} captions failed by {scored.SCORES}, {failed} by {records.NAME}"
     for shown in (row, *row["controls"].values()):
         values = shown.get("values") if isinstance(shown, dict) else None
-        if not isinstance(values, dict) or not all(_is_number(values.get(name)) for name in metric.values):
+        if not isinstance(values, dict) or not all(is_number(values.get(name)) for name in metric.values):
             yield f"{scored.SCORES} lacks values"
             return
     column = scored.column(run.files, metric)
@@ -73,5 +77,6 @@ def _of_score(run: Run, row: dict[str, Any], failed: int) -> Iterator[str]:
             yield f"{name} is {row['values'][name]:.6g} by {scored.SCORES}, {value:.6g} by the rows a sample"
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+def is_number(value: object) -> bool:
+    """Is a value of a JSON file a number that can be shown? No NaN, and no integer of hundreds of digits."""
+    return isinstance(value, int | float) and -LARGEST < value < LARGEST

@@ -10,6 +10,7 @@ from typing import Any
 
 from harness import manifest, records, stats, store
 from harness.types import CONTROLLED, Completion
+from leaderboards.board.faults import is_number
 from leaderboards.board.tables import Cell, Column, Table, TaskBoard, order, rank
 from leaderboards.runs import Run
 from leaderboards.standings import Standing
@@ -146,7 +147,7 @@ def _bounds(control: Mapping[str, Any], value: str) -> Sequence[float]:
     """The stored interval of a control, which nothing has checked; none where it is no pair of numbers."""
     ci95 = control.get("ci95")
     pair = ci95.get(value) if isinstance(ci95, dict) else None
-    known = isinstance(pair, list) and len(pair) == 2 and all(isinstance(bound, int | float) for bound in pair)
+    known = isinstance(pair, list) and len(pair) == 2 and all(map(is_number, pair))
     return pair if known and pair else ()
 
 
@@ -165,7 +166,7 @@ def _to(column: Column, own: Standing, other: Standing) -> str:
 def _counts(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     counts = row.get("counts")
     for name, number in sorted(counts.items()) if isinstance(counts, dict) else ():
-        yield f"{row['metric']} {name}", f"{number:g}" if isinstance(number, int | float) else str(number)
+        yield f"{row['metric']} {name}", f"{number:g}" if is_number(number) else str(number)
 
 
 def _made(flat: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -204,11 +205,8 @@ def _training(run: Run, results: Path) -> Training | None:
 def _ends(run: Run, column: Column) -> tuple[list[tuple[str, str, Completion]], list[tuple[str, str, Completion]]]:
     metric, value = column.group.metric, column.group.value
     made = records.read(run.folder)
-    numbers = [
-        (number, name)
-        for name, cells in run.files.per_sample.items()
-        if isinstance(number := (cells.get(metric) or {}).get(value), int | float)
-    ]
+    cells = [(name, row.get(metric)) for name, row in run.files.per_sample.items()]
+    numbers = [(own[value], name) for name, own in cells if isinstance(own, dict) and is_number(own.get(value))]
     numbers.sort(key=lambda one: (-one[0], one[1]))
     rows = [(name, column.text(number), made[name]) for number, name in numbers]
     shown = min(SHOWN, (len(rows) + 1) // 2)

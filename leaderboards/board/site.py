@@ -82,7 +82,7 @@ def build(results: Path, out: Path, tell: Callable[[str], None]) -> Made:
     }
     names = _names(by_task)
     inside = out.resolve().is_relative_to(results.resolve())
-    files = dict[str, bytes]()
+    files = dict[str, bytes | Path]()  # a page, or the report to copy
     counts = dict[str, int]()
     summaries = list[dict[str, Any]]()
     page = _pages(names, inside, out, results)
@@ -96,7 +96,7 @@ def build(results: Path, out: Path, tell: Callable[[str], None]) -> Made:
         for run in own:
             name = names.runs[task, run.model]
             if not inside and (run.folder / REPORT).is_file():
-                files[_report_copy(name)] = (run.folder / REPORT).read_bytes()
+                files[_report_copy(name)] = run.folder / REPORT
             own_page = run_page.page(board, run, results)
             files[name] = page("run.html", name, task, page=own_page, title=_title(task))
     files[INDEX] = page("index.html", INDEX, "", tasks=summaries, left_out=left_out, runs=len(found))
@@ -150,7 +150,7 @@ def _pages(names: Names, inside: bool, out: Path, results: Path) -> Callable[...
 
     def page(template: str, name: str, task: str, **content: Any) -> bytes:
         def link(target: str) -> str:
-            return quote(os.path.relpath(target, Path(name).parent))
+            return os.path.relpath(target, Path(name).parent)  # names of pages need no quotes
 
         def stored(path: Path) -> str:
             """The address of a stored file from this page; none where the site stands elsewhere."""
@@ -200,7 +200,7 @@ def _hash(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _write(out: Path, files: Mapping[str, bytes]) -> None:
+def _write(out: Path, files: Mapping[str, bytes | Path]) -> None:
     """Write what changed, then remove what an earlier call made and this one did not."""
     before = set(_listed(out))
     for name in files:
@@ -209,8 +209,8 @@ def _write(out: Path, files: Mapping[str, bytes]) -> None:
             raise CimError("is in the way and not from this command", where=str(out / name), hint=hint)
     with store.writing(out, "this board"):
         store.write_document(out / LIST, {"format": FORMAT, "files": sorted({*before, *files})})
-        for name, content in files.items():
-            path = out / name
+        for name, given in files.items():
+            path, content = out / name, given.read_bytes() if isinstance(given, Path) else given
             if not path.is_file() or path.read_bytes() != content:
                 store.write_bytes(path, content)
         for name in sorted(before - files.keys()):
