@@ -26,7 +26,7 @@ for_tests = $(if $(wildcard $(VENV)/.ok-gpu),gpu,$(if $(filter Linux-x86_64,$(sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup setup-models setup-train setup-vllm setup-gpu eval train-cim ablation parity tables audit mini-models test test-slow lint bench
+.PHONY: help setup setup-models setup-train setup-vllm setup-gpu eval train-cim ablation tables audit leaderboard parity mini-models test test-slow lint bench
 
 help:
 	@echo "usage: make TARGET [NAME=value ...]"
@@ -75,6 +75,9 @@ tables: $(VENV)/.ok-core  ## the paper's Tables 6 to 8, published beside ours, f
 
 audit: $(VENV)/.ok-core  ## recompute what can be checked in the published tables, or in stored runs: ARGS=--runs
 	@$(PY) -m leaderboards audit $(ARGS)
+
+leaderboard: $(VENV)/.ok-core  ## a static site of all stored runs, in results/.leaderboards/board
+	@$(PY) -m leaderboards board $(ARGS)
 
 parity: $(VENV)/.ok-dev  ## compare engines, then CAPTURE with its reference on all captions: make parity MODEL=... [LIMIT=16]
 	@need=vllm; ! $(gpu) || need=gpu; $(again) --no-print-directory $(VENV)/.ok-$$need

@@ -1,7 +1,8 @@
 """Where systems stand in one value of one metric: values on shared resamples, and ranks that say who is told apart.
 
 All runs of a task that hold the same samples share one matrix of resamples (``harness/stats.py``), so every pair is
-compared on the same draws. A pair is told apart where the paired bootstrap over images, corrected by Holm over all
+compared on the same draws. Rows stand in the order in which a run stores them, that of its task, so intervals are those
+of ``scores.json``. A pair is told apart where the paired bootstrap over images, corrected by Holm over all
 pairs of the value, has p < 0.05. A run's rank lies between 1 + the runs surely above it and the number of those not
 surely below it.
 """
@@ -67,7 +68,9 @@ def _of_same_samples(runs: Sequence[Run], draws: int) -> Iterator[Group]:
             if not score.get("not_computed") and score.get("signature"):
                 rows[name, score["signature"]].append(run)
     members = [(registry.metric(name), signature, run) for (name, signature), same in rows.items() for run in same]
-    columns = [scored.column(run.files, metric) for metric, _, run in members]
+    by_id = {name: at for at, name in enumerate(sorted(runs[0].files.per_sample))}
+    stored_order = [by_id[name] for name in runs[0].files.per_sample]
+    columns = [_reordered(scored.column(run.files, metric), stored_order) for metric, _, run in members]
     drawn = stats.bootstrap(columns, draws) if columns else []
     made = {
         (metric.name, line, id(run)): (column, values)
@@ -80,6 +83,10 @@ def _of_same_samples(runs: Sequence[Run], draws: int) -> Iterator[Group]:
                 column, values = made[name, signature, id(run)]
                 cells.append((run, float(stats.point(column)[at]), values[:, at]))
             yield Group(runs[0].task, name, value, signature, tuple(_ranked(cells)))
+
+
+def _reordered(column: stats.Column, order: Sequence[int]) -> stats.Column:
+    return stats.Column(column.statistics[order], column.aggregate)
 
 
 def _ranked(cells: list[tuple[Run, float, Array]]) -> Iterator[Standing]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -22,14 +23,15 @@ DOCUMENTS = (
     "CONTRIBUTING.md",
     "docs/results.md",
     "docs/cim.md",
+    "docs/leaderboard.md",
     "docs/protocol.md",
     "docs/tables.md",
     "requirements/README.md",
     "results/README.md",
 )
-RUN = ("README.md", "CONTRIBUTING.md", "docs/tables.md")  # their commands are run
+RUN = ("README.md", "CONTRIBUTING.md", "docs/tables.md", "docs/leaderboard.md")  # their commands are run
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-THEIRS, MINE = ROOT / "their_captions.jsonl", ROOT / "my_captions.jsonl"
+THEIRS, MINE, SITE = ROOT / "their_captions.jsonl", ROOT / "my_captions.jsonl", ROOT / "site"
 # A test run must not start itself: these run a part of the tests, in full by hand.
 SHORT = {"make test": "ARGS=tests/test_controls.py", "make test-slow": "ARGS=tests/test_controls.py"}
 
@@ -47,14 +49,15 @@ def commands(document: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Variables for commands that follow each other; the two captions files that README speaks of are removed after."""
+    """Variables for commands that follow each other; the captions files and the site that they speak of are removed."""
     outer = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MODEL", "TASK", "LIMIT", "METRICS", "ARGS", "PYTHON")
     kept = {name: value for name, value in os.environ.items() if name not in outer}
-    if there := [path.name for path in (THEIRS, MINE) if path.exists()]:
+    if there := [path.name for path in (THEIRS, MINE, SITE) if path.exists()]:
         pytest.skip(f"{' and '.join(there)} lie in the project folder and would be overwritten: move them away")
     yield {**kept, "CIM_RESULTS": str(tmp_path_factory.mktemp("results"))}
     for path in (THEIRS, MINE):
         path.unlink(missing_ok=True)
+    shutil.rmtree(SITE, ignore_errors=True)
 
 
 @pytest.mark.parametrize("command", [c for name in RUN for c in commands(name)])

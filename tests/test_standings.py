@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from harness import stats, store
+from harness import scored, stats, store
 from leaderboards import runs, standings
 from tests import synthetic_runs
 
@@ -43,6 +44,20 @@ def test_values_and_intervals_are_those_of_the_score_files(three: Path) -> None:
             row = one.run.files.scores[group.metric]
             assert one.point == pytest.approx(row["values"][group.value], abs=1e-9)
             assert one.ci95 == pytest.approx(tuple(row["ci95"][group.value]), abs=1e-9)
+
+
+def test_intervals_are_those_of_the_score_files_whatever_the_order_of_samples(three: Path, tmp_path: Path) -> None:
+    """Tasks do not list their samples by id; resamples draw rows in the order that is stored."""
+    shutil.copytree(three, tmp_path, dirs_exist_ok=True)
+    for run in sorted((tmp_path / "docci500").iterdir()):
+        for name in ("per_sample.jsonl", "statistics.jsonl"):
+            store.write_rows(run / name, store.read_rows(run / name)[::-1])
+    (group,) = [group for group in standings.groups(read(tmp_path)) if group.metric == "capture"]
+    for one in group.standings:
+        column = scored.column(one.run.files, synthetic_runs.registry.metric("capture"))
+        backwards = stats.Column(column.statistics[::-1], column.aggregate)
+        assert one.ci95 == pytest.approx(tuple(stats.interval(stats.bootstrap([backwards])[0])[0]), abs=1e-9)
+        assert one.ci95 != pytest.approx(tuple(stats.interval(stats.bootstrap([column])[0])[0]), abs=1e-9)
 
 
 def test_ranks_join_whom_the_paired_test_does_not_tell_apart(tmp_path: Path) -> None:

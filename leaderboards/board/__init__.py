@@ -1,0 +1,43 @@
+"""The board: a static site over all stored runs, a page a task and a page a run.
+
+Reads ``results/`` and writes HTML that loads nothing; the same runs give the same bytes. What stands on it is computed
+again from the rows a sample (``leaderboards/standings.py``); runs whose files contradict each other are left out and
+named. Run with ``python -m leaderboards board`` (``make leaderboard``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from harness import store
+from harness.errors import CimError
+
+PLACE = (".leaderboards", "board")  # inside the results folder; runs are not looked for in folders with a dot
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``board``."""
+    parser.add_argument("--out", help="folder of the site (default: .leaderboards/board/ in the results folder)")
+    parser.add_argument("--json", action="store_true", help="print paths and counts as JSON")
+
+
+def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[str], None]) -> int:
+    """Make the site and say where it is."""
+    from leaderboards.board import site
+
+    results = store.results_root(args.results)
+    if not results.is_dir():
+        hint = "`make eval` makes a run, --results names another folder"
+        raise CimError("no folder of stored runs", where=str(results), hint=hint)
+    made = site.build(results, Path(args.out) if args.out else results.joinpath(*PLACE), tell)
+    if args.json:
+        say(json.dumps(made.as_json(), indent=1))
+    else:
+        runs = sum(made.runs.values())
+        tasks = f"{len(made.runs)} {'task' if len(made.runs) == 1 else 'tasks'}"
+        left_out = f", {len(made.left_out)} left out" if made.left_out else ""
+        say(f"{runs} {'run' if runs == 1 else 'runs'} on {tasks}{left_out}; to look at: {made.index}")
+    return 0

@@ -1,0 +1,213 @@
+"""What the page of one run holds: its scores among the others, how it was made, its best and worst captions."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from harness import manifest, records, stats, store
+from harness.types import CONTROLLED, Completion
+from leaderboards.board.faults import is_number
+from leaderboards.board.tables import Cell, Column, Table, TaskBoard, order, rank
+from leaderboards.runs import Run
+from leaderboards.standings import Standing
+
+SHOWN = 10  # samples at either end
+# What a run was made with, from the dotted names of its manifest; fields that it lacks are left out.
+MADE: tuple[tuple[str, Mapping[str, str]], ...] = (
+    (
+        "engine",
+        {"settings.model.engine": "{}", "engine.build": "{}", "engine.version": "{}", "engine.torch": "torch {}"},
+    ),
+    ("device", {"engine.device": "{}", "engine.dtype": "{}"}),
+    ("weights", {"settings.model.checkpoint": "{}", "settings.model.revision": "revision {}"}),
+    ("captions file", {"settings.model.sha256": "sha256 {}"}),
+    ("code", {"made_by.git.commit": "commit {}", "made_by.git.dirty": "{}"}),
+    ("machine", {"made_by.platform": "{}", "made_by.cpus": "{} CPUs", "made_by.python": "Python {}"}),
+    ("started, ended", {"started": "{}", "ended": "{}"}),
+    ("status", {"status": "{}"}),
+)
+DIRTY = {"True": "with changes that are in no commit", "False": "no changes"}
+SAMPLING, PACKAGES = "settings.model.sampling.", "made_by.packages."
+HIDDEN = ("origin", "prompt")  # where a machine keeps its files; the prompt stands above
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of the scores; one of a control has a value and an interval only."""
+
+    label: str
+    value: str = ""
+    interval: str = ""
+    rank: str = ""
+    to_best: str = ""
+    to_base: str = ""
+    n: str = ""
+    failed: str = ""
+    control: bool = False
+    not_computed: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """The record of the training that a run's manifest names as the origin of its checkpoint."""
+
+    name: str
+    base: str
+    facts: tuple[tuple[str, str], ...]
+    record: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """All that stands on the page of a run; samples are (id, value, completion), by value ``sampled``."""
+
+    run: Run
+    facts: str
+    prompt: str
+    rows: Sequence[Row]
+    signatures: Sequence[str]
+    counts: Sequence[tuple[str, str]]
+    made: Sequence[tuple[str, str]]
+    manifest: Sequence[tuple[str, str]]
+    training: Training | None
+    base: Run | None
+    sampled: str
+    best: Sequence[tuple[str, str, Completion]]
+    worst: Sequence[tuple[str, str, Completion]]
+
+
+def page(board: TaskBoard, run: Run, results: Path) -> Page:
+    """The page of one of a task's runs."""
+    training = _training(run, results)
+    base = next((one for one in board.runs if training and one.model == training.base), None)
+    own = [(column, at) for table in board.tables for column, at in _own(table, run)]
+    own.sort(key=lambda one: order(one[0].group.metric))
+    scores = [run.files.scores[name] for name in sorted(run.files.scores, key=order)]
+    flat = {name: str(value) for name, value in manifest.flat(run.manifest).items() if name not in HIDDEN}
+    sampled = next((column for column, _ in own if column.ranked and column.main), None)
+    best, worst = _ends(run, sampled) if sampled else ([], [])
+    return Page(
+        run=run,
+        facts=next((f"{row['n']} samples, {row['n_failed']} failed" for row in scores if row.get("signature")), ""),
+        prompt=str(run.manifest.get("prompt", "")),
+        rows=[row for column, at in own for row in _rows(column, at, base)]
+        + [Row(row["metric"], not_computed=str(row["not_computed"])) for row in scores if row.get("not_computed")],
+        signatures=[row["signature"] for row in scores if row.get("signature") and not row.get("not_computed")],
+        counts=[pair for row in scores for pair in _counts(row)],
+        made=_made(flat),
+        manifest=list(flat.items()),
+        training=training,
+        base=base,
+        sampled=" ".join(filter(None, sampled.label)) if sampled else "",
+        best=best,
+        worst=worst,
+    )
+
+
+def _own(table: Table, run: Run) -> Iterator[tuple[Column, Standing]]:
+    cells: Sequence[Cell] = next((line.cells for line in table.lines if line.run is run), ())
+    for column, cell in zip(table.columns, cells, strict=False):
+        if cell.standing is not None:
+            yield column, cell.standing
+
+
+def _rows(column: Column, own: Standing, base: Run | None) -> Iterator[Row]:
+    group, row = column.group, own.run.files.scores[column.group.metric]
+    first = group.standings[0]
+    beside = next((one for one in group.standings if one.run is base), None)
+    to_best = (
+        "" if not column.ranked or len(group.standings) == 1 else "first" if own is first else _to(column, own, first)
+    )
+    yield Row(
+        label=" ".join(filter(None, column.label)),
+        value=column.text(own.point),
+        interval=_interval(column, own.ci95),
+        rank=f"{rank(own)} of {len(group.standings)}" if column.ranked else "",
+        to_best=to_best,
+        to_base=_to(column, own, beside) if beside else "",
+        n=str(row["n"]),
+        failed=str(row["n_failed"]),
+    )
+    values = list(row["values"])
+    if values.index(group.value) == 0 or len(values) <= CONTROLLED:
+        for name, control in row["controls"].items():
+            yield Row(
+                label=name.replace("_", " "),
+                value=column.text(control["values"][group.value]),
+                interval=_interval(column, _bounds(control, group.value)),
+                control=True,
+            )
+
+
+def _bounds(control: Mapping[str, Any], value: str) -> Sequence[float]:
+    """The stored interval of a control, which nothing has checked; none where it is no pair of numbers."""
+    ci95 = control.get("ci95")
+    pair = ci95.get(value) if isinstance(ci95, dict) else None
+    known = isinstance(pair, list) and len(pair) == 2 and all(map(is_number, pair))
+    return pair if known and pair else ()
+
+
+def _interval(column: Column, bounds: Sequence[float]) -> str:
+    return " to ".join(column.text(bound) for bound in bounds)
+
+
+def _to(column: Column, own: Standing, other: Standing) -> str:
+    """The paired difference to another run, with its interval, on the resamples that all runs of the group share."""
+    low, high = stats.interval(own.drawn - other.drawn)
+    signed = [f"{column.text(number)}" if number < 0 else f"+{column.text(number)}" for number in (low, high)]
+    difference = own.point - other.point
+    return f"{'' if difference < 0 else '+'}{column.text(difference)} ({signed[0]} to {signed[1]})"
+
+
+def _counts(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    counts = row.get("counts")
+    for name, number in sorted(counts.items()) if isinstance(counts, dict) else ():
+        yield f"{row['metric']} {name}", f"{number:g}" if is_number(number) else str(number)
+
+
+def _made(flat: Mapping[str, str]) -> list[tuple[str, str]]:
+    found = list[tuple[str, str]]()
+    for label, fields in MADE:
+        parts = [(name, form, flat[name]) for name, form in fields.items() if flat.get(name, "None") != "None"]
+        texts = [
+            DIRTY.get(value, value) if name.endswith(".dirty") else form.format(value) for name, form, value in parts
+        ]
+        if texts:
+            found.append((label, ", ".join(dict.fromkeys(texts))))
+    for at, (label, prefix) in enumerate((("sampling", SAMPLING), ("packages", PACKAGES))):
+        listed = [f"{name.removeprefix(prefix)} {value}" for name, value in flat.items() if name.startswith(prefix)]
+        if listed:
+            found.insert(min(len(found), 3 + 2 * at), (label, ", ".join(listed)))
+    return found
+
+
+def _training(run: Run, results: Path) -> Training | None:
+    parts = PurePosixPath(str(run.manifest.get("origin", ""))).parts[-3:]
+    if len(parts) != 3 or parts[0] != store.TRAINED or parts[2] != "model.toml" or parts[1] in (".", ".."):
+        return None
+    folder = results / store.TRAINED / parts[1]
+    try:
+        told = tomllib.loads((folder / parts[2]).read_text(encoding="utf-8")).get("training")
+    except (OSError, ValueError):  # not here, or no TOML
+        return None
+    if not isinstance(told, dict) or not (folder / manifest.NAME).is_file():
+        return None
+    facts = tuple(
+        (name, ", ".join(map(str, value)) if isinstance(value, list) else str(value)) for name, value in told.items()
+    )
+    return Training(parts[1], str(told.get("base", "")), facts, folder / manifest.NAME)
+
+
+def _ends(run: Run, column: Column) -> tuple[list[tuple[str, str, Completion]], list[tuple[str, str, Completion]]]:
+    metric, value = column.group.metric, column.group.value
+    made = records.read(run.folder)
+    cells = [(name, row.get(metric)) for name, row in run.files.per_sample.items()]
+    numbers = [(own[value], name) for name, own in cells if isinstance(own, dict) and is_number(own.get(value))]
+    numbers.sort(key=lambda one: (-one[0], one[1]))
+    rows = [(name, column.text(number), made[name]) for number, name in numbers]
+    shown = min(SHOWN, (len(rows) + 1) // 2)
+    return rows[:shown], rows[shown:][-shown:][::-1]

@@ -1,0 +1,231 @@
+"""The files of the site: made from templates, written where they changed, those of removed runs taken away.
+
+``made.json`` in the site's folder lists what this command made; nothing else there is overwritten or removed. Inside
+the results folder pages link to each run's ``report.html``; elsewhere reports are copied, so that the folder can be
+published.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from harness import highlight, registry, store
+from harness.errors import CimError
+from leaderboards import runs as stored_runs
+from leaderboards.board import faults, run_page, tables
+from leaderboards.runs import Run
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+HERE = Path(__file__).parent
+INDEX, LIST, REPORT = "index.html", "made.json", "report.html"
+PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+MADE = re.compile(r"(?:runs/[\w.-]+/)?[\w.-]+\.html", re.ASCII)  # what a listed file may be called
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What was built: where, how many pages, runs by task, and what was left out and why."""
+
+    index: Path
+    pages: int
+    runs: dict[str, int]
+    tables: dict[str, int]
+    left_out: list[str]
+
+    def as_json(self) -> dict[str, Any]:
+        """What ``board --json`` prints."""
+        tasks = {name: {"runs": self.runs[name], "tables": self.tables[name]} for name in self.runs}
+        return {"board": str(self.index), "pages": self.pages, "tasks": tasks, "left_out": self.left_out}
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """File names of pages, as folders' names may be anything: by task, and by task and run."""
+
+    tasks: Mapping[str, str]
+    runs: Mapping[tuple[str, str], str]
+
+
+def build(results: Path, out: Path, tell: Callable[[str], None]) -> Made:
+    """Make the site of all runs below ``results`` in the folder ``out``; ``tell`` hears of runs that are left out.
+
+    Raises:
+        CimError: a file of another origin is in the way.
+    """
+    left_out = list[str]()
+
+    def leave_out(line: str) -> None:
+        tell(line)
+        left_out.append(line.removeprefix("left out: ").replace(f"{results}{os.sep}", ""))
+
+    found = dict[tuple[str, str], Run]()
+    for run in stored_runs.runs(results, leave_out):
+        twin = found.get((run.task, run.model))  # a link to a folder that was read already
+        if reason := f"is the same as {twin.folder.name}" if twin else faults.fault(run):
+            named = reason.startswith(str(run.folder))
+            leave_out(f"left out: {reason}" if named else f"left out: {run.folder}: {reason}")
+        else:
+            found[run.task, run.model] = run
+    by_task = {
+        task: [run for key, run in found.items() if key[0] == task] for task in sorted({key[0] for key in found})
+    }
+    names = _names(by_task)
+    inside = out.resolve().is_relative_to(results.resolve())
+    files = dict[str, bytes | Path]()  # a page, or the report to copy
+    counts = dict[str, int]()
+    summaries = list[dict[str, Any]]()
+    page = _pages(names, inside, out, results)
+    for task, own in by_task.items():
+        board = tables.board(task, own)
+        counts[task] = len(board.tables)
+        summaries.append(_summary(board))
+        metrics = list(dict.fromkeys(column.group.metric for table in board.tables for column in table.columns))
+        content = {"board": board, "title": _title(task), "metrics": metrics}
+        files[names.tasks[task]] = page("task.html", names.tasks[task], task, **content)
+        for run in own:
+            name = names.runs[task, run.model]
+            if not inside and (run.folder / REPORT).is_file():
+                files[_report_copy(name)] = run.folder / REPORT
+            own_page = run_page.page(board, run, results)
+            files[name] = page("run.html", name, task, page=own_page, title=_title(task))
+    files[INDEX] = page("index.html", INDEX, "", tasks=summaries, left_out=left_out, runs=len(found))
+    _write(out, files)
+    return Made(out / INDEX, len(files), {task: len(own) for task, own in by_task.items()}, counts, left_out)
+
+
+def _names(by_task: Mapping[str, Sequence[Run]]) -> Names:
+    taken = {INDEX.casefold()}
+    tasks = {task: _name(f"{task}.html", task, taken) for task in by_task}
+    runs = {
+        (task, run.model): _name(f"runs/{Path(tasks[task]).stem}/{run.model}.html", run.model, taken)
+        for task, own in by_task.items()
+        for run in own
+    }
+    return Names(tasks, runs)
+
+
+def _name(wanted: str, name: str, taken: set[str]) -> str:
+    """The path of a page: the name of its task or run where every file system and host takes it, else with a digest."""
+    folder, _, _ = wanted.rpartition("/")
+    if not PLAIN.fullmatch(name) or wanted.casefold() in taken or name.endswith(".report"):
+        plain = re.sub(r"[^A-Za-z0-9-]+", "-", name).strip("-")[:40]
+        digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:12]
+        wanted = f"{folder}/{plain}-{digest}.html".lstrip("/-")
+    taken.add(wanted.casefold())
+    return wanted
+
+
+def _report_copy(name: str) -> str:
+    return name.removesuffix(".html") + ".report.html"
+
+
+def _title(task: str) -> str:
+    return registry.task(task).title if task in registry.names("tasks") else task
+
+
+def _summary(board: tables.TaskBoard) -> dict[str, Any]:
+    table = board.tables[0]
+    leaders = [one for one in table.ranking.group.standings if one.rank[0] == 1] if table.ranking else []
+    return {"task": board.task, "title": _title(board.task), "board": board, "table": table, "leaders": leaders}
+
+
+def _pages(names: Names, inside: bool, out: Path, results: Path) -> Callable[..., bytes]:
+    """A function that renders a template as the page of this name."""
+    from markupsafe import Markup
+
+    environment = _environment()
+    script, style = (HERE.joinpath(name).read_text(encoding="utf-8") for name in ("board.js", "board.css"))
+    tabs = [(task, _title(task), names.tasks[task]) for task in names.tasks]
+
+    def page(template: str, name: str, task: str, **content: Any) -> bytes:
+        def link(target: str) -> str:
+            return os.path.relpath(target, Path(name).parent)  # names of pages need no quotes
+
+        def stored(path: Path) -> str:
+            """The address of a stored file from this page; none where the site stands elsewhere."""
+            if not inside or not path.is_file():
+                return ""
+            here = (out / name).resolve().parent
+            return quote(os.fsencode(os.path.relpath(path.resolve(), here)))
+
+        def report(run: Run) -> str:
+            if inside or not (run.folder / REPORT).is_file():
+                return stored(run.folder / REPORT)
+            return link(_report_copy(names.runs[run.task, run.model]))
+
+        return (
+            environment.get_template(template)
+            .render(
+                **content,
+                script=Markup(script),
+                style=Markup(style),
+                script_hash=_hash(script),
+                style_hash=_hash(style),
+                tabs=[(one, title, link(path)) for one, title, path in tabs],
+                task=task,
+                index=link(INDEX),
+                link_run=lambda run: link(names.runs[run.task, run.model]),
+                link_task=lambda one: link(names.tasks[one]),
+                stored=stored,
+                report=report,
+            )
+            .encode()
+        )
+
+    return page
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(visible=highlight.visible, plain=highlight.plain, rank=tables.rank)
+    return environment
+
+
+def _hash(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _write(out: Path, files: Mapping[str, bytes | Path]) -> None:
+    """Write what changed, then remove what an earlier call made and this one did not."""
+    before = set(_listed(out))
+    for name in files:
+        if name not in before and os.path.lexists(out / name):
+            hint = "move it away, or name another folder with --out"
+            raise CimError("is in the way and not from this command", where=str(out / name), hint=hint)
+    with store.writing(out, "this board"):
+        store.write_document(out / LIST, {"format": FORMAT, "files": sorted({*before, *files})})
+        for name, given in files.items():
+            path, content = out / name, given.read_bytes() if isinstance(given, Path) else given
+            if not path.is_file() or path.read_bytes() != content:
+                store.write_bytes(path, content)
+        for name in sorted(before - files.keys()):
+            (out / name).unlink(missing_ok=True)
+        for folder in sorted(
+            {(out / name).parent for name in before} - {(out / name).parent for name in files} - {out}
+        ):
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+        store.write_document(out / LIST, {"format": FORMAT, "files": sorted(files)})
+
+
+def _listed(out: Path) -> Iterator[str]:
+    """Files that an earlier call made here; the list is read as anybody's."""
+    names = (store.read_document(out / LIST) or {}).get("files", [])
+    for name in names if isinstance(names, list) else ():
+        if isinstance(name, str) and MADE.fullmatch(name) and ".." not in name.split("/"):
+            yield name

@@ -1,0 +1,253 @@
+"""The tables of a task: which runs stand together, in which columns, and what each cell says.
+
+A column holds one value of one metric under one signature on one set of samples. The first table has the samples that
+most runs share and, of each metric, the signature that most of them have; every other group stands in a table of its
+own, with all groups that differ from the first in the same fields of the signature.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from harness import registry, signature, stats
+from leaderboards.runs import Run
+from leaderboards.standings import Group, Standing, groups
+
+FLOOR = "wrong_image"
+# Columns from left to right; what is not named follows. The first that most runs have is what they are ranked by.
+ORDER = (
+    *("capture", "objects", "attributes", "fine_names", "relation_qa", "taxonomy", "cim"),
+    *("bleu4_char", "meteor_nltk", "cider", "rouge_l", "bleu4", "meteor"),
+)
+LAST = "length"
+# More of it is not better, so nothing is ranked by it.
+UNRANKED = frozenset({("length", "words"), ("relation_qa", "na_rate"), ("relation_qa", "unparsed_rate")})
+DECIMALS = {"cider": 3, "cim": 3}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One value of one metric: its group, whether it is shown at first, its controls (lowest, highest of the runs)."""
+
+    group: Group
+    main: bool
+    controls: Mapping[str, tuple[float, float]]
+
+    @property
+    def key(self) -> str:
+        """``objects.f1``: names the column in addresses and scripts."""
+        return f"{self.group.metric}.{self.group.value}"
+
+    @property
+    def label(self) -> tuple[str, str]:
+        """Metric, and value where the metric has more than one."""
+        return self.group.metric, self.group.value if self.group.value not in ("score", "words") else ""
+
+    @property
+    def ranked(self) -> bool:
+        """Is more of it better?"""
+        return (self.group.metric.partition("@")[0], self.group.value) not in UNRANKED
+
+    def text(self, number: float) -> str:
+        """A number as this column shows it."""
+        return f"{number:.{decimals(self.group.metric)}f}"
+
+    def place(self, number: float) -> float:
+        """Where a number lies between the ends of all intervals of the column, 0 to 100."""
+        ends = [bound for one in self.group.standings for bound in one.ci95]
+        low, high = min(ends), max(ends)
+        return 100 * (number - low) / (high - low) if high > low else 50.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What stands in a column for one run: a standing, or where or why not."""
+
+    standing: Standing | None
+    best: bool = False
+    under: bool = False
+    note: int | None = None
+    elsewhere: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One run in a table; ``failed`` of its ``n`` captions failed."""
+
+    run: Run
+    n: int
+    failed: int
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Runs that may be compared column by column; ``apart`` names the signature fields that keep it from the first."""
+
+    number: int
+    n: int
+    columns: tuple[Column, ...]
+    lines: tuple[Line, ...]
+    ranking: Column | None
+    apart: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def controls(self) -> list[str]:
+        """Names of control rows, the wrong-image floor first."""
+        found = {name for column in self.columns for name in column.controls}
+        return sorted(found, key=lambda name: (name != FLOOR, name))
+
+
+@dataclass(frozen=True, slots=True)
+class TaskBoard:
+    """All tables of a task, and the metrics that no run has: (metric, reason, runs; none where all)."""
+
+    task: str
+    runs: tuple[Run, ...]
+    tables: tuple[Table, ...]
+    absent: tuple[tuple[str, str, tuple[str, ...]], ...]
+
+
+def decimals(metric: str) -> int:
+    """Decimals that values of a metric are shown with."""
+    return DECIMALS.get(metric.partition("@")[0], 2)
+
+
+def rank(standing: Standing) -> str:
+    """``2`` or ``2–4``."""
+    low, high = standing.rank
+    return f"{low}" if low == high else f"{low}–{high}"
+
+
+def order(metric: str) -> tuple[int, str]:
+    """What metrics are sorted by."""
+    stem = metric.partition("@")[0]
+    return (ORDER.index(stem) if stem in ORDER else len(ORDER) + (stem == LAST), metric)
+
+
+def board(task: str, runs: Sequence[Run], draws: int = stats.DRAWS) -> TaskBoard:
+    """The tables of one task's runs."""
+    sets = {id(run): frozenset(run.files.per_sample) for run in runs}
+    together = _together(list(groups(runs, draws)), runs, sets)
+    where = {
+        (id(one.run), group.metric): number
+        for number, (_, found) in enumerate(together, start=1)
+        for group in found
+        for one in group.standings
+    }
+    placed = {id(one.run) for _, found in together for group in found for one in group.standings}
+    tables = list[Table]()
+    for number, (apart, found) in enumerate(together, start=1):
+        own = {id(one.run) for group in found for one in group.standings}
+        shown = [run for run in runs if id(run) in own or (number == 1 and id(run) not in placed)]
+        tables.append(_table(number, apart, _columns(found), shown, where))
+    return TaskBoard(task, tuple(runs), tuple(tables), _absent(runs, {metric for _, metric in where}))
+
+
+def _together(
+    found: Sequence[Group], runs: Sequence[Run], sets: Mapping[int, frozenset[str]]
+) -> list[tuple[tuple[str, ...], list[Group]]]:
+    """Groups that share a table, with what keeps them from the first; the first table first, then larger ones."""
+    counted = Counter(sets[id(run)] for run in runs if sets[id(run)])
+    most = max(counted, key=lambda ids: (counted[ids], len(ids)), default=frozenset[str]())
+    usual = dict[str, str]()  # of each metric, the signature of the first table
+    for group in found:  # of one metric, the largest first
+        if sets[id(group.standings[0].run)] == most:
+            usual.setdefault(group.metric, group.signature)
+    split = defaultdict[tuple[frozenset[str], tuple[str, ...]], list[Group]](list)
+    for group in found:
+        ids = sets[id(group.standings[0].run)]
+        apart = signature.differences(_reference(group, usual), group.signature)
+        split[ids, tuple(apart if apart or ids == most else ["samples: those of the first table / others"])].append(
+            group
+        )
+    first = split.pop((most, ()), [])
+    others = sorted(
+        split.items(), key=lambda item: (-max(len(g.standings) for g in item[1]), item[0][1], min(item[0][0]))
+    )
+    return [((), first), *((apart, below) for (_, apart), below in others)]
+
+
+def _reference(group: Group, usual: Mapping[str, str]) -> str:
+    """What a group's signature is compared with; for a metric that the first table lacks, its n and task alone."""
+    if group.metric in usual or not usual:
+        return usual.get(group.metric, group.signature)
+    other, fields = signature.read(next(iter(usual.values()))), signature.read(group.signature)
+    kept = {name: other.get(name, value) if name in ("n", "task") else value for name, value in fields.items()}
+    del kept["metric"]
+    return signature.render(group.metric, kept)
+
+
+def _columns(found: Sequence[Group]) -> tuple[Column, ...]:
+    return tuple(
+        Column(g, is_main(g.metric, g.value), _controls(g)) for g in sorted(found, key=lambda g: order(g.metric))
+    )
+
+
+def is_main(metric: str, value: str) -> bool:
+    """Is this the value that stands for its metric? F1 where there is one; the first, or both of two."""
+    values = registry.metric(metric).values
+    return value == "f1" if "f1" in values else value in (values if len(values) <= 2 else values[:1])
+
+
+def _controls(group: Group) -> dict[str, tuple[float, float]]:
+    seen = defaultdict[str, list[float]](list)
+    for one in group.standings:
+        for name, control in one.run.files.scores[group.metric]["controls"].items():
+            seen[name].append(control["values"][group.value])
+    return {name: (min(values), max(values)) for name, values in seen.items()}
+
+
+def _table(
+    number: int,
+    apart: tuple[str, ...],
+    columns: tuple[Column, ...],
+    runs: Sequence[Run],
+    where: Mapping[tuple[int, str], int],
+) -> Table:
+    ranking = min(
+        (column for column in columns if column.ranked and column.main),
+        key=lambda column: -len(column.group.standings),
+        default=None,
+    )
+    at = {id(one.run): place for place, one in enumerate(ranking.group.standings)} if ranking else {}
+    notes, lines = dict[str, int](), list[Line]()
+    for run in sorted(runs, key=lambda run: (at.get(id(run), len(at)), run.model)):
+        failed = max((row["n_failed"] for row in run.files.scores.values() if not row.get("not_computed")), default=0)
+        cells = tuple(_cell(column, run, where, notes) for column in columns)
+        lines.append(Line(run, len(run.files.per_sample), failed, cells))
+    n = max((line.n for line in lines), default=0)
+    return Table(number, n, columns, tuple(lines), ranking, apart, tuple(notes))
+
+
+def _cell(column: Column, run: Run, where: Mapping[tuple[int, str], int], notes: dict[str, int]) -> Cell:
+    group = column.group
+    standing = next((one for one in group.standings if one.run is run), None)
+    if standing is not None:
+        best = column.ranked and standing.rank[0] == 1 and len(group.standings) > 1
+        under = FLOOR in column.controls and standing.ci95[1] < column.controls[FLOOR][1]
+        return Cell(standing, best, under)
+    if (id(run), group.metric) in where:
+        return Cell(None, elsewhere=where[id(run), group.metric])
+    row = run.files.scores.get(group.metric)
+    if row is not None:
+        text = f"{group.metric} not computed: {row['not_computed']}"
+    else:
+        text = f"{group.metric} not scored: run `cim score --model RUN --task {run.task} --metrics {group.metric}`"
+    return Cell(None, note=notes.setdefault(text, len(notes) + 1))
+
+
+def _absent(runs: Sequence[Run], computed: set[str]) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
+    reasons = defaultdict[tuple[str, str], list[str]](list)
+    for run in runs:
+        for name, row in run.files.scores.items():
+            if row.get("not_computed") and name not in computed:
+                reasons[name, str(row["not_computed"])].append(run.model)
+    every = len(runs)
+    return tuple(
+        (name, reason, tuple(own) if len(own) < every else ())
+        for (name, reason), own in sorted(reasons.items(), key=lambda item: (order(item[0][0]), item[0][1]))
+    )
