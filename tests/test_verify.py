@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 
 from harness import cli
-from tests.cli import Cim
+from tasks.miniscenes import samples
+from tests.cli import Cim, captions_file
 
 Edit = Callable[[Path], None]
 
@@ -67,6 +69,31 @@ EDITS: dict[str, Edit] = {
     "a score that is no object": _document("scores.json", lambda c: c["scores"].append(7)),
     "no interval": _document("scores.json", lambda c: c.pop("interval")),
     "no settings": _document("manifest.json", lambda c: c.pop("settings")),
+    "another task in the scores": _document("scores.json", lambda c: c.update(task="docci500")),
+    "another name in the scores": _document("scores.json", lambda c: c.update(model="somebody-else")),
+    "another format": _document("scores.json", lambda c: c.update(format=2)),
+    "another seed": _document("scores.json", lambda c: c["interval"].update(seed=1)),
+    "another method": _document("scores.json", lambda c: c["interval"].update(method="exact")),
+    "fewer draws": _document("scores.json", lambda c: c["interval"].update(draws=10)),
+    "draws for days": _document("scores.json", lambda c: c["interval"].update(draws=10**12)),
+    "draws below 0": _document("scores.json", lambda c: c["interval"].update(draws=-1)),
+    "a metric twice": _document(
+        "scores.json", lambda c: c["scores"].append({**c["scores"][0], "values": {"score": 99.0}})
+    ),
+    "a metric removed": _document("scores.json", lambda c: c["scores"].pop()),
+    "a metric said not to be computed": _document("scores.json", lambda c: c["scores"][0].update(not_computed="no")),
+    "a count": _document("scores.json", lambda c: c["scores"][0].update(counts={"skipped": 1})),
+    "a value more": _document("scores.json", lambda c: c["scores"][0]["values"].update(f1=99.0)),
+    "a value that is NaN": _document("scores.json", lambda c: c["scores"][0]["values"].update(score=float("nan"))),
+    "the manifest's digest": _document("manifest.json", lambda c: c.update(captions="0" * 12)),
+    "the manifest's data files": _document("manifest.json", lambda c: c["files"].update({"demo.json": "0" * 64})),
+    "the manifest's prompt": _document("manifest.json", lambda c: c.update(prompt="Say everything.")),
+    "the manifest's samples": _document("manifest.json", lambda c: c["settings"]["samples"].update(ids="0" * 8)),
+    "the manifest's limit": _document("manifest.json", lambda c: c["settings"]["samples"].update(limit=5)),
+    "the manifest's version": _document("manifest.json", lambda c: c["settings"]["task"].update(version="9")),
+    "a caption that failed": _rows("captions.jsonl", lambda rows: rows[4].update(caption=None, error="no answer")),
+    "a metric in the rows alone": _rows("per_sample.jsonl", lambda rows: [r.update(cider={"score": 9}) for r in rows]),
+    "details": _rows("details.jsonl", lambda rows: rows[0].update(objects={"elements": []})),
     "an unknown task": _document("manifest.json", lambda c: c["settings"]["task"].update(name="nowhere")),
     "an unknown metric": _document("scores.json", lambda c: c["scores"][0].update(metric="nothing")),
     "a model setting": _document("manifest.json", lambda c: c["settings"].update(extra=1)),
@@ -112,3 +139,34 @@ def test_other_draws_replace_earlier_scores(cim: Cim, folder: Path) -> None:
 
 def test_a_run_that_is_not_there(cim: Cim) -> None:
     assert "no stored run" in cim.refused("verify", "nobody")
+
+
+def test_a_run_is_checked_wherever_it_lies(cim: Cim, folder: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "submitted" / "demo-terse"
+    shutil.copytree(folder, moved)
+    shutil.rmtree(cim.results)
+    assert cim("verify", moved).code == 0
+    EDITS["a caption"](moved)
+    assert cim("verify", moved).code == 1
+
+
+JUDGED: dict[str, Edit] = {
+    "a reply": _rows("replies.relation_qa.rule-judge.jsonl", lambda rows: rows[0].update(reply="1: Yes, 2: Yes")),
+    "a reply removed": _rows("replies.relation_qa.rule-judge.jsonl", lambda rows: rows.pop()),
+    "an element": _rows("details.jsonl", lambda rows: rows[0]["objects"]["elements"].pop()),
+    "a verdict": _rows("details.jsonl", lambda rows: rows[0]["relation_qa"]["verdicts"].__setitem__(0, "n/a")),
+}
+
+
+@pytest.mark.parametrize("edit", [None, *JUDGED])
+def test_an_edit_of_what_a_judge_said_is_found(cim: Cim, tmp_path: Path, edit: str | None) -> None:
+    captions = {sample.id: sample.references[0] for sample in samples.load(samples.FILE.parent)[:5]}
+    path = captions_file(tmp_path / "few.jsonl", captions)
+    assert cim("eval", "--model", path, "--partial", "--metrics", "objects,relation_qa").code == 0
+    folder = cim.results / "miniscenes" / "few"
+    if edit is None:
+        assert cim("verify", folder).code == 0
+    else:
+        JUDGED[edit](folder)
+        result = cim("verify", folder)
+        assert result.code == 1 and "failed" in result.out
