@@ -13,7 +13,10 @@ from collections.abc import Sequence
 
 from harness.errors import CimError, one_line
 
-COMMANDS: dict[str, str] = {}
+COMMANDS: dict[str, str] = {
+    "check": "the regression gate: a stored run against a stored baseline",
+    "baseline": "move the gate's baseline to a stored run",
+}
 
 
 def main(given: Sequence[str] | None = None) -> int:
