@@ -22,6 +22,7 @@ DOCUMENTS = (
     "CONTRIBUTING.md",
     "docs/results.md",
     "docs/cim.md",
+    "docs/gate.md",
     "docs/protocol.md",
     "requirements/README.md",
     "results/README.md",
@@ -46,7 +47,7 @@ def commands(document: str) -> list[str]:
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Variables for commands that follow each other; the two captions files that README speaks of are removed after."""
-    outer = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MODEL", "TASK", "LIMIT", "METRICS", "ARGS", "PYTHON")
+    outer = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MODEL", "TASK", "LIMIT", "METRICS", "RUN", "ARGS", "PYTHON")
     kept = {name: value for name, value in os.environ.items() if name not in outer}
     if there := [path.name for path in (THEIRS, MINE) if path.exists()]:
         pytest.skip(f"{' and '.join(there)} lie in the project folder and would be overwritten: move them away")
@@ -55,7 +56,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         path.unlink(missing_ok=True)
 
 
-@pytest.mark.parametrize("command", [c for name in ("README.md", "CONTRIBUTING.md") for c in commands(name)])
+@pytest.mark.parametrize(
+    "command", [c for name in ("README.md", "CONTRIBUTING.md", "docs/gate.md") for c in commands(name)]
+)
 def test_every_command_runs(command: str, environment: dict[str, str], request: pytest.FixtureRequest) -> None:
     if not (ROOT / ".venv" / ".ok-dev").exists():
         pytest.skip("the commands need the environment that `make test` makes: run `make setup`, then `make test`")

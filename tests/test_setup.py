@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is no
 
 def make(*arguments: str, folder: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
     """Runs make as from a fresh shell: its own variables of an outer make are taken away."""
-    outer = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MODEL", "TASK", "LIMIT", "ENGINE", "METRICS", "ARGS", "PYTHON")
+    outer = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MODEL", "TASK", "LIMIT", "ENGINE", "METRICS", "RUN", "ARGS", "PYTHON")
     kept = {name: value for name, value in os.environ.items() if name not in outer}
     return subprocess.run(
         ["make", *arguments], cwd=folder, env=kept | environment, capture_output=True, text=True, timeout=500
@@ -51,7 +51,7 @@ def test_make_alone_prints_targets_and_variables() -> None:
     answer = make()
     assert answer.returncode == 0 and answer.stderr == ""
     setups = ("setup", "setup-models", "setup-train", "setup-vllm", "setup-gpu")
-    for target in (*setups, "eval", "train-cim", "parity", "test", "test-slow", "lint", "bench"):
+    for target in (*setups, "eval", "train-cim", "check", "baseline", "parity", "test", "test-slow", "lint", "bench"):
         assert re.search(rf"^  {target} ", answer.stdout, re.MULTILINE), target
     for variable in ("MODEL=", "TASK=", "LIMIT=", "METRICS=", "ARGS=", "CIM_DATA", "CIM_RESULTS", "CIM_MODELS"):
         assert variable in answer.stdout
@@ -85,6 +85,19 @@ def test_training_alone_is_the_study_and_the_ablation_has_all_arms() -> None:
         in make("-n", "train-cim", "SEEDS=3").stdout
     )
     assert ".venv/bin/cim study --arms all --seeds '3'" in make("-n", "ablation", "SEEDS=3").stdout
+
+
+def test_the_gate_evaluates_anew_or_takes_a_named_run() -> None:
+    anew = make("-n", "check", "MODEL=another", "METRICS=a,b", "ARGS=--margin 2").stdout
+    evaluated = ".venv/bin/cim eval --model mini-base --task miniscenes --fresh --metrics 'a,b'"
+    assert evaluated in anew and "harness.needs 'mini-base'" in anew
+    line = ".venv/bin/python -m leaderboards check 'mini-base' --task miniscenes --metrics 'a,b' --margin 2"
+    assert anew.endswith(line + "\n") and anew.index(evaluated) < anew.index(line)
+    named = make("-n", "check", "RUN=my run", "TASK=demo").stdout
+    assert "cim eval" not in named and "leaderboards check 'my run' --task 'demo'" in named
+    moved = make("-n", "baseline", "RUN=mine").stdout
+    assert moved.index(".venv/bin/cim verify 'mine'") < moved.index("python -m leaderboards baseline 'mine'")
+    assert "cim eval" not in moved and "cim eval --model mini-base" in make("-n", "baseline").stdout
 
 
 def test_a_value_stays_one_word() -> None:
@@ -144,10 +157,26 @@ def test_every_package_of_make_has_hashes(lock: str) -> None:
     assert entries and all("--hash=sha256:" in entry for entry in entries)
 
 
-def test_ci_script_is_valid_and_executable() -> None:
-    script = ROOT / ".ci" / "run"
+@pytest.mark.parametrize("name", ["run", "submissions"])
+def test_ci_script_is_valid_and_executable(name: str) -> None:
+    script = ROOT / ".ci" / name
     assert os.access(script, os.X_OK)
     assert subprocess.run(["bash", "-n", str(script)], timeout=10).returncode == 0
+
+
+def test_the_workflow_asks_for_no_rights_and_calls_what_is_there() -> None:
+    """It cannot run here, which its first line says."""
+    text = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    assert text.startswith("# Not run yet")
+    assert re.findall(r"^permissions:\n((?:  .*\n)+)", text, re.MULTILINE) == ["  contents: read\n"]
+    assert "pull_request_target" not in text and "secrets." not in text
+    used = re.findall(r"uses: (\S+)", text)
+    assert used and all(re.fullmatch(r"actions/[a-z-]+@v\d+", action) for action in used)
+    for target in re.findall(r"run: make ([a-z-]+)", text):
+        assert make("-n", target).returncode == 0
+    for block in re.findall(r"run: .*", text):  # what comes from a pull request reaches a shell by the environment only
+        assert "${{" not in block
+    assert (ROOT / ".ci" / "submissions").is_file() and '.ci/submissions "$BASE"' in text
 
 
 def clean_copy(folder: Path) -> Path:
