@@ -10,6 +10,7 @@ METRICS ?=
 PRESET ?=
 SEED ?=
 SEEDS ?=
+RUN ?=
 ARGS ?=
 PYTHON ?=
 
@@ -26,7 +27,7 @@ for_tests = $(if $(wildcard $(VENV)/.ok-gpu),gpu,$(if $(filter Linux-x86_64,$(sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup setup-models setup-train setup-vllm setup-gpu eval train-cim ablation tables audit leaderboard parity mini-models test test-slow lint bench
+.PHONY: help setup setup-models setup-train setup-vllm setup-gpu eval train-cim ablation tables audit leaderboard check baseline parity mini-models test test-slow lint bench
 
 help:
 	@echo "usage: make TARGET [NAME=value ...]"
@@ -40,6 +41,7 @@ help:
 	@echo "  PRESET=    of train-cim: mini (embedded models), safe or paper"
 	@echo "  SEED=      of train-cim (default 0)"
 	@echo "  SEEDS=     of train-cim alone and ablation: how many runs an arm (default 1)"
+	@echo "  RUN=       of check and baseline: a stored run, in place of mini-base evaluated anew"
 	@echo "  ARGS=      further arguments for the command that runs"
 	@echo "  PYTHON=    the Python, 3.11 to 3.13, that makes $(VENV) (default: found on PATH)"
 	@echo "where: CIM_DATA, CIM_RESULTS and CIM_MODELS, environment variables"
@@ -78,6 +80,23 @@ audit: $(VENV)/.ok-core  ## recompute what can be checked in the published table
 
 leaderboard: $(VENV)/.ok-core  ## a static site of all stored runs, in results/.leaderboards/board
 	@$(PY) -m leaderboards board $(ARGS)
+
+# The gate is about what the code does now, so its run is made anew; a run that is named is taken as it is.
+check baseline: override MODEL := mini-base
+gated = $(call quoted,$(or $(RUN),$(MODEL))) $(if $(RUN),$(call option,--task,$(TASK)),--task miniscenes)
+define evaluate_for_gate
+	$(if $(RUN),:,$(what_it_needs) || exit 2; \
+	$(VENV)/bin/cim eval --model $(MODEL) --task miniscenes --fresh $(call option,--metrics,$(METRICS)))
+endef
+
+check: $(VENV)/.ok-core  ## the regression gate: mini-base, evaluated anew, against results/baseline: make check [RUN=name]
+	@$(evaluate_for_gate)
+	@$(PY) -m leaderboards check $(gated) $(call option,--metrics,$(METRICS)) $(ARGS)
+
+baseline: $(VENV)/.ok-core  ## move the gate's baseline, after cim verify, and say what changes: make baseline [RUN=name]
+	@$(evaluate_for_gate)
+	@$(VENV)/bin/cim verify $(gated)
+	@$(PY) -m leaderboards baseline $(gated) $(call option,--metrics,$(METRICS)) $(ARGS)
 
 parity: $(VENV)/.ok-dev  ## compare engines, then CAPTURE with its reference on all captions: make parity MODEL=... [LIMIT=16]
 	@need=vllm; ! $(gpu) || need=gpu; $(again) --no-print-directory $(VENV)/.ok-$$need

@@ -176,7 +176,7 @@ def score(
     made = compute(run, metrics, parses, draws=draws)
     digest = records.digest(run.folder)
     before = store.read_document(run.folder / SCORES) or {}
-    interval = {"method": "percentile bootstrap over images", "draws": draws, "seed": stats.SEED}
+    interval = how_drawn(draws)
     same = before.get("captions") == digest and before.get("interval") == interval
     rows = {one.metric: asdict(one) for one in (*made.scores, *absent)}
     for row in before.get("scores", []) if same else []:
@@ -194,6 +194,11 @@ def score(
     }
     store.write_document(run.folder / SCORES, content)
     return [*made.scores, *absent]
+
+
+def how_drawn(draws: int) -> dict[str, Any]:
+    """What a score document says of its intervals."""
+    return {"method": "percentile bootstrap over images", "draws": draws, "seed": stats.SEED}
 
 
 def _merged(before: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ the raw rows: an edited score is found. Run with ``cim verify results/docci500/m
 
 from __future__ import annotations
 
+import hashlib
 import math
 import tempfile
 from collections.abc import Iterator
@@ -18,10 +19,12 @@ from harness import run as runs
 from harness.errors import CimError
 from harness.form import DOCUMENT, MANIFEST, malformed
 from harness.parts import Metric
+from harness.types import Task
 
 Check = tuple[str, str, str]
 TOLERANCE = 1e-9
 FILES = (scored.PER_SAMPLE, scored.STATISTICS, scored.DETAILS)
+MOST_DRAWS = 100_000  # a run from elsewhere must not keep this machine busy for hours
 
 
 def verify(folder: Path, results: Path) -> list[Check]:
@@ -58,7 +61,9 @@ def _checks(folder: Path, results: Path) -> Iterator[Check]:
     fingerprint = data.fingerprint(task)
     fault = "" if settings["task.data"] == fingerprint else f"made on {settings['task.data']}, here is {fingerprint}"
     yield _check("data", fault, f"{task.name}@{fingerprint}")
+    yield _check("claims", "; ".join(_claims(stored, document, folder.resolve(), task)), "as they must be")
     run = runs.plan(one, task.name, folder.resolve().parent.parent, limit=None, partial=True, fresh=True)
+    run = replace(run, folder=folder.resolve())  # a run is checked wherever it lies
     now = manifest.flat(run.settings)
     differing = [name for name in {**settings, **now} if settings.get(name) != now.get(name)]
     fault = f"differ from the manifest in {', '.join(differing)}" if differing else ""
@@ -69,6 +74,23 @@ def _checks(folder: Path, results: Path) -> Iterator[Check]:
     fault = "" if document["captions"] == digest else f"scored from {document['captions']}, stored are {digest}"
     yield _check("scores", fault, f"made from captions {digest}")
     yield from _scored_again(run, document, results)
+
+
+def _claims(stored: dict[str, Any], document: dict[str, Any], folder: Path, task: Task) -> Iterator[str]:
+    """What a manifest and a score document say beside numbers, where it is not so."""
+    files = {file.name: file.sha256 for file in task.files}
+    if stored.get("files", files) != files:
+        yield f"{manifest.NAME} names other data files"
+    prompt = hashlib.sha256(str(stored.get("prompt", task.prompt)).encode()).hexdigest()[:12]
+    if prompt != stored["settings"]["task"]["prompt"]:
+        yield f"the prompt in {manifest.NAME} is not that of its settings"
+    draws = document["interval"]["draws"]
+    if not 0 <= draws <= MOST_DRAWS:
+        yield f"{draws} draws; 0 to {MOST_DRAWS} are made again"
+    must = {"format": manifest.FORMAT, "task": task.name, "model": folder.name, "interval": score.how_drawn(draws)}
+    for name, value in must.items():
+        if document.get(name) != value:
+            yield f"{name} in {scored.SCORES} is {document.get(name)}, must be {value}"
 
 
 def _scored_again(run: runs.Run, document: dict[str, Any], results: Path) -> Iterator[Check]:

@@ -17,6 +17,8 @@ COMMANDS: dict[str, str] = {
     "audit": "recompute what can be checked in the published tables, or in stored runs",
     "tables": "the paper's Tables 6 to 8, published beside ours, as Markdown, LaTeX, CSV and HTML",
     "board": "a static site over all stored runs: ranks, intervals, a page a run",
+    "check": "the regression gate: a stored run against a stored baseline",
+    "baseline": "move the gate's baseline to a stored run",
 }
 
 

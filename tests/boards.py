@@ -11,18 +11,20 @@ from tests.cli import Result
 
 
 class Boards:
-    """A command of the leaderboards with the results folder of a test."""
+    """A command of the leaderboards with the results folder of a test, None for that of ``$CIM_RESULTS``."""
 
-    def __init__(self, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, results: Path | None, capsys: pytest.CaptureFixture[str]) -> None:
         self.results, self._capsys = results, capsys
 
     def __call__(self, command: str, *arguments: str | Path) -> Result:
         self._capsys.readouterr()
-        code = face.main([command, "--results", str(self.results), *map(str, arguments)])
+        where = ["--results", str(self.results)] if self.results else []
+        code = face.main([command, *where, *map(str, arguments)])
         return Result(code, *self._capsys.readouterr())
 
     def refused(self, command: str, *arguments: str | Path) -> str:
         """Run a command that must be refused: exit 2, one line, nothing on standard output; returns the line."""
         done = self(command, *arguments)
         assert done.code == 2 and done.out == "" and done.err.count("\n") == 1, done
+        assert done.err.startswith("leaderboards: "), done.err
         return done.err

@@ -12,6 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from harness.parse import Parses
     from tests import images
+    from tests.boards import Boards
     from tests.cli import Cim
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,6 +44,16 @@ def cim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
     monkeypatch.setenv("CIM_RESULTS", str(tmp_path / "results"))
     return Cim(tmp_path / "results", capsys)
+
+
+@pytest.fixture
+def boards(cim: Cim, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Boards:
+    """``python -m leaderboards`` on the results folder of this test, as outside of GitHub Actions."""
+    from tests.boards import Boards
+
+    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
+        monkeypatch.delenv(name, raising=False)
+    return Boards(None, capsys)
 
 
 @pytest.fixture

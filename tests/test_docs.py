@@ -23,13 +23,15 @@ DOCUMENTS = (
     "CONTRIBUTING.md",
     "docs/results.md",
     "docs/cim.md",
+    "docs/gate.md",
     "docs/leaderboard.md",
     "docs/protocol.md",
     "docs/tables.md",
     "requirements/README.md",
     "results/README.md",
 )
-RUN = ("README.md", "CONTRIBUTING.md", "docs/tables.md", "docs/leaderboard.md")  # their commands are run
+# Their commands are run.
+RUN = ("README.md", "CONTRIBUTING.md", "docs/tables.md", "docs/leaderboard.md", "docs/gate.md")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 THEIRS, MINE, SITE = ROOT / "their_captions.jsonl", ROOT / "my_captions.jsonl", ROOT / "site"
 # A test run must not start itself: these run a part of the tests, in full by hand.
@@ -50,7 +52,7 @@ def commands(document: str) -> list[str]:
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Variables for commands that follow each other; the captions files and the site that they speak of are removed."""
-    outer = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MODEL", "TASK", "LIMIT", "METRICS", "ARGS", "PYTHON")
+    outer = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MODEL", "TASK", "LIMIT", "METRICS", "RUN", "ARGS", "PYTHON")
     kept = {name: value for name, value in os.environ.items() if name not in outer}
     if there := [path.name for path in (THEIRS, MINE, SITE) if path.exists()]:
         pytest.skip(f"{' and '.join(there)} lie in the project folder and would be overwritten: move them away")

@@ -51,7 +51,8 @@ def test_make_alone_prints_targets_and_variables() -> None:
     answer = make()
     assert answer.returncode == 0 and answer.stderr == ""
     setups = ("setup", "setup-models", "setup-train", "setup-vllm", "setup-gpu")
-    for target in (*setups, "eval", "train-cim", "parity", "tables", "audit", "test", "test-slow", "lint", "bench"):
+    boards = ("tables", "audit", "leaderboard", "check", "baseline")
+    for target in (*setups, *boards, "eval", "train-cim", "parity", "test", "test-slow", "lint", "bench"):
         assert re.search(rf"^  {target} ", answer.stdout, re.MULTILINE), target
     for variable in ("MODEL=", "TASK=", "LIMIT=", "METRICS=", "ARGS=", "CIM_DATA", "CIM_RESULTS", "CIM_MODELS"):
         assert variable in answer.stdout

@@ -1,0 +1,78 @@
+"""The ``check`` command: a stored run against a stored baseline; exit 1 where it is worse, 2 where they do not compare.
+
+The rule is in ``leaderboards/gate.py``, ``docs/gate.md`` explains it. Run with
+``python -m leaderboards check RUN [--baseline B] [--margin POINTS]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from harness import scored, store
+from harness.errors import CimError
+from leaderboards import gate, gate_output, runs
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("run", help="run folder, or run name")
+    parser.add_argument("--task", help="task of the run, where a name is given")
+    parser.add_argument(
+        "--baseline", metavar="B", help="a run's folder, or a name under results/baseline/<task>/ (default: the run's)"
+    )
+    parser.add_argument(
+        "--margin", type=_points, default=gate.POINTS, metavar="POINTS", help="drop that is let pass (default 1)"
+    )
+    parser.add_argument("--metrics", metavar="A[,B]", help="compare these only (default: all of the baseline)")
+    parser.add_argument("--junit", metavar="FILE", help="write JUnit XML, one test case a value")
+    parser.add_argument("--summary", metavar="FILE", help="write the table as Markdown")
+    printed = parser.add_mutually_exclusive_group()
+    printed.add_argument("--json", action="store_true", help="print JSON and nothing else on standard output")
+    printed.add_argument(
+        "--annotations", action="store_true", help="print annotations of GitHub Actions (there: the default)"
+    )
+
+
+def _points(text: str) -> float:
+    try:
+        points = float(text)
+    except ValueError:
+        points = math.nan
+    if not 0 <= points <= 100:
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a number from 0 to 100")
+    return points
+
+
+def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[str], None]) -> int:
+    """Compare, tell and write; a refusal is told and written in the same places."""
+    annotated = args.annotations or (os.environ.get("GITHUB_ACTIONS") == "true" and not args.json)
+    metrics = args.metrics.split(",") if args.metrics else None
+    try:
+        run = runs.read(scored.find(args.run, store.results_root(args.results), args.task))
+        baseline = runs.read(gate.baseline_folder(run, args.baseline))
+        found = gate.judge(run, baseline, args.margin, metrics)
+    except CimError as error:
+        _write(args, gate_output.refused_junit(str(error)), gate_output.refused_markdown(str(error)))
+        if annotated:
+            say(gate_output.annotation("error", gate_output.SUITE, str(error)))
+        raise
+    _write(args, gate_output.junit(found), gate_output.markdown(found))
+    say(json.dumps(gate_output.as_json(found), indent=1) if args.json else gate_output.text(found))
+    if annotated:
+        say("\n".join(gate_output.workflow_commands(found)))
+    return 1 if found.failures else 0
+
+
+def _write(args: argparse.Namespace, junit: bytes, summary: str) -> None:
+    if args.junit:
+        store.write_bytes(Path(args.junit), junit)
+    if args.summary:
+        store.write_bytes(Path(args.summary), summary.encode())
+    if place := os.environ.get("GITHUB_STEP_SUMMARY"):  # other commands of the step write there too
+        path = Path(place)
+        store.write_bytes(path, (path.read_bytes() if path.is_file() else b"") + summary.encode())

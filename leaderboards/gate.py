@@ -1,0 +1,245 @@
+"""The regression gate: is a stored run worse than a stored baseline, by more than noise?
+
+A value fails where its drop is larger than the margin *and* significant: paired permutation test over images
+(``harness/stats.py``), corrected by Holm over all values compared, p < 0.05. What cannot be compared is refused, never
+left out. Run with ``python -m leaderboards check RUN``; explained in ``docs/gate.md``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness import manifest, records, registry, scored, signature, stats, store
+from harness.compare import Comparison, compare
+from harness.data import HOME
+from harness.errors import CimError
+from leaderboards import runs
+from leaderboards.runs import Run
+from leaderboards.standings import ALPHA
+
+BASELINES = HOME / "results" / runs.BASELINE
+POINTS = 1.0
+ROUNDING = 1e-9
+# Every other value with a scale is better the higher it is; one without (length, cim) is reported, never gated.
+LOWER_IS_BETTER = frozenset({("relation_qa", "na_rate"), ("relation_qa", "unparsed_rate")})
+FAILED, UNSURE, SMALL, OK, BETTER, NOT_GATED = "failed", "unsure", "small drop", "ok", "better", "not gated"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One value: its paired test, the drop it may show in its own unit (None: not gated), and what follows."""
+
+    comparison: Comparison
+    test: stats.Difference
+    margin: float | None
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A run against a baseline: a row a value, and what a reader should know beside them."""
+
+    run: Run
+    baseline: Run
+    points: float
+    n: int
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def failures(self) -> list[Row]:
+        """Values whose drop is both significant and larger than the margin."""
+        return [row for row in self.rows if row.verdict == FAILED]
+
+
+def judge(run: Run, baseline: Run, points: float = POINTS, metrics: Sequence[str] | None = None) -> Gate:
+    """Compare a run with a baseline in every metric that the baseline holds, or in ``metrics``.
+
+    Args:
+        points: the drop that is let pass, in hundredths of a metric's scale.
+
+    Raises:
+        CimError: one of them is damaged or not complete; another task; other samples; a metric is missing or has
+            another signature; too few images for any drop to be significant.
+    """
+    for one, role in ((run, "the run"), (baseline, "the baseline")):
+        whole(one, role)
+    _same_task(run, baseline)
+    _same_samples(run, baseline)
+    chosen = _chosen(run, baseline, metrics)
+    before, after = (
+        replace(one.files, scores={name: one.files.scores[name] for name in chosen}) for one in (baseline, run)
+    )
+    n, values = len(run.files.per_sample), sum(len(registry.metric(name).values) for name in chosen)
+    if values * 2.0 ** (1 - n) >= ALPHA:  # the smallest p that n swaps allow, corrected
+        raise CimError(
+            f"{n} samples are too few: no drop in one of {values} values could be significant", hint="caption more"
+        )
+    rows = tuple(_row(one, points) for one in compare(before, after))
+    return Gate(run, baseline, points, n, rows, tuple(_notes(run, baseline, chosen)))
+
+
+def task_of(run: Run) -> str:
+    """The name of a run's task, which is known here: it becomes a folder's name."""
+    return registry.check("tasks", run.manifest["settings"]["task"]["name"])
+
+
+def baseline_folder(run: Run, given: str | None) -> Path:
+    """The baseline of a run: a folder, or a name under ``results/baseline/<task>/`` (default: the run's own).
+
+    Raises:
+        CimError: there is none; names those there are.
+    """
+    if given is not None and (Path(given) / manifest.NAME).is_file():
+        return Path(given)
+    task, name = task_of(run), given or run.model
+    folder = BASELINES / task / name
+    if not (folder / manifest.NAME).is_file():
+        there = sorted(f"{path.parent.parent.name}/{path.parent.name}" for path in BASELINES.glob("*/*/manifest.json"))
+        hint = f"there are: {', '.join(there) or 'none'}; name one with --baseline"
+        raise CimError(f"no baseline {name!r} of task {task}", hint=hint)
+    return folder
+
+
+def whole(run: Run, role: str) -> None:
+    """Refuse a run that is not complete, or whose files do not fit together.
+
+    Raises:
+        CimError: what is wrong; ``role`` says of which run.
+    """
+    where = str(run.folder)
+    if run.manifest["status"] != "complete":
+        hint = "finish it with the command that began it"
+        raise CimError(f"{role} is not complete (status {run.manifest['status']})", where=where, hint=hint)
+    digest, document = records.digest(run.folder), store.read_document(run.folder / scored.SCORES) or {}
+    if not digest == document.get("captions") == run.manifest.get("captions", digest):
+        raise _damaged(role, where, "its scores or its manifest were made from other captions")
+    ids = set(run.files.per_sample)
+    for name, others in ((records.NAME, set(records.read(run.folder))), (scored.STATISTICS, set(run.files.statistics))):
+        if others != ids:
+            raise _damaged(role, where, f"{name} and {scored.PER_SAMPLE} hold different samples")
+    for name in computed(run):
+        metric, stated = registry.metric(name), run.files.scores[name]["values"]
+        made = stats.point(scored.column(run.files, metric))
+        for value, number in zip(metric.values, made, strict=True):
+            told = stated.get(value)
+            if not isinstance(told, int | float) or not math.isclose(told, number, rel_tol=ROUNDING, abs_tol=ROUNDING):
+                raise _damaged(role, where, f"{name} {value} is {told} in {scored.SCORES}, {number:.6g} by its rows")
+
+
+def _damaged(role: str, where: str, what: str) -> CimError:
+    return CimError(f"{role} is damaged: {what}", where=where, hint="`cim verify` says more; score or make it again")
+
+
+def computed(run: Run) -> list[str]:
+    """Names of the metrics that a run has values of."""
+    return [name for name, score in run.files.scores.items() if not score.get("not_computed")]
+
+
+def _same_task(run: Run, baseline: Run) -> None:
+    mine, theirs = (one.manifest["settings"]["task"] for one in (run, baseline))
+    if mine["name"] != theirs["name"]:
+        hint = "name a baseline of the same task with --baseline"
+        raise CimError(f"another task: the run is of {mine['name']}, the baseline of {theirs['name']}", hint=hint)
+    for field in ("version", "data"):
+        if mine[field] != theirs[field]:
+            what = f"task {mine['name']} has another {field}: {mine[field]}, that of the baseline {theirs[field]}"
+            raise CimError(what, hint="make the baseline again on it (make baseline)")
+
+
+def _same_samples(run: Run, baseline: Run) -> None:
+    mine, theirs = set(run.files.per_sample), set(baseline.files.per_sample)
+    if len(mine) != len(theirs):
+        hint = "run it without --limit and --partial, or name another baseline"
+        raise CimError(f"the run has {len(mine)} samples, the baseline {len(theirs)}", hint=hint)
+    if strangers := sorted(mine - theirs):
+        first = ", ".join(strangers[:3])
+        raise CimError(f"{len(strangers)} of {len(mine)} samples are not in the baseline: {first}")
+
+
+def _chosen(run: Run, baseline: Run, metrics: Sequence[str] | None) -> list[str]:
+    """Metrics to compare; CimError where one is missing or was made in another way."""
+    there = computed(baseline)
+    if absent := [name for name in metrics or () if name not in there]:
+        raise CimError(f"the baseline lacks {', '.join(absent)}", hint=f"it holds {', '.join(there) or 'no metric'}")
+    chosen = [name for name in there if metrics is None or name in metrics]
+    faults = [fault for name in chosen if (fault := _obstacle(name, run, baseline))]
+    if faults:
+        more = f", and {len(faults) - 3} more" if len(faults) > 3 else ""
+        hint = "score the run so, leave them out with --metrics, or move the baseline (make baseline)"
+        raise CimError(f"{'; '.join(faults[:3])}{more}", hint=hint)
+    if not chosen:
+        raise CimError("the baseline holds no metric", where=str(baseline.folder), hint="make it again (make baseline)")
+    return chosen
+
+
+def _obstacle(name: str, run: Run, baseline: Run) -> str | None:
+    mine, theirs = run.files.scores.get(name), baseline.files.scores[name]
+    if mine is None:
+        return f"the run lacks {name}"
+    if mine.get("not_computed"):
+        return f"the run lacks {name} (not computed: {mine['not_computed']})"
+    changed = signature.differences(theirs["signature"] or "", mine["signature"] or "")
+    return f"{name} has another signature (baseline / run: {', '.join(changed)})" if changed else None
+
+
+def margin_of(metric: str, points: float) -> float | None:
+    """The drop that is let pass, in the metric's own unit: points are hundredths of its scale; None without one."""
+    scale = registry.metric(metric).scale
+    return None if scale is None else points * scale / 100
+
+
+def lower_is_better(metric: str, value: str) -> bool:
+    """Is a fall of this value an improvement?"""
+    return (metric.partition("@")[0], value) in LOWER_IS_BETTER
+
+
+def _row(one: Comparison, points: float) -> Row:
+    assert one.test is not None  # what cannot be compared was refused
+    margin = margin_of(one.metric, points)
+    gain = -one.test.difference if lower_is_better(one.metric, one.value) else one.test.difference
+    return Row(one, one.test, margin, verdict(gain, one.holm_permutation, margin))
+
+
+def verdict(gain: float, p: float, margin: float | None) -> str:
+    """What a gain (below 0: a drop) with this corrected p means under a margin in the same unit."""
+    if margin is None:
+        return NOT_GATED
+    large, significant = abs(gain) > margin + ROUNDING, p < ALPHA
+    if gain < 0:
+        return (FAILED if significant else UNSURE) if large else (SMALL if significant else OK)
+    return BETTER if large and significant else OK
+
+
+def _notes(run: Run, baseline: Run, chosen: Sequence[str]) -> Iterator[str]:
+    failed, before = failed_captions(run), failed_captions(baseline)
+    if failed or before:
+        yield f"failed captions, counted as empty ones: {failed} of the run, {before} of the baseline"
+    if more := [name for name in computed(run) if name not in baseline.files.scores]:
+        yield f"not in the baseline, so not compared: {', '.join(more)}"
+    if left_out := [name for name in computed(baseline) if name not in chosen]:
+        yield f"in the baseline, left out by --metrics: {', '.join(left_out)}"
+    if differing := list(differing_settings(run, baseline)):
+        yield f"settings that differ (baseline / run): {', '.join(differing)}"
+
+
+def failed_captions(run: Run) -> int:
+    """How many captions an engine could not write."""
+    return sum(made.text is None for made in records.read(run.folder).values())
+
+
+def differing_settings(run: Run, baseline: Run) -> Iterator[str]:
+    """Settings of model and prompt in which two runs differ, as ``name: baseline / run``; none need agree."""
+    after, before = (_told(one) for one in (run, baseline))
+    for name in {**before, **after}:
+        if before.get(name) != after.get(name):
+            yield f"{name}: {before.get(name, '-')} / {after.get(name, '-')}"
+
+
+def _told(run: Run) -> dict[str, Any]:
+    settings = run.manifest["settings"]
+    return manifest.flat({"model": settings["model"], "prompt": settings["task"]["prompt"]})

@@ -1,0 +1,175 @@
+"""What the gate tells: a table, Markdown for a job's summary, JUnit XML, annotations of GitHub Actions, JSON.
+
+Texts that come from runs are escaped in each; nothing depends on the clock. Annotations follow GitHub's rules for
+workflow commands: %, CR and LF are %25, %0D, %0A in a message, and : and , are %3A and %2C in a property
+(``actions/toolkit:packages/core/src/command.ts``). Written by ``python -m leaderboards check``.
+"""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from typing import Any
+
+from harness import compare
+from harness.errors import one_line
+from leaderboards.gate import BETTER, FAILED, NOT_GATED, Gate, Row, task_of
+
+HEADER = ("value", "baseline", "run", "difference", "95 % interval", "p (Holm)", "margin", "verdict")
+SUITE = "cim gate"
+
+
+def title(gate: Gate) -> str:
+    """Which run against which baseline, on how many images, with which margin."""
+    points = f"{gate.points:g} point{'' if gate.points == 1 else 's'}"
+    names = f"{gate.run.model} against baseline {gate.baseline.model} on {task_of(gate.run)}"
+    return one_line(f"{names}: {gate.n} images, margin {points}")
+
+
+def outcome(gate: Gate) -> str:
+    """Passed or failed, and why."""
+    rule = "both significant (Holm-corrected p < 0.05) and larger than its margin"
+    better = [row.comparison.label for row in gate.rows if row.verdict == BETTER]
+    told = f"; better: {', '.join(better)}" if better else ""
+    if not gate.failures:
+        return f"passed: no drop is {rule}{told}"
+    return f"failed: {len(gate.failures)} of {len(gate.rows)} values show a drop that is {rule}{told}"
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    test = row.test
+    return (
+        row.comparison.label,
+        f"{test.a:.2f}",
+        f"{test.b:.2f}",
+        f"{test.difference:+.2f}",
+        f"{test.ci95[0]:.2f} .. {test.ci95[1]:.2f}",
+        f"{row.comparison.holm_permutation:.4f}",
+        "-" if row.margin is None else f"{row.margin:.2f}",
+        row.verdict,
+    )
+
+
+def text(gate: Gate) -> str:
+    """The table as plain text, notes and outcome below it."""
+    rows = [HEADER, *map(_cells, gate.rows)]
+    widths = [max(len(row[at]) for row in rows) for at in range(len(HEADER))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if at in (0, len(HEADER) - 1) else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    notes = [one_line(note) for note in gate.notes]
+    return "\n".join([title(gate), *lines, *notes, outcome(gate)])
+
+
+def _sentence(row: Row) -> str:
+    test, margin = row.test, "none" if row.margin is None else f"{row.margin:.2f}"
+    interval = f"95 % interval {test.ci95[0]:.2f} .. {test.ci95[1]:.2f}"
+    p = f"p {row.comparison.holm_permutation:.4f} (Holm; {test.p_permutation:.4f} alone)"
+    return (
+        f"{row.comparison.label}: baseline {test.a:.2f}, run {test.b:.2f}, difference {test.difference:+.2f}, "
+        f"{interval}, {p}, margin {margin}: {row.verdict}"
+    )
+
+
+def markdown(gate: Gate) -> str:
+    """A summary for a job's page; failed values in bold."""
+    lines = [f"### Regression gate: {_plain(title(gate))}", "", _plain(outcome(gate)), ""]
+    lines += ["| " + " | ".join(HEADER) + " |", "| --- |" + " ---: |" * (len(HEADER) - 2) + " --- |"]
+    for row in gate.rows:
+        cells = [_plain(cell) for cell in _cells(row)]
+        lines.append("| " + " | ".join(f"**{c}**" if row.verdict == FAILED else c for c in cells) + " |")
+    lines += ["", *(f"* {_plain(note)}" for note in gate.notes)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def refused_markdown(reason: str) -> str:
+    """The summary of a comparison that was refused."""
+    return f"### Regression gate: refused\n\n{_plain(reason)}\n"
+
+
+def _plain(given: str) -> str:
+    """Text that Markdown and HTML read as text."""
+    escaped = one_line(given).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|~@#!$])", r"\\\1", escaped)
+
+
+def junit(gate: Gate) -> bytes:
+    """JUnit XML, one test case a value; those that are not gated count as skipped."""
+    left_out = sum(row.verdict == NOT_GATED for row in gate.rows)
+    suite, root = _suite(len(gate.rows), failures=len(gate.failures), skipped=left_out)
+    properties = ElementTree.SubElement(suite, "properties")
+    for name, value in (("comparison", title(gate)), ("outcome", outcome(gate)), *(("note", n) for n in gate.notes)):
+        ElementTree.SubElement(properties, "property", name=name, value=one_line(value))
+    for row in gate.rows:
+        case = _case(suite, one_line(f"{task_of(gate.run)}.{gate.baseline.model}"), row.comparison.label)
+        if row.verdict == FAILED:
+            failure = ElementTree.SubElement(case, "failure", type="regression", message=_sentence(row))
+            failure.text = _sentence(row)
+        elif row.verdict == NOT_GATED:
+            ElementTree.SubElement(case, "skipped", message=f"reported, not gated: {_sentence(row)}")
+        else:
+            ElementTree.SubElement(case, "system-out").text = _sentence(row)
+    return _bytes(root)
+
+
+def refused_junit(reason: str) -> bytes:
+    """JUnit XML of a comparison that was refused: one test case with an error, so that no earlier file stays."""
+    suite, root = _suite(1, errors=1)
+    error = ElementTree.SubElement(_case(suite, SUITE, "comparison"), "error", type="refused", message=one_line(reason))
+    error.text = one_line(reason)
+    return _bytes(root)
+
+
+def _suite(tests: int, failures: int = 0, errors: int = 0, skipped: int = 0) -> tuple[ElementTree.Element, ...]:
+    counts = {"tests": tests, "failures": failures, "errors": errors, "skipped": skipped}
+    root = ElementTree.Element("testsuites")
+    return ElementTree.SubElement(root, "testsuite", {"name": SUITE, **{k: str(n) for k, n in counts.items()}}), root
+
+
+def _case(suite: ElementTree.Element, owner: str, name: str) -> ElementTree.Element:
+    return ElementTree.SubElement(suite, "testcase", classname=owner, name=name)
+
+
+def _bytes(root: ElementTree.Element) -> bytes:
+    ElementTree.indent(root)
+    return bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)) + b"\n"
+
+
+def annotation(kind: str, heading: str, message: str) -> str:
+    """One workflow command: ``error``, ``warning`` or ``notice`` with a title."""
+    escaped = message.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    named = heading.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return f"::{kind} title={named.replace(':', '%3A').replace(',', '%2C')}::{escaped}"
+
+
+def workflow_commands(gate: Gate) -> Iterator[str]:
+    """An error a failed value, the largest drop in margins first (GitHub shows ten); then notes and gains."""
+    for row in sorted(gate.failures, key=lambda row: -abs(row.test.difference) / (row.margin or 1e-9)):
+        yield annotation("error", f"regression: {row.comparison.label}", _sentence(row))
+    for row in gate.rows:
+        if row.verdict == BETTER:
+            yield annotation("notice", f"better: {row.comparison.label}", _sentence(row))
+    for note in gate.notes:
+        yield annotation("warning" if note.startswith("failed captions") else "notice", SUITE, one_line(note))
+    yield annotation("notice", SUITE, f"{title(gate)}: {outcome(gate)}")
+
+
+def as_json(gate: Gate) -> dict[str, Any]:
+    """What ``check --json`` prints."""
+    rows = compare.as_json(gate.baseline.folder, gate.run.folder, [row.comparison for row in gate.rows])["comparisons"]
+    told = [{**one, "margin": row.margin, "verdict": row.verdict} for one, row in zip(rows, gate.rows, strict=True)]
+    return {
+        "run": gate.run.model,
+        "baseline": gate.baseline.model,
+        "task": task_of(gate.run),
+        "n": gate.n,
+        "margin": gate.points,
+        "passed": not gate.failures,
+        "comparisons": told,
+        "notes": list(gate.notes),
+    }

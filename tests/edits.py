@@ -1,0 +1,32 @@
+"""Edits of a stored run's files, by hand as it were: what `cim verify` and the gate must find."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Edit = Callable[[Path], Any]
+
+
+def document(name: str, change: Callable[[dict[str, Any]], Any]) -> Edit:
+    """An edit of a JSON document in a run's folder."""
+
+    def edit(folder: Path) -> None:
+        content = json.loads((folder / name).read_text())
+        change(content)
+        (folder / name).write_text(json.dumps(content))
+
+    return edit
+
+
+def rows(name: str, change: Callable[[list[dict[str, Any]]], Any]) -> Edit:
+    """An edit of a file of rows in a run's folder."""
+
+    def edit(folder: Path) -> None:
+        found = [json.loads(line) for line in (folder / name).read_text().splitlines()]
+        change(found)
+        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in found))
+
+    return edit

@@ -1,0 +1,113 @@
+"""How often the gate cries wolf, and what it misses: mini-base at T = 0.3, many seeds, objects dropped.
+
+Every seed is generated and scored in full; seed 0 is the baseline. ``python -m tests.gate_rates`` prints false alarms
+of the other seeds, then how often the gate fails captions of which a share of the objects was dropped: those of the
+other seeds against seed 0, and greedy ones against the committed baseline. About fifteen minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from harness import cli, records, scored
+from leaderboards import gate, runs
+from tests.cli import captions_file
+from tests.weaker import drop_objects, sampled
+
+SHARES = (0.01, 0.02, 0.03, 0.05, 0.1)
+
+
+def evaluated(model: str, results: Path, *options: str) -> runs.Run:
+    """A run of miniscenes by this model, made or gone on with."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as told:
+        code = cli.main(["eval", "--model", model, "--task", "miniscenes", "--results", str(results), *options])
+    assert code == 0, told.getvalue()
+    return runs.read(scored.find(Path(model).stem, results, "miniscenes"))
+
+
+def worst(found: gate.Gate) -> tuple[gate.Row, float]:
+    """The gated value that fell furthest in units of its margin, and its drop in points."""
+    drops = []
+    for row in found.rows:
+        if row.margin:
+            better = gate.lower_is_better(row.comparison.metric, row.comparison.value)
+            drops.append((row, (row.test.difference if better else -row.test.difference) / row.margin * found.points))
+    return max(drops, key=lambda pair: pair[1])
+
+
+def told(found: gate.Gate) -> str:
+    """One line on a comparison: verdict, largest drop with its p, smallest corrected p of all."""
+    row, drop = worst(found)
+    smallest = min(found.rows, key=lambda one: one.comparison.holm_permutation)
+    verdict = "FAILED " + ", ".join(one.comparison.label for one in found.failures) if found.failures else "passed"
+    return (
+        f"{found.run.model}: {verdict}; largest drop {drop:.2f} points, {row.comparison.label}, "
+        f"p {row.test.p_permutation:.4f}, corrected {row.comparison.holm_permutation:.4f}; smallest corrected p "
+        f"{smallest.comparison.holm_permutation:.4f}, {smallest.comparison.label} {smallest.test.difference:+.2f}"
+    )
+
+
+def dropped(name: str, captions: Mapping[str, str], share: float, seed: int, results: Path, models: Path) -> runs.Run:
+    """A run of captions of which a share of the objects was dropped."""
+    path = captions_file(
+        models / f"{name}-without-{100 * share:g}-seed-{seed:02d}.jsonl", drop_objects(captions, share, seed)
+    )
+    return evaluated(str(path), results)
+
+
+def captions_of(run: runs.Run) -> dict[str, str]:
+    """A run's captions by sample id."""
+    return {key: one.text or "" for key, one in records.read(run.folder).items()}
+
+
+def summary(title: str, found: Sequence[gate.Gate]) -> str:
+    """One line on many comparisons: how many failed, and how far the worst values fell."""
+    drops = [worst(one)[1] for one in found]
+    failed = sum(bool(one.failures) for one in found)
+    return f"{title}: failed {failed} of {len(found)}; largest drop {np.mean(drops):.2f} points in the mean"
+
+
+def detectable(found: Sequence[gate.Gate]) -> Iterator[str]:
+    """Minimum detectable difference of each value, the mean over comparisons."""
+    for rows in zip(*(one.rows for one in found), strict=True):
+        yield f"  {rows[0].comparison.label}: {np.mean([row.test.detectable for row in rows]):.2f}"
+
+
+def main() -> None:
+    """Generate, compare, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--results", type=Path, help="keep the runs here")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        results, models = args.results or Path(scratch) / "results", Path(scratch) / "models"
+        os.environ["CIM_MODELS"] = str(models)
+        made = [evaluated(sampled(models, seed), results) for seed in range(args.seeds + 1)]
+        noise = [gate.judge(run, made[0]) for run in made[1:]]
+        print("\n".join(map(told, noise)))
+        print(summary("seed 0 the baseline", noise))
+        pairs = [(a, b) for a in made for b in made if a is not b]
+        print(summary("every seed the baseline of every other", [gate.judge(b, a) for a, b in pairs]))
+        print("minimum detectable difference of two seeds:", *detectable(noise), sep="\n", flush=True)
+        kept = runs.read(gate.BASELINES / "miniscenes" / "mini-base")
+        for share in SHARES:
+            drawn = [(run.model, captions_of(run), made[0]) for run in made[1:]]
+            greedy = [("greedy", captions_of(kept), kept)] * args.seeds
+            for title, sources in (("T = 0.3, another seed", drawn), ("greedy, the same captions", greedy)):
+                found = [
+                    gate.judge(dropped(name, captions, share, seed, results, models), baseline)
+                    for seed, (name, captions, baseline) in enumerate(sources, start=1)
+                ]
+                print(summary(f"{100 * share:g} % of objects dropped, {title}", found), flush=True)
+
+
+if __name__ == "__main__":
+    main()

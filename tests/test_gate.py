@@ -1,0 +1,329 @@
+"""`python -m leaderboards check`: no change passes, a worse captioner fails, what does not compare is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import records, registry, stats
+from leaderboards import gate
+from tasks.miniscenes import samples
+from tests.boards import Boards
+from tests.cli import Cim, captions_file
+from tests.edits import Edit, document, rows
+from tests.weaker import drop_objects, sampled
+
+QUICK = "attributes,bleu4_char,capture,fine_names,length,objects,relation_qa,taxonomy"
+COMMITTED = gate.BASELINES / "miniscenes" / "mini-base"
+
+
+def stored() -> dict[str, str]:
+    """The captions of the committed baseline."""
+    return {key: one.text or "" for key, one in records.read(COMMITTED).items()}
+
+
+def scored(cim: Cim, folder: Path, name: str, captions: dict[str, str], metrics: str = QUICK) -> None:
+    """A run of captions, by the engine that reads a file."""
+    path = captions_file(folder / f"{name}.jsonl", captions)
+    partial = ("--partial",) if len(captions) < 500 else ()
+    done = cim("eval", "--model", path, "--task", "miniscenes", "--metrics", metrics, "--draws", "0", *partial)
+    assert done.code == 0, done
+
+
+def verdicts(result: Any) -> dict[str, str]:
+    """The verdict of every value."""
+    return {f"{row['metric']} {row['value']}": row["verdict"] for row in result.json["comparisons"]}
+
+
+def test_no_change_passes(cim: Cim, boards: Boards, tmp_path: Path) -> None:
+    """Also: the code of today gives the committed scores from the committed captions, in every metric."""
+    held = [row["metric"] for row in json.loads((COMMITTED / "scores.json").read_text())["scores"]]
+    if absent := [name for name in held if registry.metric(name).made is None and registry.metric(name).missing()]:
+        pytest.skip(f"{', '.join(absent)} cannot be computed here: run `make setup`")
+    scored(cim, tmp_path, "mini-base", stored(), ",".join(held))
+    result = boards("check", "mini-base", "--json")
+    assert result.code == 0 and result.json["passed"] and result.json["n"] == 500
+    assert {row["metric"] for row in result.json["comparisons"]} == set(held)
+    assert {row["difference"] for row in result.json["comparisons"]} == {0}
+    assert set(verdicts(result).values()) == {gate.OK, gate.NOT_GATED}
+    assert verdicts(result)["length words"] == gate.NOT_GATED and verdicts(result)["cider score"] == gate.OK
+
+
+def test_ten_percent_of_objects_dropped_fails(cim: Cim, boards: Boards, tmp_path: Path) -> None:
+    scored(cim, tmp_path, "dropped", drop_objects(stored(), 0.1))
+    result = boards("check", "dropped", "--baseline", "mini-base", "--metrics", QUICK, "--json")
+    assert result.code == 1 and not result.json["passed"]
+    found = {row["metric"] + " " + row["value"]: row for row in result.json["comparisons"]}
+    for name in ("objects recall", "objects f1", "capture score"):
+        assert found[name]["verdict"] == gate.FAILED and found[name]["p_permutation_holm"] < 0.05
+        assert found[name]["difference"] < -found[name]["margin"] == -1
+    assert found["objects precision"]["verdict"] != gate.FAILED
+    told = boards("check", "dropped", "--baseline", "mini-base", "--metrics", QUICK, "--margin", "20")
+    assert told.code == 0 and gate.SMALL in told.out and "margin 20 points" in told.out
+
+
+def test_other_captions_for_a_few_images_pass(cim: Cim, boards: Boards, tmp_path: Path) -> None:
+    """Greedy captions may differ in a few images from one processor to another."""
+    captions, others = stored(), drop_objects(stored(), 1)
+    for key in list(captions)[::100]:
+        captions[key] = others[key]
+    scored(cim, tmp_path, "elsewhere", captions)
+    result = boards("check", "elsewhere", "--baseline", "mini-base", "--metrics", QUICK, "--json")
+    assert result.code == 0 and min(row["difference"] for row in result.json["comparisons"]) < 0
+
+
+def test_direction_a_rate_of_not_answered_questions_must_not_rise(cim: Cim, boards: Boards, tmp_path: Path) -> None:
+    whole = {one.id: one.references[0] for one in samples.load(samples.FILE.parent)}
+    blind = {key: re.sub(" in the [a-z]+ [a-z]+", "", text) for key, text in whole.items()}
+    scored(cim, tmp_path, "whole", whole, "relation_qa")
+    scored(cim, tmp_path, "blind", blind, "relation_qa")
+    folders = [cim.results / "miniscenes" / name for name in ("whole", "blind")]
+    worse = boards("check", folders[1], "--baseline", folders[0], "--json")
+    assert worse.code == 1 and verdicts(worse)["relation_qa na_rate"] == gate.FAILED
+    (rate,) = [row for row in worse.json["comparisons"] if row["value"] == "na_rate"]
+    assert rate["difference"] > 1
+    better = boards("check", folders[0], "--baseline", folders[1], "--json")
+    assert better.code == 0 and verdicts(better)["relation_qa na_rate"] == gate.BETTER
+    assert verdicts(better)["relation_qa score"] == gate.BETTER
+    assert "better: relation_qa" in boards("check", folders[0], "--baseline", folders[1]).out
+
+
+@pytest.mark.parametrize(
+    ("gain", "p", "margin", "expected"),
+    [
+        (-1.1, 0.01, 1, gate.FAILED),
+        (-1.0, 0.01, 1, gate.SMALL),
+        (-1.1, 0.05, 1, gate.UNSURE),
+        (-0.5, 0.5, 1, gate.OK),
+        (0.0, 1.0, 0, gate.OK),
+        (-1e-12, 0.01, 0, gate.SMALL),
+        (-0.1, 0.01, 0, gate.FAILED),
+        (0.5, 0.01, 1, gate.OK),
+        (1.1, 0.01, 1, gate.BETTER),
+        (1.1, 0.2, 1, gate.OK),
+        (-99, 0.0, None, gate.NOT_GATED),
+    ],
+)
+def test_verdicts(gain: float, p: float, margin: float | None, expected: str) -> None:
+    assert gate.verdict(gain, p, margin) == expected
+
+
+def test_every_metric_has_a_margin_in_its_own_unit_or_none() -> None:
+    margins = {name: gate.margin_of(name, 1) for name in registry.names("metrics")}
+    assert {name for name, margin in margins.items() if margin is None} == {"length", "cim"}
+    assert margins.pop("cider") == pytest.approx(0.1)
+    assert set(margins.values()) == {None, 1.0}
+    assert gate.lower_is_better("relation_qa@fenced", "na_rate") and not gate.lower_is_better("relation_qa", "score")
+
+
+# --- noise: captions are really drawn by mini-base ------------------------------------------------
+
+
+def _noise(cim: Cim, boards: Boards, folder: Path, seeds: int, *options: str) -> list[Any]:
+    """Outcomes of seeds 1, 2, ... against seed 0 as the baseline."""
+    for seed in range(seeds + 1):
+        done = cim("eval", "--model", sampled(folder, seed), "--draws", "0", *options)
+        assert done.code == 0, done
+    names = [f"mini-base-seed-{seed:02d}" for seed in range(seeds + 1)]
+    first, *others = (cim.results / "miniscenes" / name for name in names)
+    written = records.read(first)
+    for other in others:  # they were really drawn
+        drawn = records.read(other)
+        assert sum(drawn[key].text != written[key].text for key in written) > len(written) / 2
+    return [boards("check", other, "--baseline", first, "--json") for other in others]
+
+
+def test_sampling_noise_passes(cim: Cim, boards: Boards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three seeds, 200 images; twenty on all images in the slow test below."""
+    pytest.importorskip("transformers", reason="transformers is not installed: run `make setup-models`")
+    monkeypatch.setenv("CIM_MODELS", str(tmp_path / "models"))
+    outcomes = _noise(cim, boards, tmp_path / "models", 3, "--limit", "200", "--metrics", QUICK)
+    assert [one.code for one in outcomes] == [0, 0, 0]
+    assert outcomes[0].json["n"] == 200 and outcomes[0].json["baseline"] == "mini-base-seed-00"
+    assert "model.sampling.seed: 0 / 1" in outcomes[0].json["notes"][0]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_sampling_noise_passes_at_least_19_times_of_20(
+    cim: Cim, boards: Boards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("transformers", reason="transformers is not installed: run `make setup-models`")
+    monkeypatch.setenv("CIM_MODELS", str(tmp_path / "models"))
+    outcomes = _noise(cim, boards, tmp_path / "models", 20)
+    assert sum(one.code == 0 for one in outcomes) >= 19
+    assert all(len(one.json["comparisons"]) > 20 for one in outcomes)
+
+
+# --- what is refused --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(cim: Cim, tmp_path: Path) -> Path:
+    """A small run that is made once and edited by the tests, and a copy of it as baseline."""
+    assert cim("eval", "--model", "demo-terse", "--metrics", "bleu4_char,length").code == 0
+    shutil.copytree(cim.results / "demo" / "demo-terse", tmp_path / "kept" / "demo" / "demo-terse")
+    return cim.results / "demo" / "demo-terse"
+
+
+REFUSED: dict[str, tuple[Edit, str]] = {
+    "a missing metric": (document("scores.json", lambda c: c["scores"].pop()), "the run lacks length"),
+    "a metric that was not computed": (
+        document("scores.json", lambda c: c["scores"][0].update(not_computed="no such weights")),
+        "the run lacks bleu4_char (not computed: no such weights)",
+    ),
+    "a changed signature": (
+        document("scores.json", lambda c: c["scores"][0].update(signature=c["scores"][0]["signature"] + "|v:2")),
+        "bleu4_char has another signature (baseline / run: v: 1 / 2)",
+    ),
+    "another version of the data": (
+        document("manifest.json", lambda c: c["settings"]["task"].update(data="0" * 12)),
+        "task demo has another data: 000000000000, that of the baseline",
+    ),
+    "another version of the task": (
+        document("manifest.json", lambda c: c["settings"]["task"].update(version="9")),
+        "task demo has another version: 9, that of the baseline 1",
+    ),
+    "not complete": (document("manifest.json", lambda c: c.update(status="captioned")), "is not complete"),
+    "an edited value": (
+        document("scores.json", lambda c: c["scores"][0]["values"].update(score=99.0)),
+        "the run is damaged: bleu4_char score is 99.0 in scores.json, 7.03544 by its rows",
+    ),
+    "a value that is no number": (
+        document("scores.json", lambda c: c["scores"][0]["values"].update(score=None)),
+        "the run is damaged: bleu4_char score is None",
+    ),
+    "an edited caption": (
+        rows("captions.jsonl", lambda all_of: all_of[3].update(caption="a better one")),
+        "made from other captions",
+    ),
+    "a row a sample removed": (rows("per_sample.jsonl", lambda all_of: all_of.pop()), "hold different samples"),
+    "statistics of other samples": (
+        rows("statistics.jsonl", lambda all_of: all_of[0].update(sample_id="x")),
+        "statistics.jsonl and per_sample.jsonl hold different samples",
+    ),
+    "a cell that is no number": (
+        rows("per_sample.jsonl", lambda all_of: all_of[2]["length"].update(words="7")),
+        "",
+    ),
+    "scores of another form": (document("scores.json", lambda c: c.update(scores=7)), "scores.json.scores is no list"),
+    "a manifest of another form": (document("manifest.json", lambda c: c.pop("settings")), "lacks settings"),
+    "no scores": (lambda folder: (folder / "scores.json").unlink(), "this run has no scores"),
+    "no JSON": (lambda folder: (folder / "manifest.json").write_text("{"), "is not JSON"),
+    "no manifest": (lambda folder: (folder / "manifest.json").unlink(), "no stored run 'demo-terse'"),
+    "an unknown task": (
+        document("manifest.json", lambda c: c["settings"]["task"].update(name="../../elsewhere")),
+        "another task: the run is of ../../elsewhere, the baseline of demo;",
+    ),
+}
+
+
+@pytest.mark.parametrize("edit", REFUSED)
+def test_what_does_not_compare_is_refused(boards: Boards, folder: Path, tmp_path: Path, edit: str) -> None:
+    kept = tmp_path / "kept" / "demo" / "demo-terse"
+    assert boards("check", "demo-terse", "--baseline", kept).code == 0
+    change, expected = REFUSED[edit]
+    change(folder)
+    assert expected in boards.refused("check", "demo-terse", "--baseline", kept)
+    if expected.startswith("the run is damaged"):
+        line = boards.refused("check", kept, "--baseline", folder)
+        assert expected.replace("the run", "the baseline") in line
+
+
+def test_other_samples_and_another_number_of_them_are_refused(cim: Cim, boards: Boards, tmp_path: Path) -> None:
+    names = {"few": 12, "more": 20, "others": 12}
+    for at, (name, count) in enumerate(names.items()):
+        ids = list(stored())[at * 100 :][:count]
+        scored(cim, tmp_path, name, {key: stored()[key] for key in ids}, "objects,length")
+    folders = {name: cim.results / "miniscenes" / name for name in names}
+    line = boards.refused("check", "more", "--baseline", folders["few"])
+    assert "the run has 20 samples, the baseline 12" in line
+    line = boards.refused("check", "others", "--baseline", folders["few"])
+    assert "12 of 12 samples are not in the baseline: test_0002" in line
+    assert "the run has 12 samples, the baseline 500" in boards.refused("check", "few", "--baseline", "mini-base")
+
+
+def test_another_task_and_no_baseline_are_refused(cim: Cim, boards: Boards, folder: Path) -> None:
+    line = boards.refused("check", "demo-terse", "--baseline", COMMITTED)
+    assert "another task: the run is of demo, the baseline of miniscenes" in line
+    line = boards.refused("check", "demo-terse")
+    assert "no baseline 'demo-terse' of task demo; there are: miniscenes/mini-base; name one with --baseline" in line
+    assert "no stored run 'nobody'" in boards.refused("check", "nobody")
+    assert "the baseline lacks meteor; it holds" in boards.refused(
+        "check", "demo-terse", "--baseline", folder, "--metrics", "length,meteor"
+    )
+
+
+def test_metrics_that_the_baseline_lacks_or_that_are_left_out_are_told(cim: Cim, boards: Boards, folder: Path) -> None:
+    assert cim("eval", "--model", "demo-detailed", "--metrics", "bleu4_char,length,meteor_nltk").code == 0
+    result = boards("check", "demo-detailed", "--baseline", folder, "--metrics", "length", "--json")
+    assert [row["metric"] for row in result.json["comparisons"]] == ["length"]
+    assert "not in the baseline, so not compared: meteor_nltk" in result.json["notes"]
+    assert "in the baseline, left out by --metrics: bleu4_char" in result.json["notes"]
+
+
+@pytest.mark.parametrize("points", ["-1", "101", "nan", "x"])
+def test_a_margin_is_a_number_of_points(boards: Boards, points: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        boards("check", "x", "--margin", points)
+    assert stop.value.code == 2 and "is not a number from 0 to 100" in capsys.readouterr().err
+
+
+# --- edges ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1, 2, 6])
+def test_too_few_images_for_any_drop_to_be_significant_are_refused(
+    cim: Cim, boards: Boards, tmp_path: Path, n: int
+) -> None:
+    captions = {key: stored()[key] for key in list(stored())[:n]}
+    scored(cim, tmp_path, "few", captions, "objects,length")
+    scored(cim, tmp_path, "none", dict.fromkeys(captions, "nothing"), "objects,length")
+    line = boards.refused("check", "none", "--baseline", cim.results / "miniscenes" / "few")
+    assert f"{n} samples are too few: no drop in one of 4 values could be significant" in line
+
+
+def test_eight_images_are_enough_for_four_values(cim: Cim, boards: Boards, tmp_path: Path) -> None:
+    """The bound is tight: 4 x 2/2^8 is below 0.05, and everything wrong on eight images fails."""
+    captions = {key: stored()[key] for key in list(stored())[:8]}
+    scored(cim, tmp_path, "few", captions, "objects,length")
+    scored(cim, tmp_path, "none", dict.fromkeys(captions, "nothing"), "objects,length")
+    assert boards("check", "none", "--baseline", cim.results / "miniscenes" / "few").code == 1
+
+
+def test_constant_values_do_not_fail(cim: Cim, boards: Boards, tmp_path: Path) -> None:
+    scored(cim, tmp_path, "mute", dict.fromkeys(stored(), "nothing at all"), "objects,relation_qa,length")
+    result = boards("check", "mute", "--baseline", cim.results / "miniscenes" / "mute", "--json")
+    assert result.code == 0 and {row["p_permutation"] for row in result.json["comparisons"]} == {1}
+
+
+def _all_failed(cim: Cim, folder: Path) -> None:
+    rows("captions.jsonl", lambda all_of: [row.update(caption=None, error="no answer") for row in all_of])(folder)
+    assert cim("score", "--model", "demo-terse", "--metrics", "bleu4_char,length").code == 0
+    document("manifest.json", lambda c: c.update(captions=records.digest(folder)))(folder)
+
+
+def test_failed_captions_count_as_empty_and_are_told(cim: Cim, boards: Boards, folder: Path, tmp_path: Path) -> None:
+    _all_failed(cim, folder)
+    kept = tmp_path / "kept" / "demo" / "demo-terse"
+    result = boards("check", "demo-terse", "--baseline", kept, "--annotations")
+    assert result.code == 1
+    assert "failed captions, counted as empty ones: 12 of the run, 0 of the baseline" in result.out
+    assert "::warning title=cim gate::failed captions" in result.out
+    assert boards("check", "demo-terse", "--baseline", folder).code == 0  # nothing is below nothing
+    document("manifest.json", lambda c: c["made_by"].update(git=None))(folder)
+    assert "all captions failed" in boards.refused("baseline", "demo-terse", "--into", tmp_path / "made")
+
+
+def test_the_smallest_p_is_what_the_bound_says() -> None:
+    """Two of the 2^n swaps are as far out as the observed one, so no p of n images is below 2/2^n."""
+    for n in (1, 3, 5):
+        rows = [stats.Column(np.full((n, 1), float(value)), registry.metric("length").aggregate) for value in (1, 0)]
+        ((test,),) = stats.paired([(rows[0], rows[1])])
+        assert test.p_permutation == pytest.approx(2.0 ** (1 - n), abs=0.02)
