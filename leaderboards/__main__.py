@@ -13,7 +13,9 @@ from collections.abc import Sequence
 
 from harness.errors import CimError, one_line
 
-COMMANDS: dict[str, str] = {}
+COMMANDS: dict[str, str] = {
+    "report": "one page over stored runs: correlation, ablation, gallery sizes, comparison, training, captions",
+}
 
 
 def main(given: Sequence[str] | None = None) -> int:

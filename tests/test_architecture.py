@@ -54,6 +54,7 @@ OUTSIDE = {
         *("harness.types", "harness.errors", "harness.stats", "harness.data", "harness.signature"),
         *("harness.registry", "harness.store", "harness.manifest", "harness.records", "harness.scored"),
         *("harness.parts", "harness.compare", "leaderboards"),
+        *("harness.highlight", "harness.thumbnail", "judges.taxonomy"),
     ),
 }
 

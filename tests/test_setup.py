@@ -132,7 +132,7 @@ def test_a_model_with_weights_brings_what_its_engine_needs() -> None:
 
 
 def test_core_packages_have_one_version_in_all_locks() -> None:
-    for lock in ("dev.lock", "models.lock", "train.lock", "cpu.lock", "gpu.lock"):
+    for lock in ("dev.lock", "report.lock", "models.lock", "train.lock", "cpu.lock", "gpu.lock"):
         other = pins(lock)
         core = {name: version for name, version in pins("core.lock").items() if name in other or lock == "dev.lock"}
         assert {name: other.get(name) for name in core} == core, lock
