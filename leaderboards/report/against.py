@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness import compare, registry
-from leaderboards.report import lengths
+from leaderboards.report import lengths, pearson
 from leaderboards.report.lengths import Control
 from leaderboards.report.parts import NONE, Missing, Part, Remark, Section, Table, bounds, number, p_text, signed
 from leaderboards.runs import Run
@@ -42,6 +42,9 @@ class Pair:
         return f"{self.a.model} → {self.b.model}"
 
 
+Row = tuple[str, Pair, compare.Comparison, Control]
+
+
 def pairs(runs: Mapping[str, Run], base: str, seeds: Mapping[str, Sequence[int]]) -> list[tuple[str, list[Pair]]]:
     """What is compared, by title: base against each arm, and arms against each other, seed by seed."""
     arms = [arm for arm in ORDER if arm in seeds]
@@ -63,31 +66,31 @@ def section(groups: Sequence[tuple[str, Sequence[Pair]]]) -> Section:
         return Section("against", title, (Missing(what, "make train-cim SEEDS=3"),))
     parts: list[Part] = [Remark(WHAT)]
     numbers = dict[str, object]()
+    every = _rows([pair for _, made in groups for pair in made])
     for name, made in groups:
-        rows = [row for pair in made for row in _rows(pair)]
+        rows = [row for row in every if any(row[1] is pair for pair in made)]
         parts.append(_table(name, made, rows))
         numbers[name] = {
-            pair.b.model: {value: control.plain.difference for value, _, _, control in _rows_of(rows, pair)}
+            pair.b.model: {label: control.plain.difference for label, of, _, control in rows if of is pair}
             for pair in made
         }
     return Section("against", title, tuple(parts), numbers)
 
 
-Row = tuple[str, Pair, "compare.Comparison", Control]
-
-
-def _rows_of(rows: Sequence[Row], pair: Pair) -> list[Row]:
-    return [row for row in rows if row[1] is pair]
-
-
-def _rows(pair: Pair) -> list[Row]:
-    tests = {one.label: one for one in compare.compare(pair.a.files, pair.b.files) if one.test is not None}
-    shown = [tests[label] for label in VALUES if label in tests] or list(tests.values())[:3]
-    words = [_column(run, "length", "words") for run in (pair.a, pair.b)] if "length" in tests else []
-    shown = [one for one in shown if one.label != "length"]
-    columns = [(_column(pair.a, one.metric, one.value), _column(pair.b, one.metric, one.value)) for one in shown]
-    controls = lengths.controls([(a, b, words[0], words[1]) for a, b in columns]) if words else []
-    return [(one.label, pair, one, control) for one, control in zip(shown, controls, strict=False)]
+def _rows(pairs: Sequence[Pair]) -> list[Row]:
+    """A row a pair and value; pairs over equally many images share their resamples."""
+    found = list[tuple[str, Pair, compare.Comparison]]()
+    columns: dict[int, list[tuple[Array, Array, Array, Array]]] = {}
+    for pair in pairs:
+        tests = {one.label: one for one in compare.compare(pair.a.files, pair.b.files) if one.test is not None}
+        words = pearson.words(pair.a), pearson.words(pair.b)
+        labels = [label for label in VALUES if label in tests] or [label for label in tests if label != "length"][:3]
+        for one in (tests[label] for label in labels):
+            found.append((one.label, pair, one))
+            a, b = (_column(run, one.metric, one.value) for run in (pair.a, pair.b))
+            columns.setdefault(len(a), []).append((a, b, words[0], words[1]))
+    controls = {n: iter(lengths.controls(own)) for n, own in columns.items()}
+    return [(label, pair, one, next(controls[len(pair.a.files.per_sample)])) for label, pair, one in found]
 
 
 def _column(run: Run, metric: str, value: str) -> Array:
@@ -111,7 +114,7 @@ def _table(name: str, made: Sequence[Pair], rows: Sequence[Row]) -> Table:
 
 
 def _words(run: Run) -> str:
-    return number(float(_column(run, "length", "words").mean()), 1)
+    return number(float(pearson.words(run).mean()), 1)
 
 
 def _cells(row: Row) -> tuple[str, ...]:

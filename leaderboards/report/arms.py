@@ -23,9 +23,9 @@ FEWEST = 2  # sizes of a curve
 def ablation(study: Study | None, n: int) -> Section:
     """Figure 4: every arm against the base, by seed and over seeds."""
     title = "Which reward term does what?"
-    if study is None or not study.arms:
-        return Section("ablation", title, (Missing("No study is stored.", COMMAND),))
-    values = [value for value in VALUES if any(value in arm.points for arm in study.arms)]
+    values = [value for value in VALUES if study and any(value in arm.points for arm in study.arms)]
+    if study is None or not values:
+        return Section("ablation", title, (Missing("No study with an evaluated arm is stored.", COMMAND),))
     parts: list[Part] = [
         draw.ablation(study.arms, values, study.base, n, [arm.name for arm in study.arms]),
         Table("Arms", ("arm", "what it is", "seeds", "stopped by alarm"), tuple(map(_about, study.arms))),
@@ -103,9 +103,9 @@ def sizes(study: Study, runs: Sequence[Run], results: Path) -> dict[str, int]:
 
 
 def _trained(study: Study | None, rows: Mapping[str, int], n: int, numbers: dict[str, object]) -> list[Part]:
-    if study is None or len(set(rows.values())) < FEWEST:
+    arms = [arm for arm in study.arms if arm.name in rows and arm.points] if study else []
+    if study is None or len({rows[arm.name] for arm in arms}) < FEWEST:
         return [Missing("No arms trained with galleries of different sizes are stored.", COMMAND)]
-    arms = [arm for arm in study.arms if arm.name in rows]
     values = [value for value in VALUES if any(value in arm.points for arm in arms)]
     panels = {
         value: {"runs": sorted((rows[arm.name], p.value) for arm in arms for p in arm.points.get(value, ()))}

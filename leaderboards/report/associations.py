@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
+from harness.errors import CimError
 from leaderboards.report import draw, pearson
 from leaderboards.report.correlation import FEWEST, SIZE
 from leaderboards.report.parts import NONE, UNDEFINED, Missing, Part, Remark, Section, Table, bounds, number
@@ -69,8 +70,9 @@ def _numbers(panel: Panel) -> dict[str, object]:
 
 def _whole(one: Material, panels: Sequence[Panel]) -> list[Part]:
     name = f"pearson-{one.run.task}-{one.run.model}"
-    chart = draw.pearson(name, [(one.title, NAMES[one.source], panels[:3])], told)
-    return [chart, _table(one, panels, one.title)]
+    shown = [(one.title, NAMES[one.source], panels[: len(pearson.METRICS)])]
+    chart: list[Part] = [draw.pearson(name, shown, told)] if panels[0].points else []
+    return [*chart, _table(one, panels, one.title)]
 
 
 def _table(one: Material, panels: Sequence[Panel], title: str) -> Table:
@@ -146,6 +148,13 @@ def _line(one: Material, panels: Sequence[Panel]) -> tuple[str, ...]:
     return (one.run.model, str(len(panels[-1].points)), told(panels[-1]), *cells)
 
 
-def materials(runs: Sequence[Run]) -> list[Material]:
-    """The columns of every run that holds both sides."""
-    return [found for run in runs if (found := pearson.material(run)) is not None]
+def materials(runs: Sequence[Run], tell: Callable[[str], None]) -> list[Material]:
+    """The columns of every run that holds both sides; ``tell`` hears of damaged ones, which are left out."""
+    found = []
+    for run in runs:
+        try:
+            if (one := pearson.material(run)) is not None:
+                found.append(one)
+        except CimError as error:
+            tell(f"left out of the correlations: {error}")
+    return found

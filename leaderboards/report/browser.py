@@ -50,12 +50,13 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Browser:
-    """Two runs, the columns that both have, and a card an image."""
+    """Two runs, the columns that both have and the digits they are shown with, and a card an image."""
 
     task: str
     a: str
     b: str
     columns: tuple[str, ...]
+    digits: tuple[int, ...]
     cards: tuple[Card, ...]
     of: int
 
@@ -86,7 +87,13 @@ def browser(a: Run, b: Run, tell: Callable[[str], None]) -> Browser:
             )
         )
     labels = tuple(name if value in ("score", "words") else f"{name} {value}" for name, value in columns)
-    return Browser(a.task, a.model, b.model, labels, tuple(cards), len(both))
+    digits = tuple(_digits([value for card in cards for value in card.values[at]]) for at in range(len(columns)))
+    return Browser(a.task, a.model, b.model, labels, digits, tuple(cards), len(both))
+
+
+def _digits(column: Sequence[float | None]) -> int:
+    """One for percent and words, two for what stays under ten."""
+    return 2 if all(value is None or abs(value) < 10 for value in column) else 1
 
 
 def _apart(text: highlight.Text, other: highlight.Text, state: str) -> list[str]:

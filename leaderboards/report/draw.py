@@ -76,7 +76,7 @@ def ablation(arms: Sequence[Arm], values: Sequence[str], base: str, n: int, orde
         caption = (
             f"Difference to {base} on {n} images. Small open marks: one seed, with its paired 95 % interval over "
             f"images. Filled mark and thick line: mean over seeds and its 95 % t interval, from two seeds on "
-            f"({' or '.join(map(str, seeds))} seeds an arm). A cross is a seed that an alarm stopped."
+            f"(seeds an arm: {' or '.join(map(str, seeds))}). A cross is a seed that an alarm stopped."
         )
         return style.saved(
             made, "ablation", caption, f"Differences of {len(arms)} arms to {base} in {len(values)} values"

@@ -76,8 +76,8 @@ def signed(value: float | None, digits: int = 2) -> str:
 
 
 def bounds(pair: Sequence[float] | None, digits: int = 2) -> str:
-    """An interval in brackets, or ``undefined``."""
-    return UNDEFINED if pair is None else f"[{number(pair[0], digits)}, {number(pair[1], digits)}]"
+    """An interval in brackets, never broken over lines, or ``undefined``."""
+    return UNDEFINED if pair is None else f"[{number(pair[0], digits)},\u00a0{number(pair[1], digits)}]"
 
 
 def p_text(value: float | None) -> str:

@@ -88,8 +88,8 @@ def material(run: Run) -> Material | None:
     try:
         metrics = {label: np.array([cells["cim"][name] for _, cells in rows]) for label, name in METRICS.items()}
         accuracy = np.array([cells[source[0]][source[1]] for _, cells in rows]) / 100
-        words = np.array([_words(cells) for _, cells in rows]) if "length" in held else _counted(run, ids)
-        columns = np.stack([*metrics.values(), accuracy, words]).astype(np.float64)
+        length = words(run)
+        columns = np.stack([*metrics.values(), accuracy, length]).astype(np.float64)
     except (KeyError, TypeError) as error:
         raise CimError("rows lack a number", where=str(run.folder), hint="score the run again") from error
     if not np.isfinite(columns).all():
@@ -97,17 +97,16 @@ def material(run: Run) -> Material | None:
     breeds = tuple(name.rsplit("_", 1)[0] for name in ids) if run.task == PETS else None
     read = signature.read(run.files.scores["cim"]["signature"] or "")
     size = int(read["rows"]) if read.get("rows", "").isdigit() else None
-    return Material(run, ids, metrics, words, accuracy, " ".join(source), breeds, size)
+    return Material(run, ids, metrics, length, accuracy, " ".join(source), breeds, size)
 
 
-def _words(cells: dict[str, dict[str, float]]) -> float:
-    return cells["length"]["words"]
-
-
-def _counted(run: Run, ids: Sequence[str]) -> Array:
-    """Words of the captions themselves, where metric ``length`` was not computed."""
+def words(run: Run) -> Array:
+    """Words a caption, in the order of ids: those of metric ``length``, or counted where it was not computed."""
+    rows = sorted(run.files.per_sample.items())
+    if not run.files.scores.get("length", {"not_computed": "no"}).get("not_computed"):
+        return np.array([cells["length"]["words"] for _, cells in rows], dtype=np.float64)
     made = records.read(run.folder)
-    return np.array([float(len((made[name].text or "").split())) if name in made else 0.0 for name in ids])
+    return np.array([len((made[name].text or "").split()) if name in made else 0 for name, _ in rows], dtype=np.float64)
 
 
 def study(found: Material) -> list[Panel]:
@@ -132,9 +131,9 @@ def study(found: Material) -> list[Panel]:
 
 
 def brief(found: Sequence[Material]) -> list[list[Panel]]:
-    """Panels for GRC, QIR and reward of several runs over equally many images, without controls."""
+    """Panels for GRC, QIR and reward of several runs over equally many images (or the same pets), without controls."""
     pairs = [(values, one.accuracy) for one in found for values in one.metrics.values()]
-    drawn = iter(correlation.resampled(pairs, None))
+    drawn = iter(correlation.resampled(pairs, found[0].breeds))
     return [[_panel(name, values, one.accuracy, next(drawn)) for name, values in one.metrics.items()] for one in found]
 
 

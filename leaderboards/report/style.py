@@ -7,6 +7,7 @@ hangs on colour alone. Text is drawn as paths, on white, so a chart needs no fon
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#000000", "#CC79A7", "#56B4E9", "#E
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (3, 1)), (0, (8, 2)), (0, (1, 2)))
 DPI = 120
+COORDINATES = re.compile(rb' d="[^"]*"')
+LONG = re.compile(rb"(\.\d\d)\d+")  # hundredths of a point are enough, and a third of the file
 TICKS = 5  # at most, an axis; fewer are read more easily and drawn faster
 SETTINGS: Mapping[str, Any] = {
     "font.family": "DejaVu Sans",
@@ -72,11 +75,16 @@ def canvas(width: float, height: float, rows: int, columns: int, **layout: Any) 
 def saved(made: Canvas, name: str, caption: str, alt: str) -> Figure:
     """The figure as SVG and PNG, without date or program name."""
     svg, png = io.BytesIO(), io.BytesIO()
-    made.draw_without_rendering()  # lays the figure out, once for both files
-    made.set_layout_engine("none")
+    if (engine := made.get_layout_engine()) is not None:
+        engine.execute(made)  # once for both files
+        made.set_layout_engine("none")
     made.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
     made.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
-    return Figure(name, svg.getvalue(), png.getvalue(), caption, alt)
+    return Figure(name, COORDINATES.sub(_shortened, svg.getvalue()), png.getvalue(), caption, alt)
+
+
+def _shortened(path: re.Match[bytes]) -> bytes:
+    return LONG.sub(rb"\1", path[0])
 
 
 def hide(axes: list[Axes]) -> None:
