@@ -27,7 +27,7 @@ for_tests = $(if $(wildcard $(VENV)/.ok-gpu),gpu,$(if $(filter Linux-x86_64,$(sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup setup-models setup-train setup-vllm setup-gpu eval train-cim ablation tables audit leaderboard check baseline parity mini-models test test-slow lint bench
+.PHONY: help setup setup-models setup-train setup-vllm setup-gpu eval train-cim ablation report tables audit leaderboard check baseline parity mini-models test test-slow lint bench
 
 help:
 	@echo "usage: make TARGET [NAME=value ...]"
@@ -98,15 +98,18 @@ baseline: $(VENV)/.ok-core  ## move the gate's baseline, after cim verify, and s
 	@$(VENV)/bin/cim verify $(gated)
 	@$(PY) -m leaderboards baseline $(gated) $(call option,--metrics,$(METRICS)) $(ARGS)
 
+report: $(VENV)/.ok-report  ## one page over stored runs: correlation, ablation, gallery sizes, comparison, training
+	@$(PY) -m leaderboards report $(ARGS)
+
 parity: $(VENV)/.ok-dev  ## compare engines, then CAPTURE with its reference on all captions: make parity MODEL=... [LIMIT=16]
 	@need=vllm; ! $(gpu) || need=gpu; $(again) --no-print-directory $(VENV)/.ok-$$need
 	@$(VENV)/bin/cim doctor --parity $(call quoted,$(MODEL)) $(call option,--task,$(TASK)) $(call option,--limit,$(LIMIT)) $(ARGS)
 	@$(PY) -m pytest -q -m slow tests/test_capture_parity.py
 
-test: $(VENV)/.ok-dev $(VENV)/.ok-$(for_tests)  ## the tests that take minutes
+test: $(VENV)/.ok-dev $(VENV)/.ok-report $(VENV)/.ok-$(for_tests)  ## the tests that take minutes
 	@$(PY) -m pytest -q -m "not slow" $(ARGS)
 
-test-slow: $(VENV)/.ok-dev $(VENV)/.ok-$(for_tests)  ## all tests
+test-slow: $(VENV)/.ok-dev $(VENV)/.ok-report $(VENV)/.ok-$(for_tests)  ## all tests
 	@$(PY) -m pytest -q $(ARGS)
 
 mini-models: $(VENV)/.ok-models  ## train the embedded tiny models again, 16 CPU minutes
@@ -216,6 +219,11 @@ $(VENV)/.ok-models: $(VENV)/.ok-core requirements/models.lock requirements/torch
 $(VENV)/.ok-train: $(VENV)/.ok-models requirements/train.lock
 	@echo "setup: packages of requirements/train.lock"; $(installer); \
 	install --no-deps -r requirements/train.lock || { $(not_installed); }
+	@touch $@
+
+$(VENV)/.ok-report: $(VENV)/.ok-core requirements/report.lock
+	@echo "setup: packages of requirements/report.lock"; $(installer); \
+	install -r requirements/report.lock || { $(not_installed); }
 	@touch $@
 
 # One Python and one system have this lock; elsewhere the tests of vLLM are skipped.

@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "board": "a static site over all stored runs: ranks, intervals, a page a run",
     "check": "the regression gate: a stored run against a stored baseline",
     "baseline": "move the gate's baseline to a stored run",
+    "report": "one page over stored runs: correlation, ablation, gallery sizes, comparison, training, captions",
 }
 
 

@@ -53,7 +53,8 @@ OUTSIDE = {
     "leaderboards": (
         *("harness.types", "harness.errors", "harness.stats", "harness.data", "harness.signature"),
         *("harness.registry", "harness.store", "harness.manifest", "harness.records", "harness.scored"),
-        *("harness.parts", "harness.compare", "harness.highlight", "leaderboards"),
+        *("harness.parts", "harness.compare", "harness.highlight", "harness.thumbnail"),
+        *("judges.taxonomy", "leaderboards"),
     ),
 }
 

@@ -111,6 +111,7 @@ def test_locks_pin_what_the_project_asks_for() -> None:
     assert set(wanted["core"]) <= pins("core.lock").keys()
     assert set(wanted["java"]) == pins("java.lock").keys()
     assert {*wanted["core"], *wanted["dev"]} <= dev.keys()
+    assert {*wanted["core"], *wanted["report"]} <= pins("report.lock").keys()
     for lock, extras in {"cpu.lock": ("cpu", "dev", "oracle"), "gpu.lock": ("gpu",)}.items():
         asked = {name for extra in ("core", "engine", "models", "report", "train", *extras) for name in wanted[extra]}
         assert asked <= pins(lock).keys()
@@ -133,9 +134,10 @@ def test_a_model_with_weights_brings_what_its_engine_needs() -> None:
 
 
 def test_core_packages_have_one_version_in_all_locks() -> None:
-    for lock in ("dev.lock", "models.lock", "train.lock", "cpu.lock", "gpu.lock"):
+    whole = ("dev.lock", "report.lock")
+    for lock in (*whole, "models.lock", "train.lock", "cpu.lock", "gpu.lock"):
         other = pins(lock)
-        core = {name: version for name, version in pins("core.lock").items() if name in other or lock == "dev.lock"}
+        core = {name: version for name, version in pins("core.lock").items() if name in other or lock in whole}
         assert {name: other.get(name) for name in core} == core, lock
 
 

@@ -1,0 +1,55 @@
+"""One report over stored runs: correlation, ablation, gallery sizes, comparison, training, captions side by side.
+
+Written into ``.leaderboards/report/`` of the results folder: ``report.html``, which needs nothing else, ``report.md``
+and ``figures/``. What is missing is named with the command that makes it. Run with ``python -m leaderboards report``
+(``make report``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from harness import store
+from harness.errors import CimError
+
+Say = Callable[[str], None]
+PLACE = Path(".leaderboards") / "report"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument("--out", help="folder to write into (default: .leaderboards/report in the results folder)")
+    parser.add_argument("--baseline", metavar="RUN", help="compare with this run, not with the base of the study")
+    parser.add_argument("--against", metavar="RUN[,RUN]", help="runs that are compared with --baseline")
+    parser.add_argument("--task", help="whose runs --baseline and --against name, where several tasks have them")
+    parser.add_argument("--json", action="store_true", help="print paths and key numbers as JSON")
+
+
+def main(args: argparse.Namespace, say: Say, tell: Say) -> int:
+    """Write the report; exit code 0.
+
+    Raises:
+        CimError: matplotlib or scipy are not installed, or stored files are damaged.
+    """
+    for package in ("matplotlib", "scipy"):
+        if importlib.util.find_spec(package) is None:
+            raise CimError(f"{package} is not installed", hint="run `make report`, which installs it")
+    from leaderboards.report import gather, page
+
+    if bool(args.baseline) != bool(args.against):
+        raise CimError("--baseline and --against belong together", hint="name both, or neither")
+    results = store.results_root(args.results)
+    others = tuple(name for name in (args.against or "").split(",") if name)
+    chosen = gather.Chosen(args.baseline, others, args.task) if others else None
+    report = gather.gather(results, tell, chosen)
+    paths = page.write(Path(args.out) if args.out else results / PLACE, report)
+    if args.json:
+        numbers = {section.name: dict(section.numbers) for section in report.sections}
+        say(json.dumps({"files": list(map(str, paths)), "sections": numbers}, ensure_ascii=False, allow_nan=False))
+        return 0
+    say(f"{report.runs} runs; to look at: {paths[0]}")
+    return 0

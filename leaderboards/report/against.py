@@ -1,0 +1,135 @@
+"""Section (d): base, SFT and CIM against each other on the same images, and at the same caption length."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness import compare, registry
+from leaderboards.report import lengths, pearson
+from leaderboards.report.lengths import Control
+from leaderboards.report.parts import NONE, Missing, Part, Remark, Section, Table, bounds, number, p_text, signed
+from leaderboards.runs import Run
+
+if TYPE_CHECKING:
+    from harness.parts import Array
+
+VALUES = ("objects f1", "attributes f1", "fine_names f1", "capture", "relation_qa")
+ORDER = ("sft", "cim", "sft-cim")
+WHAT = (
+    "Longer captions name more. Beside the plain paired difference stand two controls: over the images whose two "
+    f"captions differ by at most {lengths.CALIPER:.0f} words (matched), and the difference at equal length by a "
+    "straight line in the difference of words (adjusted; an effect for every image, so images are not compared with "
+    "each other). Length is also how detail is told: the controls ask what is left beside it, not which captions "
+    "are better."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two runs on the same images: run b against run a."""
+
+    a: Run
+    b: Run
+
+    @property
+    def title(self) -> str:
+        """``a → b``."""
+        return f"{self.a.model} → {self.b.model}"
+
+
+Row = tuple[str, Pair, compare.Comparison, Control]
+
+
+def pairs(runs: Mapping[str, Run], base: str, seeds: Mapping[str, Sequence[int]]) -> list[tuple[str, list[Pair]]]:
+    """What is compared, by title: base against each arm, and arms against each other, seed by seed."""
+    arms = [arm for arm in ORDER if arm in seeds]
+    found = list[tuple[str, list[Pair]]]()
+    for arm in arms:
+        own = [runs[f"{arm}-seed{seed}"] for seed in seeds[arm] if f"{arm}-seed{seed}" in runs]
+        found.append((f"{base} → {arm}", [Pair(runs[base], run) for run in own] if base in runs else []))
+    for first, second in pairwise(arms):
+        both = [(f"{first}-seed{seed}", f"{second}-seed{seed}") for seed in seeds[first] if seed in seeds[second]]
+        found.append((f"{first} → {second}", [Pair(runs[a], runs[b]) for a, b in both if {a, b} <= runs.keys()]))
+    return [(title, made) for title, made in found if made]
+
+
+def section(groups: Sequence[tuple[str, Sequence[Pair]]]) -> Section:
+    """A table a pair of systems, a row a seed and value."""
+    title = "Better, or only longer?"
+    if not groups:
+        what = "No base run with an arm trained from it is stored."
+        return Section("against", title, (Missing(what, "make train-cim SEEDS=3"),))
+    parts: list[Part] = [Remark(WHAT)]
+    numbers = dict[str, object]()
+    every = _rows([pair for _, made in groups for pair in made])
+    for name, made in groups:
+        rows = [row for row in every if any(row[1] is pair for pair in made)]
+        parts.append(_table(name, made, rows))
+        numbers[name] = {
+            pair.b.model: {label: control.plain.difference for label, of, _, control in rows if of is pair}
+            for pair in made
+        }
+    return Section("against", title, tuple(parts), numbers)
+
+
+def _rows(pairs: Sequence[Pair]) -> list[Row]:
+    """A row a pair and value; pairs over equally many images share their resamples."""
+    found = list[tuple[str, Pair, compare.Comparison]]()
+    columns: dict[int, list[tuple[Array, Array, Array, Array]]] = {}
+    for pair in pairs:
+        tests = {one.label: one for one in compare.compare(pair.a.files, pair.b.files) if one.test is not None}
+        words = pearson.words(pair.a), pearson.words(pair.b)
+        labels = [label for label in VALUES if label in tests] or [label for label in tests if label != "length"][:3]
+        for one in (tests[label] for label in labels):
+            found.append((one.label, pair, one))
+            a, b = (_column(run, one.metric, one.value) for run in (pair.a, pair.b))
+            columns.setdefault(len(a), []).append((a, b, words[0], words[1]))
+    controls = {n: iter(lengths.controls(own)) for n, own in columns.items()}
+    return [(label, pair, one, next(controls[len(pair.a.files.per_sample)])) for label, pair, one in found]
+
+
+def _column(run: Run, metric: str, value: str) -> Array:
+    """The value of each image in the order of ids; NaN nowhere, ``compare`` has read the same rows."""
+    assert value in registry.metric(metric).values
+    return np.array([cells[metric][value] for _, cells in sorted(run.files.per_sample.items())], dtype=np.float64)
+
+
+def _table(name: str, made: Sequence[Pair], rows: Sequence[Row]) -> Table:
+    n = len(made[0].a.files.per_sample)
+    words = "; ".join(f"{_words(pair.a)} → {_words(pair.b)}" for pair in made)
+    head = ("value", "run", "difference", "p (Holm)", "matched on length", "adjusted for length", "a word more")
+    note = (
+        f"{n} images; words a caption: {words}. Brackets: 95 % percentile bootstrap over images. p: paired "
+        "permutation, Holm over all values of the two runs (cim compare). Matched: at least "
+        f"{lengths.FEWEST} images, else too few. "
+        "Extrapolated: equal length lies outside the middle 95 % of the differences in length. Seeds are not pooled."
+    )
+    ordered = sorted(rows, key=lambda row: [label for label, *_ in rows].index(row[0]))
+    return Table(name, head, tuple(_cells(row) for row in ordered), note)
+
+
+def _words(run: Run) -> str:
+    return number(float(pearson.words(run).mean()), 1)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    label, pair, test, control = row
+    matched, adjusted = control.matched, control.adjusted
+    return (
+        label,
+        pair.b.model,
+        f"{signed(control.plain.difference)} {bounds(control.plain.ci95)}",
+        p_text(test.holm_permutation),
+        f"too few ({control.matching})"
+        if matched is None
+        else f"{signed(matched.difference)} {bounds(matched.ci95)} (n {matched.n})",
+        NONE
+        if adjusted is None
+        else f"{signed(adjusted.difference)} {bounds(adjusted.ci95)}{' extrapolated' if control.extrapolated else ''}",
+        NONE if control.a_word is None else signed(control.a_word),
+    )

@@ -1,0 +1,175 @@
+"""Sections (b) and (c): the arms of a study against its base, and what the size of the gallery does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from harness import manifest, signature, store
+from leaderboards.report import draw, pearson
+from leaderboards.report.associations import STUDIED, by_captions
+from leaderboards.report.parts import NONE, Missing, Part, Remark, Section, Table, bounds, number, p_text, signed
+from leaderboards.report.pearson import Material
+from leaderboards.report.study import REFERENCE, Arm, Contrast, Mean, Study, contrasts, over_seeds
+from leaderboards.runs import Run
+
+VALUES = ("objects f1", "attributes f1", "fine_names f1", "capture", "relation_qa", "length")
+COMMAND = "make ablation SEEDS=3"
+SIZED = re.compile(r"gallery-(\d+)")
+FEWEST = 2  # sizes of a curve
+
+
+def ablation(study: Study | None, n: int) -> Section:
+    """Figure 4: every arm against the base, by seed and over seeds."""
+    title = "Which reward term does what?"
+    values = [value for value in VALUES if study and any(value in arm.points for arm in study.arms)]
+    if study is None or not values:
+        return Section("ablation", title, (Missing("No study with an evaluated arm is stored.", COMMAND),))
+    parts: list[Part] = [
+        draw.ablation(study.arms, values, study.base, n, [arm.name for arm in study.arms]),
+        Table("Arms", ("arm", "what it is", "seeds", "stopped by alarm"), tuple(map(_about, study.arms))),
+        *(_table(study, value, n) for value in values),
+    ]
+    if all(len(arm.seeds) < 2 for arm in study.arms):
+        parts.append(Missing("One seed an arm: no two arms are told apart by this.", COMMAND))
+    means = {arm.name: {value: _mean(arm, value) for value in values} for arm in study.arms}
+    numbers = {arm: {value: mean.mean for value, mean in found.items() if mean} for arm, found in means.items()}
+    return Section("ablation", title, tuple(parts), numbers)
+
+
+def _mean(arm: Arm, value: str) -> Mean | None:
+    return over_seeds([point.difference for point in arm.points.get(value, ())])
+
+
+def _about(arm: Arm) -> tuple[str, ...]:
+    stopped = ", ".join(f"{name} (seed {seed})" for seed, name in arm.stopped.items())
+    return arm.name, arm.about, ", ".join(map(str, arm.seeds)), stopped or NONE
+
+
+def _table(study: Study, value: str, n: int) -> Table:
+    against = {one.arm: one for one in contrasts(study, value)}
+    rows = tuple(_row(arm, value, against.get(arm.name)) for arm in study.arms if value in arm.points)
+    base = next(point.base for arm in study.arms for point in arm.points.get(value, ()))
+    head = ("arm", f"each seed, less {study.base}", "mean over seeds", f"less {REFERENCE}", "p (Holm)")
+    note = (
+        f"{study.base} has {number(base)}; {n} images. Brackets: of a seed, paired bootstrap over images; of a mean "
+        f"and a difference to {REFERENCE}, Student's t over seeds. p: the same t, corrected over this table's arms."
+    )
+    return Table(value, head, rows, note)
+
+
+def _row(arm: Arm, value: str, against: Contrast | None) -> tuple[str, ...]:
+    seeds = "; ".join(
+        f"{signed(p.difference)} {bounds(p.ci95)}{' stopped' if p.seed in arm.stopped else ''}"
+        for p in arm.points[value]
+    )
+    mean = _mean(arm, value)
+    over = NONE if mean is None else f"{signed(mean.mean)} {bounds(mean.ci95) if mean.ci95 else 'one seed'}"
+    if against is None:
+        return arm.name, seeds, over, NONE, NONE
+    apart = f"{signed(against.mean)} {bounds(against.ci95) if against.ci95 else 'one seed'}"
+    return arm.name, seeds, over, apart, NONE if against.p_holm is None else p_text(against.p_holm)
+
+
+def scaling(study: Study | None, found: Sequence[Material], runs: Sequence[Run], results: Path, n: int) -> Section:
+    """Figure 5, two readings apart: galleries trained with, and galleries that the same captions are scored with."""
+    numbers = dict[str, object]()
+    parts: list[Part] = [
+        Remark(
+            "Two readings, kept apart: trained with galleries of these sizes (all runs scored alike), and the same "
+            "fixed captions scored with galleries of these sizes (nothing trained)."
+        )
+    ]
+    parts += _trained(study, sizes(study, runs, results) if study else {}, n, numbers)
+    parts += _scored(found, numbers)
+    return Section("scaling", "How large must the gallery be?", tuple(parts), numbers)
+
+
+def sizes(study: Study, runs: Sequence[Run], results: Path) -> dict[str, int]:
+    """Gallery rows by arm: as its name says; of the reference arm those of the gallery with the same sha256."""
+    found = {arm.name: int(match[1]) for arm in study.arms if (match := SIZED.fullmatch(arm.name))}
+    arm = study.arm(REFERENCE)
+    for seed in arm.seeds if arm else ():
+        stored = manifest.read(results / store.TRAINED / f"{REFERENCE}-seed{seed}") or {}
+        sha = str(stored.get("settings", {}).get("training", {}).get("gallery", ""))
+        for run in runs:
+            line = str((run.files.scores.get("cim") or {}).get("signature") or "")
+            read = signature.read(line)
+            digest = read.get("gallery", "").rpartition("@")[2]
+            if digest and sha.startswith(digest) and read.get("rows", "").isdigit():
+                found[REFERENCE] = int(read["rows"])
+    return dict(sorted(found.items(), key=lambda pair: pair[1]))
+
+
+def _trained(study: Study | None, rows: Mapping[str, int], n: int, numbers: dict[str, object]) -> list[Part]:
+    arms = [arm for arm in study.arms if arm.name in rows and arm.points] if study else []
+    if study is None or len({rows[arm.name] for arm in arms}) < FEWEST:
+        return [Missing("No arms trained with galleries of different sizes are stored.", COMMAND)]
+    values = [value for value in VALUES if any(value in arm.points for arm in arms)]
+    panels = {
+        value: {"runs": sorted((rows[arm.name], p.value) for arm in arms for p in arm.points.get(value, ()))}
+        for value in values
+    }
+    seeds = ", ".join(f"{rows[arm.name]:,} rows: {len(arm.seeds)}" for arm in arms)
+    caption = (
+        f"Trained with GRC + QIR, {n} test images a point; a mark is a seed (seeds: {seeds}), the line joins means."
+    )
+    units = {value: "words" if value == "length" else "percent" for value in values}
+    lines = tuple(
+        (f"{rows[arm.name]:,}", arm.name, str(len(arm.seeds)), *(_value(arm, value) for value in values))
+        for arm in sorted(arms, key=lambda arm: rows[arm.name])
+    )
+    numbers["trained"] = {str(rows[arm.name]): {v: _over(arm, v) for v in values} for arm in arms}
+    note = f"Mean over seeds and its t interval, {n} images a seed; {study.base} is what all were trained from."
+    return [
+        draw.sizes("scaling-trained", panels, units, caption, mean=True),
+        Table("Trained with", ("gallery rows", "arm", "seeds", *values), lines, note),
+    ]
+
+
+def _value(arm: Arm, value: str) -> str:
+    mean = over_seeds([point.value for point in arm.points.get(value, ())])
+    return NONE if mean is None else f"{number(mean.mean)} {bounds(mean.ci95) if mean.ci95 else '(one seed)'}"
+
+
+def _over(arm: Arm, value: str) -> float | None:
+    mean = over_seeds([point.value for point in arm.points.get(value, ())])
+    return None if mean is None else mean.mean
+
+
+def _scored(found: Sequence[Material], numbers: dict[str, object]) -> list[Part]:
+    groups = by_captions([one for one in found if one.run.task in STUDIED and one.gallery_rows])
+    groups = [group for group in groups if len({one.gallery_rows for one in group}) >= FEWEST]
+    if not groups:
+        return [Missing("No captions are scored with galleries of different sizes.", "make ablation")]
+    parts = list[Part]()
+    for group in groups:
+        group = sorted(group, key=lambda one: one.gallery_rows or 0)
+        panels = pearson.brief(group)
+        rows = [one.gallery_rows or 0 for one in group]
+        curves = {
+            title: {
+                name: [(size, float(getattr(every[at], key) or 0.0)) for size, every in zip(rows, panels, strict=True)]
+                for at, name in enumerate(pearson.METRICS)
+                if all(getattr(every[at], key) is not None for every in panels)
+            }
+            for title, key in (("un-binned r", "raw"), ("binned r", "r"), ("un-binned Spearman's rho", "rho"))
+        }
+        curves = {title: lines for title, lines in curves.items() if lines}
+        n, task = len(group[0].ids), group[0].run.task
+        caption = f"The same {n:,} captions of {task} scored with each gallery; correlation with {group[0].source}."
+        if curves:
+            parts.append(
+                draw.sizes(f"scaling-scored-{task}", curves, dict.fromkeys(curves, "correlation"), caption, False)
+            )
+        lines = tuple(
+            (f"{size:,}", one.run.model, panel.metric, number(panel.r), f"{number(panel.raw)} {bounds(panel.raw_ci)}",
+             number(panel.rho), number(float(one.metrics[panel.metric].mean()), 3))
+            for size, one, every in zip(rows, group, panels, strict=True)
+            for panel in every
+        )  # fmt: skip
+        head = ("gallery rows", "run", "metric", "binned r", "un-binned r", "un-binned rho", "mean of the metric")
+        parts.append(Table(f"Scored with, {task}", head, lines, f"{n:,} captions, the same in every row."))
+        numbers[f"scored {task}"] = {str(s): {p.metric: p.raw for p in e} for s, e in zip(rows, panels, strict=True)}
+    return parts

@@ -1,0 +1,131 @@
+"""Section (g): captions of two runs side by side, the words marked that only one of them has, with gains and losses.
+
+Words are compared as ``harness/highlight.py`` does, wherever they stand; a metric's gain is run b's value of an image
+less run a's. Pictures are there where the task draws its images or they lie in ``$CIM_DATA``.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import data, highlight, records, registry, scored
+from harness.errors import CimError
+from harness.highlight import Piece
+from harness.thumbnail import Thumbnail, thumbnail
+from harness.types import Sample, Task
+from leaderboards.runs import Run
+
+ONLY_A, ONLY_B = "only-a", "only-b"
+LARGEST = 1000  # cards; the first of a larger task
+SHOWN = (
+    ("fine_names", "f1"),
+    ("attributes", "f1"),
+    ("objects", "f1"),
+    ("capture", "score"),
+    ("relation_qa", "score"),
+    ("cim", "reward"),
+    ("length", "words"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """An image with both captions; ``values`` are (a, b) of each column, None where a row lacks it."""
+
+    id: str
+    picture: Thumbnail | None
+    a: list[Piece]
+    b: list[Piece]
+    reference: list[Piece]
+    values: tuple[tuple[float | None, float | None], ...]
+
+    @property
+    def gains(self) -> tuple[float | None, ...]:
+        """Run b less run a, a column."""
+        return tuple(None if a is None or b is None else b - a for a, b in self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Browser:
+    """Two runs, the columns that both have and the digits they are shown with, and a card an image."""
+
+    task: str
+    a: str
+    b: str
+    columns: tuple[str, ...]
+    digits: tuple[int, ...]
+    cards: tuple[Card, ...]
+    of: int
+
+
+def browser(a: Run, b: Run, tell: Callable[[str], None]) -> Browser:
+    """The cards of the images that both runs captioned, by id."""
+    columns = [pair for pair in SHOWN if _computed(a, b, *pair)]
+    columns = (
+        columns or [(name, v) for name in a.files.scores for v in _values(a, name) if _computed(a, b, name, v)][:7]
+    )
+    ours, theirs = records.read(a.folder), records.read(b.folder)
+    both = sorted(ours.keys() & theirs.keys())
+    task, samples = _samples(a, tell)
+    cards = []
+    for name in both[:LARGEST]:
+        one, other = highlight.Text(ours[name].text or ""), highlight.Text(theirs[name].text or "")
+        sample = samples.get(name)
+        reference = sample.references[0] if sample and sample.references else ""
+        cells = [run.files.per_sample.get(name, {}) for run in (a, b)]
+        cards.append(
+            Card(
+                name,
+                _picture(task, sample) if task and sample else None,
+                one.pieces(_apart(one, other, ONLY_A)),
+                other.pieces(_apart(other, one, ONLY_B)),
+                highlight.plain(reference),
+                tuple((_cell(cells[0], *pair), _cell(cells[1], *pair)) for pair in columns),
+            )
+        )
+    labels = tuple(name if value in ("score", "words") else f"{name} {value}" for name, value in columns)
+    digits = tuple(_digits([value for card in cards for value in card.values[at]]) for at in range(len(columns)))
+    return Browser(a.task, a.model, b.model, labels, digits, tuple(cards), len(both))
+
+
+def _digits(column: Sequence[float | None]) -> int:
+    """One for percent and words, two for what stays under ten."""
+    return 2 if all(value is None or abs(value) < 10 for value in column) else 1
+
+
+def _apart(text: highlight.Text, other: highlight.Text, state: str) -> list[str]:
+    """``state`` for the words that the other caption lacks, nothing for those they share."""
+    return [state if one == state else "" for one in highlight.by_words(text, [other], state)]
+
+
+def _values(run: Run, name: str) -> Sequence[str]:
+    return list(run.files.scores[name].get("values") or {})
+
+
+def _computed(a: Run, b: Run, name: str, value: str) -> bool:
+    one, other = a.files.scores.get(name), b.files.scores.get(name)
+    return scored.obstacle(one, other) is None and value in _values(a, name)
+
+
+def _cell(cells: Mapping[str, Mapping[str, float]], metric: str, value: str) -> float | None:
+    return cells.get(metric, {}).get(value)
+
+
+def _samples(run: Run, tell: Callable[[str], None]) -> tuple[Task | None, dict[str, Sample]]:
+    """The task and its samples; none, and a word of it, where its data is not here."""
+    try:
+        task = registry.task(run.task)
+        return task, {sample.id: sample for sample in data.samples(task)}
+    except CimError as error:
+        tell(f"captions are shown without images and references: {error}")
+        return None, {}
+
+
+def _picture(task: Task, sample: Sample) -> Thumbnail | None:
+    if task.draw is not None:
+        return thumbnail(io.BytesIO(task.draw(sample.id)))
+    path: Path = data.images(task) / sample.image
+    return thumbnail(path) if sample.image else None

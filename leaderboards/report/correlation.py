@@ -1,0 +1,147 @@
+"""Correlations of a metric with whether captions are right: binned, un-binned, and their controls. Arrays alone.
+
+Binned, as Figure 2 of arXiv 2603.01696: captions sorted by the metric (ties by image id) are cut into blocks of 100;
+of each block x is the mean metric and y the empirical logit of its accuracy, ln((k + 0.5) / (n - k + 0.5)), where k is
+the sum of accuracies and n the images of the block. r of m blocks has Fisher's interval
+tanh(atanh(r) +- 1.959964 / sqrt(m - 3)), which takes blocks for independent points. Un-binned: Pearson's r over images,
+its interval from resamples of clusters (breeds, or images). Where a side does not vary, r is None.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness import stats
+
+if TYPE_CHECKING:
+    from harness.parts import Array
+
+SIZE = 100  # images a bin
+Z = 1.959964
+FEWEST = 4  # bins, under which Fisher's interval does not exist
+PERMUTATIONS = 1000
+SEED = 12345
+FLAT = 1e-12  # a variance below this share of the values' squares is rounding
+
+Interval = tuple[float, float]
+
+
+def empirical_logit(k: Array, n: float | Array) -> Array:
+    """Log odds of k among n, finite at 0 and n."""
+    return np.asarray(np.log((k + 0.5) / (n - k + 0.5)))
+
+
+def bins(metric: Array, accuracy: Array, size: int = SIZE) -> tuple[Array, Array]:
+    """Mean metric and empirical logit (m,) of full blocks of ``size``; rows come in the order that breaks ties."""
+    order = np.argsort(metric, kind="stable")
+    full = len(order) // size * size
+    blocks = order[:full].reshape(-1, size)
+    return metric[blocks].mean(axis=1), empirical_logit(accuracy[blocks].sum(axis=1), size)
+
+
+def pearson(x: Array, y: Array) -> float | None:
+    """Pearson's r; None for fewer than two points or where a side does not vary."""
+    if len(x) < 2 or _flat(x) or _flat(y):
+        return None
+    a, b = x - x.mean(), y - y.mean()
+    return max(-1.0, min(1.0, float(a @ b / math.sqrt(float(a @ a) * float(b @ b)))))
+
+
+def _flat(values: Array) -> bool:
+    """Does it not vary, but for rounding?"""
+    return float(values.var()) <= FLAT * max(1e-300, float(np.mean(values**2)))
+
+
+def ranks(values: Array) -> Array:
+    """Ranks from 1, ties at the mean of theirs."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    middle: Array = ends - (counts - 1) / 2
+    return middle[inverse]
+
+
+def spearman(x: Array, y: Array) -> float | None:
+    """Spearman's rank correlation; None where a side does not vary."""
+    return pearson(ranks(x), ranks(y))
+
+
+def fisher(r: float | None, m: int) -> Interval | None:
+    """Fisher's 95 % interval of r over m points; None under four points, without r, and for r of 1 or -1."""
+    if r is None or m < FEWEST or abs(r) >= 1:
+        return None
+    middle, half = math.atanh(r), Z / math.sqrt(m - 3)
+    return math.tanh(middle - half), math.tanh(middle + half)
+
+
+def residuals(metric: Array, length: Array) -> Array:
+    """What a straight line in ``length`` leaves of a metric (least squares with an intercept)."""
+    centred = length - length.mean()
+    slope = 0.0 if _flat(length) else float(centred @ metric) / float(centred @ centred)
+    return np.asarray(metric - metric.mean() - slope * centred)
+
+
+def within(x: Array, y: Array, groups: Sequence[str]) -> float | None:
+    """Pearson's r after both sides are centred in each group; None where nothing varies inside groups."""
+    _, inverse, counts = np.unique(np.array(groups), return_inverse=True, return_counts=True)
+    a, b = (one - (np.bincount(inverse, weights=one) / counts)[inverse] for one in (x, y))
+    floor = [FLAT * max(1e-300, float(np.mean(one**2))) for one in (x, y)]
+    return None if a.var() <= floor[0] or b.var() <= floor[1] else pearson(a, b)
+
+
+def permuted(metric: Array, accuracy: Array, size: int = SIZE, draws: int = PERMUTATIONS) -> Interval | None:
+    """95 % range of the binned r when the metric is dealt to the images at random; None where r is undefined."""
+    generator = np.random.default_rng(SEED)
+    means, _ = bins(metric, accuracy, size)
+    values, dense = np.unique(metric, return_inverse=True)
+    dense = dense.astype(np.int16 if len(values) < 1 << 15 else np.int64)  # numpy sorts 16 bits by radix, which is fast
+    orders = (np.argsort(generator.permutation(dense), kind="stable")[: len(means) * size] for _ in range(draws))
+    hits = np.array([accuracy[order].reshape(-1, size).sum(axis=1) for order in orders])
+    logits = empirical_logit(hits, size)
+    found = [r for row in logits if (r := pearson(means, row)) is not None]
+    if len(found) < draws:
+        return None
+    low, high = np.quantile(found, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def resampled(pairs: Sequence[tuple[Array, Array]], groups: Sequence[str] | None) -> list[Interval | None]:
+    """95 % interval of the un-binned r of each pair of columns, all on the same resamples.
+
+    Args:
+        groups: the cluster of each row, of which whole ones are drawn; None draws rows.
+
+    None where r is undefined, or is so in one of the resamples.
+    """
+    known = [at for at, (x, y) in enumerate(pairs) if pearson(x, y) is not None]
+    if not known:
+        return [None] * len(pairs)
+    columns = [stats.Column(_sums(*pairs[at], groups), _r_of_sums) for at in known]
+    found: list[Interval | None] = [None] * len(pairs)
+    for at, drawn in zip(known, stats.bootstrap(columns), strict=True):
+        if np.isfinite(drawn).all():
+            low, high = stats.interval(drawn)[0]
+            found[at] = float(low), float(high)
+    return found
+
+
+def _sums(x: Array, y: Array, groups: Sequence[str] | None) -> Array:
+    """Rows 1, x, y, xx, yy, xy, both sides in standard units, summed over clusters."""
+    a, b = ((one - one.mean()) / one.std() for one in (x, y))
+    rows = np.stack([np.ones(len(a)), a, b, a * a, b * b, a * b], axis=1)
+    if groups is None:
+        return rows
+    names, inverse = np.unique(np.array(groups), return_inverse=True)
+    return np.stack([np.bincount(inverse, weights=column, minlength=len(names)) for column in rows.T], axis=1)
+
+
+def _r_of_sums(totals: Array, _: int) -> Array:
+    """Pearson's r (..., 1) from sums (..., 6); NaN where a side does not vary."""
+    n, a, b, aa, bb, ab = np.moveaxis(totals, -1, 0)
+    spread_a, spread_b = aa / n - (a / n) ** 2, bb / n - (b / n) ** 2
+    flat = (spread_a <= FLAT) | (spread_b <= FLAT)
+    product = np.where(flat, 1.0, spread_a * spread_b)
+    return np.asarray(np.where(flat, np.nan, (ab / n - a * b / n**2) / np.sqrt(product)))[..., None]

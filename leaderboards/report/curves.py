@@ -1,0 +1,111 @@
+"""Training runs as curves: what ``steps.jsonl`` and ``validation.jsonl`` of ``results/train/<arm>-seed<k>/`` hold.
+
+A quantity is a dotted name in a row; rows that lack it are left out. An alarm is marked at every step whose row says
+that it rang. Written by ``cim train`` (``harness/train/book.py``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import manifest, store
+
+STEPS, VALIDATION = "steps.jsonl", "validation.jsonl"
+SEED = "-seed"
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A curve: title, unit of its axis, the file and dotted name of its numbers; ``control`` is drawn beside it,
+    ``ends`` are those of the axis where it has natural ones."""
+
+    title: str
+    unit: str
+    file: str
+    name: str
+    control: str | None = None
+    ends: tuple[float, float] | None = None
+
+
+QUANTITIES = (
+    Quantity("Reward of the arm", "reward a caption", STEPS, "reward.mean"),
+    Quantity("GRC", "length of mean vector", STEPS, "terms.grc.mean"),
+    Quantity("QIR; grey: other images", "weighted cosine sum", STEPS, "terms.qir.mean", "retrieval.qir_shuffled"),
+    Quantity("Caption length", "tokens", STEPS, "length.mean"),
+    Quantity("KL to the start model", "nats a token", STEPS, "kl"),
+    Quantity("Distinct captions", "share among images", STEPS, "text.distinct_images", ends=(0, 1.05)),
+    Quantity("Repeated 4-grams", "share of a caption", STEPS, "text.repeated"),
+    Quantity("Reward, held-out images", "reward a caption", VALIDATION, "reward"),
+    Quantity("Object precision, held-out", "percent", VALIDATION, "precision"),
+)
+
+Line = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """One training run: lines of (step, value) by dotted name, alarms as (step, name), and how it ended."""
+
+    arm: str
+    seed: int
+    lines: Mapping[tuple[str, str], Line]
+    alarms: tuple[tuple[int, str], ...]
+    ended: str
+    steps: int
+    captions: int
+    held_out: int
+
+    @property
+    def name(self) -> str:
+        """Arm and seed."""
+        return f"{self.arm}, seed {self.seed}"
+
+
+def read(results: Path, order: Sequence[str] = ()) -> list[Training]:
+    """All stored training runs that have rows; arms of ``order`` first, then by name, seeds in their order."""
+    found = []
+    for path in sorted((results / store.TRAINED).glob(f"*/{STEPS}")):
+        stored, rows = manifest.read(path.parent), store.read_rows(path)
+        if stored is not None and rows:
+            arm, _, seed = path.parent.name.rpartition(SEED)
+            named = (arm, int(seed)) if arm and seed.isdigit() else (path.parent.name, 0)
+            found.append(_training(*named, stored, rows, store.read_rows(path.parent / VALIDATION)))
+    places = {arm: at for at, arm in enumerate(order)}
+    return sorted(found, key=lambda one: (places.get(one.arm, len(places)), one.arm, one.seed))
+
+
+def _training(
+    arm: str, seed: int, stored: Mapping[str, Any], steps: list[dict[str, Any]], held_out: list[dict[str, Any]]
+) -> Training:
+    rows = {STEPS: steps, VALIDATION: held_out}
+    wanted = {(one.file, name) for one in QUANTITIES for name in (one.name, one.control) if name}
+    lines = {(file, name): line for file, name in sorted(wanted) if (line := _line(rows[file], name))}
+    rung = dict.fromkeys((int(row["step"]), name) for row in steps for name in row.get("alarms", {}))
+    if stopped := stored.get("alarm"):
+        rung.setdefault((int(steps[-1]["step"]), str(stopped)))
+    status = str(stored.get("status", "unknown"))
+    return Training(
+        arm,
+        seed,
+        lines,
+        tuple(sorted(rung)),
+        f"stopped by alarm {stopped}" if stopped else status,
+        int(steps[-1]["step"]),
+        max((int(row.get("captions", 0)) for row in steps), default=0),
+        max((int(row.get("images", 0)) for row in held_out), default=0),
+    )
+
+
+def _line(rows: Sequence[Mapping[str, Any]], name: str) -> Line:
+    found = []
+    for row in rows:
+        value: Any = row
+        for key in name.split("."):
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if isinstance(value, int | float) and math.isfinite(value) and "step" in row:
+            found.append((float(row["step"]), float(value)))
+    return tuple(found)

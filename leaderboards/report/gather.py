@@ -1,0 +1,106 @@
+"""Reads a results folder once and makes every section of the report from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from harness.errors import CimError
+from leaderboards.report import against, arms, associations, browser, curves, study, training
+from leaderboards.report.against import Pair
+from leaderboards.report.browser import Browser
+from leaderboards.report.parts import Missing, Section
+from leaderboards.report.study import REFERENCE, Study
+from leaderboards.runs import Run, runs
+
+FIRST = ("cim", "sft")  # arms whose seed 0 is charted and browsed beside the base
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What a user asks to see compared instead of the stored study: a base run and others, on one task."""
+
+    base: str
+    others: tuple[str, ...]
+    task: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that a page shows: sections, captions side by side or what is missing for them, and what was read."""
+
+    sections: tuple[Section, ...]
+    browser: Browser | Missing
+    tasks: tuple[str, ...]
+    runs: int
+
+
+def gather(results: Path, tell: Callable[[str], None], chosen: Chosen | None = None) -> Report:
+    """Every section from what is stored.
+
+    Raises:
+        CimError: a study is malformed, or a run that the user named is not stored.
+    """
+    every, stored = runs(results, tell), study.read(results)
+    found = associations.materials(every, tell)
+    groups = _chosen(every, chosen) if chosen else _of_study(every, stored)
+    first = [stored.base, *(f"{arm}-seed0" for arm in FIRST)] if stored else [run.model for run in every[:1]]
+    n = _images(every, stored)
+    trained = curves.read(results, [arm.name for arm in stored.arms] if stored else ())
+    pair = _browsed(groups)
+    return Report(
+        (
+            associations.section(found, first),
+            arms.ablation(stored, n),
+            arms.scaling(stored, found, every, results, n),
+            against.section(groups),
+            training.section(trained),
+        ),
+        browser.browser(pair.a, pair.b, tell)
+        if pair
+        else Missing("No base run with an arm trained from it is stored.", "make train-cim"),
+        tuple(dict.fromkeys(run.task for run in every)),
+        len(every),
+    )
+
+
+def _images(every: Sequence[Run], stored: Study | None) -> int:
+    """How many images the base of a study was scored on."""
+    own = [run for run in every if stored and (run.task, run.model) == (stored.task, stored.base)]
+    return len(own[0].files.per_sample) if own else 0
+
+
+def _of_study(every: Sequence[Run], stored: Study | None) -> list[tuple[str, list[Pair]]]:
+    if stored is None:
+        return []
+    own = {run.model: run for run in every if run.task == stored.task}
+    return against.pairs(own, stored.base, {arm.name: arm.seeds for arm in stored.arms})
+
+
+def _chosen(every: Sequence[Run], chosen: Chosen) -> list[tuple[str, list[Pair]]]:
+    named = [_named(every, name, chosen.task) for name in (chosen.base, *chosen.others)]
+    if strangers := [run for run in named if run.task != named[0].task]:
+        hint = f"say --task {named[0].task} or another"
+        raise CimError(f"{strangers[0].model!r} is stored for {strangers[0].task}, not {named[0].task}", hint=hint)
+    pairs = [Pair(named[0], other) for other in named[1:]]
+    pairs += [Pair(a, b) for a, b in pairwise(named[1:])]
+    return [(pair.title, [pair]) for pair in pairs]
+
+
+def _named(every: Sequence[Run], name: str, task: str | None) -> Run:
+    found = [run for run in every if run.model == name and task in (None, run.task)]
+    if not found:
+        known = ", ".join(sorted({run.model for run in every})) or "none"
+        raise CimError(f"no scored run {name!r}{f' of {task}' if task else ''}", hint=f"scored runs: {known}")
+    if len(found) > 1:
+        raise CimError(f"{name!r} is stored for {', '.join(run.task for run in found)}", hint="say --task")
+    return found[0]
+
+
+def _browsed(groups: Sequence[tuple[str, Sequence[Pair]]]) -> Pair | None:
+    """The base with arm ``cim`` where there is one, else the first pair."""
+    pairs = [pair for _, made in groups for pair in made]
+    reference = [pair for pair in pairs if pair.b.model.startswith(f"{REFERENCE}-seed") and pair.a is pairs[0].a]
+    return next(iter(reference or pairs), None)

@@ -1,0 +1,110 @@
+"""A report as files: ``report.html``, which needs nothing else, ``report.md``, and ``figures/`` as SVG and PNG.
+
+The page may run its own script, named by its hash, and load nothing; charts are pictures inside of it, captions are
+text wherever they stand. No time stands in any file.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness import data, highlight, store
+from leaderboards.report.gather import Report
+from leaderboards.report.parts import Figure, Missing, Remark, Table, number, signed
+
+PAGES = Path(__file__).parent.parent / "pages"
+SHARED = data.PROJECT / "harness" / "page" / "report.css"  # the look of a run's own page
+FIGURES = "figures"
+UNSAFE = re.compile(r"[^\w.-]+")
+
+
+def write(folder: Path, report: Report) -> list[Path]:
+    """Write all files of a report; returns their paths, the page first."""
+    figures = _named([part for section in report.sections for part in section.parts if isinstance(part, Figure)])
+    written = [(folder / "report.html", html(report, figures)), (folder / "report.md", markdown(report, figures))]
+    for path, text in written:
+        store.write_bytes(path, text.encode())
+    paths = [path for path, _ in written]
+    for stem, figure in figures.items():
+        for suffix, content in ((".svg", figure.svg), (".png", figure.png)):
+            paths.append(folder / FIGURES / f"{stem}{suffix}")
+            store.write_bytes(paths[-1], content)
+    return paths
+
+
+def _named(figures: Sequence[Figure]) -> dict[str, Figure]:
+    """Figures by the stem of their files: letters, digits, ``.``, ``-`` and ``_``, each once."""
+    named = dict[str, Figure]()
+    for figure in figures:
+        stem = UNSAFE.sub("_", figure.name)
+        while stem in named:
+            stem += "_"
+        named[stem] = figure
+    return named
+
+
+def html(report: Report, figures: dict[str, Figure]) -> str:
+    """The page."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    script = (PAGES / "report.js").read_text(encoding="utf-8")
+    style = SHARED.read_text(encoding="utf-8") + (PAGES / "report.css").read_text(encoding="utf-8")
+    environment = Environment(
+        loader=FileSystemLoader(PAGES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(visible=highlight.visible, size=highlight.size, number=number, signed=signed, kind=_kind)
+    stems = {id(figure): stem for stem, figure in figures.items()}
+    return environment.get_template("report.html").render(
+        report=report,
+        stems={id(part): stems.get(id(part), "") for section in report.sections for part in section.parts},
+        script=Markup(script),
+        style=Markup(style),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        address=_address,
+    )
+
+
+def _kind(part: object) -> str:
+    return type(part).__name__
+
+
+def _address(svg: bytes) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
+
+
+def markdown(report: Report, figures: dict[str, Figure]) -> str:
+    """The report without its captions, for reading in a terminal or a repository."""
+    stems = {id(figure): stem for stem, figure in figures.items()}
+    lines = ["# Report", "", f"{report.runs} scored runs on {', '.join(map(_plain, report.tasks)) or 'no task'}."]
+    for section in report.sections:
+        lines += ["", f"## {_plain(section.title)}"]
+        for part in section.parts:
+            lines.append("")
+            if isinstance(part, Remark):
+                lines.append(_plain(part.text))
+            elif isinstance(part, Missing):
+                lines.append(f"{_plain(part.what)} Make it with `{part.command}`.")
+            elif isinstance(part, Figure):
+                lines += [f"![{_plain(part.alt)}]({FIGURES}/{stems[id(part)]}.svg)", "", _plain(part.caption)]
+            else:
+                lines += _table(part)
+    return "\n".join(lines) + "\n"
+
+
+def _table(part: Table) -> list[str]:
+    rule = ["---", *("---:" for _ in part.head[1:])]
+    rows = [part.head, tuple(rule), *part.rows]
+    shown = [rule if row == tuple(rule) else list(map(_plain, row)) for row in rows]
+    lines = [f"**{_plain(part.title)}**", "", *(f"| {' | '.join(row)} |" for row in shown)]
+    return [*lines, "", _plain(part.note)] if part.note else lines
+
+
+def _plain(text: str) -> str:
+    """A text that Markdown shows as it is."""
+    escaped = re.sub(r"([\\`*\[\]|<>&])", r"\\\1", highlight.visible(text))
+    return escaped.replace("\n", " ")

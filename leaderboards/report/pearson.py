@@ -1,0 +1,185 @@
+"""The study of Figure 2 (arXiv 2603.01696) on stored runs: does the CIM score follow what a caption gets right?
+
+A run takes part when its scores hold metric ``cim`` and either ``fine_names`` (recall of an image, made scenes) or
+``taxonomy`` (is the breed named, pets). Accuracy of an image lies in 0 to 1. Resampled are breeds on pets, images
+elsewhere. Statistics: ``correlation.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness import records, signature
+from harness.errors import CimError
+from leaderboards.report import correlation
+from leaderboards.report.correlation import Interval
+from leaderboards.runs import Run
+
+if TYPE_CHECKING:
+    from harness.parts import Array
+
+METRICS = {"GRC": "grc", "QIR": "qir", "reward": "reward"}
+LENGTH = "words"
+ACCURACIES = (("fine_names", "recall"), ("taxonomy", "breed"))
+PETS = "pets"
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Columns of a run, a row an image, in the order of image ids; ``breeds`` where they are known."""
+
+    run: Run
+    ids: tuple[str, ...]
+    metrics: dict[str, Array]
+    words: Array
+    accuracy: Array
+    source: str
+    breeds: tuple[str, ...] | None
+    gallery_rows: int | None
+
+    @property
+    def title(self) -> str:
+        """Task and run."""
+        return f"{self.run.task} / {self.run.model}"
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """What one metric has to do with accuracy in one run; None is undefined.
+
+    ``r`` and ``rho_bins`` are over the bins ``points``, from four bins on, ``raw`` and ``rho`` over images; ``chance``
+    is the range of ``r`` when the metric is dealt to the images at random. ``kept_r`` and ``kept_raw``
+    stand for the metric after a straight line in caption length is taken out.
+    """
+
+    metric: str
+    n: int
+    points: tuple[tuple[float, float], ...]
+    dropped: int
+    r: float | None
+    r_ci: Interval | None
+    rho_bins: float | None
+    raw: float | None
+    raw_ci: Interval | None
+    rho: float | None
+    chance: Interval | None = None
+    kept_r: float | None = None
+    kept_raw: float | None = None
+    kept_raw_ci: Interval | None = None
+    within: float | None = None
+
+
+def material(run: Run) -> Material | None:
+    """The columns of a run, or None where its scores do not hold both sides.
+
+    Raises:
+        CimError: a row lacks a number that the scores speak of.
+    """
+    held = {name for name, row in run.files.scores.items() if not row.get("not_computed")}
+    source = next((pair for pair in ACCURACIES if pair[0] in held), None)
+    if "cim" not in held or source is None:
+        return None
+    rows = sorted(run.files.per_sample.items())
+    ids = tuple(name for name, _ in rows)
+    try:
+        metrics = {label: np.array([cells["cim"][name] for _, cells in rows]) for label, name in METRICS.items()}
+        accuracy = np.array([cells[source[0]][source[1]] for _, cells in rows]) / 100
+        length = words(run)
+        columns = np.stack([*metrics.values(), accuracy, length]).astype(np.float64)
+    except (KeyError, TypeError) as error:
+        raise CimError("rows lack a number", where=str(run.folder), hint="score the run again") from error
+    if not np.isfinite(columns).all():
+        raise CimError("rows hold what is no number", where=str(run.folder), hint="score the run again")
+    breeds = tuple(name.rsplit("_", 1)[0] for name in ids) if run.task == PETS else None
+    read = signature.read(run.files.scores["cim"]["signature"] or "")
+    size = int(read["rows"]) if read.get("rows", "").isdigit() else None
+    return Material(run, ids, metrics, length, accuracy, " ".join(source), breeds, size)
+
+
+def words(run: Run) -> Array:
+    """Words a caption, in the order of ids: those of metric ``length``, or counted where it was not computed."""
+    rows = sorted(run.files.per_sample.items())
+    if not run.files.scores.get("length", {"not_computed": "no"}).get("not_computed"):
+        return np.array([cells["length"]["words"] for _, cells in rows], dtype=np.float64)
+    made = records.read(run.folder)
+    return np.array([len((made[name].text or "").split()) if name in made else 0 for name, _ in rows], dtype=np.float64)
+
+
+def study(found: Material) -> list[Panel]:
+    """A panel for GRC, QIR, reward and, as a control, caption length, with all controls."""
+    columns = {**found.metrics, LENGTH: found.words}
+    kept = {name: correlation.residuals(values, found.words) for name, values in found.metrics.items()}
+    pairs = [(values, found.accuracy) for values in (*columns.values(), *kept.values())]
+    drawn = correlation.resampled(pairs, found.breeds)
+    raw, after = dict(zip(columns, drawn, strict=False)), dict(zip(kept, drawn[len(columns) :], strict=True))
+    panels = []
+    for name, values in columns.items():
+        panel = _panel(name, values, found.accuracy, raw[name])
+        chance = None if panel.r is None else correlation.permuted(values, found.accuracy)
+        inside = None if found.breeds is None else correlation.within(values, found.accuracy, found.breeds)
+        panel = replace(panel, chance=chance, within=inside)
+        if name in kept:
+            r = correlation.pearson(*correlation.bins(kept[name], found.accuracy))
+            own = correlation.pearson(kept[name], found.accuracy)
+            panel = replace(panel, kept_r=r, kept_raw=own, kept_raw_ci=after[name])
+        panels.append(panel)
+    return panels
+
+
+def brief(found: Sequence[Material]) -> list[list[Panel]]:
+    """Panels for GRC, QIR and reward of several runs over equally many images (or the same pets), without controls."""
+    pairs = [(values, one.accuracy) for one in found for values in one.metrics.values()]
+    drawn = iter(correlation.resampled(pairs, found[0].breeds))
+    return [[_panel(name, values, one.accuracy, next(drawn)) for name, values in one.metrics.items()] for one in found]
+
+
+def _panel(name: str, values: Array, accuracy: Array, raw_ci: Interval | None) -> Panel:
+    x, y = correlation.bins(values, accuracy)
+    r = correlation.pearson(x, y) if len(x) >= correlation.FEWEST else None
+    return Panel(
+        metric=name,
+        n=len(values),
+        points=tuple(zip(x.tolist(), y.tolist(), strict=True)),
+        dropped=len(values) % correlation.SIZE,
+        r=r,
+        r_ci=correlation.fisher(r, len(x)),
+        rho_bins=correlation.spearman(x, y) if len(x) >= correlation.FEWEST else None,
+        raw=correlation.pearson(values, accuracy),
+        raw_ci=raw_ci,
+        rho=correlation.spearman(values, accuracy),
+    )
+
+
+def unread(found: Material) -> tuple[int, Material] | None:
+    """How many breed replies of the judge say neither yes nor no, and the columns without those images.
+
+    None where accuracy is not a judge's verdict or no reply is stored.
+    """
+    if not found.source.startswith("taxonomy"):
+        return None
+    from judges import taxonomy
+
+    said = dict[str, bool]()
+    for path in sorted(found.run.folder.glob("replies.taxonomy.*.jsonl")):
+        for request, made in records.read(found.run.folder, path.name, "reply").items():
+            sample, _, key = request.rpartition("#")
+            if key == "breed":
+                said[sample] = taxonomy.says_yes(made.text or "") is not None
+    if not said:
+        return None
+    keep = np.array([said.get(name, True) for name in found.ids])
+    kept = Material(
+        found.run,
+        tuple(name for name, stays in zip(found.ids, keep, strict=True) if stays),
+        {name: values[keep] for name, values in found.metrics.items()},
+        found.words[keep],
+        found.accuracy[keep],
+        found.source,
+        None if found.breeds is None else tuple(b for b, stays in zip(found.breeds, keep, strict=True) if stays),
+        found.gallery_rows,
+    )
+    return int((~keep).sum()), kept
