@@ -140,7 +140,8 @@ def _train(verbs: Any) -> None:
         "--rollouts", choices=("transformers", "vllm"), default="transformers", help="who writes captions"
     )
     made.add_argument("--vllm-server", metavar="URL", help="a vLLM server of its own GPUs (default: colocated)")
-    made.add_argument("--set", dest="options", action="append", default=[], metavar="NAME=VALUE", help="a TRL setting")
+    made.add_argument("--set", dest="settings", action="append", default=[], metavar="NAME=VALUE", help="a TRL setting")
+    made.add_argument("--tolerate", metavar="A[,B]", help="alarms that are written down and do not stop the run")
     made.add_argument("--name", help="folder under results/train (default: from model, preset and seed)")
     made.add_argument("--untested", action="store_true", help="go on with other versions than the tested ones")
     made.add_argument("--no-probe", action="store_true", help="do not check at the start that the policy sees images")

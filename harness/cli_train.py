@@ -22,6 +22,7 @@ def train_verb(args: argparse.Namespace) -> int:
 
     _refuse_without_packages()
     from harness.train import run
+    from harness.train.options import Options
 
     results = store.results_root(args.results)
     first, *others = model.resolve(args.model, results)
@@ -35,16 +36,19 @@ def train_verb(args: argparse.Namespace) -> int:
         stage=args.stage,
         preset=args.preset,
         name=args.name,
-        seed=args.seed,
-        steps=args.steps,
         rewards=args.rewards,
-        lora=args.lora,
-        rollouts=args.rollouts,
-        server=args.vllm_server,
         gallery=args.gallery,
         self_policy=args.self_policy,
         pairs=args.pairs,
-        options=options(args.options),
+        options=Options(
+            seed=args.seed,
+            steps=args.steps,
+            lora=args.lora,
+            rollouts=args.rollouts,
+            server=args.vllm_server,
+            settings=settings(args.settings),
+            tolerated=tuple(split(args.tolerate)),
+        ),
         untested=args.untested,
         probe=not args.no_probe,
     )
@@ -94,7 +98,7 @@ def _refuse_without_packages() -> None:
         raise CimError(f"{', '.join(absent)} not installed", hint="run `make setup-train`")
 
 
-def options(given: list[str]) -> dict[str, Any]:
+def settings(given: list[str]) -> dict[str, Any]:
     """Settings of ``--set NAME=VALUE``; a value that is JSON is read as such."""
     found = dict[str, Any]()
     for one in given:
