@@ -68,7 +68,7 @@ train-cim: $(VENV)/.ok-core  ## train by the CIM reward; alone: in the embedded 
 
 ablation: $(VENV)/.ok-core  ## every arm in the embedded world, one seed: make ablation [SEEDS=3]
 	@need=train; ! $(gpu) || need=gpu; $(again) --no-print-directory $(VENV)/.ok-$$need
-	@$(VENV)/bin/cim study --arms all $(call option,--seeds,$(SEEDS)) $(ARGS)
+	@$(VENV)/bin/cim study --arms all --pearson $(call option,--seeds,$(SEEDS)) $(ARGS)
 
 parity: $(VENV)/.ok-dev  ## compare engines, then CAPTURE with its reference on all captions: make parity MODEL=... [LIMIT=16]
 	@need=vllm; ! $(gpu) || need=gpu; $(again) --no-print-directory $(VENV)/.ok-$$need

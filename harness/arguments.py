@@ -152,6 +152,9 @@ def _train(verbs: Any) -> None:
 def _study(verbs: Any) -> None:
     made = _add(verbs, "study", "train arms in the embedded world, evaluate them and compare them with mini-base")
     made.add_argument("--arms", metavar="A[,B]", help="default: cim,sft; all: every arm of the ablation")
+    made.add_argument(
+        "--pearson", action="store_true", help="also score 3,000 captions of random detail, three galleries"
+    )
     made.add_argument("--seeds", type=_positive, default=1, metavar="N", help="runs an arm (default 1)")
     made.add_argument("--metrics", metavar="A[,B]", help="default: all that this machine can compute")
     made.add_argument("--dry-run", action="store_true", help="say what would be done; write nothing")
