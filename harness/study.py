@@ -4,7 +4,7 @@ Every stage is a command of its own (``cim gallery build``, ``cim train``, ``cim
 one stopped and none is made twice. An arm is compared with the base on the same test scenes by the paired tests of
 ``cim compare`` (``contrasts.py``); the table is kept in ``results/train/study.json``. Run with ``cim study`` (``make
 train-cim``: arms cim and sft), ``cim study --arms all --pearson`` (``make ablation``); the latter also looks up 3,000
-captions of random detail in galleries of three sizes, for the correlation of reward and quality.
+captions of random detail in galleries of three sizes, for the correlation of reward and quality, and damaged captions.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from harness.errors import AlarmError, CimError
 from harness.retrieval.gallery import place
 
 BASE, TASK = "mini-base", "miniscenes"
-FILE = "study.json"
+FILE, SENSITIVITY = "study.json", "sensitivity.json"
 ENCODERS = ("--text-encoder", "miniscenes_text", "--image-encoder", "miniscenes_image")
 SCENES = 8000
 OWN = 1120  # training scenes that preset mini sees: 70 steps of 16
@@ -67,6 +67,11 @@ ARMS: dict[str, Arm] = {
     ),
     "gallery-1000": Arm("GRC + QIR, a gallery of 1,000 scenes", (), "miniscenes-1000"),
     "gallery-3000": Arm("GRC + QIR, a gallery of 3,000 scenes", (), "miniscenes-3000"),
+    "collapse": Arm(
+        "GRC alone, fast, precision not looked at: a negative control",
+        ("--rewards", "grc", "--tolerate", "precision", "--set", "learning_rate=7e-4", "--set", "beta=0.02"),
+        caught=("distinct",),
+    ),
     "weak": Arm(
         "GRC + QIR, a start model that hardly sees: a negative control",
         start="tasks.miniscenes.weaken",
@@ -154,7 +159,7 @@ def uncaught(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _correlate(results: Path, say: Callable[[str], None]) -> None:
-    """Captions of random detail of the correlation study's scenes, looked up in galleries of three sizes."""
+    """Captions of random detail in galleries of three sizes, and how the reward takes damaged captions."""
     varied = next(iter(registry.training("cim_rl").worlds.values())).varied
     for name, gallery in RANDOM.items():
         if _complete(results / PEARSON / name):
@@ -165,6 +170,9 @@ def _correlate(results: Path, say: Callable[[str], None]) -> None:
         store.write_rows(file, [{"sample_id": one.id, "caption": varied(one.id)} for one in samples])
         options = ("--task", PEARSON, "--gallery", gallery, "--metrics", COMPARED, "--results", str(results))
         _command(say, "eval", "--model", str(file), *options)
+    if not (kept := results / store.TRAINED / SENSITIVITY).is_file():
+        say("full captions against damaged ones")
+        _command(say, "--out", str(kept), module="harness.train.sensitivity")
 
 
 def _complete(run: Path) -> bool:

@@ -124,7 +124,8 @@ class World:
 
     ``name`` is the benchmark of the same world and the first part of gallery keys; ``samples(split, n)`` gives the
     first n of a split, ``draw`` the PNG bytes of one, ``target`` the caption that SFT teaches of it, ``varied`` one of
-    random detail, for the correlation study. ``validation`` is how many images choose a checkpoint, ``gallery`` where
+    random detail, for the correlation study. ``damages`` names ways to spoil a caption, ``damaged(name, id)`` gives a
+    full caption and a spoilt one. ``validation`` is how many images choose a checkpoint, ``gallery`` where
     captions are looked up.
     """
 
@@ -134,6 +135,8 @@ class World:
     draw: Callable[[str], bytes]
     target: Callable[[str], str]
     varied: Callable[[str], str]
+    damages: tuple[str, ...]
+    damaged: Callable[[str, str], tuple[str, str]]
     validation: int
     parser: str
     gallery: str

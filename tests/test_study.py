@@ -106,8 +106,12 @@ def test_a_control_that_no_alarm_stops_fails_the_command(cim: Cim, fake: Fake, m
     monkeypatch.setattr(cli_train, "_refuse_without_packages", lambda: None)
     done = cim("study", "--arms", "grc")
     assert done.code == 1 and "control grc, seed 0, was to be stopped by precision, was by none" in done.err
-    fake.alarm = "precision"
-    assert cim("study", "--arms", "weak").code == 0
+    fake.alarm = "distinct"
+    done = cim("study", "--arms", "weak,collapse")
+    assert done.code == 0 and "was to be stopped" not in done.err, done.err
+    start = ("tasks.miniscenes.weaken", str(cim.results / "train" / "weak-start"))
+    trained = fake.asked[fake.asked.index(start) + 1]
+    assert trained[:3] == ("train", "--model", start[1]), "weak begins from what the module wrote"
 
 
 def test_arms_are_told_apart_after_holm_and_only_where_seeds_agree(cim: Cim, fake: Fake) -> None:
@@ -149,9 +153,34 @@ def test_captions_of_random_detail_are_written_and_looked_up_once(cim: Cim, fake
     assert [one["--gallery"] for one in evaluated] == ["miniscenes", "miniscenes-1000", "miniscenes-3000"]
     assert len({Path(one["--model"]).read_bytes() for one in evaluated}) == 1
     assert len(store.read_rows(Path(evaluated[0]["--model"]))) == 3000
+    assert fake.asked[-1][:2] == ("harness.train.sensitivity", "--out")
+    store.write_document(Path(fake.asked[-1][2]), {"fake": True})
     before = len(fake.asked)
     study.study(cim.results, [], 1, [], lambda _: None, pearson=True)
     assert len(fake.asked) == before
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_each_negative_control_is_stopped_by_its_own_alarm(
+    cim: Cim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the project's own encoders and gallery, nothing faked: the gallery, three runs and their evaluation."""
+    pytest.importorskip("trl", reason="trl is not installed: run `make setup-train`")
+    monkeypatch.setenv("CIM_DATA", str(tmp_path / "data"))
+    controls = [name for name, arm in study.ARMS.items() if arm.caught]
+    table = study.study(cim.results, controls, 1, ["objects", "fine_names"], lambda _: None)
+    stopped = {row["arm"]: row["stopped"] for row in table["rows"]}
+    assert stopped == {"grc": "precision", "collapse": "distinct", "weak": "distinct"} and not study.uncaught(
+        table["rows"]
+    )
+    for name in controls:
+        folder = cim.results / "train" / study.run_name(name, 0)
+        assert (manifest.read(folder) or {})["status"] == "stopped" and (folder / "model.toml").is_file()
+    rows = store.read_rows(cim.results / "train" / study.run_name("grc", 0) / "validation.jsonl")
+    assert rows[-1]["reward"] > rows[0]["reward"] and rows[-1]["precision"] < rows[0]["precision"] - 5
+    rows = store.read_rows(cim.results / "train" / study.run_name("collapse", 0) / "validation.jsonl")
+    assert rows[-1]["distinct"] < 0.5 < rows[0]["distinct"] and rows[-1]["reward"] > rows[0]["reward"]
 
 
 def test_unknown_arms_are_refused() -> None:

@@ -111,6 +111,17 @@ def test_a_run_that_an_alarm_stopped_keeps_what_was_best(cim: Cim, monkeypatch: 
     assert "was stopped by alarm precision" in cim.refused(*arguments)
 
 
+def test_rewards_that_read_own_rows_are_refused_before_training(cim: Cim) -> None:
+    """Training scenes are not in the gallery; the first of them is named, and what to do."""
+    for reward in ("rr", "text", "self_retrieval", "clip"):
+        line = cim.refused(
+            "train", "--model", "mini-base", "--steps", "1", "--name", reward, "--rewards", f"qir,{reward}"
+        )
+        assert f"reward {reward} reads an image's own row, which 16 of 16 images do not have" in line
+        assert "first 'miniscenes:train_000000'" in line and "--gallery miniscenes-own" in line
+        assert not rows(cim, reward)
+
+
 def test_rewards_weights_and_controls(cim: Cim) -> None:
     """Other rewards of the registry stand beside GRC; their terms are in every row."""
     arguments = ("train", "--model", "mini-base", "--steps", "1", "--name", "two", *SHORT, "--no-probe")

@@ -221,7 +221,8 @@ def _train(made: Plan, say: Callable[[str], None], advance: Callable[[int, int],
     assert made.gallery is not None
     settings = reward.scorer_settings(made.preset.name, made.asked.self_policy, made.rewards)
     material = made.material
-    with reward.opened(made.gallery, settings, made.rewards, material.keys, material.place, material.reference) as held:
+    images = (material.keys, material.place, material.reference, [material.keys[one] for one in material.train])
+    with reward.opened(made.gallery, settings, made.rewards, *images) as held:
         mark = {"gallery": held.sha[:12], "self_policy": settings.self_policy}
         return _conclude(made, trl_engine.train(_job(made, held, mark, say, advance)))
 

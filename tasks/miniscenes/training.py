@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.types import Sample, World
-from tasks.miniscenes import draw, language, pearson, samples
+from tasks.miniscenes import damage, draw, language, pearson, samples
 from tasks.miniscenes.world import Dice, Scene, scene
 
 PROMPT = "describe the scene ."
@@ -33,6 +33,8 @@ WORLD = World(
     draw=_draw,
     target=_target,
     varied=pearson.caption,
+    damages=tuple(damage.PAIRS),
+    damaged=damage.pair,
     validation=100,
     parser="grammar",
     gallery="miniscenes",

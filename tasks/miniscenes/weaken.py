@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 START = Path(__file__).parent / "weights" / "mini-base"
-NOISE = 1.0  # standard deviations of each matrix
+NOISE = 3.0  # standard deviations of each matrix; object F1 falls from 86 to 37, that of fine names to 0
 SEED = 0
 TOML = """\
 # mini-base with noise on its vision tower: a negative control of training, no model of anything.
