@@ -70,7 +70,7 @@ train-cim: $(VENV)/.ok-core  ## train by the CIM reward; alone: in the embedded 
 
 ablation: $(VENV)/.ok-core  ## every arm in the embedded world, one seed: make ablation [SEEDS=3]
 	@need=train; ! $(gpu) || need=gpu; $(again) --no-print-directory $(VENV)/.ok-$$need
-	@$(VENV)/bin/cim study --arms all $(call option,--seeds,$(SEEDS)) $(ARGS)
+	@$(VENV)/bin/cim study --arms all --pearson $(call option,--seeds,$(SEEDS)) $(ARGS)
 
 tables: $(VENV)/.ok-core  ## the paper's Tables 6 to 8, published beside ours, from stored runs
 	@$(PY) -m leaderboards tables $(ARGS)

@@ -140,7 +140,8 @@ def _train(verbs: Any) -> None:
         "--rollouts", choices=("transformers", "vllm"), default="transformers", help="who writes captions"
     )
     made.add_argument("--vllm-server", metavar="URL", help="a vLLM server of its own GPUs (default: colocated)")
-    made.add_argument("--set", dest="options", action="append", default=[], metavar="NAME=VALUE", help="a TRL setting")
+    made.add_argument("--set", dest="settings", action="append", default=[], metavar="NAME=VALUE", help="a TRL setting")
+    made.add_argument("--tolerate", metavar="A[,B]", help="alarms that are written down and do not stop the run")
     made.add_argument("--name", help="folder under results/train (default: from model, preset and seed)")
     made.add_argument("--untested", action="store_true", help="go on with other versions than the tested ones")
     made.add_argument("--no-probe", action="store_true", help="do not check at the start that the policy sees images")
@@ -151,6 +152,9 @@ def _train(verbs: Any) -> None:
 def _study(verbs: Any) -> None:
     made = _add(verbs, "study", "train arms in the embedded world, evaluate them and compare them with mini-base")
     made.add_argument("--arms", metavar="A[,B]", help="default: cim,sft; all: every arm of the ablation")
+    made.add_argument(
+        "--pearson", action="store_true", help="also score 3,000 captions of random detail, three galleries"
+    )
     made.add_argument("--seeds", type=_positive, default=1, metavar="N", help="runs an arm (default 1)")
     made.add_argument("--metrics", metavar="A[,B]", help="default: all that this machine can compute")
     made.add_argument("--dry-run", action="store_true", help="say what would be done; write nothing")

@@ -22,6 +22,7 @@ def train_verb(args: argparse.Namespace) -> int:
 
     _refuse_without_packages()
     from harness.train import run
+    from harness.train.options import Options
 
     results = store.results_root(args.results)
     first, *others = model.resolve(args.model, results)
@@ -35,16 +36,19 @@ def train_verb(args: argparse.Namespace) -> int:
         stage=args.stage,
         preset=args.preset,
         name=args.name,
-        seed=args.seed,
-        steps=args.steps,
         rewards=args.rewards,
-        lora=args.lora,
-        rollouts=args.rollouts,
-        server=args.vllm_server,
         gallery=args.gallery,
         self_policy=args.self_policy,
         pairs=args.pairs,
-        options=options(args.options),
+        options=Options(
+            seed=args.seed,
+            steps=args.steps,
+            lora=args.lora,
+            rollouts=args.rollouts,
+            server=args.vllm_server,
+            settings=settings(args.settings),
+            tolerated=tuple(split(args.tolerate)),
+        ),
         untested=args.untested,
         probe=not args.no_probe,
     )
@@ -60,33 +64,51 @@ def train_verb(args: argparse.Namespace) -> int:
 
 def study_verb(args: argparse.Namespace) -> int:
     """Train, evaluate and compare the arms of a study."""
-    from harness import store, study, terminal
+    from harness import store, study
 
     _refuse_without_packages()
     results, arms = store.results_root(args.results), study.chosen(split(args.arms))
     if args.dry_run:
         _print(args, {name: study.ARMS[name].about for name in arms} | {"seeds": args.seeds, "folder": str(results)})
         return 0
-    table = study.study(results, arms, args.seeds, split(args.metrics), _say)
+    table = study.study(results, arms, args.seeds, split(args.metrics), _say, pearson=args.pearson)
+    missed = study.uncaught(table["rows"])
     if args.json:
         print(json.dumps(table, indent=1))
-        return 0
-    header = ("arm", "seed", *study.SHOWN, "stopped by")
-    terminal.show(terminal.plain_table(f"against {study.BASE} on {study.TASK}", header, map(_study_row, table["rows"])))
-    print(f"value, difference and 95 % interval (paired, over images); stored in {results / 'train' / study.FILE}")
-    return 0
+    else:
+        _show_study(table)
+        print(f"stored in {results / store.TRAINED / study.FILE}")
+    for line in missed:
+        _say(f"cim: {line}")
+    return int(bool(missed))
 
 
-def _study_row(row: Mapping[str, Any]) -> list[str]:
-    from harness import study
+def _show_study(table: Mapping[str, Any]) -> None:
+    from harness import contrasts, terminal
 
-    cells = []
-    for label in study.SHOWN:
-        one = row["values"].get(label)
-        cells.append(
-            f"{one['value']:.1f} {one['difference']:+.1f} [{one['ci95'][0]:.1f}, {one['ci95'][1]:.1f}]" if one else "-"
-        )
-    return [row["arm"], str(row["seed"]), *cells, row["stopped"] or ""]
+    header = (*contrasts.SHOWN, "stopped by")
+    runs = [(f"{row['arm']} {row['seed']}", row["values"], row["stopped"] or "") for row in table["rows"]]
+    tables = {f"against {table['base']} on {table['task']}, by arm and seed": runs}
+    for name, other in (("means", table["base"]), ("between", table.get("than"))):
+        if rows := table.get(name):
+            title = f"mean over seeds against {other}"
+            tables[title] = [(f"{row['arm']}, {row['seeds']} seeds", row["values"], "") for row in rows]
+    for title, rows in tables.items():
+        shown = [[name, *(_cell(values.get(label)) for label in contrasts.SHOWN), end] for name, values, end in rows]
+        terminal.show(terminal.plain_table(title, ("arm", *header), shown))
+    print(
+        "value, difference and its 95 % interval, paired, over images; *: p of a permutation test, corrected by Holm "
+        "over all of a table, under 0.05, and the same sign in every seed"
+    )
+
+
+def _cell(one: Mapping[str, Any] | None) -> str:
+    from harness import contrasts
+
+    if one is None:
+        return "-"
+    mark = "*" if contrasts.apart(one) else ""
+    return f"{one['value']:.1f} {one['difference']:+.1f} [{one['ci95'][0]:.1f}, {one['ci95'][1]:.1f}]{mark}"
 
 
 def _refuse_without_packages() -> None:
@@ -94,7 +116,7 @@ def _refuse_without_packages() -> None:
         raise CimError(f"{', '.join(absent)} not installed", hint="run `make setup-train`")
 
 
-def options(given: list[str]) -> dict[str, Any]:
+def settings(given: list[str]) -> dict[str, Any]:
     """Settings of ``--set NAME=VALUE``; a value that is JSON is read as such."""
     found = dict[str, Any]()
     for one in given:

@@ -192,12 +192,14 @@ class Reward:
     """A number a caption that training can raise.
 
     ``values(captions, source_ids, context)`` gives (B,), higher is better; source ids are gallery keys. ``needs``
-    names the fields of the context that must not be None.
+    names the fields of the context that must not be None; ``own_row`` is set for one that reads the image's own row
+    of the gallery, so that every image must have one.
     """
 
     name: str
     values: Callable[[Sequence[str], Sequence[str], RewardContext], Array]
     needs: tuple[str, ...] = ()
+    own_row: bool = False
 
     def __call__(self, captions: Sequence[str], source_ids: Sequence[str], context: RewardContext) -> Array:
         """Values (B,); CimError where the context lacks what is needed."""

@@ -125,8 +125,10 @@ class World:
     """A made world to train in: samples of ``train`` and ``validation``, drawn when they are needed.
 
     ``name`` is the benchmark of the same world and the first part of gallery keys; ``samples(split, n)`` gives the
-    first n of a split, ``draw`` the PNG bytes of one, ``target`` the caption that SFT teaches of it. ``validation`` is
-    how many images choose a checkpoint, ``gallery`` where captions are looked up.
+    first n of a split, ``draw`` the PNG bytes of one, ``target`` the caption that SFT teaches of it, ``varied`` one of
+    random detail, for the correlation study. ``damages`` names ways to spoil a caption, ``damaged(name, id)`` gives a
+    full caption and a spoilt one. ``validation`` is how many images choose a checkpoint, ``gallery`` where
+    captions are looked up.
     """
 
     name: str
@@ -134,6 +136,9 @@ class World:
     samples: Callable[[str, int], list[Sample]]
     draw: Callable[[str], bytes]
     target: Callable[[str], str]
+    varied: Callable[[str], str]
+    damages: tuple[str, ...]
+    damaged: Callable[[str, str], tuple[str, str]]
     validation: int
     parser: str
     gallery: str

@@ -37,7 +37,7 @@ LAYERS = (
     ("engines", "metrics", "parsers", "encoders", "retrieval", "rewards", "train"),
     ("model", "run", "needs", "probes"),
     ("caption", "encode", "parse", "judge", "agreement", "retrieve", "score"),
-    ("compare", "verify", "report", "doctor", "parity", "study"),
+    ("compare", "contrasts", "verify", "report", "doctor", "parity", "study"),
     ("arguments", "terminal", "cli_places", "cli_stored", "cli_gallery", "cli_train", "cli"),
     ("__main__",),
 )

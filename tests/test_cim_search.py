@@ -124,3 +124,36 @@ def test_faiss_flat_is_equal_and_graphs_are_marked_with_their_recall() -> None:
         assert (np.diff(found[0], axis=1) <= 0).all()
     with pytest.raises(CimError, match=r"unknown search 'faiss-flt'; one of exact, exact-cpu, exact-cuda, faiss-flat"):
         search.by_name("faiss-flt", rows)
+
+
+def test_cagra_is_refused_without_a_gpu_build_and_measured_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fake of the GPU classes, of the names that faiss gives them, stands for a build that is not here."""
+    faiss = pytest.importorskip("faiss")
+    rows = near_ties(seed=6)[1]
+    if not hasattr(faiss, "GpuIndexCagra"):
+        with pytest.raises(
+            CimError, match=r"faiss-cagra cannot run here: this build of faiss has no cuVS; pip install"
+        ):
+            search.by_name("faiss-cagra", rows)
+
+    class Graph:
+        def __init__(self, resources: str, width: int, metric: int, config: str) -> None:
+            assert (resources, metric, config) == ("resources", faiss.METRIC_INNER_PRODUCT, "config")
+            self.inner = faiss.IndexFlatIP(width)
+
+        def train(self, given: np.ndarray) -> None:
+            self.inner.add(given)
+
+        def search(self, given: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+            scores, found = self.inner.search(given, k)
+            return scores, np.where(found % 50 == 0, -1, found)  # misses some rows
+
+    monkeypatch.setattr(faiss, "GpuIndexCagra", Graph, raising=False)
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0, raising=False)
+    with pytest.raises(CimError, match="faiss-cagra cannot run here: faiss finds no GPU"):
+        search.by_name("faiss-cagra", rows)
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
+    monkeypatch.setattr(faiss, "StandardGpuResources", lambda: "resources", raising=False)
+    monkeypatch.setattr(faiss, "GpuIndexCagraConfig", lambda: "config", raising=False)
+    made = search.by_name("faiss-cagra", rows)
+    assert made.approximate and made.recall is not None and 0.2 < made.recall < 1

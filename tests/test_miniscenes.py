@@ -14,12 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import data, registry
-from tasks.miniscenes import draw, language, samples, world
+from tasks.miniscenes import draw, language, pearson, samples, world
 from tasks.miniscenes.world import Dice, Thing
 from tests.cli import Cim, captions_file
 
 GRAPH_METRICS = ("objects", "attributes", "fine_names", "capture", "relation_qa", "taxonomy")
 PIXELS = "2a97c7f1ce7d"
+VARIED = "09c414e826df"
+CAPTIONS = [
+    "a yellow target .",
+    "a yellow target in the upper center and a large saltire .",
+    "the image shows a orange circle in the lower center .",
+]
 SCENES = [world.scene("test", number) for number in range(500)]
 
 
@@ -34,6 +40,21 @@ def test_the_test_split_is_pinned() -> None:
     )
     digest = hashlib.sha256(b"".join(draw.pixels(scene).tobytes() for scene in SCENES)).hexdigest()
     assert digest.startswith(PIXELS), digest
+
+
+def test_the_pearson_split_is_pinned(tmp_path: Path) -> None:
+    """3,000 scenes, drawn: the rows by their sha256, three of them and their captions in full."""
+    loaded = data.samples(registry.task("miniscenes_pearson"))
+    assert pearson.PIN.read_text(encoding="utf-8") == pearson.pin() and len(loaded) == 3000
+    assert data.fingerprint(registry.task("miniscenes_pearson")) == "f1276fd8fa88"
+    assert [loaded[i].id for i in (0, 9, -1)] == ["pearson_000000", "pearson_000009", "pearson_002999"]
+    varied = registry.training("cim_rl").worlds["miniscenes"].varied
+    assert [varied(loaded[i].id) for i in (0, 9, -1)] == CAPTIONS
+    digest = hashlib.sha256("\n".join(varied(sample.id) for sample in loaded).encode()).hexdigest()
+    assert digest.startswith(VARIED), digest
+    (tmp_path / pearson.PIN.name).write_text(pearson.pin().replace('"sha256": "', '"sha256": "0'))
+    with pytest.raises(RuntimeError, match="split pearson is drawn otherwise here"):
+        pearson.load(tmp_path)
 
 
 def test_a_picture_is_a_png(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness import manifest, store, study
+from harness import contrasts, manifest, scored, stats, store, study
 from harness.errors import CimError
 from tests.cli import Cim, captions_file
 
@@ -27,9 +27,13 @@ class Fake:
         settings: dict[str, Any] = stored["settings"]
         return settings
 
-    def __call__(self, say: Callable[[str], None], *arguments: str, may_stop: bool = False) -> None:
-        self.asked.append(arguments)
+    def __call__(
+        self, say: Callable[[str], None], *arguments: str, may_stop: bool = False, module: str = "harness"
+    ) -> None:
+        self.asked.append(arguments if module == "harness" else (module, *arguments))
         option = dict(pairwise(arguments))
+        if module != "harness":
+            return
         if arguments[0] == "gallery":
             store.write_document(study.place(arguments[2]) / "manifest.json", {"fake": True})
         elif arguments[0] == "train":
@@ -41,9 +45,13 @@ class Fake:
                 manifest.advance(run, "complete")
             if not self.alarm:
                 (run / "model.toml").write_text("")
+        elif option["--task"] == study.PEARSON:
+            made = self.cim("eval", "--model", option["--model"], "--metrics", "length", "--draws", "0")
+            assert made.code == 0, made
         else:
             name = Path(option["--model"]).name
             word = "disc" if name == study.BASE else "red disc"
+            word = f"large {word}" if name.startswith("sft") else word
             captions = {f"test_{number:06d}": f"a {word} ." for number in range(12)}
             path = captions_file(self.folder / f"{name}.jsonl", captions)
             made = self.cim("eval", "--model", path, "--partial", "--metrics", "objects,attributes,fine_names,length")
@@ -85,7 +93,94 @@ def test_an_arm_that_builds_on_another_brings_it(cim: Cim, fake: Fake) -> None:
 
 def test_an_alarm_is_told_and_the_study_goes_on(cim: Cim, fake: Fake) -> None:
     fake.alarm = "distinct"
-    assert _study(cim, "grc")["rows"] == [{"arm": "grc", "seed": 0, "stopped": "distinct", "values": {}}]
+    rows = _study(cim, "grc")["rows"]
+    assert rows == [{"arm": "grc", "seed": 0, "stopped": "distinct", "caught": ["precision"], "values": {}}]
+    assert study.uncaught(rows) == ["control grc, seed 0, was to be stopped by precision, was by distinct"]
+    assert study.uncaught([{**rows[0], "stopped": "precision"}, {**rows[0], "stopped": None, "caught": []}]) == []
+
+
+def test_a_control_that_no_alarm_stops_fails_the_command(cim: Cim, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness import cli_train
+
+    monkeypatch.setattr(cli_train, "NEEDED", ())
+    monkeypatch.setattr(cli_train, "_refuse_without_packages", lambda: None)
+    done = cim("study", "--arms", "grc")
+    assert done.code == 1 and "control grc, seed 0, was to be stopped by precision, was by none" in done.err
+    fake.alarm = "distinct"
+    done = cim("study", "--arms", "weak,collapse")
+    assert done.code == 0 and "was to be stopped" not in done.err, done.err
+    start = ("tasks.miniscenes.weaken", str(cim.results / "train" / "weak-start"))
+    trained = fake.asked[fake.asked.index(start) + 1]
+    assert trained[:3] == ("train", "--model", start[1]), "weak begins from what the module wrote"
+
+
+def test_arms_are_told_apart_after_holm_and_only_where_seeds_agree(cim: Cim, fake: Fake) -> None:
+    """Twelve images: length differs by a word in each, so p is about 2^-12; the other values are level."""
+    table = _study(cim, "cim", "sft", seeds=2)
+    tested = [row["values"][label] for row in table["rows"] for label in contrasts.SHOWN if label in row["values"]]
+    assert [cell["p_holm"] for cell in tested] == pytest.approx(stats.holm([cell["p_permutation"] for cell in tested]))
+    assert table["than"] == "cim" and [row["arm"] for row in table["between"]] == ["sft"]
+    mean = {row["arm"]: row["values"]["length"] for row in table["means"]}
+    assert (mean["cim"]["difference"], mean["sft"]["difference"]) == (1, 2) and mean["sft"]["by_seed"] == [2, 2]
+    between = table["between"][0]["values"]
+    assert between["length"]["difference"] == 1 and contrasts.apart(between["length"])
+    assert not contrasts.apart(between["objects f1"]) and between["objects f1"]["p_holm"] == 1
+    assert not contrasts.apart({**between["length"], "by_seed": [1, -1]}), "seeds disagree"
+    assert not contrasts.apart({**between["length"], "p_holm": 0.06})
+
+
+def test_a_mean_over_seeds_is_that_of_its_runs(cim: Cim, tmp_path: Path) -> None:
+    """Runs of different captions: the mean's value and difference are those of the runs, for ratios as for means."""
+    words = {"base": "disc", "one": "red disc", "two": "disc and a blue tile left of it in the upper left"}
+    for name, word in words.items():
+        captions = {f"test_{number:06d}": f"a {word} ." for number in range(12)}
+        path = captions_file(tmp_path / f"{name}.jsonl", captions)
+        done = cim("eval", "--model", path, "--partial", "--metrics", "objects,fine_names,relation_qa,length")
+        assert done.code == 0, done
+    base, one, two = (scored.load(cim.results / study.TASK / name) for name in words)
+    (row,) = contrasts.means(base, {"arm": [one, two]})
+    for label in ("objects f1", "fine_names f1", "relation_qa", "length"):
+        apart = [contrasts.against(base, run)[label] for run in (one, two)]
+        assert row["values"][label]["value"] == pytest.approx(sum(cell["value"] for cell in apart) / 2)
+        assert row["values"][label]["by_seed"] == pytest.approx([cell["difference"] for cell in apart])
+
+
+def test_captions_of_random_detail_are_written_and_looked_up_once(cim: Cim, fake: Fake) -> None:
+    """3,000 captions under three names, one a gallery."""
+    study.study(cim.results, [], 1, [], lambda _: None, pearson=True)
+    evaluated = [dict(pairwise(asked)) for asked in fake.asked if asked[0] == "eval" and study.PEARSON in asked]
+    assert [Path(one["--model"]).stem for one in evaluated] == list(study.RANDOM)
+    assert [one["--gallery"] for one in evaluated] == ["miniscenes", "miniscenes-1000", "miniscenes-3000"]
+    assert len({Path(one["--model"]).read_bytes() for one in evaluated}) == 1
+    assert len(store.read_rows(Path(evaluated[0]["--model"]))) == 3000
+    assert fake.asked[-1][:2] == ("harness.train.sensitivity", "--out")
+    store.write_document(Path(fake.asked[-1][2]), {"fake": True})
+    before = len(fake.asked)
+    study.study(cim.results, [], 1, [], lambda _: None, pearson=True)
+    assert len(fake.asked) == before
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_each_negative_control_is_stopped_by_its_own_alarm(
+    cim: Cim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the project's own encoders and gallery, nothing faked: the gallery, three runs and their evaluation."""
+    pytest.importorskip("trl", reason="trl is not installed: run `make setup-train`")
+    monkeypatch.setenv("CIM_DATA", str(tmp_path / "data"))
+    controls = [name for name, arm in study.ARMS.items() if arm.caught]
+    table = study.study(cim.results, controls, 1, ["objects", "fine_names"], lambda _: None)
+    stopped = {row["arm"]: row["stopped"] for row in table["rows"]}
+    assert stopped == {"grc": "precision", "collapse": "distinct", "weak": "distinct"} and not study.uncaught(
+        table["rows"]
+    )
+    for name in controls:
+        folder = cim.results / "train" / study.run_name(name, 0)
+        assert (manifest.read(folder) or {})["status"] == "stopped" and (folder / "model.toml").is_file()
+    rows = store.read_rows(cim.results / "train" / study.run_name("grc", 0) / "validation.jsonl")
+    assert rows[-1]["reward"] > rows[0]["reward"] and rows[-1]["precision"] < rows[0]["precision"] - 5
+    rows = store.read_rows(cim.results / "train" / study.run_name("collapse", 0) / "validation.jsonl")
+    assert rows[-1]["distinct"] < 0.5 < rows[0]["distinct"] and rows[-1]["reward"] > rows[0]["reward"]
 
 
 def test_unknown_arms_are_refused() -> None:

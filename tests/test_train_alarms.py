@@ -129,9 +129,10 @@ def test_rank_correlation_is_that_of_scipy() -> None:
     assert diagnostics.rank_correlation(values, lengths, 8) == pytest.approx(np.mean(theirs))
 
 
-def book(folder: Path, stops: bool, done: int = 0) -> tuple[Book, list[str]]:
+def book(folder: Path, stops: bool, done: int = 0, tolerated: Sequence[str] = ()) -> tuple[Book, list[str]]:
     said: list[str] = []
-    return Book(folder, 1, stops, {"gallery": "fake"}, said.append, done), said
+    stopping = alarms.that_stop(stops, tolerated)
+    return Book(folder, 1, stopping, {"gallery": "fake"}, said.append, done), said
 
 
 def test_a_guarded_run_stops_and_keeps_its_rows(tmp_path: Path) -> None:
@@ -159,6 +160,20 @@ def test_paper_writes_alarms_down_and_goes_on(tmp_path: Path) -> None:
     assert len(said) == 2, "each alarm is told once"
     rows = store.read_rows(tmp_path / STEPS)
     assert [one["loss"] for one in rows] == [None] * 3 and all("nan" in one["alarms"] for one in rows)
+
+
+def test_a_tolerated_alarm_is_told_and_another_still_stops(tmp_path: Path) -> None:
+    """Hacked and collapsed at once: without the first alarm the run goes on until the second rings."""
+    start = {"step": 0, "reward": 1.0, "precision": 90.0, "distinct": 1.0, "images": 100}
+    hacked = {**start, "step": 10, "reward": 1.1, "precision": 60.0}
+    opened, said = book(tmp_path, stops=True, tolerated=["precision"])
+    opened.validated(0, {name: value for name, value in start.items() if name != "step"})
+    opened.validated(10, {name: value for name, value in hacked.items() if name != "step"})
+    assert said == ["alarm precision: reward +0.100 on validation while precision fell by 30.0 points"]
+    with pytest.raises(AlarmError, match="alarm distinct"):
+        opened.validated(20, {**{name: hacked[name] for name in hacked if name != "step"}, "distinct": 0.1})
+    opened.close()
+    assert alarms.that_stop(False, []) == () and set(alarms.that_stop(True, [])) == set(alarms.STOPPING)
 
 
 def test_a_nan_on_an_update_without_new_captions_stops(tmp_path: Path) -> None:

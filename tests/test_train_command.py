@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,53 @@ def test_a_run_that_an_alarm_stopped_keeps_what_was_best(cim: Cim, monkeypatch: 
     chosen = json.loads((cim.results / "train" / "hacked" / "chosen.json").read_text())
     assert chosen["checkpoint"] == "hacked-step1" and chosen["candidates"] == 2
     assert "was stopped by alarm precision" in cim.refused(*arguments)
+
+
+def test_a_gallery_smaller_than_k_is_refused(cim: Cim) -> None:
+    training.fake_gallery(Path(os.environ["CIM_DATA"]) / "galleries" / "two", rows=2)
+    line = cim.refused("train", "--model", "mini-base", "--steps", "1", "--name", "small", "--gallery", "two")
+    assert "gallery two has 2 rows, k is 3; a larger gallery" in line and not rows(cim, "small")
+
+
+@pytest.mark.parametrize("fault", ["nan", "width"])
+def test_an_encoder_that_breaks_leaves_the_last_checkpoint_and_the_same_command_goes_on(
+    fault: str, cim: Cim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Vectors that are NaN or of another width at the second step: one line, exit 2; mended, the run ends whole."""
+    from harness import checkpoint
+    from harness.train import presets
+
+    whole, calls = training._words, list[int]()
+
+    def broken(texts: Sequence[str]) -> Iterator[Any]:
+        calls.append(len(texts))
+        for vector in whole(texts):
+            yield vector if len(calls) < 4 else vector * np.nan if fault == "nan" else vector[:9]
+
+    monkeypatch.setitem(presets._ALL, "mini", replace(presets._ALL["mini"], save_every=1))
+    arguments = ("train", "--model", "mini-base", "--steps", "2", "--name", fault, "--no-probe", *SHORT)
+    monkeypatch.setattr(training, "_words", broken)  # of the start, the first step, its checkpoint, the second step
+    told = cim(*arguments)
+    named = {"nan": "caption vector 0 is zero or not finite", "width": "caption vectors have the shape"}[fault]
+    assert told.code == 2 and named in told.err.splitlines()[-1] and "Traceback" not in told.err, told.err
+    place = cim.results / "train" / fault / "checkpoints"
+    assert [path.name for path in place.iterdir()] == [f"{fault}-step1"]
+    assert checkpoint.digest(place / f"{fault}-step1").startswith("sha256:")
+    monkeypatch.setattr(training, "_words", whole)
+    done = cim(*arguments, "--json")
+    assert done.code == 0 and done.json["steps"] == 2, done.err
+    assert [row["step"] for row in rows(cim, fault)] == [1, 2]
+
+
+def test_rewards_that_read_own_rows_are_refused_before_training(cim: Cim) -> None:
+    """Training scenes are not in the gallery; the first of them is named, and what to do."""
+    for reward in ("rr", "text", "self_retrieval", "clip"):
+        line = cim.refused(
+            "train", "--model", "mini-base", "--steps", "1", "--name", reward, "--rewards", f"qir,{reward}"
+        )
+        assert f"reward {reward} reads an image's own row, which 16 of 16 images do not have" in line
+        assert "first 'miniscenes:train_000000'" in line and "--gallery miniscenes-own" in line
+        assert not rows(cim, reward)
 
 
 def test_rewards_weights_and_controls(cim: Cim) -> None:

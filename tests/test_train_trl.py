@@ -277,7 +277,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_anew(tmp_path: Path) ->
     assert before == {name: [row.get("loss") for row in rows(tmp_path, name)] for name in before}
     whole = rows(tmp_path, "validation.jsonl")
     store.write_rows(tmp_path / "validation.jsonl", whole[:-1])  # killed between a checkpoint and its validation
-    trl_engine.train(replace(job, steps=3))
+    trl_engine.train(replace(job, options=replace(job.options, steps=3)))
     again = rows(tmp_path, "validation.jsonl")
     assert again[:3] == whole and [row["step"] for row in again] == [0, 1, 2, 3]
 

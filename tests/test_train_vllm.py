@@ -51,7 +51,7 @@ def test_two_steps_with_vllm_inside(kind: str, tmp_path: Path, on_cpu: None, mon
 
     monkeypatch.setattr("trl.generation.vllm_generation.LLM", small)
     job = training.job(tmp_path / "run", start, rollouts="vllm", limits=probe.Limits(seen=1e-6))
-    job = replace(job, options={"vllm_max_model_length": 512})
+    job = replace(job, options=replace(job.options, settings={"vllm_max_model_length": 512}))
     built: list[Any] = []
     make = trl_engine.build
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,7 +115,7 @@ def picture(sample_id: str) -> bytes:
 
 def job(folder: Path, checkpoint: Path, **changes: Any) -> Job:
     """A GRPO run of two steps with 4 x 4 captions of at most 8 tokens, rewarded by the fake scorer, without a probe."""
-    from harness.train import checkpoints, examples, presets, trl_engine
+    from harness.train import checkpoints, examples, options, presets, trl_engine
 
     preset = replace(presets.preset("mini"), prompts=4, group=4, micro_batch=16, save_every=1)
     preset = replace(preset, settings={**preset.settings, "max_completion_length": 8, "warmup_steps": 0})
@@ -135,10 +135,10 @@ def job(folder: Path, checkpoint: Path, **changes: Any) -> Job:
         "mark": {"gallery": "fake"},
         "say": lambda line: None,
         "advance": lambda step, steps: None,
-        "steps": 2,
         "limits": None,
     }
-    return trl_engine.Job(**{**given, **changes})
+    how = {one.name: changes.pop(one.name) for one in fields(options.Options) if one.name in changes}
+    return trl_engine.Job(**{**given, **changes, "options": options.Options(**{"steps": 2, **how})})
 
 
 def _judge(captions: Sequence[str]) -> Mapping[str, float | None]:

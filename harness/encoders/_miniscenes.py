@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+from harness.encoders._weights import batches, opened
 from harness.errors import CimError
 from harness.parts import Encode, Encoder
-
-if TYPE_CHECKING:
-    from harness.parts import Vectors
 
 BATCH = 256
 
@@ -51,30 +48,20 @@ def _session(kind: str) -> Iterator[Encode]:
     torch.set_num_threads(1)  # a second thread costs more than it brings to a model this small
     sides = encoders.load()
     if kind == "text":
-        yield partial(_batches, lambda texts: sides.text(encoders.numbers(texts)))
+        yield partial(batches, encode=lambda texts: sides.text(encoders.numbers(texts)), size=BATCH)
     else:
         tower = encoders.tower()
-        yield partial(_batches, lambda paths: sides.image(encoders.seen(tower, [_pixels(path) for path in paths])))
 
+        def look(paths: list[str]) -> Any:
+            return sides.image(encoders.seen(tower, [_pixels(path) for path in paths]))
 
-def _batches(vectors: Callable[[Sequence[str]], Any], given: Sequence[str]) -> Iterator[Vectors]:
-    import torch
-
-    rest = iter(given)
-    while part := list(islice(rest, BATCH)):
-        with torch.inference_mode():
-            yield from vectors(part).numpy()
+        yield partial(batches, encode=look, size=BATCH)
 
 
 def _pixels(path: str) -> Any:
     import numpy as np
-    from PIL import Image, UnidentifiedImageError
 
-    try:
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-        raise CimError(f"is no image that can be read ({error})", where=path) from error
+    pixels = opened(path, np.asarray)
     if pixels.shape != (48, 48, 3):
         raise CimError("is no picture of miniscenes (48 x 48 pixels)", where=path, hint="use another image encoder")
     return pixels

@@ -1,6 +1,6 @@
 """Vectors of images by SigLIP SO400M at 384 pixels, 1152 numbers: another image encoder for a gallery.
 
-Not run on the real weights, which are not on the machines this was written on.
+Never run with trained weights, which are not on the machines this was written on.
 """
 
 from harness.encoders import _open_clip

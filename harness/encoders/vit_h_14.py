@@ -1,6 +1,6 @@
 """Vectors of images by OpenCLIP ViT-H-14 (laion2B): the image encoder of CIM's released code, 1024 numbers.
 
-Not run on the real weights, which are not on the machines this was written on.
+Never run with trained weights, which are not on the machines this was written on.
 """
 
 from harness.encoders import _open_clip

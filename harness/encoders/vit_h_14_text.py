@@ -1,6 +1,6 @@
 """Vectors of texts in the space of vit_h_14's images; 77 tokens are read. For reward clip.
 
-Not run on the real weights, which are not on the machines this was written on.
+Never run with trained weights, which are not on the machines this was written on.
 """
 
 from harness.encoders import _open_clip

@@ -1,7 +1,8 @@
-"""faiss indexes by name: flat (exact), IVF and HNSW (approximate, with the recall they were measured to have).
+"""faiss indexes by name: flat (exact), IVF, HNSW and CAGRA (approximate, with the recall they were measured to have).
 
-Needs ``faiss-cpu`` or ``faiss-gpu``. An approximate index may miss rows, so it is for galleries too large to scan;
-what it finds is scored again in float64, which puts it in order but brings nothing back.
+Needs ``faiss-cpu`` or ``faiss-gpu``; CAGRA a build with cuVS and a GPU, where it was never run. An approximate index
+may miss rows, so it is for galleries too large to scan; what it finds is scored again in float64, which puts it in
+order but brings nothing back.
 """
 
 from __future__ import annotations
@@ -46,12 +47,31 @@ def build(name: str, text: NDArray[Any], stored: NDArray[Any] | None = None) -> 
         index = faiss.IndexIVFFlat(faiss.IndexFlatIP(width), width, lists, faiss.METRIC_INNER_PRODUCT)
         index.nprobe = max(1, lists // 16)
         index.train(rows)
+    elif name == "faiss-cagra":
+        index = _cagra(faiss, rows)
     else:
         index = faiss.IndexHNSWFlat(width, 32, faiss.METRIC_INNER_PRODUCT)
         index.hnsw.efConstruction, index.hnsw.efSearch = 200, 128
-    index.add(rows)
+    if name != "faiss-cagra":  # its graph is built of what it is trained on
+        index.add(rows)
     find = _approximate(index, text if stored is None else stored)
     return Search(name, find, _recall(find, text, stored))
+
+
+def _cagra(faiss: Any, rows: NDArray[np.float32]) -> Any:
+    """A graph on the GPU (arXiv 2308.15136), trained on all rows at once.
+
+    Raises:
+        CimError: this faiss was built without cuVS, or no GPU answers.
+    """
+    made = getattr(faiss, "GpuIndexCagra", None)
+    if made is None or faiss.get_num_gpus() == 0:
+        what = "this build of faiss has no cuVS" if made is None else "faiss finds no GPU"
+        hint = "pip install faiss-gpu-cuvs on a machine with a GPU; or --search faiss-hnsw"
+        raise CimError(f"search faiss-cagra cannot run here: {what}", hint=hint)
+    index = made(faiss.StandardGpuResources(), rows.shape[1], faiss.METRIC_INNER_PRODUCT, faiss.GpuIndexCagraConfig())
+    index.train(rows)
+    return index
 
 
 def _approximate(index: Any, stored: NDArray[Any]) -> Find:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MARGIN = 16  # rows fetched beyond the K asked for
 BLOCK = 16384  # gallery rows a step of the scan
-NAMES = ("exact", "exact-cpu", "exact-cuda", "faiss-flat", "faiss-ivf", "faiss-hnsw")
+NAMES = ("exact", "exact-cpu", "exact-cuda", "faiss-flat", "faiss-ivf", "faiss-hnsw", "faiss-cagra")
 QUERIES = 256  # queries a step of the scan: its scores take 16 MB
 GATHER = 1 << 22  # numbers gathered at once for the fine score
 

@@ -18,6 +18,6 @@ def _values(field: str, captions: Sequence[str], source_ids: Sequence[str], cont
     return values
 
 
-def field(name: str, column: str) -> Reward:
+def field(name: str, column: str, own_row: bool = False) -> Reward:
     """The reward ``name`` that is this field of ``CimBatch``."""
-    return Reward(name, partial(_values, column), needs=("scorer",))
+    return Reward(name, partial(_values, column), needs=("scorer",), own_row=own_row)

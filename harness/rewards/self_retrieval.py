@@ -20,4 +20,4 @@ def _values(captions: Sequence[str], source_ids: Sequence[str], context: RewardC
     return context.scorer.reciprocal_rank(captions, source_ids, among=list(dict.fromkeys(source_ids)))
 
 
-REWARD = Reward("self_retrieval", _values, needs=("scorer",))
+REWARD = Reward("self_retrieval", _values, needs=("scorer",), own_row=True)

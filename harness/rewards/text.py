@@ -2,4 +2,4 @@
 
 from harness.rewards import _scored
 
-REWARD = _scored.field("text", "own_similarity")
+REWARD = _scored.field("text", "own_similarity", own_row=True)

@@ -114,6 +114,11 @@ STOPPING: Mapping[str, Check] = {
 WATCHED: Mapping[str, Check] = {"opening": _opening, "length": _length, "hub": _hub, "ungrounded": _ungrounded}
 
 
+def that_stop(guarded: bool, tolerated: Sequence[str]) -> tuple[str, ...]:
+    """Names of the alarms that end a run: none where its preset has no guards, else all but those it tolerates."""
+    return tuple(name for name in STOPPING if guarded and name not in tolerated)
+
+
 def check(rows: Sequence[Row], validations: Sequence[Row]) -> dict[str, str]:
     """Which alarms ring, with their reasons.
 

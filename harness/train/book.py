@@ -7,7 +7,7 @@ run that goes on drops the rows after its checkpoint, so a resumed run has the r
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +52,11 @@ def drop_rows(path: Path, done: int) -> None:
 
 
 class Book:
-    """Writes rows as they come and stops the run on an alarm, where its preset says so.
+    """Writes rows as they come and stops the run on an alarm.
 
     Args:
         updates: optimiser updates a step.
-        stops: does a stopping alarm end the run?
+        stops: names of the alarms that end the run.
         mark: what stands in every row, such as the gallery's sha256.
         say: told of alarms that do not stop.
     """
@@ -65,7 +65,7 @@ class Book:
         self,
         folder: Path,
         updates: int,
-        stops: bool,
+        stops: Collection[str],
         mark: Mapping[str, Any],
         say: Callable[[str], None],
         done: int = 0,
@@ -111,8 +111,7 @@ class Book:
         return alarms.check(self._rows, self.validations)
 
     def _stop(self, rung: Mapping[str, str]) -> None:
-        stopping = [name for name in rung if name in alarms.STOPPING]
-        if stopping and self._stops:
+        if stopping := [name for name in rung if name in self._stops]:
             hint = "the last checkpoint before it is kept; steps.jsonl and completions.jsonl show what happened"
             raise AlarmError(stopping[0], rung[stopping[0]], hint=hint)
         for name, reason in rung.items():

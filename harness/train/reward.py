@@ -81,20 +81,23 @@ def opened(
     keys: Mapping[str, str],
     image: Callable[[str], bytes | Path],
     reference: Callable[[str], str],
+    trained: Sequence[str],
 ) -> Iterator[Opened]:
     """Open a gallery and the encoder of its captions; vectors of images without a row are made by its image encoder.
 
     Args:
         keys: gallery keys of the training and validation images, by image id.
         reference: the reference caption of an image, for rewards that read it.
+        trained: keys of the images that rewards are asked about.
 
     Raises:
-        CimError: no gallery, other encoders than its own, an unknown reward.
+        CimError: no gallery, other encoders than its own, an unknown reward, or one that this run cannot have.
     """
     for name in weights:
         if name not in ("grc", "qir"):
             registry.check("rewards", name)
     held = open_folder(place(gallery))
+    _require_rows(held, [name for name in weights if name not in ("grc", "qir")], trained)
     with encoders.opened(encoders.of(held, "text")) as encode:
         inner = CimScorer(held, encode, settings)
         scorer = SourcedScorer(inner, source_vectors(held, keys, image))
@@ -102,6 +105,16 @@ def opened(
         context = RewardContext(scorer=inner, references=references)
         extra = {name: _extra(name, context) for name in weights if name not in ("grc", "qir")}
         yield Opened(scorer, extra, held.sha)
+
+
+def _require_rows(held: Gallery, rewards: Sequence[str], trained: Sequence[str]) -> None:
+    """CimError where a reward reads the own row of an image that has none: told before anything is trained."""
+    absent = [name for name in trained if name not in held.rows]
+    needing = [name for name in rewards if registry.reward(name).own_row]
+    if absent and needing:
+        what = f"reward {needing[0]} reads an image's own row, which {len(absent)} of {len(trained)} images do not have"
+        hint = "train on images of the gallery, such as --gallery miniscenes-own in the embedded world"
+        raise CimError(f"{what}, first {absent[0]!r}", where=f"gallery {held.name}", hint=hint)
 
 
 def _extra(name: str, context: RewardContext) -> Extra:

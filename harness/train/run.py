@@ -19,6 +19,7 @@ from harness.errors import AlarmError, CimError
 from harness.retrieval.gallery import MANIFEST, open_folder, place
 from harness.train import alarms, checkpoints, presets, reward, scoring
 from harness.train.material import Material, of_pairs, of_world, worth
+from harness.train.options import Options
 from harness.types import Model, Training
 
 if TYPE_CHECKING:
@@ -38,16 +39,11 @@ class Asked:
     stage: str = "cim"
     preset: str | None = None
     name: str | None = None
-    seed: int = 0
-    steps: int | None = None
     rewards: str = "cim"
-    lora: bool = False
-    rollouts: str = "transformers"
-    server: str | None = None
     gallery: str | None = None
     self_policy: reward.Policy | None = None
     pairs: Sequence[Sequence[str]] = ()
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Options = field(default_factory=Options)
     untested: bool = False
     probe: bool = True
 
@@ -78,7 +74,10 @@ def plan(asked: Asked, results: Path) -> Plan:
         raise CimError(f"model {asked.model.name} cannot be trained", where="--model", hint=hint)
     if asked.model.weights.trust_remote_code:
         raise CimError(f"model {asked.model.name} needs code of its checkpoint, which training does not run")
-    presets.refuse_untested(presets.installed(), asked.rollouts, asked.untested)
+    presets.refuse_untested(presets.installed(), asked.options.rollouts, asked.untested)
+    if strangers := [name for name in asked.options.tolerated if name not in alarms.STOPPING]:
+        hint = f"alarms that stop: {', '.join(alarms.STOPPING)}"
+        raise CimError(f"unknown alarm {strangers[0]!r}", where="--tolerate", hint=hint)
     world = next((training.worlds[name] for name in asked.model.tasks if name in training.worlds), None)
     if not asked.pairs and world is None:
         hint = "--from KIND FILE [IMAGES], such as --from refinedcaps train_coco6k_sft.json coco/train2017"
@@ -104,9 +103,10 @@ def _material(asked: Asked, training: Training, preset: presets.Preset) -> Mater
     """The images of a run; of a made world as many as it comes to see once."""
     if asked.pairs:
         return of_pairs(asked.pairs, training)
-    steps, a_step = asked.steps if asked.steps is not None else preset.steps, preset.prompts
+    given = asked.options.steps
+    steps, a_step = given if given is not None else preset.steps, preset.prompts
     if asked.stage == "sft":
-        fields = presets.sft_arguments(preset, asked.steps, asked.options)
+        fields = presets.sft_arguments(preset, given, asked.options.settings)
         steps = fields.get("max_steps")
         a_step = fields["per_device_train_batch_size"] * fields["gradient_accumulation_steps"]
     world = next(training.worlds[name] for name in asked.model.tasks if name in training.worlds)
@@ -116,17 +116,17 @@ def _material(asked: Asked, training: Training, preset: presets.Preset) -> Mater
 def _name(asked: Asked, preset: presets.Preset) -> str:
     parts = [asked.model.name, "sft" if asked.stage == "sft" else "cim", preset.name]
     parts += [asked.rewards] if asked.rewards != "cim" and asked.stage == "cim" else []
-    parts += ["lora"] if asked.lora else []
-    return "-".join([*parts, f"seed{asked.seed}"])
+    parts += ["lora"] if asked.options.lora else []
+    return "-".join([*parts, f"seed{asked.options.seed}"])
 
 
 def _settings(made: Plan) -> dict[str, Any]:
     """What must agree when a run goes on."""
-    asked, processes = made.asked, int(os.environ.get("WORLD_SIZE", "1"))
+    asked, options, processes = made.asked, made.asked.options, int(os.environ.get("WORLD_SIZE", "1"))
     arguments = (
-        presets.sft_arguments(made.preset, asked.steps, asked.options)
+        presets.sft_arguments(made.preset, options.steps, options.settings)
         if asked.stage == "sft"
-        else presets.arguments(made.preset, processes, asked.steps, asked.options)
+        else presets.arguments(made.preset, processes, options.steps, options.settings)
     )
     judged: dict[str, Any] = {}
     if asked.stage == "cim":
@@ -145,16 +145,17 @@ def _settings(made: Plan) -> dict[str, Any]:
         "training": {
             "stage": asked.stage,
             "preset": made.preset.name,
-            "seed": asked.seed,
-            "steps": asked.steps,
+            "seed": options.seed,
+            "steps": options.steps,
             "rewards": dict(made.rewards),
-            "lora": asked.lora,
-            "rollouts": asked.rollouts,
+            "lora": options.lora,
+            "rollouts": options.rollouts,
             "images": made.material.name,
             "validation": len(made.material.validation),
             "processes": processes,
             "arguments": {name: value for name, value in arguments.items() if name != "model_init_kwargs"},
             **judged,
+            **({"tolerated": sorted(options.tolerated)} if options.tolerated else {}),
         },
         "versions": presets.installed(),
     }
@@ -168,14 +169,14 @@ def shown(made: Plan) -> dict[str, Any]:
     told = {"model": made.asked.model.name, "images": images, "folder": str(made.folder), "settings": arguments}
     if made.asked.stage == "sft":
         return told
-    stops = ", ".join(alarms.STOPPING) if made.preset.stops else "none; they are written down"
+    stops = ", ".join(alarms.that_stop(made.preset.stops, made.asked.options.tolerated))
     return {
         **told,
         "preset": f"{made.preset.name}: {made.preset.about}",
         "gallery": made.gallery or "none",
         "rewards": ", ".join(f"{name} x {weight:g}" for name, weight in made.rewards.items()) or "none",
         "step": f"{made.preset.prompts} x {made.preset.group} captions, {made.preset.updates} updates",
-        "alarms that stop": stops,
+        "alarms that stop": stops or "none; they are written down",
     }
 
 
@@ -220,7 +221,8 @@ def _train(made: Plan, say: Callable[[str], None], advance: Callable[[int, int],
     assert made.gallery is not None
     settings = reward.scorer_settings(made.preset.name, made.asked.self_policy, made.rewards)
     material = made.material
-    with reward.opened(made.gallery, settings, made.rewards, material.keys, material.place, material.reference) as held:
+    images = (material.keys, material.place, material.reference, [material.keys[one] for one in material.train])
+    with reward.opened(made.gallery, settings, made.rewards, *images) as held:
         mark = {"gallery": held.sha[:12], "self_policy": settings.self_policy}
         return _conclude(made, trl_engine.train(_job(made, held, mark, say, advance)))
 
@@ -230,7 +232,7 @@ def _origin(made: Plan) -> checkpoints.Origin:
     names = tuple(made.rewards) or ("sft",)
     split = "validation" if made.material.validation else "none"
     return checkpoints.Origin(
-        made.folder.name, asked.model.name, asked.task, made.preset.name, asked.seed, names, split
+        made.folder.name, asked.model.name, asked.task, made.preset.name, asked.options.seed, names, split
     )
 
 
@@ -265,11 +267,6 @@ def _job(
         say=say,
         advance=advance,
         extra=held.extra,
-        steps=asked.steps,
-        seed=asked.seed,
-        lora=asked.lora,
-        rollouts=asked.rollouts,
-        server=asked.server,
         limits=probe.Limits() if asked.probe else None,
         options=asked.options,
     )
@@ -280,7 +277,7 @@ def _conclude(made: Plan, steps: int) -> dict[str, Any]:
     rows = store.read_rows(made.folder / "validation.jsonl")
     chosen = checkpoints.choose(made.folder / "checkpoints", rows, alarms.PRECISION)
     if os.environ.get("RANK", "0") == "0":
-        inside = f"./checkpoints/{chosen['checkpoint']}" + (f"/{checkpoints.MERGED}" if made.asked.lora else "")
+        inside = f"./checkpoints/{chosen['checkpoint']}" + (f"/{checkpoints.MERGED}" if made.asked.options.lora else "")
         own = (made.weights, made.preset.dtype, made.asked.model.tasks, inside)
         content = checkpoints.text(_origin(made), chosen["step"], *own)
         store.write_document(made.folder / CHOSEN, chosen)

@@ -47,7 +47,7 @@ def train(
     done, place = checkpoints.resumable(inner) or (0, None)
     drop_rows(folder / STEPS, done)
     settings, start = configuration(inner, asked, preset), saving.start_folder(weights)
-    model = fixes.load(start if place is None or asked.lora else str(place), start, preset.dtype)
+    model = fixes.load(start if place is None or asked.options.lora else str(place), start, preset.dtype)
     if not torch.cuda.is_available() and model.num_parameters() < trl_engine.SMALL:
         torch.set_num_threads(1)
     taught = [examples.Example(one, material.keys[one], material.target(one)) for one in material.train]
@@ -57,13 +57,13 @@ def train(
         args=settings,
         train_dataset=examples.for_sft(taught, pictures, material.prompt, weights.system),
         processing_class=_weights.load_processor(weights),
-        peft_config=saving.adapter(model) if asked.lora else None,
+        peft_config=saving.adapter(model) if asked.options.lora else None,
     )
     trainer.create_model_card = lambda **_: None
-    loaded = fixes.fingerprint(trainer.model) if place is not None and not asked.lora else None
+    loaded = fixes.fingerprint(trainer.model) if place is not None and not asked.options.lora else None
 
     def finish(step: int) -> None:
-        own = (asked.lora, weights, preset.dtype, asked.model.tasks)
+        own = (asked.options.lora, weights, preset.dtype, asked.model.tasks)
         saving.finish(inner, origin, step, 1, *own)
 
     trainer.add_callback(_callback(trainer, folder, loaded, finish, advance))
@@ -74,12 +74,12 @@ def train(
 
 
 def configuration(output: Path, asked: Asked, preset: presets.Preset) -> SFTConfig:
-    """The settings of a run; ``asked.steps`` counts optimiser updates here."""
-    fields = presets.sft_arguments(preset, asked.steps, asked.options)
+    """The settings of a run; the option ``steps`` counts optimiser updates here."""
+    fields = presets.sft_arguments(preset, asked.options.steps, asked.options.settings)
     trl_engine.check_fields(SFTConfig, fields)
     fields |= {
         "output_dir": str(output),
-        "seed": asked.seed,
+        "seed": asked.options.seed,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
         "report_to": [],

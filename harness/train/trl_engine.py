@@ -23,8 +23,9 @@ from trl import GRPOConfig, GRPOTrainer
 
 from harness.engines import _weights
 from harness.errors import CimError
-from harness.train import checkpoints, examples, fixes, forward, phases, presets, probe, saving
+from harness.train import alarms, checkpoints, examples, fixes, forward, phases, presets, probe, saving
 from harness.train.book import Book
+from harness.train.options import Options
 from harness.train.scoring import Extra, Scored, Scorer, SharedScore, joined
 from harness.weights import Weights
 
@@ -37,8 +38,7 @@ class Job:
     """Everything of one GRPO run.
 
     ``weights`` is the start model, ``folder`` the run's; ``judge`` gives numbers (``reward``, ``precision``) for
-    greedy captions of the validation examples; ``limits`` None leaves the probe out. ``options`` are deviations
-    from the preset.
+    greedy captions of the validation examples; ``limits`` None leaves the probe out.
     """
 
     folder: Path
@@ -57,13 +57,8 @@ class Job:
     say: Callable[[str], None]
     advance: Callable[[int, int], None]
     extra: Mapping[str, Extra] = field(default_factory=dict)
-    steps: int | None = None
-    seed: int = 0
-    lora: bool = False
-    rollouts: str = "transformers"
-    server: str | None = None
     limits: probe.Limits | None = field(default_factory=probe.Limits)
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Options = field(default_factory=Options)
 
     @property
     def checkpoints(self) -> Path:
@@ -82,7 +77,7 @@ def train(job: Job) -> int:
     if dropped := checkpoints.drop_unfinished(job.checkpoints):
         job.say(f"update {dropped[-1]} was not saved in full and is left out")
     done, place = checkpoints.resumable(job.checkpoints) or (-1, None)  # a run that begins keeps no row, not even 0
-    if place is not None and job.rollouts == "vllm":
+    if place is not None and job.options.rollouts == "vllm":
         job.say("goes on; vLLM draws anew, so captions are not those of a run that was never stopped")
     book: list[Book] = []
 
@@ -93,7 +88,8 @@ def train(job: Job) -> int:
 
     trainer = build(job, place, seen)
     if trainer.accelerator.is_main_process:
-        book.append(Book(job.folder, job.preset.updates, job.preset.stops, job.mark, job.say, done))
+        stopping = alarms.that_stop(job.preset.stops, job.options.tolerated)
+        book.append(Book(job.folder, job.preset.updates, stopping, job.mark, job.say, done))
     trainer.add_callback(_callback(job, trainer, book, place))
     trainer.remove_callback(PrinterCallback)
     try:
@@ -116,17 +112,20 @@ def quiet() -> None:
 
 def configuration(job: Job, processes: int, banned: Sequence[int]) -> dict[str, Any]:
     """Fields of ``GRPOConfig`` of a job."""
-    fields = presets.arguments(job.preset, processes, job.steps, job.options)
+    fields = presets.arguments(job.preset, processes, job.options.steps, job.options.settings)
     fields |= {
         "output_dir": str(job.checkpoints),
-        "seed": job.seed,
+        "seed": job.options.seed,
         "reward_weights": list(job.rewards.values()),
-        "generation_kwargs": fixes.ban(banned, job.rollouts),
+        "generation_kwargs": fixes.ban(banned, job.options.rollouts),
         "disable_tqdm": True,
-        "use_vllm": job.rollouts == "vllm",
+        "use_vllm": job.options.rollouts == "vllm",
     }
-    if job.rollouts == "vllm":
-        fields |= {"vllm_mode": "server" if job.server else "colocate", "vllm_server_base_url": job.server}
+    if job.options.rollouts == "vllm":
+        fields |= {
+            "vllm_mode": "server" if job.options.server else "colocate",
+            "vllm_server_base_url": job.options.server,
+        }
     if not torch.cuda.is_available():
         fields |= {"use_cpu": True}
     check_fields(GRPOConfig, fields)
@@ -151,7 +150,7 @@ def build(job: Job, place: Path | None, seen: Callable[[Scored], None]) -> Any:
     except (TypeError, ValueError) as error:
         raise CimError(f"TRL refuses a setting ({' '.join(str(error).split())[:200]})", where="--set") from error
     # An adapter's checkpoint holds no base: peft loads it into the start model, which it does exactly.
-    model = fixes.load(start if place is None or job.lora else str(place), start, job.preset.dtype)
+    model = fixes.load(start if place is None or job.options.lora else str(place), start, job.preset.dtype)
     if not torch.cuda.is_available() and model.num_parameters() < SMALL:
         torch.set_num_threads(1)
     ends = _ends(model, processor.tokenizer)
@@ -172,13 +171,13 @@ def build(job: Job, place: Path | None, seen: Callable[[Scored], None]) -> Any:
         args=config,
         train_dataset=examples.for_grpo(kept, job.pictures, job.prompt, job.weights.system),
         processing_class=processor,
-        peft_config=saving.adapter(model) if job.lora else None,
+        peft_config=saving.adapter(model) if job.options.lora else None,
     )
     trainer.create_model_card = lambda **_: None  # a page for the hub, written at every save
     trained, whole = (sum(p.numel() for p in trainer.model.parameters() if p.requires_grad or full) for full in (0, 1))
     job.say(f"{trained:,} of {whole:,} parameters are trained")
-    if job.rollouts == "vllm":
-        _guard(trainer, colocated=job.server is None)
+    if job.options.rollouts == "vllm":
+        _guard(trainer, colocated=job.options.server is None)
     return trainer
 
 
@@ -209,7 +208,7 @@ def _callback(job: Job, trainer: Any, book: Sequence[Book], place: Path | None) 
     clock.watch(trainer)
     # Not where the model is cut over processes: those load it another way, after this.
     cut = trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled
-    loaded = fixes.fingerprint(trainer.model) if place is not None and not job.lora and not cut else None
+    loaded = fixes.fingerprint(trainer.model) if place is not None and not job.options.lora and not cut else None
     rows = examples.for_grpo(job.validation, job.pictures, job.prompt, job.weights.system)
     banned = fixes.banned(trainer._tokenizer, keep=trainer.eos_token_ids)
 
@@ -244,7 +243,7 @@ def _callback(job: Job, trainer: Any, book: Sequence[Book], place: Path | None) 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if book:
                 with forward.same_randomness():  # what is saved for a resume is the state before this
-                    own = (job.lora, job.weights, job.preset.dtype, job.tasks)
+                    own = (job.options.lora, job.weights, job.preset.dtype, job.tasks)
                     saving.finish(job.checkpoints, job.origin, state.global_step, job.preset.updates, *own)
             trainer.accelerator.wait_for_everyone()
             validate(state.global_step // job.preset.updates)

@@ -76,14 +76,18 @@ def sample(content: dict[str, Any]) -> Sample:
 
 def load(folder: Path) -> list[Sample]:
     """The test samples, in order."""
-    lines = (folder / FILE.name).read_text(encoding="utf-8").split("\n")
-    return [sample(json.loads(line)) for line in lines if line]
+    rows = (folder / FILE.name).read_text(encoding="utf-8").split("\n")
+    return [sample(json.loads(one)) for one in rows if one]
+
+
+def line(content: dict[str, Any]) -> str:
+    """A row as a line of a file."""
+    return json.dumps(content, separators=(",", ":")) + "\n"
 
 
 def lines() -> str:
     """Content of the test file."""
-    made = (row(scene("test", number)) for number in range(SPLITS["test"]))
-    return "".join(json.dumps(one, separators=(",", ":")) + "\n" for one in made)
+    return "".join(line(row(scene("test", number))) for number in range(SPLITS["test"]))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.types import Sample, World
-from tasks.miniscenes import draw, language, samples
+from tasks.miniscenes import damage, draw, language, pearson, samples
 from tasks.miniscenes.world import Dice, Scene, scene
 
 PROMPT = "describe the scene ."
@@ -32,6 +32,9 @@ WORLD = World(
     samples=_samples,
     draw=_draw,
     target=_target,
+    varied=pearson.caption,
+    damages=tuple(damage.PAIRS),
+    damaged=damage.pair,
     validation=100,
     parser="grammar",
     gallery="miniscenes",

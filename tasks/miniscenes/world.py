@@ -68,6 +68,13 @@ class Dice:
     def __init__(self, name: str) -> None:
         self._random = random.Random(f"miniscenes/{VERSION}/{name}").random
 
+    @classmethod
+    def fixed(cls) -> Dice:
+        """Dice without chance: what is certain happens, what has a chance of a half or less does not."""
+        made = cls("fixed")
+        made._random = lambda: 0.5
+        return made
+
     def chance(self, probability: float) -> bool:
         """True with this probability."""
         return self._random() < probability

@@ -1,0 +1,107 @@
+"""Where the weights of an image or text tower lie, what stands for their bytes, and how an image is opened.
+
+A folder of ``$CIM_MODELS`` called as the last part of the hub id comes first, then the hub's cache. Nothing asks the
+network. A checkpoint is known by the sha256 of its weights.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness import data
+from harness.errors import CimError
+
+if TYPE_CHECKING:
+    from harness.parts import Vectors
+
+BATCH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Tower:
+    """A published checkpoint: hub id, files (weights first), the package that runs it, and notes for settings."""
+
+    hub_id: str
+    files: tuple[str, ...]
+    package: str
+    module: str
+    notes: tuple[tuple[str, str], ...] = ()
+
+    def folder(self) -> Path | None:
+        """Where it lies on this machine, or None."""
+        name = self.hub_id.rpartition("/")[2]
+        own = [Path(os.environ["CIM_MODELS"]) / name] if os.environ.get("CIM_MODELS") else []
+        places = [*own, *self._cached()]
+        return next((place for place in places if all((place / file).is_file() for file in self.files)), None)
+
+    def _cached(self) -> list[Path]:
+        if importlib.util.find_spec("huggingface_hub") is None:
+            return []
+        from huggingface_hub import try_to_load_from_cache
+
+        found = try_to_load_from_cache(self.hub_id, self.files[0])
+        return [Path(found).parent] if isinstance(found, str) else []
+
+    def missing(self) -> str | None:
+        """Why it cannot be run here, and the command that mends it."""
+        if lacking := [name for name in ("torch", self.module) if importlib.util.find_spec(name) is None]:
+            return f"{', '.join(lacking)} not installed; run `make setup-models`"
+        if self.folder() is None:
+            place = f"set CIM_MODELS to a folder that holds {self.hub_id.rpartition('/')[2]}/"
+            return f"the weights {self.hub_id} are not on this machine; run `hf download {self.hub_id}`, or {place}"
+        return None
+
+    def found(self) -> Path:
+        """Its folder; CimError where it is not here."""
+        place, reason = self.folder(), self.missing()
+        if place is None or reason:
+            raise CimError(reason or "")
+        return place
+
+    def settings(self) -> dict[str, str]:
+        """What can change a vector."""
+        place, sha = self.folder(), "not here"
+        if place is not None:
+            facts = (place / self.files[0]).stat()
+            sha = _sha256(place / self.files[0], facts.st_size, facts.st_mtime_ns)
+        version = importlib.util.find_spec(self.module) and importlib.metadata.version(self.package)
+        return {
+            "weights": f"{self.hub_id}@{sha[:16]}",
+            "precision": "float32",
+            **dict(self.notes),
+            self.module: str(version),
+        }
+
+
+@cache
+def _sha256(path: Path, size: int, changed: int) -> str:
+    return data.sha256(path)
+
+
+def batches(given: Sequence[str], encode: Callable[[list[str]], Any], size: int = BATCH) -> Iterator[Vectors]:
+    """One vector (d,) a text or path, in order; ``encode`` makes a tensor (n, d) of a few."""
+    import torch
+
+    rest = iter(given)
+    while part := list(islice(rest, size)):
+        with torch.inference_mode():
+            yield from encode(part).float().cpu().numpy()
+
+
+def opened(path: str, read: Callable[[Any], Any]) -> Any:
+    """What ``read`` makes of an image in RGB; CimError where the file is none."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            return read(image.convert("RGB"))
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+        raise CimError(f"is no image that can be read ({error})", where=path) from error
