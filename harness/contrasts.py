@@ -45,29 +45,32 @@ def correct(rows: Iterable[Mapping[str, Any]]) -> None:
         cell["p_holm"] = adjusted
 
 
-def means(base: Scored, arms: Mapping[str, Sequence[Scored]]) -> list[dict[str, Any]]:
+Seeds = Mapping[int, Scored]  # an arm's runs by seed
+
+
+def means(base: Scored, arms: Mapping[str, Seeds]) -> list[dict[str, Any]]:
     """A row an arm: its mean over seeds against the base."""
-    return _table({name: (base, [base] * len(runs), runs) for name, runs in arms.items()})
+    return _table({name: [(base, run) for run in runs.values()] for name, runs in arms.items()})
 
 
-def between(arms: Mapping[str, Sequence[Scored]], than: str) -> list[dict[str, Any]]:
-    """A row an arm: its mean over seeds against that of arm ``than``, run by run of the same seeds."""
-    pairs = {name: list(zip(arms[than], runs, strict=False)) for name, runs in arms.items() if name != than}
-    return _table(
-        {name: (one[0][0], [a for a, _ in one], [b for _, b in one]) for name, one in pairs.items() if len(one) > 1}
-    )
+def between(arms: Mapping[str, Seeds], than: str) -> list[dict[str, Any]]:
+    """A row an arm: its mean over the seeds that arm ``than`` has as well, against that of those runs."""
+    first = arms[than]
+    shared = {name: sorted(first.keys() & runs.keys()) for name, runs in arms.items() if name != than}
+    return _table({name: [(first[s], arms[name][s]) for s in seeds] for name, seeds in shared.items() if seeds})
 
 
-def _table(arms: Mapping[str, tuple[Scored, Sequence[Scored], Sequence[Scored]]]) -> list[dict[str, Any]]:
+def _table(arms: Mapping[str, Sequence[tuple[Scored, Scored]]]) -> list[dict[str, Any]]:
     rows = []
-    for name, (first, before, after) in arms.items():
-        labels = [label for label in SHOWN if all(_comparable(first, run, label) for run in (*before, *after))]
+    for name, runs in arms.items():
+        before, after = [one for one, _ in runs], [other for _, other in runs]
+        labels = [label for label in SHOWN if all(_comparable(before[0], run, label) for run in (*before, *after))]
         pairs = [(_average(before, label), _average(after, label)) for label in labels]
         values = dict[str, dict[str, Any]]()
         for label, found in zip(labels, stats.paired(pairs) if pairs else [], strict=True):
-            by_seed = [_value(own, label) - _value(other, label) for other, own in zip(before, after, strict=True)]
+            by_seed = [_value(own, label) - _value(other, label) for other, own in runs]
             values[label] = {**told(found[_place(label)[1]]), "by_seed": by_seed}
-        rows.append({"arm": name, "seeds": len(after), "values": values})
+        rows.append({"arm": name, "seeds": len(runs), "values": values})
     correct(rows)
     return rows
 

@@ -139,10 +139,11 @@ def study(
 
 def _over_seeds(results: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Means over seeds against the base, and of each arm against the first."""
-    runs = dict[str, list[scored.Scored]]()
+    runs = dict[str, dict[int, scored.Scored]]()
     for row in rows:
         if row["values"]:
-            runs.setdefault(row["arm"], []).append(scored.load(results / TASK / run_name(row["arm"], row["seed"])))
+            run = results / TASK / run_name(row["arm"], row["seed"])
+            runs.setdefault(row["arm"], {})[row["seed"]] = scored.load(run)
     found = {"means": contrasts.means(scored.load(results / TASK / BASE), runs)}
     first = next(iter(runs), None)
     return {**found, "than": first, "between": contrasts.between(runs, first)} if first else found

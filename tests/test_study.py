@@ -138,11 +138,14 @@ def test_a_mean_over_seeds_is_that_of_its_runs(cim: Cim, tmp_path: Path) -> None
         done = cim("eval", "--model", path, "--partial", "--metrics", "objects,fine_names,relation_qa,length")
         assert done.code == 0, done
     base, one, two = (scored.load(cim.results / study.TASK / name) for name in words)
-    (row,) = contrasts.means(base, {"arm": [one, two]})
+    (row,) = contrasts.means(base, {"arm": {0: one, 1: two}})
     for label in ("objects f1", "fine_names f1", "relation_qa", "length"):
         apart = [contrasts.against(base, run)[label] for run in (one, two)]
         assert row["values"][label]["value"] == pytest.approx(sum(cell["value"] for cell in apart) / 2)
         assert row["values"][label]["by_seed"] == pytest.approx([cell["difference"] for cell in apart])
+    (row,) = contrasts.between({"a": {0: base, 1: one}, "b": {1: two, 2: base}, "c": {3: one}}, "a")
+    assert row["arm"] == "b" and row["seeds"] == 1, "runs are paired by their seed"
+    assert row["values"]["length"]["difference"] == pytest.approx(contrasts.against(one, two)["length"]["difference"])
 
 
 def test_captions_of_random_detail_are_written_and_looked_up_once(cim: Cim, fake: Fake) -> None:
