@@ -26,12 +26,13 @@ DOCUMENTS = (
     "docs/gate.md",
     "docs/leaderboard.md",
     "docs/protocol.md",
+    "docs/report.md",
     "docs/tables.md",
     "requirements/README.md",
     "results/README.md",
 )
 # Their commands are run.
-RUN = ("README.md", "CONTRIBUTING.md", "docs/tables.md", "docs/leaderboard.md", "docs/gate.md")
+RUN = ("README.md", "CONTRIBUTING.md", *(f"docs/{name}.md" for name in ("tables", "leaderboard", "gate", "report")))
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 THEIRS, MINE, SITE = ROOT / "their_captions.jsonl", ROOT / "my_captions.jsonl", ROOT / "site"
 # A test run must not start itself: these run a part of the tests, in full by hand.

@@ -17,6 +17,8 @@ import pytest
 
 from harness import store
 from leaderboards import __main__ as face
+from leaderboards import published
+from leaderboards.audit import association
 from tests import report_runs, synthetic_runs
 from tests.test_report import BROWSER, Page, browse
 
@@ -77,9 +79,10 @@ def test_what_a_report_holds(studied: Path, report: tuple[Path, dict[str, Any]])
         "pearson-own-miniscenes.svg",
         "scaling-scored-miniscenes_pearson.svg",
         "scaling-trained.svg",
+        "systems.svg",
         "training-1.svg",
     ]
-    assert len(names) == 12 and len(told["files"]) == 14
+    assert len(names) == 14 and len(told["files"]) == 16
     sections = told["sections"]
     panel = sections["pearson"]["miniscenes_pearson / random-detail"]["QIR"]
     assert panel["bins"] == 10 and panel["n"] == 1050 and panel["r"] > 0.9 > panel["raw"] > 0.4
@@ -94,12 +97,22 @@ def test_every_chart_has_its_n_and_every_figure_a_text(report: tuple[Path, dict[
     folder, _ = report
     html = (folder / "report.html").read_text(encoding="utf-8")
     charts = re.findall(r"<figure class=\"chart\">.*?</figure>", html, re.DOTALL)
-    assert len(charts) == 6
+    assert len(charts) == 7
     for chart in charts:
-        assert re.search(r"<figcaption>.*\d+ (captions|images|test images|drawn captions).*</figcaption>", chart), (
-            chart[-400:]
-        )
+        assert re.search(
+            r"<figcaption>.*\d+ (captions|images|test images|drawn captions|distinct rows).*</figcaption>", chart
+        ), chart[-400:]
         assert re.search(r'alt="[^"]{10,}"', chart)
+
+
+def test_published_systems_correlate_as_the_audit_says(report: tuple[Path, dict[str, Any]]) -> None:
+    folder, told = report
+    assert list(told["sections"]["systems"]) == ["COCO-LN500", "DOCCI500"]
+    for benchmark, numbers in told["sections"]["systems"].items():
+        assert len(numbers) == 45
+        for pair in association.pairs(published.read(), benchmark):
+            assert numbers[f"{pair.first}, {pair.second}"] == [pair.pearson, pair.spearman, pair.n]
+    assert association.WARNING in Page((folder / "report.html").read_text(encoding="utf-8")).text
 
 
 def test_two_reports_have_the_same_bytes_and_no_nan(
@@ -144,8 +157,8 @@ def test_an_empty_folder_says_what_to_run(tmp_path: Path) -> None:
     page = Page((folder / "report.html").read_text(encoding="utf-8"))
     for command in ("make ablation", "make train-cim", "make ablation SEEDS=3", "TASK=pets"):
         assert command in page.text
-    assert len(told["files"]) == 2
-    assert "figure" not in {tag for tag, _ in page.elements}
+    assert [Path(path).name for path in told["files"]][2:] == ["systems.svg", "systems.png"]  # published, not stored
+    assert [tag for tag, _ in page.elements].count("figure") == 1
 
 
 def test_runs_can_be_named(studied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from harness.errors import CimError
-from leaderboards.report import against, arms, associations, browser, curves, study, training
+from leaderboards.report import against, arms, associations, browser, curves, study, systems, training
 from leaderboards.report.against import Pair
 from leaderboards.report.browser import Browser
 from leaderboards.report.parts import Missing, Section
@@ -57,6 +57,7 @@ def gather(results: Path, tell: Callable[[str], None], chosen: Chosen | None = N
             arms.scaling(stored, found, every, results, n),
             against.section(groups),
             training.section(trained),
+            systems.section(),
         ),
         browser.browser(pair.a, pair.b, tell)
         if pair

@@ -65,7 +65,7 @@ def canvas(width: float, height: float, rows: int, columns: int, **layout: Any) 
     from matplotlib.figure import Figure as Blank
 
     with matplotlib.rc_context({**matplotlib.rcParamsDefault, **SETTINGS}):
-        made = Blank(figsize=(width, height), layout="constrained")
+        made = Blank(figsize=(width, height), dpi=DPI, layout="constrained")  # text is as wide as it will be
         axes = list(made.subplots(rows, columns, squeeze=False, **layout).flat)
         for ax in axes:
             ax.locator_params(nbins=TICKS)

@@ -1,0 +1,82 @@
+"""Section (f): do the metrics agree about systems? Correlations between columns of the published tables, check A-13."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from leaderboards import published
+from leaderboards.audit.association import WARNING, Pair, pairs
+from leaderboards.audit.shape import distinct
+from leaderboards.published import COLUMNS, TASKS, TITLES, Row
+from leaderboards.report import style
+from leaderboards.report.parts import NONE, UNDEFINED, Figure, Part, Remark, Section, Table, bounds, number
+
+ABOUT = (
+    "Over the systems of the published Tables 6 to 8, one benchmark at a time; numbers as printed, nothing of ours. A "
+    "high r says that two columns order these systems alike. It does not say that either is right about a caption."
+)
+
+
+def section(rows: Sequence[Row] | None = None) -> Section:
+    """The section over published rows, those of the project unless others are given."""
+    rows = published.read() if rows is None else rows
+    own = [row for row in distinct(rows) if row.benchmark in TASKS]
+    found = {b: pairs(own, b) for b in TASKS if any(row.benchmark == b for row in own)}
+    parts: list[Part] = [Remark(ABOUT), Remark(WARNING)]
+    if found:
+        counts = {b: sum(row.benchmark == b for row in own) for b in found}
+        parts += [_chart(found, counts), *(_table(b, made) for b, made in found.items())]
+    numbers = {b: {f"{p.first}, {p.second}": [p.pearson, p.spearman, p.n] for p in made} for b, made in found.items()}
+    return Section("systems", "Do the metrics agree about systems?", tuple(parts), numbers)
+
+
+def _chart(found: dict[str, list[Pair]], counts: dict[str, int]) -> Figure:
+    """A square of all pairs a benchmark: Pearson's r below the diagonal, Spearman's rho above it."""
+    import numpy as np
+
+    names, size = [TITLES[column] for column in COLUMNS], len(COLUMNS)
+    with style.canvas(9.2, 4.9, 1, len(found)) as (made, axes):
+        for ax, (benchmark, own) in zip(axes, found.items(), strict=True):
+            cells = np.full((size, size), np.nan)
+            for pair in own:
+                first, second = COLUMNS.index(pair.first), COLUMNS.index(pair.second)
+                cells[second, first] = np.nan if pair.pearson is None else pair.pearson
+                cells[first, second] = np.nan if pair.spearman is None else pair.spearman
+            ax.imshow(cells, cmap="cividis", vmin=-1, vmax=1, aspect="auto")
+            for row, column in np.ndindex(size, size):
+                if row != column:
+                    r = cells[row, column]
+                    text = NONE if np.isnan(r) else f"{r:.2f}".replace("-", "−")
+                    ink = style.INK if np.isnan(r) or r > 0 else "white"
+                    ax.text(column, row, text, ha="center", va="center", fontsize=6.5, color=ink)
+            ax.set_xticks(range(size), names, rotation=60, ha="right")
+            ax.set_yticks(range(size), names)
+            ax.grid(visible=False)
+            ax.set_title(f"{benchmark}, {counts[benchmark]} rows")
+        told = " and ".join(f"{benchmark} ({count} distinct rows)" for benchmark, count in counts.items())
+        caption = (
+            f"Correlation between columns over systems, {told}; a pair stands on the rows that have both cells, n in "
+            "the tables. Below the diagonal Pearson's r, above it Spearman's rho, each from −1 (dark) to 1 (bright)."
+        )
+        return style.saved(made, "systems", caption, f"Correlations of {size} columns on {', '.join(found)}")
+
+
+def _table(benchmark: str, own: Sequence[Pair]) -> Table:
+    rows = tuple(
+        (
+            f"{TITLES[pair.first]} and {TITLES[pair.second]}",
+            _cell(pair.pearson, pair.pearson_ci95),
+            _cell(pair.spearman, pair.spearman_ci95),
+            str(pair.n),
+        )
+        for pair in sorted(own, key=lambda pair: (pair.pearson is None, -(pair.pearson or 0)))
+    )
+    note = (
+        "Systems with both cells, each once. Brackets: Fisher's interval, which takes rows as independent. Sorted by "
+        "Pearson's r. Source: arXiv 2603.01696, supplement."
+    )
+    return Table(benchmark, ("columns", "Pearson's r", "Spearman's rho", "n"), rows, note)
+
+
+def _cell(r: float | None, interval: tuple[float, float] | None) -> str:
+    return UNDEFINED if r is None else number(r) + (f" {bounds(interval)}" if interval else "")
