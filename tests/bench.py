@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests import bench_cim, bench_match, bench_parse, controls
+from tests import bench_boards, bench_cim, bench_match, bench_parse, controls
 from tests.clock import measured
 from tests.conftest import ROOT, SHARED
 
@@ -244,6 +244,7 @@ def main() -> None:
         "matching": bench_match.main(say, given.limit or CAPTIONS),
         "rewards": bench_cim.apart(say, given.limit),
         "meteor": meteor(say, given.limit or CAPTIONS),
+        "leaderboards": bench_boards.main(say, given.limit or bench_boards.MODELS),
     }
     if given.json:
         print(json.dumps(found, indent=1))

@@ -101,10 +101,6 @@ def write(folder: Path, task: str, columns: dict[str, stats.Column], intervals: 
     )
 
 
-def _bounds(pair: Any) -> list[float | None]:
-    return [None if bound is None else float(bound) for bound in pair]
-
-
 def manifest_of(task: str, model: str, ids: list[str]) -> dict[str, Any]:
     """A manifest of real form that says it is synthetic."""
     digest = hashlib.sha256("".join(ids).encode()).hexdigest()[:12]

@@ -85,7 +85,7 @@ def test_training_alone_is_the_study_and_the_ablation_has_all_arms() -> None:
         "if [ 'mini-base' = mini-base ]; then .venv/bin/cim study --seeds '3'"
         in make("-n", "train-cim", "SEEDS=3").stdout
     )
-    assert ".venv/bin/cim study --arms all --seeds '3'" in make("-n", "ablation", "SEEDS=3").stdout
+    assert ".venv/bin/cim study --arms all --pearson --seeds '3'" in make("-n", "ablation", "SEEDS=3").stdout
 
 
 def test_a_value_stays_one_word() -> None:

@@ -7,8 +7,6 @@ import io
 import json
 import re
 import shutil
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -22,8 +20,7 @@ from leaderboards import escape, published, tables
 from leaderboards.tables import paper, systems
 from leaderboards.tables.cells import METRICS
 from tests import paper_runs, synthetic_runs
-from tests.boards import Boards
-from tests.conftest import ROOT
+from tests.boards import Boards, measured
 from tests.test_report import BROWSER, browse
 
 NAMES = ("qwen2-vl-7b", "qwen2-vl-7b-cim", "qwen2-vl-7b-sft", "qwen2.5-vl-7b", "gemini-1.5")
@@ -448,13 +445,6 @@ def test_a_browser_shows_it_without_a_word(boards: Boards, tmp_path: Path) -> No
 
 # --- size ---------------------------------------------------------------------------------------
 
-MEASURE = """
-import resource, sys
-from leaderboards import __main__ as face
-code = face.main(sys.argv[1:])
-print(code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "darwin" else 1))
-"""
-
 
 def test_thirty_models_on_two_benchmarks_need_little_memory(tmp_path: Path) -> None:
     """All 21 systems of the tables and 12 others, 500 images each; seconds are printed by tests/bench_boards.py."""
@@ -462,9 +452,5 @@ def test_thirty_models_on_two_benchmarks_need_little_memory(tmp_path: Path) -> N
     synthetic_runs.make(tmp_path, models=12)
     assert len(list(tmp_path.glob("docci500/*"))) == 33 and len(list(tmp_path.glob("coco_ln500/*"))) == 30
     for command in (["tables"], ["audit", "--runs"]):
-        arguments = [sys.executable, "-c", MEASURE, *command, "--results", str(tmp_path)]
-        done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=True)
-        code, kilobytes = map(int, done.stdout.split()[-2:])
-        print(f"{' '.join(command)}: {kilobytes / 1000:.0f} MB")
-        assert code == 0 and kilobytes < 1_000_000
+        assert measured(tmp_path, *command).peak < 1000
     assert all(values.count("") == 0 for key, values in of_csv(tmp_path / tables.FOLDER).items() if key[2] == "ours")
