@@ -22,9 +22,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("run", help="run folder, or run name")
     parser.add_argument("--task", help="task of the run, where a name is given")
-    parser.add_argument(
-        "--baseline", metavar="B", help="a run's folder, or a name under results/baseline/<task>/ (default: the run's)"
-    )
+    about = "a run's folder, or a name under results/baseline/<task>/ (default: the run's, else the task's only one)"
+    parser.add_argument("--baseline", metavar="B", help=about)
     parser.add_argument(
         "--margin", type=_points, default=gate.POINTS, metavar="POINTS", help="drop that is let pass (default 1)"
     )

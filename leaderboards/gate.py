@@ -89,7 +89,9 @@ def task_of(run: Run) -> str:
 
 
 def baseline_folder(run: Run, given: str | None) -> Path:
-    """The baseline of a run: a folder, or a name under ``results/baseline/<task>/`` (default: the run's own).
+    """The baseline of a run: a folder, or a name under ``results/baseline/<task>/``.
+
+    Without a name the run's own, else the only one of its task.
 
     Raises:
         CimError: there is none; names those there are.
@@ -98,6 +100,8 @@ def baseline_folder(run: Run, given: str | None) -> Path:
         return Path(given)
     task, name = task_of(run), given or run.model
     folder = BASELINES / task / name
+    if given is None and not folder.is_dir() and len(only := list((BASELINES / task).glob(f"*/{manifest.NAME}"))) == 1:
+        return only[0].parent
     if not (folder / manifest.NAME).is_file():
         there = sorted(f"{path.parent.parent.name}/{path.parent.name}" for path in BASELINES.glob("*/*/manifest.json"))
         hint = f"there are: {', '.join(there) or 'none'}; name one with --baseline"

@@ -247,6 +247,7 @@ def test_other_samples_and_another_number_of_them_are_refused(cim: Cim, boards: 
     line = boards.refused("check", "others", "--baseline", folders["few"])
     assert "12 of 12 samples are not in the baseline: test_0002" in line
     assert "the run has 12 samples, the baseline 500" in boards.refused("check", "few", "--baseline", "mini-base")
+    assert "the run has 12 samples, the baseline 500" in boards.refused("check", "few")  # the only one of its task
 
 
 def test_another_task_and_no_baseline_are_refused(cim: Cim, boards: Boards, folder: Path) -> None:
