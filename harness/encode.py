@@ -11,7 +11,6 @@ import hashlib
 import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack
-from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,9 +73,8 @@ class _Stored:
         name, array = uuid.uuid4().hex[:16], self._numpy.stack(vectors)
         raw = self._numpy.frombuffer(b"".join(keys), dtype=self._numpy.uint8).reshape(-1, BYTES)
         for kind, content in (("vectors", array), ("keys", raw)):
-            written = BytesIO()
-            self._numpy.save(written, content, allow_pickle=False)
-            store.write_bytes(self.folder / f"{name}.{kind}.npy", written.getbuffer())
+            with store.replacing(self.folder / f"{name}.{kind}.npy") as stream:
+                self._numpy.save(stream, content, allow_pickle=False)
         self._take_in(keys, array)
 
     def take(self, keys: Sequence[bytes]) -> Vectors:

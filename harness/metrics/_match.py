@@ -135,21 +135,21 @@ def vectors(phrases: Iterable[str], records: Records, encoder: str) -> tuple[Arr
 
 
 def _exact(candidates: Sequence[Phrase], references: Sequence[Phrase]) -> Hard:
-    free = dict(zip(_distinct(references), range(len(references)), strict=True))
-    places = [free.pop(candidate, None) for candidate in _distinct(candidates)]
+    free = dict(zip(references, range(len(references)), strict=True))
+    if len(free) < len(references):
+        candidates, references = _numbered(candidates), _numbered(references)
+        free = dict(zip(references, range(len(references)), strict=True))
+    places = [free.pop(candidate, None) for candidate in candidates]
     matched = [(i, j) for i, j in enumerate(places) if j is not None]
     left = [i for i, j in enumerate(places) if j is None]
     return Hard(matched, left, list(free.values()), len(matched))
 
 
-def _distinct(phrases: Sequence[Phrase]) -> Sequence[Any]:
-    """The phrases, repeats numbered, so that the first of a phrase equals the first of the other side and so on."""
-    if len(set(phrases)) == len(phrases):
-        return phrases
-    seen = Counter[Phrase]()
-    numbered = list[Any]()
+def _numbered(phrases: Sequence[Phrase]) -> list[Any]:
+    """The phrases, each with how often it stood before: the first equals the first of the other side, and so on."""
+    seen, numbered = Counter[Phrase](), list[Any]()
     for phrase in phrases:
-        numbered.append((seen[phrase], phrase) if phrase in seen else phrase)
+        numbered.append((phrase, seen[phrase]))
         seen[phrase] += 1
     return numbered
 
