@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -33,14 +34,22 @@ def main(given: Sequence[str] | None = None) -> int:
         below.add_argument("--results", help="folder of stored runs (default: $CIM_RESULTS, else results/)")
     args = parser.parse_args(given)
     try:
-        return int(importlib.import_module(f"leaderboards.{args.command}").main(args, print, _tell))
+        code = int(importlib.import_module(f"leaderboards.{args.command}").main(args, print, _tell))
+        sys.stdout.flush()
+        return code
     except CimError as error:
         _tell(str(error))
         return error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone, as with `| head`
+        return 1
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         _tell(f"{place}{error.strerror or error}; check the path, its rights and free space")
         return 2
+    except KeyboardInterrupt:
+        _tell("stopped")
+        return 130
 
 
 def _tell(line: str) -> None:

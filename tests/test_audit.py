@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ import pytest
 from leaderboards import published
 from leaderboards.audit import association, claims, counts, record, shape, triples
 from leaderboards.published import Row
+from tests.conftest import ROOT
 
 FULL = dict.fromkeys(published.COLUMNS, "50")
 QUESTIONS = {"COCO-LN500": 2462, "DOCCI500": 2481}
@@ -300,3 +304,14 @@ def test_correlations_are_those_of_scipy() -> None:
 def test_the_warning_stands_beside_the_numbers() -> None:
     found = association.correlations(published.read())
     assert found.recomputed["warning"] == association.WARNING and association.WARNING in found.found
+
+
+def test_a_reader_that_leaves_is_no_traceback(tmp_path: Path) -> None:
+    """As with ``python -m leaderboards audit | head``."""
+    command = [sys.executable, "-m", "leaderboards", "audit", "--results", str(tmp_path)]
+    running = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert running.stdout and running.stderr
+    running.stdout.close()
+    told = running.stderr.read()
+    running.stderr.close()
+    assert running.wait() == 1 and "Traceback" not in told and "BrokenPipe" not in told, told
