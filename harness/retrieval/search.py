@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 MARGIN = 16  # rows fetched beyond the K asked for
 BLOCK = 16384  # gallery rows a step of the scan
 NAMES = ("exact", "exact-cpu", "exact-cuda", "faiss-flat", "faiss-ivf", "faiss-hnsw", "faiss-cagra")
+FIRST = 128  # gallery rows of the first step
 QUERIES = 256  # queries a step of the scan: its scores take 16 MB
 GATHER = 1 << 22  # numbers gathered at once for the fine score
 
@@ -188,23 +189,24 @@ def _numpy_scan(text: NDArray[Any], block: int) -> Scan:
                 some = slice(first, first + QUERIES)
                 scores = queries[some] @ part.T
                 _not_finite(start, scores[0])
-                best[some], rows[some] = _merged(best[some], rows[some], *_above(scores, best[some].min(axis=1)), start)
+                above = scores > best[some].min(axis=1)[:, None]
+                best[some], rows[some] = _merged(best[some], rows[some], *_chosen(scores, above), start)
         return best, rows
 
     return scan
 
 
 def _blocks(n: int, block: int, k: int) -> Iterator[tuple[int, int]]:
-    """Stretches of rows; a short one first, after which few rows still get into the best."""
-    start, step = 0, min(block, max(2048, 8 * k))
+    """Stretches of rows, each four times the one before: the more rows are seen, the fewer of the next get in."""
+    start, step = 0, min(block, max(FIRST, 8 * k))
     while start < n:
         yield start, min(n, start + step)
-        start, step = start + step, block
+        start, step = start + step, min(block, 4 * step)
 
 
-def _above(scores: NDArray[np.float32], floor: NDArray[np.float32]) -> tuple[NDArray[np.float32], Rows]:
-    """Scores above each query's ``floor`` and their columns, as many to a line as the longest has, -inf where fewer."""
-    query, column = np.divmod(np.flatnonzero(scores > floor[:, None]), scores.shape[1])
+def _chosen(scores: NDArray[np.float32], above: NDArray[np.bool_]) -> tuple[NDArray[np.float32], Rows]:
+    """Scores marked ``above`` and their columns, as many to a line as the longest has, -inf where fewer."""
+    query, column = np.divmod(np.flatnonzero(above), scores.shape[1])
     counts = np.bincount(query, minlength=len(scores))
     place = np.arange(len(query)) - np.repeat(np.cumsum(counts) - counts, counts)
     found = np.full((len(scores), int(counts.max())), -np.inf, dtype=np.float32)
