@@ -180,9 +180,12 @@ def _kin(one: str, other: str, names: Names) -> int:
 
 def _word_finder(others: list[Any], names: Names) -> Find:
     known = [names[other] for other in others]
+    every, written = frozenset[str]().union(*known), "\n".join(others)  # of all, those taken away among them
 
     def find(phrase: Any) -> tuple[int, int]:
         mine = names[phrase]
+        if mine.isdisjoint(every) and phrase not in written and not any(map(phrase.__contains__, others)):
+            return 0, 0
         for at, other in enumerate(others):
             if phrase in other or other in phrase:
                 stage = SUBSTRING
