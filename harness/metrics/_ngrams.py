@@ -58,16 +58,16 @@ def count(numbered: Sequence[Ints]) -> Iterator[Counts]:
     tokens = _renumbered(np.concatenate([*numbered, np.empty(0, np.int64)]))
     text = np.repeat(np.arange(len(numbered)), lengths)
     left = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(tokens))  # tokens from here to the end of the text
-    base, size = int(tokens.max(initial=0)) + 1, 1
-    where, gram = np.arange(len(tokens)), np.zeros(len(tokens), np.int64)
+    base, size, gram = int(tokens.max(initial=0)) + 1, 1, np.zeros(len(tokens), np.int64)
     for order in range(1, ORDERS + 1):
-        inside = left[where] >= order
-        where, gram, size = where[inside], gram[inside] * base + tokens[where[inside] + order - 1], size * base
+        n = max(0, len(tokens) - order + 1)  # n-grams that cross the end of a text among them, until they are counted
+        gram, size = gram[:n] * base + tokens[len(tokens) - n :], size * base
         if size * base * max(1, len(numbered)) > LARGEST:  # the next order's keys would not fit
             distinct, gram = np.unique(gram, return_inverse=True)
             size = max(1, len(distinct))
-        keys, counts = np.unique(text[where] * size + gram, return_counts=True)
-        yield Counts(keys // size, keys % size, counts.astype(np.int64), size)
+        keys, counts = np.unique((text[:n] * size + gram)[left[:n] >= order], return_counts=True)
+        texts = keys // size
+        yield Counts(texts, keys - texts * size, counts.astype(np.int64), size)
 
 
 def _renumbered(tokens: Ints) -> Ints:
@@ -81,13 +81,17 @@ def matches(candidates: Counts, references: Counts, sample_of: Ints, n: int) -> 
 
     ``sample_of`` is the sample of each reference text; candidate text s belongs to sample s.
     """
-    keys = sample_of[references.texts] * references.size + references.grams
-    order = np.argsort(keys, kind="stable")
-    distinct, starts = np.unique(keys[order], return_index=True)
-    most = np.maximum.reduceat(references.counts[order], starts) if len(starts) else references.counts
-    _, mine, theirs = np.intersect1d(candidates.keys, distinct, assume_unique=True, return_indices=True)
-    shared = np.minimum(candidates.counts[mine], most[theirs])
-    return np.bincount(candidates.texts[mine], weights=shared, minlength=n).astype(np.int64)
+    distinct, most = sample_of[references.texts] * references.size + references.grams, references.counts
+    if (np.diff(sample_of) <= 0).any():  # several of one sample; else each n-gram of a sample stands once already
+        order = np.argsort(distinct, kind="stable")
+        distinct, starts = np.unique(distinct[order], return_index=True)
+        most = np.maximum.reduceat(most[order], starts) if len(starts) else most
+    if not len(distinct):
+        return np.zeros(n, dtype=np.int64)
+    keys = candidates.keys
+    place = np.minimum(np.searchsorted(distinct, keys), len(distinct) - 1)
+    shared = np.minimum(candidates.counts, most[place]) * (distinct[place] == keys)
+    return np.bincount(candidates.texts, weights=shared, minlength=n).astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
