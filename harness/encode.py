@@ -85,8 +85,12 @@ class _Stored:
         of = self._numpy.searchsorted(self._ends, rows, side="right")
         found = self._numpy.empty((len(keys), self._parts[of[0]].shape[1]), dtype=self._numpy.float32)
         for part in self._numpy.unique(of):
-            here = self._numpy.flatnonzero(of == part)
-            found[here] = self._parts[part][rows[here] - (self._ends[part] - len(self._parts[part]))]
+            here = of == part
+            inside = rows[here] - (self._ends[part] - len(self._parts[part]))
+            if here.all():
+                self._numpy.take(self._parts[part], inside, axis=0, out=found, mode="clip")
+            else:
+                found[here] = self._parts[part][inside]
         return found
 
 
