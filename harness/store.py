@@ -16,19 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from harness.data import HOME
 from harness.errors import BusyError, CimError
 
 SYNC_ROWS = 256
 SYNC_SECONDS = 5.0
 LOCK = ".lock"
-TRAINED = "train"  # the folder of training runs, among those of the tasks
 DERIVED = ("per_sample.jsonl", "statistics.jsonl", "scores.json", "details.jsonl", "report.html")
-
-
-def results_root(given: str | Path | None = None) -> Path:
-    """Folder of all runs: ``--results``, else ``$CIM_RESULTS``, else ``results/`` of the project."""
-    return Path(given or os.environ.get("CIM_RESULTS") or HOME / "results")
 
 
 def dumps(value: Any) -> str:

@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness import manifest, records, scored, signature, store
+from harness import store
 from harness.errors import CimError
+from harness.resources import paths
+from harness.runs import manifest, records, scored, signature
 from leaderboards import gate, runs
 from leaderboards.runs import Run
 
@@ -33,7 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[str], None]) -> int:
     """Check the run, say what changes, write."""
-    run = runs.read(scored.find(args.run, store.results_root(args.results), args.task))
+    run = runs.read(scored.find(args.run, paths.results_root(args.results), args.task))
     gate.whole(run, "the run")
     into = (Path(args.into) if args.into else gate.BASELINES) / gate.task_of(run) / run.model
     before = runs.read(into) if (into / manifest.NAME).is_file() else None

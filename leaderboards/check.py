@@ -13,8 +13,10 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from harness import scored, store
+from harness import store
 from harness.errors import CimError
+from harness.resources import paths
+from harness.runs import scored
 from leaderboards import gate, gate_output, runs
 
 
@@ -52,7 +54,7 @@ def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[s
     annotated = args.annotations or (os.environ.get("GITHUB_ACTIONS") == "true" and not args.json)
     metrics = args.metrics.split(",") if args.metrics else None
     try:
-        run = runs.read(scored.find(args.run, store.results_root(args.results), args.task))
+        run = runs.read(scored.find(args.run, paths.results_root(args.results), args.task))
         baseline = runs.read(gate.baseline_folder(run, args.baseline))
         found = gate.judge(run, baseline, args.margin, metrics)
     except CimError as error:

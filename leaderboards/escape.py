@@ -1,13 +1,13 @@
 """Text of others as text in Markdown, LaTeX and CSV: on one line, characters that cannot be seen shown by their code.
 
-HTML is escaped by its templates (autoescape, and filter ``visible`` of ``harness/highlight.py``).
+HTML is escaped by its templates (autoescape, and filter ``visible`` of ``harness/pages/highlight.py``).
 """
 
 from __future__ import annotations
 
 import re
 
-from harness import highlight
+from harness.pages import highlight
 
 LATEX = {letter: f"\\{letter}" for letter in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",

@@ -1,7 +1,7 @@
 """The regression gate: is a stored run worse than a stored baseline, by more than noise?
 
 A value fails where its drop is larger than the margin *and* significant: paired permutation test over images
-(``harness/stats.py``), corrected by Holm over all values compared, p < 0.05. What cannot be compared is refused, never
+(``runs/stats.py``), corrected by Holm over all values compared, p < 0.05. What cannot be compared is refused, never
 left out. Run with ``python -m leaderboards check RUN``; explained in ``docs/gate.md``.
 """
 
@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness import manifest, records, registry, scored, signature, stats, store
-from harness.compare import Comparison, compare
-from harness.data import HOME
+from harness import registry, store
 from harness.errors import CimError
+from harness.resources.paths import HOME
+from harness.runs import manifest, records, scored, signature, stats
+from harness.runs.compare import Comparison, compare
 from leaderboards import runs
 from leaderboards.runs import Run
 from leaderboards.standings import ALPHA

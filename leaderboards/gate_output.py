@@ -12,8 +12,8 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from typing import Any
 
-from harness import compare
 from harness.errors import one_line
+from harness.runs import compare
 from leaderboards.gate import BETTER, FAILED, NOT_GATED, Gate, Row, task_of
 
 HEADER = ("value", "baseline", "run", "difference", "95 % interval", "p (Holm)", "margin", "verdict")

@@ -16,10 +16,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from harness import data, store
+from harness import store
 from harness.errors import CimError
+from harness.resources import data, paths
 
-FOLDER = data.HOME / "results" / "published"
+FOLDER = paths.HOME / "results" / "published"
 NAME = "tables_6_7_8"
 KEYS = ("table", "base", "benchmark", "method")
 COLUMNS = ("bleu4", "meteor", "capture", "obj_p", "obj_r", "obj_f1", "attr_p", "attr_r", "attr_f1", "rel_qa")

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import manifest, scored, store
 from harness.errors import CimError
+from harness.resources import paths
+from harness.runs import manifest, scored
 
 PUBLISHED, BASELINE = "published", "baseline"
-NO_TASKS = (store.TRAINED, PUBLISHED, BASELINE)
+NO_TASKS = (paths.TRAINED, PUBLISHED, BASELINE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Where systems stand in one value of one metric: values on shared resamples, and ranks that say who is told apart.
 
-All runs of a task that hold the same samples share one matrix of resamples (``harness/stats.py``), so every pair is
+All runs of a task that hold the same samples share one matrix of resamples (``runs/stats.py``), so every pair is
 compared on the same draws. Rows stand in the order in which a run stores them, that of its task, so intervals are those
 of ``scores.json``. A pair is told apart where the paired bootstrap over images, corrected by Holm over all
 pairs of the value, has p < 0.05. A run's rank lies between 1 + the runs surely above it and the number of those not
@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness import registry, scored, stats
+from harness import registry
+from harness.runs import scored, stats
 from leaderboards.runs import Run
 
 if TYPE_CHECKING:

@@ -107,8 +107,9 @@ def _records(captions: list[str], references: list[str], parses: Any) -> Any:
 
 
 def _ours(names: list[str], captions: list[str], references: list[str]) -> tuple[dict[str, float], dict[str, float]]:
-    from harness import registry, stats
-    from harness.parse import Parses
+    from harness import registry
+    from harness.runs import stats
+    from harness.stages.parse import Parses
 
     seconds: dict[str, float] = {}
     found = {}
@@ -176,8 +177,8 @@ def meteor(say: Callable[[str], None], limit: int) -> dict[str, Any]:
     """METEOR 1.5 itself on given tokens: the jar from its start on, ours from an empty memory on, equal statistics."""
     from pycocoevalcap.meteor.meteor import Meteor
 
-    from harness import java
     from harness.parsers import meteor15
+    from harness.resources import java
 
     if reason := java.missing_java():
         say(f"METEOR 1.5 alone left out: {reason}")

@@ -199,7 +199,7 @@ def speed(say: Say, name: str, size: dict[str, Any], limit: int | None) -> dict[
 def memory(say: Say, rows: int) -> dict[str, Any]:
     """What a gallery takes: bytes a row by arithmetic, and measured on a smaller one, opened and scored with."""
     from harness import store
-    from harness.data import sha256
+    from harness.resources.data import sha256
     from harness.retrieval import gallery
 
     a_row = 2 * (768 + 1024)
@@ -224,7 +224,7 @@ def memory(say: Say, rows: int) -> dict[str, Any]:
 
 def rewards(say: Say, limit: int | None = None) -> dict[str, Any]:
     """All rows; left out, with the reason, where torch is not installed."""
-    from harness import cli
+    from harness.command import cli
 
     needed = ("torch", "transformers", "sentence_transformers", "fastapi", "uvicorn")
     if lacking := [name for name in needed if importlib.util.find_spec(name) is None]:

@@ -69,7 +69,7 @@ def _ours(records: Any, results: Path) -> tuple[list[float], float]:
     """CAPTURE by the metric as ``cim score`` calls it, caches in ``results``, and its CPU seconds."""
     from harness import registry
     from harness.metrics import _scenes
-    from harness.parse import Parses
+    from harness.stages.parse import Parses
 
     with Parses(results) as parses:
 
@@ -85,7 +85,9 @@ def _ours(records: Any, results: Path) -> tuple[list[float], float]:
 
 def matching(say: Callable[[str], None], limit: int) -> dict[str, Any]:
     """Captions a second of both benchmarks' matching: the reference, ours with empty caches, ours with warm ones."""
-    from harness import cli, registry, wordnet, wordnet_words
+    from harness import registry
+    from harness.command import cli
+    from harness.resources import wordnet, wordnet_words
 
     gc.set_threshold(cli.GARBAGE)  # as in every command; for both sides
     say(f"matching, {limit} captions of each benchmark, graphs given, stub vectors of {SIZE} numbers, WordNet open")
@@ -121,7 +123,9 @@ def matching(say: Callable[[str], None], limit: int) -> dict[str, Any]:
 
 def faked(arguments: Sequence[str]) -> int:
     """``cim`` with the fake parser and encoder in place of the real ones; says whether WordNet was opened."""
-    from harness import cli, registry, wordnet_words
+    from harness import registry
+    from harness.command import cli
+    from harness.resources import wordnet_words
 
     real = registry.parser
     registry.parser = lambda n: fake_scenes.parser(n) if n.startswith("scene_graph") else real(n)

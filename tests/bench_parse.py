@@ -18,9 +18,9 @@ from typing import Any
 from unittest import mock
 
 from harness import registry
-from harness.parse import Parses
 from harness.parsers import factual
 from harness.parts import Parse, Parser, Values
+from harness.stages.parse import Parses
 from tests.clock import measured
 from tests.tiny_t5 import pair, tokenizer
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness import records, scored, store
+from harness import store
+from harness.runs import records, scored
 from harness.types import Completion
 from tests import synthetic_runs
 from tests.test_report import HOSTILE

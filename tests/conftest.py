@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from harness.parse import Parses
+    from harness.stages.parse import Parses
     from tests import images
     from tests.boards import Boards
     from tests.cli import Cim
@@ -66,7 +66,7 @@ def cim_on_benchmarks(cim: Cim, benchmarks: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.fixture(scope="session")
 def parses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parses]:
     """Parses of texts for tests that call metrics directly; one Java process a test session."""
-    from harness.parse import Parses
+    from harness.stages.parse import Parses
 
     with Parses(tmp_path_factory.mktemp("parses")) as opened:
         yield opened
@@ -75,7 +75,7 @@ def parses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parses]:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[images.Server]:
     """A server that holds the images as a .tar.gz; waits between tries are cut short."""
-    from harness import fetch
+    from harness.resources import fetch
     from tests import images
 
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from harness import cli, records, scored
+from harness.command import cli
+from harness.runs import records, scored
 from leaderboards import gate, runs
 from tests.cli import captions_file
 from tests.weaker import drop_objects, sampled

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from harness import fetch, store
+from harness import store
+from harness.resources import fetch
 from harness.types import Archive, DataFile, Sample, Task
 
 IDS = [f"picture_{number:02d}" for number in range(40)]

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness import registry, stats
+from harness import registry
+from harness.runs import stats
 from leaderboards import published
 from leaderboards.tables import systems
 from tests import synthetic_runs

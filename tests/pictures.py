@@ -8,7 +8,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from harness import caption, manifest, model, registry, run, store
+from harness import registry, store
+from harness.runs import manifest, run
+from harness.stages import caption, model
 from harness.types import Sample, Task
 
 SIZES = ((64, 64), (96, 64), (64, 128), (120, 90))

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from harness import records, scored, signature, store
+from harness import store
+from harness.runs import records, scored, signature
 from harness.types import Completion
 from tests import synthetic_runs
 

@@ -10,8 +10,10 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from harness import caption, manifest, parse, registry, run, score, store
+from harness import registry, store
 from harness.parts import Engine
+from harness.runs import manifest, run
+from harness.stages import caption, parse, score
 from harness.types import Completion, Model, Request
 
 PAUSE = 0.02

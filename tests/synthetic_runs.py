@@ -1,7 +1,7 @@
 """Stored runs that no model made, many at once: scores of invented systems on invented images, for the leaderboards.
 
 A system has a quality, an image a difficulty; values a sample follow from both and noise. Files have the form of real
-runs (``harness/form.py``) and their score document agrees with their rows; captions are filler.
+runs (``harness/runs/form.py``) and their score document agrees with their rows; captions are filler.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from harness import records, registry, scored, signature, stats, store
+from harness import registry, store
 from harness.parts import mean
+from harness.runs import records, scored, signature, stats
 from harness.types import Completion
 
 TASKS = {"coco_ln500": "000000{:06d}", "docci500": "test_{:05d}"}

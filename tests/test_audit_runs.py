@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from harness import data, registry, store
+from harness import registry, store
+from harness.resources import data
 from leaderboards import audit, published
 from leaderboards.audit import record
 from tests import paper_runs

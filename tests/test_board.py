@@ -15,7 +15,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from harness import records, scored, store
+from harness import store
+from harness.runs import records, scored
 from leaderboards import __main__ as face
 from leaderboards import runs, standings
 from leaderboards.board import tables

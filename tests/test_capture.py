@@ -18,10 +18,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import registry, signature, stats
+from harness import registry
 from harness.errors import CimError
 from harness.metrics import _match
 from harness.parts import Records
+from harness.runs import signature, stats
 from harness.types import Element, Sample
 from tests import fake_scenes
 from tests.conftest import ROOT
@@ -343,8 +344,8 @@ def test_signatures_name_parser_encoder_wordnet_and_mode(name: str, monkeypatch:
 
 
 def test_without_weights_or_wordnet_reason_and_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.wordnet.search_path", list)
-    assert "-m harness.wordnet" in str(registry.metric("capture").missing())
+    monkeypatch.setattr("harness.resources.wordnet.search_path", list)
+    assert "-m harness.resources.wordnet" in str(registry.metric("capture").missing())
 
 
 @pytest.mark.parametrize("name", ["capture", "objects", "attributes"])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness import registry
-from harness.wordnet import missing_wordnet
+from harness.resources.wordnet import missing_wordnet
 from tests import controls, fake_scenes
 from tests.cli import Cim, captions_file
 
@@ -74,7 +74,7 @@ def test_what_is_known_is_neither_parsed_nor_encoded_nor_looked_up_again(
     first = cim_on_benchmarks("eval", *given).json
     assert len(seen) > 500
     seen.clear()
-    monkeypatch.setattr("harness.wordnet_words.lemma_names", lambda _: pytest.fail("WordNet was opened"))
+    monkeypatch.setattr("harness.resources.wordnet_words.lemma_names", lambda _: pytest.fail("WordNet was opened"))
     assert cim_on_benchmarks("score", *given).json == first and seen == []
 
 

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 
 from harness import registry
-from harness.parse import Parses
 from harness.parts import Records
+from harness.resources.wordnet import missing_wordnet
+from harness.stages.parse import Parses
 from harness.types import Sample
-from harness.wordnet import missing_wordnet
 from tests import capture_oracle, fake_scenes
 from tests.controls import FILES, references
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import data, registry
+from harness import registry
 from harness.parts import Encoder
+from harness.resources import data
 from harness.retrieval import build, gallery
 from harness.retrieval.scorer import PAPER, CimScorer
 from harness.retrieval.sources import Pair

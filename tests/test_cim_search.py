@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from harness.errors import CimError
-from harness.retrieval import search
+from harness.retrieval import index, search
 
 
 def unit(drawn: NDArray[Any]) -> NDArray[np.float32]:
@@ -114,16 +114,16 @@ def test_faiss_flat_is_equal_and_graphs_are_marked_with_their_recall() -> None:
     pytest.importorskip("faiss")
     queries, rows = near_ties(seed=5)
     order = brute(queries, rows, 3)[1]
-    flat = search.by_name("faiss-flat", rows.astype(np.float16), rows)
+    flat = index.by_name("faiss-flat", rows.astype(np.float16), rows)
     assert not flat.approximate and flat.recall is None
     assert flat.find(queries, 3)[1].tolist() == order.tolist()
     for name in ("faiss-ivf", "faiss-hnsw"):
-        made = search.by_name(name, rows)
+        made = index.by_name(name, rows)
         assert made.approximate and made.name == name and made.recall is not None and 0.2 < made.recall <= 1
         found = made.find(queries, 3)
         assert (np.diff(found[0], axis=1) <= 0).all()
     with pytest.raises(CimError, match=r"unknown search 'faiss-flt'; one of exact, exact-cpu, exact-cuda, faiss-flat"):
-        search.by_name("faiss-flt", rows)
+        index.by_name("faiss-flt", rows)
 
 
 def test_cagra_is_refused_without_a_gpu_build_and_measured_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +134,7 @@ def test_cagra_is_refused_without_a_gpu_build_and_measured_with_one(monkeypatch:
         with pytest.raises(
             CimError, match=r"faiss-cagra cannot run here: this build of faiss has no cuVS; pip install"
         ):
-            search.by_name("faiss-cagra", rows)
+            index.by_name("faiss-cagra", rows)
 
     class Graph:
         def __init__(self, resources: str, width: int, metric: int, config: str) -> None:
@@ -151,9 +151,9 @@ def test_cagra_is_refused_without_a_gpu_build_and_measured_with_one(monkeypatch:
     monkeypatch.setattr(faiss, "GpuIndexCagra", Graph, raising=False)
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0, raising=False)
     with pytest.raises(CimError, match="faiss-cagra cannot run here: faiss finds no GPU"):
-        search.by_name("faiss-cagra", rows)
+        index.by_name("faiss-cagra", rows)
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
     monkeypatch.setattr(faiss, "StandardGpuResources", lambda: "resources", raising=False)
     monkeypatch.setattr(faiss, "GpuIndexCagraConfig", lambda: "config", raising=False)
-    made = search.by_name("faiss-cagra", rows)
+    made = index.by_name("faiss-cagra", rows)
     assert made.approximate and made.recall is not None and 0.2 < made.recall < 1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import stats
+from harness.runs import stats
 from tests import controls
 from tests.cli import Cim, captions_file
 

@@ -152,7 +152,8 @@ def test_the_model_of_contributing_is_found_and_run(cim: Cim, tmp_path: Path, mo
 
 
 def test_the_weights_of_contributing_are_read(tmp_path: Path) -> None:
-    from harness import model, model_file
+    from harness.models import model_file
+    from harness.stages import model
 
     (tmp_path / "my-model.toml").write_text(_named_block("toml", "harness/models/my-model.toml"))
     content = model_file.read(tmp_path / "my-model.toml")
@@ -168,7 +169,7 @@ def test_the_judge_of_contributing_is_found_and_answers(
     """Both files of the example, asked of the example's server, which here says yes to what holds "red"."""
     import harness.metrics
     import judges
-    from harness import model_file
+    from harness.models import model_file
     from tests import chat_server
 
     for kind, package in (("judges", judges), ("harness/metrics", harness.metrics)):

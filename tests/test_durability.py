@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from harness import records, store
+from harness import store
 from harness.errors import BusyError, CimError, OutageError
+from harness.runs import records
 from tests import slow_engine
 from tests.cli import Cim, captions_file, process
 from tests.conftest import ROOT
@@ -263,7 +264,8 @@ def test_an_engine_that_stops_is_an_outage_and_resumes(tmp_path: Path, monkeypat
     from dataclasses import replace
     from itertools import islice
 
-    from harness import caption, registry
+    from harness import registry
+    from harness.stages import caption
 
     monkeypatch.setattr(registry, "engine", registry.engine)
     monkeypatch.setattr(slow_engine, "PAUSE", 0)
@@ -280,7 +282,8 @@ def test_an_engine_that_stops_is_an_outage_and_resumes(tmp_path: Path, monkeypat
 def test_another_model_setting_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace
 
-    from harness import caption, registry
+    from harness import registry
+    from harness.stages import caption
 
     monkeypatch.setattr(registry, "engine", registry.engine)
     monkeypatch.setattr(slow_engine, "PAUSE", 0)

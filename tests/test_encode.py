@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import encode, registry
-from harness.encode import Encodings
+from harness import registry
 from harness.errors import CimError, OutageError
 from harness.parts import Encoder
+from harness.stages import encode
+from harness.stages.encode import Encodings
 
 
 class Fake:

@@ -21,8 +21,11 @@ from typing import Any
 
 import pytest
 
-from harness import caption, checkpoint, manifest, model, records, registry, run
+from harness import registry
 from harness.errors import CimError
+from harness.resources import checkpoint
+from harness.runs import manifest, records, run
+from harness.stages import caption, model
 from harness.types import Completion, Model, Request
 from harness.weights import Sampling, Weights
 from tests import pictures, tiny_models
@@ -273,8 +276,8 @@ def test_photographs_of_real_size(tmp_path: Path) -> None:
 
 def test_the_gap_is_measured_after_what_was_written(tiny: dict[str, Path], drawn: Path) -> None:
     """The likeliest token after each prefix of a greedy text is its next token; another one lies lower."""
-    from harness import parity
     from harness.engines import _weights, transformers
+    from harness.stages import parity
 
     one, asked = weights(tiny["qwen2_5_vl"]), requests(drawn)[:3]
     loaded = transformers.load(one)
@@ -326,7 +329,7 @@ def test_both_engines_read_and_write_the_same(
     """``cim doctor --parity`` on pictures of four sizes, one damaged file among them; nothing else is printed."""
     import shutil
 
-    from harness import cli
+    from harness.command import cli
 
     folder = Path(shutil.copytree(drawn, tmp_path / "pictures"))
     (folder / "images" / "page.png").write_text("<html>not found</html>")

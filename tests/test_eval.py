@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import data, registry, signature
+from harness import registry
+from harness.resources import data
+from harness.runs import signature
 from tests import controls
 from tests.cli import Cim, captions_file
 
@@ -193,7 +195,7 @@ def test_a_stored_run_is_scored_by_name_and_replayed_elsewhere(cim: Cim, tmp_pat
 
 def test_a_run_needs_its_java_metrics_or_says_why(cim: Cim, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without Java the other metrics are computed; asking for a Java metric by name is refused."""
-    from harness import java
+    from harness.resources import java
 
     monkeypatch.setattr(java, "find_java", lambda: None)
     result = cim("eval", "--model", "demo-terse", "--metrics", "bleu4")

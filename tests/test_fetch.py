@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import data
 from harness.errors import CimError
+from harness.resources import data
 from harness.types import DataFile, Task
 
 CONTENT = b'{"a": "b"}\n'

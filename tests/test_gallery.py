@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import data, registry
+from harness import registry
 from harness.errors import CimError, OutageError, SettingsError
 from harness.parts import Encoder
+from harness.resources import data
 from harness.retrieval import build, encoders, gallery, leaks, sources
 from harness.retrieval.scorer import CimScorer
 from harness.retrieval.sources import Pair

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import records, registry, stats
+from harness import registry
+from harness.runs import records, stats
 from leaderboards import gate
 from tasks.miniscenes import samples
 from tests.boards import Boards

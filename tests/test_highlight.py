@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from harness import highlight, report
+from harness.pages import highlight, report
 from harness.types import Element
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import data, fetch, registry, store
+from harness import registry, store
 from harness.errors import BusyError, CimError
+from harness.resources import data, fetch
 from tests import images
 from tests.cli import Cim
 from tests.images import IMAGES, Server, bring, complete

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import fetch, registry, unpack
+from harness import registry
+from harness.resources import fetch, unpack
 from tests import images
 from tests.cli import Cim, captions_file
 from tests.conftest import ROOT

@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 
 import harness.engines
-from harness import agreement, data, judge, model, probes, records, registry, signature, stats
+from harness import registry
 from harness.errors import CimError
+from harness.resources import data
+from harness.runs import records, signature, stats
+from harness.stages import agreement, judge, model, probes
 from harness.types import Question, Sample
 from tests import chat_server
 from tests.cli import Cim, captions_file
@@ -306,7 +309,7 @@ def test_greedy_replies_are_shared_by_all_runs(cim: Cim, full: Path, models: Pat
 
 def test_replies_of_a_model_that_may_change_are_not_shared(cim: Cim) -> None:
     """A checkpoint on the hub without a commit is another one tomorrow."""
-    from harness import run as runs
+    from harness.runs import run as runs
     from harness.types import Model
     from harness.weights import Sampling, Weights
 
@@ -358,7 +361,7 @@ def test_a_manifest_with_broken_judges_is_one_line(cim: Cim, full: Path) -> None
 def test_a_task_without_a_judge_says_so(cim: Cim) -> None:
     from dataclasses import replace
 
-    from harness import run as runs
+    from harness.runs import run as runs
 
     (one,) = model.resolve("demo-terse", cim.results)
     planned = runs.plan(one, "demo", cim.results, limit=None, partial=False, fresh=False)

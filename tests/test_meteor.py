@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import java
 from harness.metrics.meteor import METRIC, poolable
 from harness.parsers import meteor15, ptb
 from harness.parts import Parse, Records
+from harness.resources import java
 from harness.types import Sample
 from tests.controls import FILES, perturbed, references
 from tests.test_ptb import fake_java, gone, java_on_path  # noqa: F401

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import java
 from harness.errors import CimError
 from harness.parsers import _meteor_paraphrases, _meteor_words, _porter2, meteor15, ptb
 from harness.parts import Parse
+from harness.resources import java
 from tests.controls import FILES, perturbed, references
 from tests.test_meteor import KINDS, oracle, records  # noqa: F401
 from tests.test_ptb import HOSTILE, needs_java

@@ -11,9 +11,9 @@ from harness.errors import CimError
 from harness.metrics import meteor_nltk
 from harness.metrics.meteor_nltk import METRIC, scorer
 from harness.parts import Records
+from harness.resources.wordnet import folder, missing_wordnet
+from harness.resources.wordnet_words import lemma_names, synonyms
 from harness.types import Sample
-from harness.wordnet import folder, missing_wordnet
-from harness.wordnet_words import lemma_names, synonyms
 from tests.controls import FILES, perturbed, references
 
 KINDS = ("reference", "drop10", "half", "shuffled", "wrong_image", "empty")
@@ -138,8 +138,8 @@ def test_measurement_and_signature() -> None:
 
 
 def test_without_wordnet_reason_and_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.wordnet.search_path", list)
-    assert ".venv/bin/python -m harness.wordnet" in str(METRIC.missing())
+    monkeypatch.setattr("harness.resources.wordnet.search_path", list)
+    assert ".venv/bin/python -m harness.resources.wordnet" in str(METRIC.missing())
     with pytest.raises(CimError, match=r"-m harness\.wordnet"):
         scorer()
     assert meteor_nltk.folder() is None

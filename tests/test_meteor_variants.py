@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from harness import nltk_data, registry
+from harness import registry
 from harness.metrics import meteor
 from harness.parts import Records
+from harness.resources import nltk_data
+from harness.resources.wordnet import missing_wordnet
 from harness.types import Sample
-from harness.wordnet import missing_wordnet
 from tests.cli import Cim, captions_file
 from tests.controls import references
 from tests.test_ptb import needs_java
@@ -71,10 +72,10 @@ def test_without_punkt_one_candidate_says_what_to_run(
     cim: Cim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(nltk_data, "root", lambda _: None)
-    monkeypatch.setattr("harness.java.find_java", lambda: None)
+    monkeypatch.setattr("harness.resources.java.find_java", lambda: None)
     found = rows(cim, "--model", "demo-detailed")
     assert (
-        "punkt_tab is not on this machine: .venv/bin/python -m harness.nltk_data"
+        "punkt_tab is not on this machine: .venv/bin/python -m harness.resources.nltk_data"
         in found["meteor_nltk@word_tokenize"]["not_computed"]
     )
     assert "no Java found" in found["meteor"]["not_computed"] and "no Java" in found["meteor@mean"]["not_computed"]

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import records, store
+from harness import store
+from harness.runs import records
 from tests.cli import Cim, process
 from tests.conftest import ROOT
 from tests.test_durability import files

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import data, registry
+from harness import registry
+from harness.resources import data
 from tasks.miniscenes import draw, language, pearson, samples, world
 from tasks.miniscenes.world import Dice, Thing
 from tests.cli import Cim, captions_file

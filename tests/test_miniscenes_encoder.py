@@ -149,7 +149,7 @@ def test_a_weakened_model_is_the_same_each_time_and_hardly_sees(tmp_path: Path) 
     from safetensors.torch import load_file
     from transformers import AutoModelForImageTextToText
 
-    from harness import model
+    from harness.stages import model
     from tasks.miniscenes import train, weaken
 
     for name in ("one", "two"):

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import checkpoint, model, model_file
 from harness.errors import CimError
+from harness.models import model_file
+from harness.resources import checkpoint
+from harness.stages import model
 from tests.cli import Cim
 
 HEAD = 'about = "x"\nengine = "transformers"\ncheckpoint = "ckpt"\n'

@@ -11,9 +11,9 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from harness import registry
-from harness.encode import Encodings
 from harness.encoders import mpnet
 from harness.errors import CimError
+from harness.stages.encode import Encodings
 from tests import tiny_mpnet
 
 TEXTS = [

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import nltk_data, wordnet
 from harness.errors import CimError
-from harness.nltk_data import PUNKT, RESOURCES, TAGGER
+from harness.resources import nltk_data, wordnet
+from harness.resources.nltk_data import PUNKT, RESOURCES, TAGGER
 
 
 @pytest.fixture

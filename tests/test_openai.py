@@ -16,9 +16,12 @@ from typing import Any
 
 import pytest
 
-from harness import data, model, records, registry
+from harness import registry
 from harness.engines import openai
 from harness.errors import CimError, OutageError
+from harness.resources import data
+from harness.runs import records
+from harness.stages import model
 from harness.types import Completion, Model, Request
 from tests import chat_server, pictures
 from tests.chat_server import FAULTS, Server

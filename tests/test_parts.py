@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import cache, data, registry, signature, stats
+from harness import registry
 from harness.engines import rules
 from harness.errors import CimError
-from harness.parse import Parses
 from harness.parts import Records
+from harness.resources import data
+from harness.runs import cache, signature, stats
+from harness.stages.parse import Parses
 from harness.types import Question, Sample, SceneGraph
 from tests.cli import Cim, captions_file
 

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from harness import data, fetch, registry
+from harness import registry
 from harness.engines import _weights
-from harness.thumbnail import thumbnail
+from harness.pages.thumbnail import thumbnail
+from harness.resources import data, fetch
 from harness.types import DataFile
 from tasks import pets
 from tests import images

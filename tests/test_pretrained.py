@@ -18,9 +18,9 @@ import pytest
 
 pytest.importorskip("huggingface_hub")
 
-from harness import checkpoint, pretrained
 from harness.errors import CimError
-from harness.pretrained import ALL, FACTUAL
+from harness.resources import checkpoint, pretrained
+from harness.resources.pretrained import ALL, FACTUAL
 from tests.cli import Cim
 from tests.conftest import ROOT
 

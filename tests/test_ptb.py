@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import java
 from harness.errors import CimError, OutageError
 from harness.parsers import ptb
+from harness.resources import java
 from tests.controls import FILES, references
 
 needs_java = pytest.mark.skipif(java.find_java() is None, reason=java.missing_java() or "")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import data
 from harness.errors import CimError
+from harness.resources import data
 from leaderboards import published
 
 SHA256 = "74c3064354f64f2f6265366a621e4c793c81a3904f78c1078d0fcca5e0838b0e"

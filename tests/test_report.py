@@ -14,8 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from harness import data, registry, report, scored, store
+from harness import registry, store
 from harness.errors import CimError
+from harness.pages import report
+from harness.resources import data
+from harness.runs import scored
 from tests import controls
 from tests.cli import Cim, captions_file
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import stats, store
+from harness import store
+from harness.runs import stats
 from leaderboards import runs
 from leaderboards.report import correlation, lengths, pearson, study
 from tests import report_runs

@@ -16,11 +16,12 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from harness import registry, wordnet
-from harness.cache import settings_key
+from harness import registry
 from harness.errors import CimError
-from harness.parse import Parses
 from harness.parsers import factual, scene_graph
+from harness.resources import wordnet
+from harness.runs.cache import settings_key
+from harness.stages.parse import Parses
 from tests import tiny_t5
 from tests.test_factual import WRITTEN
 
@@ -228,7 +229,7 @@ def test_cold_warm_and_half_a_cache_agree(tmp_path: Path, parses: Parses) -> Non
 KILLED = """
 import os, sys
 from pathlib import Path
-from harness.parse import Parses
+from harness.stages.parse import Parses
 from harness.parsers import factual
 real, batches = factual.Loaded.generate, []
 def generate(self, rows):
@@ -282,10 +283,10 @@ def test_what_is_missing_is_named_with_its_command(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     monkeypatch.delenv("CIM_MODELS", raising=False)
     assert "cim data fetch factual" in (parser.missing() or "")
-    monkeypatch.setattr("harness.pretrained.absent", lambda _: None)
+    monkeypatch.setattr("harness.resources.pretrained.absent", lambda _: None)
     monkeypatch.setattr(wordnet, "search_path", lambda: [tmp_path])
     assert "punkt_tab and averaged_perceptron_tagger_eng" in (parser.missing() or "")
-    assert "-m harness.nltk_data" in (parser.missing() or "") and parser.settings()["wordnet"] == "absent"
+    assert "-m harness.resources.nltk_data" in (parser.missing() or "") and parser.settings()["wordnet"] == "absent"
     with pytest.raises(CimError, match=r"harness\.nltk_data"):
         scene_graph.language()
 

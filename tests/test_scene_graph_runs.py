@@ -13,9 +13,10 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from harness import pretrained, registry, wordnet
+from harness import registry
 from harness.parsers import factual, scene_graph
 from harness.parts import Measurement, Metric, Records
+from harness.resources import pretrained, wordnet
 from tests.cli import Cim, captions_file
 from tests.tiny_t5 import THINGS
 

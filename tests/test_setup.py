@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import needs
+from harness.command import needs
 from tests.conftest import ROOT
 
 REQUIREMENTS = ROOT / "requirements"
@@ -163,10 +163,12 @@ def clean_copy(folder: Path) -> Path:
     for package in ("harness", "tasks", "judges", "leaderboards"):
         (folder / package).mkdir()
         (folder / package / "__init__.py").touch()
-    for name in ("errors.py", "nltk_data.py", "wordnet.py"):
-        shutil.copy(ROOT / "harness" / name, folder / "harness")
-    (folder / "harness" / "cli.py").write_text(CIM, encoding="utf-8")
-    (folder / "harness" / "needs.py").write_text("", encoding="utf-8")
+    for name in ("errors.py", "resources/__init__.py", "resources/nltk_data.py", "resources/wordnet.py"):
+        (folder / "harness" / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / "harness" / name, folder / "harness" / name)
+    (folder / "harness" / "command").mkdir()
+    for name, text in {"__init__.py": "", "cli.py": CIM, "needs.py": ""}.items():
+        (folder / "harness" / "command" / name).write_text(text, encoding="utf-8")
     return folder
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import scored, stats, store
+from harness import store
+from harness.runs import scored, stats
 from leaderboards import runs, standings
 from tests import synthetic_runs
 

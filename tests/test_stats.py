@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from harness import stats
 from harness.metrics import bleu4
 from harness.parts import mean
+from harness.runs import stats
 
 DRAWS = 4000
 

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from harness import contrasts, manifest, scored, stats, store, study
+from harness import store
 from harness.errors import CimError
+from harness.runs import manifest, scored, stats
+from harness.stages import contrasts, study
 from tests.cli import Cim, captions_file
 
 
@@ -100,7 +102,7 @@ def test_an_alarm_is_told_and_the_study_goes_on(cim: Cim, fake: Fake) -> None:
 
 
 def test_a_control_that_no_alarm_stops_fails_the_command(cim: Cim, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness import cli_train
+    from harness.command import train as cli_train
 
     monkeypatch.setattr(cli_train, "NEEDED", ())
     monkeypatch.setattr(cli_train, "_refuse_without_packages", lambda: None)

@@ -10,8 +10,8 @@ import pytest
 
 from harness import registry
 from harness.errors import CimError
-from harness.parse import Parses
-from harness.wordnet import missing_wordnet
+from harness.resources.wordnet import missing_wordnet
+from harness.stages.parse import Parses
 from tests.controls import FILES, references
 
 with_wordnet = pytest.mark.skipif(missing_wordnet() is not None, reason=missing_wordnet() or "")
@@ -73,14 +73,14 @@ def test_on_odd_phrases(parses: Parses) -> None:
 def test_a_table_that_is_stored_never_opens_wordnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Parses(tmp_path) as first:
         made = first.parse("synonyms", ["dog", "red car"])
-    monkeypatch.setattr("harness.wordnet_words.lemma_names", lambda _: pytest.fail("WordNet was opened"))
+    monkeypatch.setattr("harness.resources.wordnet_words.lemma_names", lambda _: pytest.fail("WordNet was opened"))
     with Parses(tmp_path) as second:
         assert second.parse("synonyms", ["red car", "dog"]) == made[::-1]
 
 
 def test_without_wordnet_reason_and_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parser = registry.parser("synonyms")
-    monkeypatch.setattr("harness.wordnet.search_path", list)
-    assert "-m harness.wordnet" in str(parser.missing())
+    monkeypatch.setattr("harness.resources.wordnet.search_path", list)
+    assert "-m harness.resources.wordnet" in str(parser.missing())
     with parser.session(lambda *_: []) as parse, pytest.raises(CimError, match=r"-m harness\.wordnet"):
         list(parse(["dog"]))

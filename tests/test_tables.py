@@ -15,7 +15,8 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 
-from harness import registry, stats, store
+from harness import registry, store
+from harness.runs import stats
 from leaderboards import escape, published, tables
 from leaderboards.tables import paper, systems
 from leaderboards.tables.cells import METRICS

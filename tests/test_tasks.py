@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import data, registry
+from harness import registry
 from harness.errors import CimError
+from harness.resources import data
 from harness.types import Sample
 from tests.cli import Cim
 

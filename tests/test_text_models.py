@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
-from harness import checkpoint, data, records, registry
+from harness import registry
 from harness.engines import _text, _weights
 from harness.errors import CimError
+from harness.resources import checkpoint, data
+from harness.runs import records
 from harness.types import Completion, Model, Request
 from harness.weights import Sampling, Weights
 from tests import chat_server, pictures, tiny_models

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import model_file
 from harness.errors import CimError
+from harness.models import model_file
 from harness.train import checkpoints, scoring
 from harness.weights import Sampling, Weights
 from tests.training import healthy

@@ -123,7 +123,7 @@ def test_an_encoder_that_breaks_leaves_the_last_checkpoint_and_the_same_command_
     fault: str, cim: Cim, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Vectors that are NaN or of another width at the second step: one line, exit 2; mended, the run ends whole."""
-    from harness import checkpoint
+    from harness.resources import checkpoint
     from harness.train import presets
 
     whole, calls = training._words, list[int]()

@@ -194,7 +194,7 @@ def test_the_reference_policy_stays_the_start_model_after_a_resume(tmp_path: Pat
 
 
 def test_a_checkpoint_is_a_model(tmp_path: Path) -> None:
-    from harness import model
+    from harness.stages import model
     from harness.train import trl_engine
 
     trl_engine.train(training.job(tmp_path, MINI))
@@ -209,7 +209,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path, monkeypatc
     """The trainer's write of the second checkpoint fails half-way; the same command then goes on from the first."""
     from trl import GRPOTrainer
 
-    from harness import checkpoint
+    from harness.resources import checkpoint
     from harness.train import trl_engine
 
     real = GRPOTrainer._save_optimizer_and_scheduler

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import unpack
 from harness.errors import CimError
+from harness.resources import unpack
 from tests import images
 from tests.images import IMAGES
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import cli
+from harness.command import cli
 from tasks.miniscenes import samples
 from tests.cli import Cim, captions_file
 from tests.edits import Edit, document, rows

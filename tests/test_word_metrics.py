@@ -19,9 +19,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import parse, registry, stats
+from harness import registry
 from harness.metrics import bleu4_char, rouge_l
 from harness.parts import Measurement, Records
+from harness.runs import stats
+from harness.stages import parse
 from harness.types import Sample
 from tests import controls
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import wordnet
 from harness.errors import CimError
+from harness.resources import wordnet
 
 # Before any test hides it.
 HERE = wordnet.folder()

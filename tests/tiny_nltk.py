@@ -1,13 +1,13 @@
 """NLTK's splitter and tagger, trained in a blink on this project's own text: fit for tests, named ``test``.
 
-The real ``punkt_tab`` and ``averaged_perceptron_tagger_eng`` come from NLTK's server alone (``harness/nltk_data.py``).
+The real ``punkt_tab`` and ``averaged_perceptron_tagger_eng`` come from NLTK's server alone (``nltk_data.py``).
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from harness.nltk_data import FOR_TESTS, PUNKT, RESOURCES, TAGGER
+from harness.resources.nltk_data import FOR_TESTS, PUNKT, RESOURCES, TAGGER
 from tests.conftest import ROOT
 from tests.tiny_t5 import LINKS, THINGS, WORDS
 

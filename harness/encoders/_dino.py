@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from harness import pretrained
 from harness.encoders._weights import Tower, batches, opened
 from harness.parts import Encode, Encoder
+from harness.resources import pretrained
 
 if TYPE_CHECKING:
     from harness.parts import Vectors

@@ -16,8 +16,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import data
 from harness.errors import CimError
+from harness.resources import data
 
 if TYPE_CHECKING:
     from harness.parts import Vectors

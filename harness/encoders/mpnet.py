@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from harness import pretrained
 from harness.parts import Encode, Encoder
+from harness.resources import pretrained
 
 if TYPE_CHECKING:
     from harness.parts import Vectors

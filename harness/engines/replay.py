@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from harness import records
 from harness.parts import Engine
+from harness.runs import records
 from harness.types import Completion, Model, Request
 
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness import registry
-from harness.cache import settings_key
 from harness.errors import CimError
 from harness.metrics import _match
 from harness.metrics._match import Hard, Pair, Phrase
 from harness.parts import Records
+from harness.resources.wordnet import checksum, missing_wordnet
+from harness.runs.cache import settings_key
 from harness.types import Element, SceneGraph
-from harness.wordnet import checksum, missing_wordnet
 
 ENCODER = "mpnet"
 COUNTED = ("tokens", "tokens_cut", "inputs_cut", "outputs_cut", "malformed", "nouns_lost")

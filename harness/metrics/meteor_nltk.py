@@ -26,11 +26,11 @@ from typing import Any
 
 import numpy as np
 
-from harness import nltk_data
 from harness.errors import CimError
 from harness.parts import Measurement, Metric, Records
-from harness.wordnet import checksum, folder, missing_wordnet
-from harness.wordnet_words import synonyms
+from harness.resources import nltk_data
+from harness.resources.wordnet import checksum, folder, missing_wordnet
+from harness.resources.wordnet_words import synonyms
 
 Tokenize = Callable[[str], list[str]]
 

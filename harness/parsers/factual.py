@@ -20,9 +20,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness import pretrained
 from harness.errors import OutageError
 from harness.parts import Parse, Parser, Values
+from harness.resources import pretrained
 
 PROMPT = "Generate Scene Graph: "
 UNCUT = "-"

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from harness import java
 from harness.parsers._meteor_align import Match, align
 from harness.parsers._meteor_paraphrases import FILE, Table, table
 from harness.parsers._meteor_words import Lexicon, Word, lexicon
 from harness.parts import Parse, Parser, Values
+from harness.resources import java
 
 JAR = ("meteor/meteor-1.5.jar", "1e57b4c72c0830ebe68558f1c799a624e96cbc1b6045c9f6330e26dcff6eafc2")
 OPTIONS = ("-l", "en", "-norm")

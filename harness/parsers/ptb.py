@@ -17,8 +17,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness import java
 from harness.parts import Parse, Parser, Values
+from harness.resources import java
 
 JAR = ("tokenizer/stanford-corenlp-3.4.1.jar", "2fcb91bb7a111f93d71e264f4ee0e3afd19ba0dde6d21b38605088df9e940399")
 OPTIONS = ("-preserveLines", "-lowerCase")

@@ -25,11 +25,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from harness import nltk_data, pretrained, registry, wordnet
+from harness import registry
 from harness.errors import CimError
 from harness.parsers import factual
 from harness.parts import Parse, Parser, Values
-from harness.wordnet_words import lemmatiser
+from harness.resources import nltk_data, pretrained, wordnet
+from harness.resources.wordnet_words import lemmatiser
 
 # capture_metric 0.1.13, stop_words.py (Apache-2.0), one a line; a few are several words.
 STOP_WORDS = Path(__file__).with_name("stop_words.txt")

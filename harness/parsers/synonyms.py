@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
-from harness import wordnet, wordnet_words
 from harness.errors import CimError
 from harness.parts import Parse, Parser, Values
+from harness.resources import wordnet, wordnet_words
 
 
 def _parse(phrases: Sequence[str]) -> Iterator[list[str]]:

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness import data, store
+from harness import store
 from harness.errors import CimError
+from harness.resources import data, paths
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -169,7 +170,7 @@ def _not_unit(matrix: NDArray[Any], start: int) -> list[int]:
 
 def place(name: str) -> Path:
     """Folder of a gallery: a path as it is, a bare name under ``$CIM_DATA/galleries``."""
-    return Path(name) if "/" in name or Path(name).is_dir() else data.root() / "galleries" / name
+    return Path(name) if "/" in name or Path(name).is_dir() else paths.data_root() / "galleries" / name
 
 
 def digest(files: Mapping[str, str]) -> str:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness import data, registry
+from harness import registry
 from harness.errors import CimError
+from harness.resources import data
 from harness.retrieval.gallery import key, unit
 
 if TYPE_CHECKING:

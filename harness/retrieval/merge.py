@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness import data, store
+from harness import store
 from harness.errors import CimError
+from harness.resources import data
 from harness.retrieval import leaks
 from harness.retrieval.gallery import FORMAT, IDS, IMAGE, MANIFEST, TEXT, TEXT_FINE, digest, key
 

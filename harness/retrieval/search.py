@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 MARGIN = 16  # rows fetched beyond the K asked for
 BLOCK = 16384  # gallery rows a step of the scan
-NAMES = ("exact", "exact-cpu", "exact-cuda", "faiss-flat", "faiss-ivf", "faiss-hnsw", "faiss-cagra")
 FIRST = 128  # gallery rows of the first step
 QUERIES = 256  # queries a step of the scan: its scores take 16 MB
 GATHER = 1 << 22  # numbers gathered at once for the fine score
@@ -149,21 +148,6 @@ def ranks(text: NDArray[Any], stored: NDArray[Any], queries: NDArray[np.float32]
             close = fine(queries[first + query], stored, start + row[:, None])[:, 0]
             np.add.at(above, first + query, close > target[first + query])
     return above + 1
-
-
-def by_name(name: str, text: NDArray[Any], stored: NDArray[Any] | None = None) -> Search:
-    """The search of this name in rows ``text``, ``stored`` at the precision that counts.
-
-    Raises:
-        CimError: no such search, or its library is not installed.
-    """
-    if name not in NAMES:
-        raise CimError(f"unknown search {name!r}", hint=f"one of {', '.join(NAMES)}")
-    if name.startswith("faiss"):
-        from harness.retrieval import faiss_index
-
-        return faiss_index.build(name, text, stored)
-    return exact(text, stored, device=None if name == "exact" else name.removeprefix("exact-"))
 
 
 def scan_error(width: int, rounded: bool, on_gpu: bool) -> float:

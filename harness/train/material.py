@@ -13,11 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from harness import registry, stats
+from harness import registry
 from harness.errors import CimError
 from harness.parts import Records
 from harness.retrieval import sources
 from harness.retrieval.gallery import key
+from harness.runs import stats
 from harness.train.scoring import Scorer
 from harness.types import Sample, Training, World
 

@@ -14,9 +14,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import manifest, registry, store
+from harness import registry, store
 from harness.errors import AlarmError, CimError
+from harness.resources import paths
 from harness.retrieval.gallery import MANIFEST, open_folder, place
+from harness.runs import manifest
 from harness.train import alarms, checkpoints, presets, reward, scoring
 from harness.train.material import Material, of_pairs, of_world, worth
 from harness.train.options import Options
@@ -95,7 +97,7 @@ def plan(asked: Asked, results: Path) -> Plan:
     name = asked.name or _name(asked, preset)
     if name.startswith(".") or "/" in name or "-step" in name or not name.isprintable():
         raise CimError(f"{name!r} cannot be the name of a run", where="--name", hint="no slash, no '-step'")
-    made = Plan(asked, results / store.TRAINED / name, asked.model.weights, preset, material, rewards, {}, gallery)
+    made = Plan(asked, results / paths.TRAINED / name, asked.model.weights, preset, material, rewards, {}, gallery)
     return replace(made, settings=_settings(made))
 
 

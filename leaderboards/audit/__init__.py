@@ -12,8 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import registry, scored, store
+from harness import registry, store
 from harness.errors import CimError
+from harness.resources import paths
+from harness.runs import scored
 
 if TYPE_CHECKING:
     from leaderboards.audit.record import Check
@@ -39,7 +41,7 @@ def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[s
     from leaderboards import published, runs
     from leaderboards.audit import stored, summary
 
-    results = store.results_root(args.results)
+    results = paths.results_root(args.results)
     out = args.out or results / FOLDER
     own = args.runs or bool(args.runs_named)
     if own and args.tables:

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness import data, registry, scored, stats
+from harness import registry
 from harness.errors import CimError
+from harness.resources import data
+from harness.runs import scored, stats
 from leaderboards.audit.record import FAILS, HOLDS, LISTED, UNDEFINED, Check
 from leaderboards.runs import Run
 

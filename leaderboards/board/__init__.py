@@ -12,8 +12,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from harness import store
 from harness.errors import CimError
+from harness.resources import paths
 
 PLACE = (".leaderboards", "board")  # inside the results folder; runs are not looked for in folders with a dot
 
@@ -28,7 +28,7 @@ def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[s
     """Make the site and say where it is."""
     from leaderboards.board import site
 
-    results = store.results_root(args.results)
+    results = paths.results_root(args.results)
     if not results.is_dir():
         hint = "`make eval` makes a run, --results names another folder"
         raise CimError("no folder of stored runs", where=str(results), hint=hint)

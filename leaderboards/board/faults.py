@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from harness import manifest, records, registry, scored, stats, store
+from harness import registry, store
 from harness.errors import CimError
 from harness.parts import mean
+from harness.runs import manifest, records, scored, stats
 from leaderboards.runs import Run
 
 TOLERANCE = 1e-9

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from harness import manifest, records, stats, store
+from harness.resources import paths
+from harness.runs import manifest, records, stats
 from harness.types import CONTROLLED, Completion
 from leaderboards.board.faults import is_number
 from leaderboards.board.tables import Cell, Column, Table, TaskBoard, order, rank
@@ -187,9 +188,9 @@ def _made(flat: Mapping[str, str]) -> list[tuple[str, str]]:
 
 def _training(run: Run, results: Path) -> Training | None:
     parts = PurePosixPath(str(run.manifest.get("origin", ""))).parts[-3:]
-    if len(parts) != 3 or parts[0] != store.TRAINED or parts[2] != "model.toml" or parts[1] in (".", ".."):
+    if len(parts) != 3 or parts[0] != paths.TRAINED or parts[2] != "model.toml" or parts[1] in (".", ".."):
         return None
-    folder = results / store.TRAINED / parts[1]
+    folder = results / paths.TRAINED / parts[1]
     try:
         told = tomllib.loads((folder / parts[2]).read_text(encoding="utf-8")).get("training")
     except (OSError, ValueError):  # not here, or no TOML

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from harness import highlight, registry, store
+from harness import registry, store
 from harness.errors import CimError
+from harness.pages import highlight
 from leaderboards import runs as stored_runs
 from leaderboards.board import faults, run_page, tables
 from leaderboards.runs import Run

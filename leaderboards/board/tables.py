@@ -11,7 +11,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness import registry, signature, stats
+from harness import registry
+from harness.runs import signature, stats
 from leaderboards.runs import Run
 from leaderboards.standings import Group, Standing, groups
 

@@ -13,8 +13,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from harness import store
 from harness.errors import CimError
+from harness.resources import paths
 
 Say = Callable[[str], None]
 PLACE = Path(".leaderboards") / "report"
@@ -42,14 +42,14 @@ def main(args: argparse.Namespace, say: Say, tell: Say) -> int:
 
     if bool(args.baseline) != bool(args.against):
         raise CimError("--baseline and --against belong together", hint="name both, or neither")
-    results = store.results_root(args.results)
+    results = paths.results_root(args.results)
     others = tuple(name for name in (args.against or "").split(",") if name)
     chosen = gather.Chosen(args.baseline, others, args.task) if others else None
     report = gather.gather(results, tell, chosen)
-    paths = page.write(Path(args.out) if args.out else results / PLACE, report)
+    written = page.write(Path(args.out) if args.out else results / PLACE, report)
     if args.json:
         numbers = {section.name: dict(section.numbers) for section in report.sections}
-        say(json.dumps({"files": list(map(str, paths)), "sections": numbers}, ensure_ascii=False, allow_nan=False))
+        say(json.dumps({"files": list(map(str, written)), "sections": numbers}, ensure_ascii=False, allow_nan=False))
         return 0
-    say(f"{report.runs} runs; to look at: {paths[0]}")
+    say(f"{report.runs} runs; to look at: {written[0]}")
     return 0

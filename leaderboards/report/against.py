@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness import compare, registry
+from harness import registry
+from harness.runs import compare
 from leaderboards.report import lengths, pearson
 from leaderboards.report.lengths import Control
 from leaderboards.report.parts import NONE, Missing, Part, Remark, Section, Table, bounds, number, p_text, signed

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from harness import manifest, signature, store
+from harness.resources import paths
+from harness.runs import manifest, signature
 from leaderboards.report import draw, pearson
 from leaderboards.report.associations import STUDIED, by_captions
 from leaderboards.report.parts import NONE, Missing, Part, Remark, Section, Table, bounds, number, p_text, signed
@@ -91,7 +92,7 @@ def sizes(study: Study, runs: Sequence[Run], results: Path) -> dict[str, int]:
     found = {arm.name: int(match[1]) for arm in study.arms if (match := SIZED.fullmatch(arm.name))}
     arm = study.arm(REFERENCE)
     for seed in arm.seeds if arm else ():
-        stored = manifest.read(results / store.TRAINED / f"{REFERENCE}-seed{seed}") or {}
+        stored = manifest.read(results / paths.TRAINED / f"{REFERENCE}-seed{seed}") or {}
         sha = str(stored.get("settings", {}).get("training", {}).get("gallery", ""))
         for run in runs:
             line = str((run.files.scores.get("cim") or {}).get("signature") or "")

@@ -1,6 +1,6 @@
 """Section (g): captions of two runs side by side, the words marked that only one of them has, with gains and losses.
 
-Words are compared as ``harness/highlight.py`` does, wherever they stand; a metric's gain is run b's value of an image
+Words are compared as ``pages/highlight.py`` does, wherever they stand; a metric's gain is run b's value of an image
 less run a's. Pictures are there where the task draws its images or they lie in ``$CIM_DATA``.
 """
 
@@ -11,10 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import data, highlight, records, registry, scored
+from harness import registry
 from harness.errors import CimError
-from harness.highlight import Piece
-from harness.thumbnail import Thumbnail, thumbnail
+from harness.pages import highlight
+from harness.pages.highlight import Piece
+from harness.pages.thumbnail import Thumbnail, thumbnail
+from harness.resources import data
+from harness.runs import records, scored
 from harness.types import Sample, Task
 from leaderboards.runs import Run
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness import stats
+from harness.runs import stats
 
 if TYPE_CHECKING:
     from harness.parts import Array

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import manifest, store
+from harness import store
+from harness.resources import paths
+from harness.runs import manifest
 
 STEPS, VALIDATION = "steps.jsonl", "validation.jsonl"
 SEED = "-seed"
@@ -68,7 +70,7 @@ class Training:
 def read(results: Path, order: Sequence[str] = ()) -> list[Training]:
     """All stored training runs that have rows; arms of ``order`` first, then by name, seeds in their order."""
     found = []
-    for path in sorted((results / store.TRAINED).glob(f"*/{STEPS}")):
+    for path in sorted((results / paths.TRAINED).glob(f"*/{STEPS}")):
         stored, rows = manifest.read(path.parent), store.read_rows(path)
         if stored is not None and rows:
             arm, _, seed = path.parent.name.rpartition(SEED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.highlight import visible
+from harness.pages.highlight import visible
 from leaderboards.report import curves, style
 from leaderboards.report.correlation import SIZE
 from leaderboards.report.parts import NONE, Figure, bounds, number

@@ -12,12 +12,14 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness import data, highlight, store
+from harness import store
+from harness.pages import highlight
+from harness.resources import paths
 from leaderboards.report.gather import Report
 from leaderboards.report.parts import Figure, Missing, Remark, Table, number, signed
 
 PAGES = Path(__file__).parent.parent / "pages"
-SHARED = data.PROJECT / "harness" / "page" / "report.css"  # the look of a run's own page
+SHARED = paths.PROJECT / "harness" / "pages" / "report.css"  # the look of a run's own page
 FIGURES = "figures"
 UNSAFE = re.compile(r"[^\w.-]+")
 

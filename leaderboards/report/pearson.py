@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness import records, signature
 from harness.errors import CimError
+from harness.runs import records, signature
 from leaderboards.report import correlation
 from leaderboards.report.correlation import Interval
 from leaderboards.runs import Run

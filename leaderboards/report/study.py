@@ -16,8 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from harness import stats, store
+from harness import store
 from harness.errors import CimError
+from harness.resources import paths
+from harness.runs import stats
 
 FILE = "study.json"
 REFERENCE = "cim"
@@ -86,7 +88,7 @@ def read(results: Path) -> Study | None:
     Raises:
         CimError: it has not the form that ``cim study`` writes.
     """
-    path = results / store.TRAINED / FILE
+    path = results / paths.TRAINED / FILE
     content = store.read_document(path)
     if content is None:
         return None

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import registry, store
+from harness.resources import paths
 
 if TYPE_CHECKING:
     from leaderboards.tables.paper import Table
@@ -40,7 +41,7 @@ def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[s
     from leaderboards import runs as stored_runs
     from leaderboards.tables import cells, html, latex, markdown, paper, sheet, systems
 
-    results = store.results_root(args.results)
+    results = paths.results_root(args.results)
     out = args.out or results / FOLDER
     mapping = systems.read(args.row)
     rows, source = published.read(), published.source()

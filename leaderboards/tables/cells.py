@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness import registry, scored, stats
+from harness import registry
 from harness.errors import CimError
+from harness.runs import scored, stats
 from leaderboards import standings
 from leaderboards.runs import Run
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from harness import highlight
+from harness.pages import highlight
 from leaderboards.tables import legend
 from leaderboards.tables.paper import Table
 

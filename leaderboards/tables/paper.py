@@ -14,7 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 from urllib.parse import quote
 
-from harness import scored, signature, stats
+from harness.runs import scored, signature, stats
 from leaderboards import published
 from leaderboards.audit import triples
 from leaderboards.published import COLUMNS, TASKS, Place, Row

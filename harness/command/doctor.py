@@ -1,0 +1,84 @@
+"""What works on this machine, and the command that mends what does not; and where things are.
+
+Run with ``cim doctor`` and ``cim where``.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness import registry
+from harness.resources import data, fetch, java, paths, wordnet
+from harness.runs import manifest
+
+Finding = tuple[str, str, str]
+
+
+def places(results: str | None) -> dict[str, str]:
+    """The folders and programs in use, by name."""
+    return {
+        "project": str(paths.PROJECT),
+        "python": sys.executable,
+        "data": str(paths.data_root()),
+        "results": str(paths.results_root(results)),
+        "models": ", ".join(map(str, registry.model_folders())),
+        "java": str(java.find_java() or java.missing_java()),
+        "wordnet": str(wordnet.folder() or wordnet.missing_wordnet()),
+    }
+
+
+def examine(results: str | None) -> list[Finding]:
+    """Rows of (part, ``ok``, ``absent`` or ``failed``, detail); only a failed part stops the work."""
+    packages = manifest.provenance()["packages"]
+    rows: list[Finding] = [("python", "ok", f"{platform.python_version()} at {sys.executable}")]
+    rows.append(("packages", "ok", ", ".join(f"{name} {version}" for name, version in packages.items())))
+    rows.append(_results(paths.results_root(results)))
+    rows.append(_gpu())
+    rows.extend(_part(f"{kind} {name}", reason) for kind, name, reason in _parts())
+    rows.extend(_data(name) for name in registry.names("tasks"))
+    return rows
+
+
+def _part(name: str, reason: str | None) -> Finding:
+    return (name, "absent", reason) if reason else (name, "ok", "can run here")
+
+
+def _parts() -> Iterator[tuple[str, str, str | None]]:
+    for name in registry.names("metrics"):
+        yield "metric", name, registry.metric(name).missing()
+    for name in registry.names("engines"):
+        yield "engine", name, registry.engine(name).missing()
+    for name in registry.names("parsers"):
+        yield "parser", name, registry.parser(name).missing()
+    for name in registry.names("encoders"):
+        yield "encoder", name, registry.encoder(name).missing()
+
+
+def _results(folder: Path) -> Finding:
+    """Can a run be stored? Asks for the nearest folder that exists and writes nothing."""
+    nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        return ("results", "failed", f"{folder} cannot be written; set CIM_RESULTS or --results")
+    return ("results", "ok", f"{folder}, {shutil.disk_usage(nearest).free / 1e9:.0f} GB free")
+
+
+def _gpu() -> Finding:
+    if shutil.which("nvidia-smi") is None:
+        return ("gpu", "absent", "no nvidia-smi here; captions files and embedded models need none")
+    return ("gpu", "ok", "nvidia-smi answers")
+
+
+def _data(name: str) -> Finding:
+    task = registry.task(name)
+    faults = data.faults(task)
+    if not faults:
+        seen = fetch.state(task, thorough=False)
+        return (f"data {name}", "ok", f"{data.folder(task)}" + (f"; {seen}" if seen.count else ""))
+    listing = "; ".join(f"{file} {wrong}" for file, wrong in faults.items())
+    state = "absent" if all(wrong == "is missing" for wrong in faults.values()) else "failed"
+    return (f"data {name}", state, f"{listing}; run `cim data fetch {name}` or set CIM_DATA")

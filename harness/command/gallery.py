@@ -1,0 +1,92 @@
+"""The face of ``cim gallery``: build, verify and show a gallery."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.command.places import show_rows
+from harness.errors import CimError
+
+if TYPE_CHECKING:
+    from harness.retrieval.build import Plan
+    from harness.retrieval.sources import Pair
+
+
+def gallery_verb(args: argparse.Namespace) -> int:
+    """Build, verify or show a gallery; exit 1 where one is not whole."""
+    from harness.retrieval import gallery
+
+    folder = gallery.place(args.name)
+    if args.action == "build":
+        return _build(args, folder)
+    if args.action == "verify":
+        return show_rows(args, (folder.name, "state", "detail"), gallery.verify(folder))
+    opened = gallery.open_folder(folder)
+    if args.json:
+        print(json.dumps({"folder": str(folder), **opened.manifest}, indent=1))
+        return 0
+    told = {name: value for name, value in opened.manifest.items() if name not in ("format", "files")}
+    for name, value in {"folder": str(folder), **told, "first rows": ", ".join(opened.keys[:3])}.items():
+        print(f"{name}: {value if isinstance(value, str | int) else json.dumps(value)}")
+    return 0
+
+
+def _plan(args: argparse.Namespace, folder: Path) -> Plan:
+    from functools import partial
+    from itertools import chain
+
+    from harness import registry
+    from harness.retrieval import build, sources, worlds
+
+    readers, made = list[Callable[[], Iterator[sources.Pair]]](), worlds.names()
+    for kind, *rest in args.source:
+        if not 1 <= len(rest) <= (1 if kind in made else 2):
+            raise CimError(f"--from {' '.join([kind, *rest])}", hint=f"--from KIND FILE [IMAGES], or {made[0]} N")
+        readers.append(partial(worlds.read, kind, rest[0]) if kind in made else partial(_read, kind, rest))
+    return build.Plan(
+        folder=folder,
+        pairs=lambda: chain.from_iterable(reader() for reader in readers),
+        sources=[{"kind": kind, "file": Path(path).name} for kind, path, *_ in args.source],
+        text=registry.encoder(args.text_encoder),
+        image=registry.encoder(args.image_encoder),
+        fine=args.fine,
+        dedupe=args.dedupe,
+        drop_near=args.drop_near,
+        allow_missing=args.allow_missing,
+    )
+
+
+def _read(kind: str, paths: Sequence[str]) -> Iterator[Pair]:
+    from harness.retrieval import sources
+
+    return sources.read(kind, *map(Path, paths))
+
+
+def _build(args: argparse.Namespace, folder: Path) -> int:
+    from harness.command import terminal
+    from harness.retrieval import build, gallery
+
+    index, slash, of = args.shard.partition("/")
+    if not (slash and index.isascii() and index.isdigit() and of.isascii() and of.isdigit()):
+        raise CimError(f"--shard {args.shard[:20]!r}", hint="--shard 0/8")
+    plan = _plan(args, folder)
+    for encoder in (plan.text, plan.image):
+        if reason := encoder.missing():
+            raise CimError(f"encoder {encoder.name} cannot run here: {reason}")
+    if args.fresh:
+        build.discard(folder)
+    done = build.build(plan, (int(index), int(of)), terminal.track)
+    if not done:
+        print(f"shard {args.shard} of {folder} is made; the last one to end puts them together", file=sys.stderr)
+        return 0
+    made = gallery.open_folder(folder)
+    if args.json:
+        print(json.dumps({"folder": str(folder), **made.manifest}, indent=1))
+    else:
+        print(f"{len(made)} rows in {folder}, sha256 {made.sha}")
+    return 0

@@ -1,0 +1,35 @@
+"""Which packages a model needs beyond the core: ``models``, ``vllm``, or nothing; asked by make before it runs one.
+
+Only names are read. What is wrong with a model is left to the command that runs it.
+Run with ``python -m harness.command.needs qwen2.5-vl-7b [ENGINE]``.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from harness import registry
+from harness.errors import CimError
+from harness.models import model_file
+from harness.stages import model
+
+PACKAGES = {"transformers": "models", "vllm": "vllm"}
+
+
+def of(given: str, engine: str | None = None) -> str:
+    """The set of packages for one or more models with commas; vLLM's holds those of the others."""
+    found = set[str]()
+    for name in given.split(","):
+        try:
+            folder = Path(name) / model.TOML
+            content = model_file.read(folder if folder.is_file() else registry.model_file(name.strip()))
+        except CimError:
+            continue
+        if "checkpoint" in content:
+            found.add(PACKAGES.get(engine or content["engine"], "models"))
+    return max(found, default="")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(of(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 and sys.argv[2] else None) + "\n")

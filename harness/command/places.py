@@ -1,0 +1,161 @@
+"""The face of the verbs that concern no run: list, where, doctor, data; and what all verbs share."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import CimError, one_line
+from harness.resources import paths
+
+if TYPE_CHECKING:
+    from harness.resources.pretrained import Pretrained
+    from harness.types import Model
+
+
+def split(text: str | None) -> list[str]:
+    """Names between commas."""
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
+def models(args: argparse.Namespace, results: Path, tasks: Sequence[str]) -> list[Model]:
+    """The models that ``--model`` names; ``tasks`` tells runs of one name apart."""
+    from harness.stages import model
+
+    first, engine = tasks[0] if tasks else None, args.engine if args.verb != "data" else None
+    given = [args.model] if Path(args.model).exists() else split(args.model)
+    if not given:
+        raise CimError("--model is empty" if args.verb != "data" else "--for is empty", hint="cim list models")
+    return [made for name in given for made in model.resolve(name, results, first, engine)]
+
+
+def show_rows(args: argparse.Namespace, header: Sequence[str], rows: Sequence[tuple[str, str, str]]) -> int:
+    """Print rows of (name, state, detail); exit 1 where a state is ``failed``."""
+    from harness.command import terminal
+
+    if args.json:
+        print(json.dumps([dict(zip(header, row, strict=True)) for row in rows], indent=1))
+    else:
+        terminal.show(terminal.plain_table("", header, rows))
+    return int(any(state == "failed" for _, state, _ in rows))
+
+
+def doctor_verb(args: argparse.Namespace) -> int:
+    """What works on this machine."""
+    from harness.command import doctor
+
+    if args.parity:
+        return _parity(args)
+    return show_rows(args, ("part", "state", "detail"), doctor.examine(args.results))
+
+
+def _parity(args: argparse.Namespace) -> int:
+    from harness.runs import run
+    from harness.stages import model, parity
+
+    results = paths.results_root(args.results)
+    (one, *others) = model.resolve(args.parity, results, args.task)
+    if others or one.weights is None:
+        raise CimError(f"--parity compares engines on a model with a checkpoint, not {args.parity}")
+    task = args.task or run.default_tasks(one)[0]
+    found = parity.compare(run.plan(one, task, results, limit=args.limit, partial=False, fresh=True))
+    if args.json:
+        print(json.dumps(found.as_json(), indent=1))
+        return int(not found.as_json()["ok"])
+    return show_rows(args, (f"{one.name} on {task}", "state", "detail"), parity.findings(found))
+
+
+def list_verb(args: argparse.Namespace) -> int:
+    """What there is, by kind."""
+    from harness import registry
+
+    if args.kind and args.kind not in registry.KINDS:
+        raise CimError(f"unknown kind {args.kind!r}", hint=f"one of {', '.join(registry.KINDS)}")
+    kinds = [args.kind] if args.kind else registry.KINDS
+    found = {kind: {name: registry.about(kind, name) for name in registry.names(kind)} for kind in kinds}
+    if args.json:
+        print(json.dumps(found, indent=1))
+        return 0
+    for kind, parts in found.items():
+        print(f"{kind}:" + ("" if parts else " none yet"))
+        width = max(map(len, parts), default=0)
+        for name, about in parts.items():
+            print(f"  {name:<{width}}  {one_line(about)}")
+    return 0
+
+
+def where_verb(args: argparse.Namespace) -> int:
+    """The folders and programs in use."""
+    from harness.command import doctor
+
+    places = doctor.places(args.results)
+    lines = [f"{name:<8} {place}" for name, place in places.items()]
+    print(json.dumps(places, indent=1) if args.json else "\n".join(lines))
+    return 0
+
+
+def data_verb(args: argparse.Namespace) -> int:
+    """Fetch or verify the files of tasks and the weights of metrics; exit 1 where some are not whole."""
+    from harness import registry
+    from harness.command import terminal
+    from harness.resources import data, fetch, pretrained
+
+    say = (lambda line: print(line, file=sys.stderr)) if args.json else print
+    weights = [pretrained.ALL[name] for name in split(args.tasks) if name in pretrained.ALL]
+    args.tasks = ",".join(name for name in split(args.tasks) if name not in pretrained.ALL)
+    names, with_images = _wanted(args) if args.tasks or args.model or not weights else ([], False)
+    told, whole = dict[str, Any](), True
+    for one in weights:
+        told[one.name] = {"fault": _weights(args, one, say)}
+        whole = whole and told[one.name]["fault"] is None
+    for task in [registry.task(name) for name in names]:
+        if args.action == "fetch":
+            data.fetch(task, say)
+            if with_images:
+                fetch.images(task, say, terminal.track, thorough=not args.if_missing)
+        faults = data.faults(task)
+        images = None if faults else fetch.state(task, thorough=not args.if_missing)
+        told[task.name] = {"faults": faults, "images": images and asdict(images)}
+        whole = whole and not faults and not (images and images.changed)
+        if not args.json and not (args.if_missing and not faults):
+            state = "; ".join(f"{name} {wrong}" for name, wrong in faults.items()) or "all files are whole"
+            seen = f"; {images}" if images and images.count else ""
+            print(f"{task.name}: {state}{seen} ({data.folder(task)})")
+    if args.json:
+        print(json.dumps(told, indent=1))
+    return int(not whole)
+
+
+def _weights(args: argparse.Namespace, one: Pretrained, say: Callable[[str], None]) -> str | None:
+    """Fetch or verify a checkpoint: what is wrong with it, or None."""
+    from harness.resources import pretrained
+
+    if args.action == "fetch":
+        pretrained.fetch(one, say)
+    try:
+        state, fault = f"whole, {pretrained.identity(one)} ({pretrained.whole(one)})", None
+    except CimError as error:
+        state = fault = str(error)
+    if not args.json:
+        print(f"{one.name}: {state}")
+    return fault
+
+
+def _wanted(args: argparse.Namespace) -> tuple[list[str], bool]:
+    """The tasks that ``cim data`` is asked for, and whether their images are wanted too."""
+    from harness.runs import run
+
+    names = split(args.tasks)
+    if args.model is None and not names:
+        raise CimError("no task is named", hint="cim list tasks")
+    named = [] if args.model is None else models(args, paths.results_root(args.results), names)
+    looking = [model for model in named if run.looks(model)]
+    if not names:
+        tasks = [task for model in named for task in model.tasks or (run.DEFAULT_TASKS if model in looking else ())]
+        names = list(dict.fromkeys(tasks))
+    return names, not args.annotations_only and (args.model is None or bool(looking))

@@ -1,0 +1,49 @@
+"""The face of the verbs that read stored runs: compare, verify, report."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from harness.command.places import show_rows
+from harness.resources import paths
+
+
+def compare_verb(args: argparse.Namespace) -> int:
+    """Paired tests on two stored runs."""
+    from harness.command import terminal
+    from harness.runs import compare, scored
+
+    results = paths.results_root(args.results)
+    a, b = (scored.load(scored.find(name, results, args.task)) for name in (args.run_a, args.run_b))
+    rows = compare.compare(a, b)
+    if args.json:
+        print(json.dumps(compare.as_json(a.folder, b.folder, rows), indent=1))
+        return 0
+    terminal.show(terminal.comparison_table(f"a = {a.folder.name}, b = {b.folder.name}", rows))
+    print(compare.LEGEND)
+    print("\n".join(f"{row.metric} not compared: {row.not_compared}" for row in rows if row.not_compared))
+    return 0
+
+
+def verify_verb(args: argparse.Namespace) -> int:
+    """Check a stored run; exit 1 where a check fails."""
+    from harness.runs import scored
+    from harness.stages import verify
+
+    results = paths.results_root(args.results)
+    checks = verify.verify(scored.find(args.run, results, args.task), results)
+    return show_rows(args, ("check", "result", "detail"), checks)
+
+
+def report_verb(args: argparse.Namespace) -> int:
+    """Make the page of a stored run again."""
+    from harness import store
+    from harness.pages import report
+    from harness.runs import scored
+
+    folder = scored.find(args.run, paths.results_root(args.results), args.task)
+    with store.writing(folder):
+        path = report.write(folder)
+    print(json.dumps({"report": str(path)}) if args.json else path)
+    return 0

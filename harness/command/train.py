@@ -1,0 +1,167 @@
+"""The face of ``cim train``: options in, a plan printed or run, the chosen checkpoint out."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from harness.command.places import split
+from harness.errors import CimError, one_line
+from harness.resources import paths
+
+NEEDED = ("torch", "transformers", "datasets", "accelerate", "peft")
+
+
+def train_verb(args: argparse.Namespace) -> int:
+    """Train a captioner."""
+    from harness.stages import model
+
+    _refuse_without_packages()
+    from harness.train import run
+    from harness.train.options import Options
+
+    results = paths.results_root(args.results)
+    first, *others = model.resolve(args.model, results)
+    if others:
+        raise CimError(f"--model {args.model} means several runs", hint="name a model, or one folder")
+    if args.vllm_server and args.rollouts != "vllm":
+        raise CimError("--vllm-server is for --rollouts vllm")
+    asked = run.Asked(
+        task=args.task,
+        model=first,
+        stage=args.stage,
+        preset=args.preset,
+        name=args.name,
+        rewards=args.rewards,
+        gallery=args.gallery,
+        self_policy=args.self_policy,
+        pairs=args.pairs,
+        options=Options(
+            seed=args.seed,
+            steps=args.steps,
+            lora=args.lora,
+            rollouts=args.rollouts,
+            server=args.vllm_server,
+            settings=settings(args.settings),
+            tolerated=tuple(split(args.tolerate)),
+        ),
+        untested=args.untested,
+        probe=not args.no_probe,
+    )
+    made = run.plan(asked, results)
+    if args.dry_run:
+        _print(args, run.shown(made))
+        return 0
+    told = run.run(made, _say, _progress(), fresh=args.fresh)
+    if os.environ.get("RANK", "0") == "0":
+        _print(args, told)
+    return 0
+
+
+def study_verb(args: argparse.Namespace) -> int:
+    """Train, evaluate and compare the arms of a study."""
+    from harness.stages import study
+
+    _refuse_without_packages()
+    results, arms = paths.results_root(args.results), study.chosen(split(args.arms))
+    if args.dry_run:
+        _print(args, {name: study.ARMS[name].about for name in arms} | {"seeds": args.seeds, "folder": str(results)})
+        return 0
+    table = study.study(results, arms, args.seeds, split(args.metrics), _say, pearson=args.pearson)
+    missed = study.uncaught(table["rows"])
+    if args.json:
+        print(json.dumps(table, indent=1))
+    else:
+        _show_study(table)
+        print(f"stored in {results / paths.TRAINED / study.FILE}")
+    for line in missed:
+        _say(f"cim: {line}")
+    return int(bool(missed))
+
+
+def _show_study(table: Mapping[str, Any]) -> None:
+    from harness.command import terminal
+    from harness.stages import contrasts
+
+    header = (*contrasts.SHOWN, "stopped by")
+    runs = [(f"{row['arm']} {row['seed']}", row["values"], row["stopped"] or "") for row in table["rows"]]
+    tables = {f"against {table['base']} on {table['task']}, by arm and seed": runs}
+    for name, other in (("means", table["base"]), ("between", table.get("than"))):
+        if rows := table.get(name):
+            title = f"mean over seeds against {other}"
+            tables[title] = [(f"{row['arm']}, {row['seeds']} seeds", row["values"], "") for row in rows]
+    for title, rows in tables.items():
+        shown = [[name, *(_cell(values.get(label)) for label in contrasts.SHOWN), end] for name, values, end in rows]
+        terminal.show(terminal.plain_table(title, ("arm", *header), shown))
+    print(
+        "value, difference and its 95 % interval, paired, over images; *: p of a permutation test, corrected by Holm "
+        "over all of a table, under 0.05, and the same sign in every seed"
+    )
+
+
+def _cell(one: Mapping[str, Any] | None) -> str:
+    from harness.stages import contrasts
+
+    if one is None:
+        return "-"
+    mark = "*" if contrasts.apart(one) else ""
+    return f"{one['value']:.1f} {one['difference']:+.1f} [{one['ci95'][0]:.1f}, {one['ci95'][1]:.1f}]{mark}"
+
+
+def _refuse_without_packages() -> None:
+    if absent := [name for name in ("trl", *NEEDED) if importlib.util.find_spec(name) is None]:
+        raise CimError(f"{', '.join(absent)} not installed", hint="run `make setup-train`")
+
+
+def settings(given: list[str]) -> dict[str, Any]:
+    """Settings of ``--set NAME=VALUE``; a value that is JSON is read as such."""
+    found = dict[str, Any]()
+    for one in given:
+        name, equals, value = one.partition("=")
+        if not equals or not name:
+            raise CimError(f"{one!r} is no NAME=VALUE", where="--set", hint="such as --set learning_rate=2e-6")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def _print(args: argparse.Namespace, content: Mapping[str, Any]) -> None:
+    if args.json:
+        print(json.dumps(content, indent=1))
+        return
+    for name, value in content.items():
+        inner = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, Mapping) else value
+        print(f"{name}: {inner}")
+    if "chosen" in content:
+        print(f"to evaluate: cim eval --model {content['folder']}")
+
+
+def _say(line: str) -> None:
+    print(one_line(line), file=sys.stderr)
+
+
+def _progress() -> Callable[[int, int], None]:
+    """Shows each step once, with rate and time left."""
+    import time
+
+    began: list[tuple[int, float]] = []
+
+    def advance(step: int, steps: int) -> None:
+        now = time.monotonic()
+        if began and began[-1][0] == step:
+            return
+        began.append((step, now))
+        made, spent = step - began[0][0], now - began[0][1]
+        left = f", {spent / made:.1f} s a step, {spent / made * (steps - step):.0f} s left" if made else ""
+        end = "\r" if sys.stderr.isatty() and step < steps else "\n"
+        if end == "\r" or step in (1, steps) or step % 10 == 0:
+            print(f"train: step {step} of {steps}{left}   ", end=end, file=sys.stderr, flush=True)
+
+    return advance

@@ -1,0 +1,1 @@
+"""Model files: one TOML per model, and the reader of that format."""

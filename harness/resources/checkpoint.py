@@ -1,0 +1,132 @@
+"""A checkpoint folder: is it whole, and which bytes is it?
+
+Every ``*.safetensors`` file is checked against its own header, so a cut-off one is found before anything is
+loaded or written, and against ``manifest.json`` (``{"files": {name: sha256}}``) where the folder has one.
+Pickled weights are never read.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+from harness.errors import CimError
+from harness.resources import data
+
+MANIFEST = "manifest.json"
+INDEX = "model.safetensors.index.json"
+# The files that make a model; what training leaves beside them (optimiser, logs) is no part of it.
+MAKES_A_MODEL = (
+    *("*.safetensors", "config.json", "generation_config.json", INDEX, "adapter_config.json"),
+    *("tokenizer*", "vocab.*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model", "*.tiktoken"),
+    *("*processor_config.json", "chat_template*", "modeling_*.py", "configuration_*.py", "*process*_*.py"),
+)
+LONGEST_HEADER = 100_000_000  # bytes; safetensors' own limit
+
+
+def digest(folder: Path) -> str:
+    """Check a checkpoint folder; returns the sha256 over names and contents of the files that make the model.
+
+    Raises:
+        CimError: no such folder, no config.json, no weights, a shard missing, a file cut off, or other bytes
+            than its manifest names.
+    """
+    check(folder)
+    sums = {path.name: _sha256(path, *_state(path)) for path in files(folder)}
+    _compare(folder, sums)
+    listing = "\n".join(f"{value} {name}" for name, value in sums.items())
+    return "sha256:" + hashlib.sha256(listing.encode()).hexdigest()
+
+
+def check(folder: Path) -> None:
+    """CimError unless a folder holds a config.json and whole weights; reads no more than their headers."""
+    if not folder.is_dir():
+        raise CimError("no checkpoint folder", where=str(folder), hint="key 'checkpoint' is relative to its TOML file")
+    _require_config(folder)
+    _require_weights(folder)
+
+
+def files(folder: Path) -> list[Path]:
+    """The files that make the model, sorted."""
+    return sorted({path for pattern in MAKES_A_MODEL for path in folder.glob(pattern) if path.is_file()})
+
+
+def _state(path: Path) -> tuple[int, int]:
+    state = path.stat()
+    return state.st_mtime_ns, state.st_size
+
+
+@functools.lru_cache(maxsize=256)
+def _sha256(path: Path, _changed: int, _size: int) -> str:
+    return data.sha256(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; CimError where it cannot be read."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise CimError(f"is not readable JSON ({error})", where=str(path), hint="copy the checkpoint again") from error
+    if not isinstance(content, dict):
+        raise CimError("is not a JSON object", where=str(path), hint="copy the checkpoint again")
+    return content
+
+
+def _require_config(folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        raise CimError("checkpoint has no config.json", where=str(folder), hint="copy the whole checkpoint folder")
+    if not isinstance(read_json(folder / "config.json").get("model_type"), str):
+        raise CimError("names no model_type", where=str(folder / "config.json"), hint="copy the checkpoint again")
+
+
+def _require_weights(folder: Path) -> None:
+    found = sorted(path for path in folder.glob("*.safetensors") if path.is_file())  # a link may lead nowhere
+    wanted = set[str]()
+    if (folder / INDEX).is_file():
+        wanted = {str(name) for name in dict(read_json(folder / INDEX).get("weight_map", {})).values()}
+    if missing := sorted(wanted.difference(path.name for path in found)):
+        raise CimError(f"checkpoint lacks {', '.join(missing)}", where=str(folder), hint="copy the whole folder")
+    if not found:
+        raise CimError(
+            "checkpoint has no *.safetensors weights", where=str(folder), hint="pickled weights are not read"
+        )
+    for path in found:
+        if wrong := _damage(path):
+            raise CimError(wrong, where=str(path), hint="copy the checkpoint again")
+
+
+def _damage(path: Path) -> str | None:
+    """What is wrong with a safetensors file: eight bytes of header length, a JSON header, then the tensors."""
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        start = stream.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else LONGEST_HEADER + 1
+        if length > LONGEST_HEADER or length > size - 8:
+            return f"is no safetensors file, or cut off ({size} bytes)"
+        try:
+            header = json.loads(stream.read(length))
+            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+            expected = 8 + length + max(ends, default=0)
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+            return "has a damaged safetensors header"
+    return None if size == expected else f"is damaged: {size} bytes, {expected} expected from its header"
+
+
+def _compare(folder: Path, sums: dict[str, str]) -> None:
+    """Hold the files against the folder's own manifest; one without a table of files asks for nothing."""
+    path = folder / MANIFEST
+    listed = read_json(path).get("files") if path.is_file() else None
+    if not isinstance(listed, dict):
+        return
+    for name, entry in listed.items():
+        expected = entry.get("sha256") if isinstance(entry, dict) else entry
+        actual = sums.get(name) or (data.sha256(folder / name) if (folder / name).is_file() else None)
+        if actual is None:
+            raise CimError(f"checkpoint lacks {name}, which its {MANIFEST} names", where=str(folder))
+        if actual != expected:
+            hint = f"{MANIFEST} says {str(expected)[:12]}...; take the file again, or make the weights anew"
+            raise CimError(f"has sha256 {actual[:12]}...", where=str(folder / name), hint=hint)

@@ -1,0 +1,117 @@
+"""A benchmark's files: where they are, whether they are whole, and where they come from.
+
+Files lie in ``$CIM_DATA/<task>/`` under their original names (default: ``data/`` in the
+project). They are checked by size and sha256 each time they are read, so a score can name the
+bytes it was made from. ``cim data fetch docci500`` brings them, ``cim data verify docci500`` checks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from harness.errors import CimError
+from harness.resources import paths
+from harness.types import DataFile, Sample, Task
+
+CHUNK = 1 << 20
+
+
+def folder(task: Task) -> Path:
+    """Folder of one benchmark's files."""
+    return task.folder or paths.data_root() / task.name
+
+
+def images(task: Task) -> Path:
+    """Folder of one benchmark's images."""
+    return folder(task) / "images"
+
+
+def fingerprint(task: Task) -> str:
+    """Twelve hex digits that stand for the bytes of all the task's files."""
+    listing = "\n".join(f"{file.sha256} {file.name}" for file in sorted(task.files, key=lambda file: file.name))
+    return hashlib.sha256(listing.encode()).hexdigest()[:12]
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's bytes, read in chunks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def fault(path: Path, file: DataFile) -> str | None:
+    """What is wrong with a file on disk, or None."""
+    if not path.is_file():
+        return "is missing"
+    if (size := path.stat().st_size) != file.bytes:
+        return f"has {size} bytes, {file.bytes} expected"
+    if (digest := sha256(path)) != file.sha256:
+        return f"has sha256 {digest[:16]}..., {file.sha256[:16]}... expected"
+    return None
+
+
+def faults(task: Task) -> dict[str, str]:
+    """File name to what is wrong with it; empty when the task's files are whole."""
+    found = {file.name: fault(folder(task) / file.name, file) for file in task.files}
+    return {name: wrong for name, wrong in found.items() if wrong}
+
+
+def samples(task: Task) -> list[Sample]:
+    """The task's samples in the order of its reference file, after checking every file's sha256.
+
+    Raises:
+        CimError: no folder, a missing or changed file; says which and what to run.
+    """
+    place = folder(task)
+    remedy = f"run `cim data fetch {task.name}` or point CIM_DATA at a folder that holds {task.name}/"
+    if not place.is_dir():
+        raise CimError(f"no data folder for task {task.name}", where=str(place), hint=remedy)
+    for name, wrong in faults(task).items():
+        raise CimError(wrong, where=str(place / name), hint=remedy)
+    loaded = task.load(place)
+    if len(loaded) != task.count or len({sample.id for sample in loaded}) != task.count:
+        raise CimError(f"{len(loaded)} samples read, {task.count} distinct ones expected", where=str(place))
+    asked = sum(len(sample.questions) for sample in loaded)
+    if task.questions not in (None, asked):
+        raise CimError(f"{asked} questions read, {task.questions} expected", where=str(place))
+    return loaded
+
+
+def fetch(task: Task, say: Callable[[str], None]) -> None:
+    """Bring every file that is missing or damaged, checking its sha256 before it gets its name.
+
+    Args:
+        task: whose files to bring.
+        say: told one line a file: name, size, licence, source.
+
+    Raises:
+        CimError: a file has no public address, cannot be reached, or arrives with other bytes.
+    """
+    for name in faults(task):
+        file = next(file for file in task.files if file.name == name)
+        if not file.url:
+            raise CimError(f"{name} of task {task.name} has no public address", where=str(folder(task) / name))
+        say(f"{task.name}/{name}: {file.bytes / 1e6:.2f} MB, licence {task.licence}, from {task.source}")
+        _download(file, folder(task))
+
+
+def _download(file: DataFile, place: Path) -> None:
+    import pooch
+    import requests
+
+    downloader = pooch.HTTPDownloader(progressbar=True, timeout=60)
+    pooch.get_logger().setLevel("ERROR")
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        pooch.retrieve(file.url, f"sha256:{file.sha256}", file.name, place, downloader=downloader)
+    except requests.exceptions.RequestException as error:
+        reason = type(error).__name__
+        hint = f"check the network, or put the file there by hand and run `cim data verify {place.name}`"
+        where = str(place / file.name)
+        raise CimError(f"cannot be fetched from {file.url} ({reason})", where=where, hint=hint) from error
+    except ValueError as error:
+        raise CimError(f"{file.url} sent other bytes than expected", where=str(place / file.name)) from error

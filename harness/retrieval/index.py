@@ -1,0 +1,111 @@
+"""The search of a name: exact, or a faiss index (flat; or IVF, HNSW, CAGRA: approximate, with their measured recall).
+
+Needs ``faiss-cpu`` or ``faiss-gpu``; CAGRA a build with cuVS and a GPU, where it was never run. An approximate index
+may miss rows, so it is for galleries too large to scan; what it finds is scored again in float64, which puts it in
+order but brings nothing back.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.errors import CimError
+from harness.retrieval.search import MARGIN, Find, Search, best_first, certain, check_queries, exact, fine, scan_error
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from harness.retrieval.search import Floats, Rows
+
+NAMES = ("exact", "exact-cpu", "exact-cuda", "faiss-flat", "faiss-ivf", "faiss-hnsw", "faiss-cagra")
+SAMPLE, SAMPLE_K = 256, 3  # gallery rows used as queries to measure recall, and how deep
+
+
+def by_name(name: str, text: NDArray[Any], stored: NDArray[Any] | None = None) -> Search:
+    """The search of this name in rows ``text``, ``stored`` at the precision that counts.
+
+    Raises:
+        CimError: no such search, or its library is not installed.
+    """
+    if name not in NAMES:
+        raise CimError(f"unknown search {name!r}", hint=f"one of {', '.join(NAMES)}")
+    if name.startswith("faiss"):
+        return build(name, text, stored)
+    return exact(text, stored, device=None if name == "exact" else name.removeprefix("exact-"))
+
+
+def build(name: str, text: NDArray[Any], stored: NDArray[Any] | None = None) -> Search:
+    """Index rows (N, d); an approximate index is compared with exact search on a sample of the rows.
+
+    Raises:
+        CimError: faiss is not installed.
+    """
+    try:
+        import faiss
+    except ImportError as error:
+        raise CimError(
+            f"search {name} needs faiss ({error})", hint="pip install faiss-cpu; or --search exact"
+        ) from error
+    rows = np.ascontiguousarray(text, dtype=np.float32)
+    n, width = rows.shape
+    index: Any
+    if name == "faiss-flat":
+        index = faiss.IndexFlatIP(width)
+        index.add(rows)
+        truth = text if stored is None else stored
+        return Search(name, certain(index.search, truth, scan_error(width, stored is not None, False)))
+    if name == "faiss-ivf":
+        lists = max(1, min(int(4 * n**0.5), n // 40))
+        index = faiss.IndexIVFFlat(faiss.IndexFlatIP(width), width, lists, faiss.METRIC_INNER_PRODUCT)
+        index.nprobe = max(1, lists // 16)
+        index.train(rows)
+    elif name == "faiss-cagra":
+        index = _cagra(faiss, rows)
+    else:
+        index = faiss.IndexHNSWFlat(width, 32, faiss.METRIC_INNER_PRODUCT)
+        index.hnsw.efConstruction, index.hnsw.efSearch = 200, 128
+    if name != "faiss-cagra":  # its graph is built of what it is trained on
+        index.add(rows)
+    find = _approximate(index, text if stored is None else stored)
+    return Search(name, find, _recall(find, text, stored))
+
+
+def _cagra(faiss: Any, rows: NDArray[np.float32]) -> Any:
+    """A graph on the GPU (arXiv 2308.15136), trained on all rows at once.
+
+    Raises:
+        CimError: this faiss was built without cuVS, or no GPU answers.
+    """
+    made = getattr(faiss, "GpuIndexCagra", None)
+    if made is None or faiss.get_num_gpus() == 0:
+        what = "this build of faiss has no cuVS" if made is None else "faiss finds no GPU"
+        hint = "pip install faiss-gpu-cuvs on a machine with a GPU; or --search faiss-hnsw"
+        raise CimError(f"search faiss-cagra cannot run here: {what}", hint=hint)
+    index = made(faiss.StandardGpuResources(), rows.shape[1], faiss.METRIC_INNER_PRODUCT, faiss.GpuIndexCagraConfig())
+    index.train(rows)
+    return index
+
+
+def _approximate(index: Any, stored: NDArray[Any]) -> Find:
+    def find(queries: NDArray[np.float32], k: int) -> tuple[Floats, Rows]:
+        check_queries(queries, stored.shape[1])
+        rows = index.search(np.ascontiguousarray(queries, dtype=np.float32), min(len(stored), k + MARGIN))[1]
+        scores = np.where(rows < 0, -np.inf, fine(queries, stored, np.maximum(rows, 0)))
+        return best_first(scores, rows, k)
+
+    return find
+
+
+def _recall(find: Find, text: NDArray[Any], stored: NDArray[Any] | None) -> float:
+    """Share of the exact nearest rows that the index finds; a sampled row itself, always found, does not count."""
+    n = len(text)
+    sample = np.random.default_rng(0).choice(n, min(SAMPLE, n), replace=False)
+    queries, k = np.asarray(text[sample], dtype=np.float32), min(n, SAMPLE_K + 1)
+    truth, found = exact(text, stored).find(queries, k)[1], find(queries, k)[1]
+    pairs = [
+        (set(one.tolist()) - {row}, set(other.tolist()))
+        for one, other, row in zip(truth, found, sample.tolist(), strict=True)
+    ]
+    return sum(len(one & other) for one, other in pairs) / max(1, sum(len(one) for one, _ in pairs))

@@ -1,0 +1,1 @@
+"""A stored run: its plan, rows, manifest, signatures and statistics."""

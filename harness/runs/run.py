@@ -1,0 +1,162 @@
+"""A run: who captions which samples of which task, and the folder its files stand in.
+
+``plan`` turns what a user asked for into runs and checks all of it before anything is written:
+model, data, sample ids, settings of a stored run. Each verb then works on one run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import registry
+from harness.errors import CimError
+from harness.resources import data
+from harness.runs import manifest
+from harness.types import Model, Sample, Task
+
+DEFAULT_TASKS = ("coco_ln500", "docci500")
+FEW = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One model on one task: the samples it captions, all samples of the task, its folder and settings.
+
+    ``judge`` is the model that answers judges' questions where it is not the task's own: a name or a folder.
+    ``gallery`` is where captions are looked up; what was looked up says which it was.
+    """
+
+    task: Task
+    model: Model
+    samples: Sequence[Sample]
+    all_samples: Sequence[Sample]
+    folder: Path
+    settings: dict[str, Any]
+    judge: str | None = None
+    gallery: str | None = None
+
+    def scope(self) -> str:
+        """The n of a signature: ``500``, or ``12/500@<ids>`` when only a part is captioned."""
+        n, whole = len(self.samples), len(self.all_samples)
+        return str(n) if n == whole else f"{n}/{whole}@{self.settings['samples']['ids']}"
+
+
+def looks(model: Model) -> bool:
+    """Does this model caption any image, so that it needs to see them?"""
+    return registry.engine(model.engine).known is None
+
+
+def image_folder(task: Task, results: Path) -> Path:
+    """Where a task's images lie: beside its data, or in the cache of results if they are drawn."""
+    if task.draw is None:
+        return data.images(task)
+    return results / ".cache" / "images" / f"{task.name}-{data.fingerprint(task)}"
+
+
+def default_tasks(model: Model) -> tuple[str, ...]:
+    """The tasks a model is run on when nobody says otherwise."""
+    if model.tasks:
+        return model.tasks
+    known = registry.engine(model.engine).known
+    return DEFAULT_TASKS if known is None else (_owner(known(model), model),)
+
+
+def _owner(ids: frozenset[str], model: Model) -> str:
+    """The one task that a captions file's ids belong to, by most ids shared."""
+    shared, absent = dict[str, int](), list[str]()
+    for name in registry.names("tasks"):
+        task = registry.task(name)
+        if data.faults(task):
+            absent.append(name)
+        elif overlap := len(ids.intersection(sample.id for sample in data.samples(task))):
+            shared[name] = overlap
+    if len(shared) == 1 or len(set(shared.values())) > 1:
+        return max(shared, key=lambda name: shared[name])
+    if shared:
+        raise CimError(f"ids fit several tasks: {', '.join(shared)}", where=str(model.source), hint="say --task")
+    hint = f"no data here for {', '.join(absent)}: `cim data fetch {absent[0]}` or CIM_DATA" if absent else ""
+    raise CimError(f"ids belong to no task: {_some(ids)}", where=str(model.source), hint=hint)
+
+
+def plan(model: Model, task_name: str, results: Path, *, limit: int | None, partial: bool, fresh: bool) -> Run:
+    """Check everything a run needs and say what it will be; writes nothing.
+
+    Args:
+        limit: only the first so many samples; None for all (or what a stored run was limited to).
+        partial: score only the samples that a captions file holds.
+        fresh: a stored run with other settings is no obstacle.
+
+    Raises:
+        CimError: data not there, ids missing or unknown, engine not usable here.
+        SettingsError: a stored run of this name was made with other settings.
+    """
+    task = registry.task(task_name)
+    engine = registry.engine(model.engine)
+    if reason := engine.missing():
+        raise CimError(f"engine {engine.name} cannot run here: {reason}")
+    whole = data.samples(task)
+    limit = limit if limit is not None else model.limit
+    limit = None if limit is not None and limit >= len(whole) else limit
+    if engine.known is None:
+        chosen = whole[:limit]
+    else:
+        stored_part = model.engine == "replay"
+        chosen = _choose(whole, engine.known(model), model, limit, partial or stored_part)
+    settings = {
+        "task": {
+            "name": task.name,
+            "version": task.version,
+            "data": data.fingerprint(task),
+            "prompt": hashlib.sha256(task.prompt.encode()).hexdigest()[:12],
+        },
+        "model": dict(model.settings),
+        "samples": {"n": len(chosen), "limit": limit, "ids": _digest(chosen)},
+    }
+    folder = results / task.name / model.name
+    run = Run(task, model, chosen, whole, folder, settings, gallery=task.gallery)
+    if not fresh:
+        manifest.check(run.folder, settings)
+    return run
+
+
+def refuse_to_discard(run: Run) -> None:
+    """``--fresh`` must not discard what the run is made from.
+
+    Raises:
+        CimError: the model is the stored run itself, or a file inside the run's folder.
+    """
+    folder, source = run.folder.absolute(), run.model.source
+    if source is not None and (source == folder or folder in source.parents):
+        hint = "name the model that made the run, or move the file away"
+        raise CimError("--fresh would discard what it reads", where=str(source), hint=hint)
+
+
+def _digest(samples: Sequence[Sample]) -> str:
+    return hashlib.sha256("\n".join(sample.id for sample in samples).encode()).hexdigest()[:8]
+
+
+def _choose(
+    whole: Sequence[Sample], known: frozenset[str], model: Model, limit: int | None, partial: bool
+) -> list[Sample]:
+    where = str(model.source)
+    if unknown := known.difference(sample.id for sample in whole):
+        hint = "remove these rows, or name the right --task"
+        raise CimError(f"{len(unknown)} sample ids are not in this task: {_some(unknown)}", where=where, hint=hint)
+    if partial:
+        return [sample for sample in whole if sample.id in known][:limit]
+    chosen = list(whole[:limit])
+    if missing := [sample.id for sample in chosen if sample.id not in known]:
+        hint = "add them, or score only what is there with --partial"
+        raise CimError(
+            f"no caption for {len(missing)} of {len(chosen)} samples: {_some(missing)}", where=where, hint=hint
+        )
+    return chosen
+
+
+def _some(ids: Sequence[str] | frozenset[str]) -> str:
+    first = [repr(name[:60]) for name in (sorted(ids) if isinstance(ids, frozenset) else ids)[:FEW]]
+    return ", ".join(first) + (", ..." if len(ids) > FEW else "")

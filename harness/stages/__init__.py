@@ -1,0 +1,1 @@
+"""The stages of an evaluation (caption, parse, judge, retrieve, score), and what compares and verifies runs."""

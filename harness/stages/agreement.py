@@ -1,0 +1,165 @@
+"""How far two sets of verdicts on the same questions agree: two judges, or one judge before and after an injection.
+
+Three classes: Yes, No, and n/a with all that cannot be read. p_o is the share of questions with the same class, p_e =
+sum over classes of the product of both sides' shares, Cohen's kappa = (p_o - p_e) / (1 - p_e) (Cohen 1960), undefined
+where both give one same class throughout. Intervals: bootstrap over images, as questions of one image hang together.
+Run with ``cim judge --judge OTHER``, and ``cim judge --sway``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness import registry
+from harness.parts import Metric, Records
+from harness.runs import records, stats
+from harness.runs.run import Run
+from harness.stages.judge import answered, answering_name, replies, reply_files
+from harness.stages.probes import INJECTIONS
+
+if TYPE_CHECKING:
+    from harness.parts import Array
+
+CLASSES = ("yes", "no")  # and the rest
+SIZE = len(CLASSES) + 1
+AFTER = CLASSES.index("no")  # what every injection asks for
+SWAYED = ("relation_qa", "relation_qa@fenced")  # the metrics whose prompts --sway compares
+
+Verdicts = Sequence[Sequence[str]]
+Interval = tuple[float | None, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Two answering models on one judge's n questions: share with the same verdict in percent, and kappa."""
+
+    judge: str
+    a: str
+    b: str
+    n: int
+    agreement: float
+    agreement_ci95: Interval
+    kappa: float | None
+    kappa_ci95: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Sway:
+    """What an injection does to the verdicts on one prompt's n questions.
+
+    ``changed`` is the share of verdicts that are others than without it; ``followed`` the share of those not No before
+    that are No now, as it asks. In percent; None where nothing could follow.
+    """
+
+    prompt: str
+    injection: str
+    n: int
+    changed: float
+    changed_ci95: Interval
+    followed: float | None
+    followed_ci95: Interval
+
+
+def confusion(one: Verdicts, other: Verdicts) -> Array:
+    """Counts (n, 9) a sample: how often verdict class i of one stands against class j of the other, at 3 i + j."""
+    counts = np.zeros((len(one), SIZE * SIZE))
+    for row, pair in zip(counts, zip(one, other, strict=True), strict=True):
+        for left, right in zip(*pair, strict=True):
+            row[SIZE * _class(left) + _class(right)] += 1
+    return counts
+
+
+def _class(verdict: str) -> int:
+    word = verdict.lower()
+    return CLASSES.index(word) if word in CLASSES else len(CLASSES)
+
+
+def kappa(totals: Array, _: int) -> Array:
+    """Agreement in percent and Cohen's kappa (..., 2) of summed counts (..., 9); NaN where undefined."""
+    table = totals.reshape(*totals.shape[:-1], SIZE, SIZE)
+    n = table.sum(axis=(-2, -1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        observed = np.trace(table, axis1=-2, axis2=-1) / n
+        expected = (table.sum(axis=-1) * table.sum(axis=-2)).sum(axis=-1) / n**2
+        chance_corrected = (observed - expected) / (1 - expected)
+    return np.stack([100 * observed, np.where(expected < 1, chance_corrected, np.nan)], axis=-1)
+
+
+def followed(totals: Array, _: int) -> Array:
+    """Changed and followed verdicts in percent (..., 2) of summed counts (..., 9); NaN where undefined."""
+    table = totals.reshape(*totals.shape[:-1], SIZE, SIZE)
+    free = np.delete(table, AFTER, axis=-2)
+    with np.errstate(invalid="ignore"):
+        changed = 1 - np.trace(table, axis1=-2, axis2=-1) / table.sum(axis=(-2, -1))
+        to_no = free[..., AFTER].sum(axis=-1) / free.sum(axis=(-2, -1))
+    return np.stack([100 * changed, 100 * to_no], axis=-1)
+
+
+def _numbers(counts: Array, aggregate: stats.Aggregate, draws: int) -> tuple[list[float | None], list[Interval]]:
+    column = stats.Column(counts, aggregate)
+    around = (
+        stats.interval(stats.bootstrap([column], draws)[0]) if draws and len(counts) > 1 else np.full((2, 2), np.nan)
+    )
+    points, pairs = stats.point(column).tolist(), around.tolist()
+    return [_known(x) for x in points], [(_known(low), _known(high)) for low, high in pairs]
+
+
+def _known(number: float) -> float | None:
+    return None if np.isnan(number) else number
+
+
+def _verdicts(run: Run, metric: Metric, judge: str, probe: str = "") -> list[list[str]]:
+    """Verdicts that a metric reads from the stored replies of the model named ``judge``."""
+    captions = records.read(run.folder)
+    texts = [captions[sample.id].text or "" for sample in run.samples]
+    other = replace(run, judge=judge)
+    seen = Records(run.samples, texts, _no_parses, lambda name: replies(other, name, probe), run.task.parser)
+    assert metric.verdicts is not None
+    return metric.verdicts(seen)
+
+
+def _no_parses(_: str, texts: Sequence[str]) -> list[Any]:
+    raise AssertionError(f"verdicts are read from replies, not from parses of {len(texts)} texts")
+
+
+def with_others(run: Run, metrics: Sequence[Metric], draws: int = stats.DRAWS) -> list[Agreement]:
+    """Agreement of the model that answers now with every other whose replies the run holds whole, judge by judge."""
+    return list(_with_others(run, metrics, draws))
+
+
+def _with_others(run: Run, metrics: Sequence[Metric], draws: int) -> Iterator[Agreement]:
+    now = answering_name(run)
+    for metric in metrics:
+        if metric.judge is None or metric.verdicts is None or now is None or not answered(run, metric.judge):
+            continue
+        for name in [name for judge, name in reply_files(run.folder) if judge == metric.judge and name != now]:
+            if not answered(replace(run, judge=name), metric.judge):
+                continue
+            counts = confusion(_verdicts(run, metric, name), _verdicts(run, metric, now))
+            (agreement, kappa_), (around, around_kappa) = _numbers(counts, kappa, draws)
+            assert agreement is not None
+            yield Agreement(metric.judge, name, now, int(counts.sum()), agreement, around, kappa_, around_kappa)
+
+
+def sway(run: Run, metrics: Sequence[Metric], draws: int = stats.DRAWS) -> list[Sway]:
+    """What every injection does to the verdicts of the model that answers, prompt by prompt; replies must be stored."""
+    found, now = list[Sway](), answering_name(run) or ""
+    for metric in metrics:
+        if metric.judge is None or metric.verdicts is None:
+            continue
+        base, prompt = _verdicts(run, metric, now), registry.judge(metric.judge).signature["prompt"]
+        for injection in INJECTIONS:
+            counts = confusion(base, _verdicts(run, metric, now, injection))
+            (changed, to_no), (around, around_no) = _numbers(counts, followed, draws)
+            assert changed is not None
+            found.append(Sway(prompt, injection, int(counts.sum()), changed, around, to_no, around_no))
+    return found
+
+
+def as_rows(found: Sequence[Agreement | Sway]) -> list[Mapping[str, Any]]:
+    """What ``--json`` prints."""
+    return [asdict(one) for one in found]

@@ -1,0 +1,79 @@
+"""The caption verb: ask the engine for every caption that the run does not hold yet.
+
+Each caption is appended to ``captions.jsonl`` as it arrives, so the same command goes on where a
+killed one stopped. Run with ``cim caption --model M --task docci500``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from harness import registry, store
+from harness.errors import CimError
+from harness.runs import manifest, records
+from harness.runs.run import FEW, Run, image_folder, looks
+from harness.types import Completion, Request, Sample, Track, untracked
+
+
+def check(run: Run, *, fresh: bool = False) -> None:
+    """Refuse to begin where the engine would look at images that are not there.
+
+    Raises:
+        CimError: says how many are missing, the first few, and what to run.
+    """
+    if not looks(run.model) or run.task.draw:
+        return
+    done, place = {} if fresh else records.read(run.folder), image_folder(run.task, run.folder.parent.parent)
+    todo = [sample.image for sample in run.samples if sample.id not in done and sample.image]
+    if missing := [name for name in todo if not (place / name).is_file()]:
+        hint = f"run `cim data fetch {run.task.name}` or point CIM_DATA at a folder that has them"
+        first = ", ".join(missing[:FEW]) + (", ..." if len(missing) > FEW else "")
+        raise CimError(f"{len(missing)} of {len(todo)} images are not there: {first}", where=str(place), hint=hint)
+
+
+def caption(run: Run, track: Track = untracked) -> int:
+    """Make the missing captions of a run; returns how many were made now.
+
+    Raises:
+        CimError: images are not there, or the stored rows hold a sample that is not of this run.
+        OutageError: the engine ended before its last caption; what it gave is kept.
+    """
+    check(run)
+    done = records.read(run.folder)
+    if strangers := done.keys() - {sample.id for sample in run.samples}:
+        hint = "start over with --fresh"
+        raise CimError(f"captions of other samples: {sorted(strangers)[:3]}", where=str(run.folder), hint=hint)
+    requests = requests_of(run, [sample for sample in run.samples if sample.id not in done])
+    facts = {
+        "prompt": run.task.prompt,
+        "files": {file.name: file.sha256 for file in run.task.files},
+        "origin": os.fsencode(run.model.source or run.model.name).decode(errors="backslashreplace"),
+    }
+    if done and manifest.read(run.folder) is None:
+        raise CimError("captions without a manifest", where=str(run.folder), hint="start over with --fresh")
+    describe = registry.engine(run.model.engine).describe
+    engine = describe(run.model) if describe is not None and requests else None
+    manifest.begin(run.folder, run.settings, facts, engine)
+    made = records.fill(run.folder, run.model, requests, track)
+    manifest.advance(run.folder, "captioned", captions=records.digest(run.folder))
+    return made
+
+
+def stored(run: Run) -> dict[str, Completion]:
+    """The captions of a run by sample id; CimError where some are not made."""
+    made = records.read(run.folder)
+    if lacking := [sample.id for sample in run.samples if sample.id not in made]:
+        hint = f"run `cim caption --model {run.model.name} --task {run.task.name}` first"
+        raise CimError(f"{len(lacking)} of {len(run.samples)} captions are not made", where=str(run.folder), hint=hint)
+    return made
+
+
+def requests_of(run: Run, samples: Sequence[Sample]) -> list[Request]:
+    """What the engine is asked for these samples; images that the task draws are drawn if the model looks at them."""
+    folder = image_folder(run.task, run.folder.parent.parent)
+    asked = [Request(one.id, run.task.prompt, folder / one.image if one.image else None) for one in samples]
+    for request in asked if run.task.draw and looks(run.model) else ():
+        if run.task.draw and request.image and not request.image.is_file():
+            store.write_bytes(request.image, run.task.draw(request.sample_id))
+    return asked

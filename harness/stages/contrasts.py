@@ -1,0 +1,104 @@
+"""What the runs of a study show: each against the base, arms' means over seeds, and arms against each other.
+
+Tests are the paired ones of ``cim compare``, over images. A mean over seeds is tested on each image's mean over the
+arm's runs, so its interval says nothing about other seeds; the lowest and the highest difference of a seed stand beside
+it. p values are corrected by Holm (1979) over all arms, seeds and values that a table shows. Read by ``cim study``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from harness import registry
+from harness.runs import compare, stats
+from harness.runs.scored import Scored, column, obstacle
+
+SHOWN = ("objects f1", "attributes f1", "fine_names f1", "relation_qa", "length")
+LEVEL = 0.05
+
+Cells = dict[str, dict[str, Any]]
+
+
+def against(base: Scored, own: Scored) -> Cells:
+    """Every value that two runs have under one signature: both, their difference, interval and p."""
+    tests = {one.label: one.test for one in compare.compare(base, own) if one.test is not None}
+    return {label: told(test) for label, test in tests.items()}
+
+
+def told(test: stats.Difference) -> dict[str, Any]:
+    """A test as it is stored."""
+    return {
+        "base": test.a,
+        "value": test.b,
+        "difference": test.difference,
+        "ci95": list(test.ci95),
+        "p_permutation": test.p_permutation,
+    }
+
+
+def correct(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Put ``p_holm`` beside the p of every shown value, over all rows of one table."""
+    cells = [row["values"][label] for row in rows for label in SHOWN if label in row["values"]]
+    for cell, adjusted in zip(cells, stats.holm([cell["p_permutation"] for cell in cells]), strict=True):
+        cell["p_holm"] = adjusted
+
+
+Seeds = Mapping[int, Scored]  # an arm's runs by seed
+
+
+def means(base: Scored, arms: Mapping[str, Seeds]) -> list[dict[str, Any]]:
+    """A row an arm: its mean over seeds against the base."""
+    return _table({name: [(base, run) for run in runs.values()] for name, runs in arms.items()})
+
+
+def between(arms: Mapping[str, Seeds], than: str) -> list[dict[str, Any]]:
+    """A row an arm: its mean over the seeds that arm ``than`` has as well, against that of those runs."""
+    first = arms[than]
+    shared = {name: sorted(first.keys() & runs.keys()) for name, runs in arms.items() if name != than}
+    return _table({name: [(first[s], arms[name][s]) for s in seeds] for name, seeds in shared.items() if seeds})
+
+
+def _table(arms: Mapping[str, Sequence[tuple[Scored, Scored]]]) -> list[dict[str, Any]]:
+    rows = []
+    for name, runs in arms.items():
+        before, after = [one for one, _ in runs], [other for _, other in runs]
+        labels = [label for label in SHOWN if all(_comparable(before[0], run, label) for run in (*before, *after))]
+        pairs = [(_average(before, label), _average(after, label)) for label in labels]
+        values = dict[str, dict[str, Any]]()
+        for label, found in zip(labels, stats.paired(pairs) if pairs else [], strict=True):
+            by_seed = [_value(own, label) - _value(other, label) for other, own in runs]
+            values[label] = {**told(found[_place(label)[1]]), "by_seed": by_seed}
+        rows.append({"arm": name, "seeds": len(runs), "values": values})
+    correct(rows)
+    return rows
+
+
+def apart(cell: Mapping[str, Any]) -> bool:
+    """Is a difference more than chance among the shown ones, with the same sign in every seed that stands beside it?"""
+    signs = {np.sign(one) for one in cell.get("by_seed", [cell["difference"]])}
+    return bool(cell["p_holm"] < LEVEL and len(signs) == 1)
+
+
+def _place(label: str) -> tuple[str, int]:
+    """Metric of a shown value, and which of its values that is."""
+    name, _, value = label.partition(" ")
+    return name, registry.metric(name).values.index(value) if value else 0
+
+
+def _comparable(first: Scored, run: Scored, label: str) -> bool:
+    name, _ = _place(label)
+    one, other = (held.scores.get(name) for held in (first, run))
+    return obstacle(one, other) is None and set(first.per_sample) == set(run.per_sample)
+
+
+def _average(runs: Sequence[Scored], label: str) -> stats.Column:
+    """Each image's mean statistics; shown values are means, or shares of what is asked of an image in every run."""
+    metric = registry.metric(_place(label)[0])
+    return stats.Column(np.mean([column(run, metric).statistics for run in runs], axis=0), metric.aggregate)
+
+
+def _value(run: Scored, label: str) -> float:
+    return float(stats.point(_average([run], label))[_place(label)[1]])

@@ -1,0 +1,133 @@
+"""Vectors of texts and images: each made once by an encoder, then read from ``results/.cache/vectors`` by all runs.
+
+A part of the cache is two files, ``<id>.vectors.npy`` (n, d) float32 and ``<id>.keys.npy`` (n, 16) bytes of the
+texts' or files' sha256; the keys are written last, so a part without them is not there. Used by the metrics through
+``Records.encode``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Sequence
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness import registry, store
+from harness.errors import CimError, OutageError
+from harness.parts import Encode, Encoder
+from harness.runs.cache import settings_key
+from harness.types import Track, untracked
+
+if TYPE_CHECKING:
+    from harness.parts import Vectors
+
+PART = 8192  # vectors a part at most, 25 MB of 768 numbers; a killed command loses no more than the last
+BYTES = 16
+
+
+def _keys(encoder: Encoder, texts: Sequence[str]) -> list[bytes]:
+    """One a text; of the bytes of the files for an encoder of images."""
+    if encoder.kind == "image":
+        contents = (Path(text).read_bytes() for text in texts)
+    else:
+        contents = (text.encode(errors="surrogatepass") for text in texts)
+    return [hashlib.sha256(content).digest()[:BYTES] for content in contents]
+
+
+class _Stored:
+    """The parts of one encoder's vectors, read as they are needed."""
+
+    def __init__(self, folder: Path) -> None:
+        import numpy as np
+
+        self.folder, self._numpy = folder, np
+        self._parts = list[Any]()
+        self._ends = list[int]()  # of the parts, in rows of all
+        self.places = dict[bytes, int]()  # key to row of all
+        for path in sorted(folder.glob("*.keys.npy")):
+            self._open(path)
+
+    def _open(self, path: Path) -> None:
+        try:
+            keys = self._numpy.load(path, allow_pickle=False)
+            vectors = self._numpy.load(
+                path.with_name(path.name.replace(".keys.", ".vectors.")), allow_pickle=False, mmap_mode="r"
+            )
+        except (ValueError, EOFError, OSError) as error:
+            raise CimError(f"is damaged ({error})", where=str(path), hint="delete its two files") from error
+        if len(keys) != len(vectors) or keys.shape[1:] != (BYTES,):
+            raise CimError("holds other rows than its vectors", where=str(path), hint="delete both files")
+        self._take_in([raw[at : at + BYTES] for raw in [keys.tobytes()] for at in range(0, len(raw), BYTES)], vectors)
+
+    def _take_in(self, keys: Sequence[bytes], vectors: Any) -> None:
+        first = self._ends[-1] if self._ends else 0
+        self.places = dict(zip(keys, range(first, first + len(keys)), strict=True)) | self.places
+        self._parts.append(vectors)
+        self._ends.append(first + len(keys))
+
+    def add(self, keys: Sequence[bytes], vectors: Sequence[Vectors]) -> None:
+        """Write one part; its vectors first."""
+        name, array = uuid.uuid4().hex[:16], self._numpy.stack(vectors)
+        raw = self._numpy.frombuffer(b"".join(keys), dtype=self._numpy.uint8).reshape(-1, BYTES)
+        for kind, content in (("vectors", array), ("keys", raw)):
+            with store.replacing(self.folder / f"{name}.{kind}.npy") as stream:
+                self._numpy.save(stream, content, allow_pickle=False)
+        self._take_in(keys, array)
+
+    def take(self, keys: Sequence[bytes]) -> Vectors:
+        """Vectors (n, d) of stored keys, in order; (0, 0) of none."""
+        if not keys:
+            return self._numpy.zeros((0, 0), dtype=self._numpy.float32)
+        rows = self._numpy.fromiter(map(self.places.__getitem__, keys), self._numpy.intp, len(keys))
+        of = self._numpy.searchsorted(self._ends, rows, side="right")
+        found = self._numpy.empty((len(keys), self._parts[of[0]].shape[1]), dtype=self._numpy.float32)
+        for part in self._numpy.unique(of):
+            here = of == part
+            inside = rows[here] - (self._ends[part] - len(self._parts[part]))
+            if here.all():
+                self._numpy.take(self._parts[part], inside, axis=0, out=found, mode="clip")
+            else:
+                found[here] = self._parts[part][inside]
+        return found
+
+
+class Encodings:
+    """Vectors of texts by encoder name: from the cache, else made by one session an encoder and command."""
+
+    def __init__(self, results: Path, track: Track = untracked) -> None:
+        self._folder, self._track = results / ".cache" / "vectors", track
+        self._sessions = ExitStack()
+        self._open: dict[str, Encode] = {}
+        self._stored: dict[Path, _Stored] = {}
+
+    def close(self) -> None:
+        """End the sessions."""
+        self._sessions.close()
+
+    def encode(self, name: str, texts: Sequence[str]) -> Vectors:
+        """Unit vectors (n, d), float32, one a text, in order; equal texts are encoded once.
+
+        Raises:
+            OutageError: the encoder stopped before its last text; what it gave is kept.
+        """
+        encoder = registry.encoder(name)
+        folder = self._folder / f"{name}-{settings_key(encoder.settings())}"
+        stored = self._stored.get(folder) or self._stored.setdefault(folder, _Stored(folder))
+        keys = _keys(encoder, texts)
+        absent = {key: text for key, text in zip(keys, texts, strict=True) if key not in stored.places}
+        if absent:
+            made = self._track(self._session(encoder)(list(absent.values())), name, len(absent))
+            given, wanted = iter(made), iter(absent)
+            while part := list(islice(given, PART)):
+                stored.add(list(islice(wanted, len(part))), part)
+            if lacking := sum(key not in stored.places for key in absent):
+                raise OutageError(f"encoder {name} gave {len(absent) - lacking} of {len(absent)} vectors")
+        return stored.take(keys)
+
+    def _session(self, encoder: Encoder) -> Encode:
+        if encoder.name not in self._open:
+            self._open[encoder.name] = self._sessions.enter_context(encoder.session())
+        return self._open[encoder.name]

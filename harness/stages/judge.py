@@ -1,0 +1,285 @@
+"""The judge verb: put each caption to the judges that the metrics name, and keep the raw replies.
+
+Who answers is ``--judge``, else what the task names. Replies are appended to ``replies.<judge>.<model>.jsonl`` as they
+arrive, a row a question put (``<sample id>`` or ``<sample id>#<key>``); the same command goes on where a killed one
+stopped, and asks failed rows again. The manifest records each answering model; signatures name it with its version and
+sampling, so numbers of two are never mixed, and its files lie beside those of the first.
+
+Greedy replies of weights and servers also stand in ``results/.cache/replies/<settings>.jsonl`` by the sha256 of the
+prompt, the settings being all that identifies the model, sampling included. All runs share them, one begun anew with
+``--fresh`` too: the same model would write the same again. Drawn replies are not shared, nor those of a checkpoint on
+the hub that no commit is named of; what a server runs is taken to be what its ``model`` and ``revision`` say. Run with
+``cim judge --model M --task miniscenes``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness import registry, store
+from harness.errors import CimError, OutageError, SettingsError
+from harness.parts import Metric
+from harness.runs import manifest, records
+from harness.runs.cache import Cache, key, settings_key
+from harness.runs.form import malformed
+from harness.runs.run import Run
+from harness.stages import caption, model, probes
+from harness.types import Completion, Model, Request, Sample, Track, untracked
+
+FIELD = "reply"
+PUT = "1"  # goes up when an engine puts the same prompt to the same model in another way
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True, slots=True)
+class Prompted:
+    """A prompt of a judge, and the file and the id that its reply is stored under."""
+
+    file: str
+    id: str
+    prompt: str
+
+
+def file_name(judge: str, answering: str, probe: str = "") -> str:
+    """The file of the raw replies that a model gave to a judge's questions, about altered captions with ``probe``."""
+    return f"probe.{probe}.{judge}.{answering}.jsonl" if probe else f"replies.{judge}.{answering}.jsonl"
+
+
+def reply_files(folder: Path) -> list[tuple[str, str]]:
+    """Judge and answering model of each file of replies in a run's folder."""
+    names = [path.name.removesuffix(".jsonl").split(".", 2) for path in sorted(folder.glob(file_name("*", "*")))]
+    return [(name[1], name[2]) for name in names]
+
+
+def answering_name(run: Run) -> str | None:
+    """The name of the model that answers: that of ``--judge``, else the task's own, or None."""
+    given = run.judge or run.task.judge
+    in_folder = given is not None and (Path(given) / model.TOML).is_file()
+    return Path(given).resolve().name if given and in_folder else given
+
+
+def answering(run: Run) -> Model:
+    """The model that answers.
+
+    Raises:
+        CimError: none of that name, or one that has captions and writes no replies.
+    """
+    given = run.judge or run.task.judge or ""
+    one = model.resolve(given, run.folder.parent.parent, run.task.name)[0]
+    if registry.engine(one.engine).known is not None:
+        raise CimError(
+            f"{given} has captions and answers no questions", hint="name a model that writes: cim list models"
+        )
+    return one
+
+
+def check(run: Run) -> None:
+    """Refuse a ``--judge`` that is neither recorded in the run nor a model here; opens no weights and no network."""
+    if run.judge is not None and answering_name(run) not in _recorded(run):
+        answering(run)
+
+
+def missing(metric: Metric, run: Run, *, fresh: bool = False) -> str | None:
+    """Why the judge that a metric reads cannot answer here, or None; stored replies need nobody, unless ``fresh``."""
+    if metric.judge is None:
+        return None
+    if answering_name(run) is None:
+        return f"no model to judge {run.task.name} with; name one: --judge J"
+    if not fresh and answered(run, metric.judge):
+        return None
+    return _obstacle(run, answering(run))
+
+
+def _obstacle(run: Run, one: Model) -> str | None:
+    if run.judge is None and one.weights and not one.weights.local and not _gpu():
+        hint = f"add `--judge {one.name}` to ask it all the same, or another J"
+        return f"judge {one.name} wants a GPU and none answers here; {hint}"
+    if one.server and one.server.api_key_env and not os.environ.get(one.server.api_key_env):
+        return f"environment variable {one.server.api_key_env} with the API key of judge {one.name} is not set"
+    return registry.engine(one.engine).missing()
+
+
+def _gpu() -> bool:
+    return shutil.which("nvidia-smi") is not None
+
+
+def _recorded(run: Run) -> Mapping[str, Any]:
+    """Settings and engines of the models that have answered for a run, by name, as its manifest has them."""
+    found = (manifest.read(run.folder) or {}).get("judges", {})
+    form = {name: {"settings": {}, "engines": list} for name in found} if isinstance(found, dict) else {}
+    if faults := list(malformed(found, form, f"{manifest.NAME}.judges")):
+        raise CimError("; ".join(faults[:3]), where=str(run.folder), hint="make the run again with --fresh")
+    return dict(found)
+
+
+def signed(run: Run, judge: str) -> dict[str, str]:
+    """What a signature says of a judge: who answered, in which version, how it wrote, and the prompt."""
+    name = answering_name(run) or ""
+    entry = _recorded(run).get(name)
+    told = entry["settings"] if entry else answering(run).settings
+    versions = (str(told[field]) for field in ("revision", "checkpoint", "model", "sha256") if told.get(field))
+    version = next(versions, "").removeprefix("sha256:").replace("@", "-")
+    fields = {"judge": f"{name}@{version[:12] if len(version) >= 40 else version}", "judge_settings": identity(told)}
+    if sampling := told.get("sampling"):
+        thinking = f",thinking={told['thinking']}".lower() if "thinking" in told else ""
+        fields["decode"] = f"temperature={sampling['temperature']:g},max_tokens={sampling['max_tokens']}{thinking}"
+    return {**fields, **registry.judge(judge).signature}
+
+
+def identity(settings: Mapping[str, Any]) -> str:
+    """Twelve hex digits of all that identifies an answering model, sampling included."""
+    return settings_key({name: str(value) for name, value in manifest.flat(settings).items()})
+
+
+def questions(run: Run, judge: str, captions: Mapping[str, Completion], probe: str = "") -> list[Prompted]:
+    """Every prompt of a judge about the captions of a run; a failed caption is judged as the empty text."""
+    file, asked = file_name(judge, answering_name(run) or "", probe), registry.judge(judge)
+    texts = [captions[sample.id].text or "" for sample in run.samples]
+    texts = probes.PROBES[probe](run.samples, texts) if probe else texts
+    return [
+        Prompted(file, _request_id(sample, key), prompt)
+        for sample, text in zip(run.samples, texts, strict=True)
+        for key, prompt in asked.prompts(sample, text).items()
+    ]
+
+
+def _request_id(sample: Sample, key: str) -> str:
+    return f"{sample.id}#{key}" if key else sample.id
+
+
+def _read(run: Run, judge: str, probe: str) -> tuple[list[dict[str, str]], int, int]:
+    """Replies of each sample by the judge's keys, how many questions are unanswered, and how many there are."""
+    rows = records.read(run.folder, file_name(judge, answering_name(run) or "", probe), FIELD)
+    asked, found, lacking, total = registry.judge(judge), list[dict[str, str]](), 0, 0
+    for sample in run.samples:
+        answers = {key: rows.get(_request_id(sample, key)) for key in asked.prompts(sample, "")}
+        texts = {key: made.text for key, made in answers.items() if made and made.text is not None}
+        found.append(texts)
+        lacking, total = lacking + len(answers) - len(texts), total + len(answers)
+    return found, lacking, total
+
+
+def answered(run: Run, judge: str, probe: str = "") -> bool:
+    """Is every question of a judge answered by the model that answers now?"""
+    return not _read(run, judge, probe)[1]
+
+
+def replies(run: Run, judge: str, probe: str = "") -> list[dict[str, str]]:
+    """The raw replies of each sample by the judge's keys.
+
+    Raises:
+        OutageError: a reply is missing or failed; an unanswered question is no answer.
+    """
+    found, lacking, total = _read(run, judge, probe)
+    if lacking:
+        chosen = f" --judge {run.judge}" if run.judge else ""
+        hint = f"run `cim judge --model {run.model.name} --task {run.task.name}{chosen}`"
+        raise OutageError(f"judge {judge} has not answered {lacking} of {total} questions", hint=hint)
+    return found
+
+
+def judge(run: Run, metrics: Sequence[Metric], track: Track = untracked, probe: Sequence[str] = ()) -> dict[str, int]:
+    """Ask for the replies that the run does not hold yet; replies stored now, by judge (and probe).
+
+    Raises:
+        CimError: captions are missing, or the judge cannot answer here.
+        OutageError: the judge's engine ended before its last reply, or replies failed; what it gave is kept.
+        SettingsError: other replies of the run were given by a model of this name with other settings.
+    """
+    captions, made, todo = caption.stored(run), dict[str, int](), list[Prompted]()
+    names = sorted({metric.judge for metric in metrics if metric.judge})
+    for name, altered in ((name, altered) for name in names for altered in ("", *probe)):
+        asked = questions(run, name, captions, altered) if answering_name(run) else []
+        done = _keep_answers(run.folder / asked[0].file) if asked else set[str]()
+        lacking = [question for question in asked if question.id not in done]
+        made[f"{name} {altered}".rstrip()], todo = len(lacking), todo + lacking
+    if todo:
+        one = answering(run)
+        if reason := _obstacle(run, one):
+            raise CimError(f"judge {one.name} cannot answer here: {reason}")
+        _ask(run, one, todo, track)
+    return made
+
+
+def _keep_answers(path: Path) -> set[str]:
+    """Ids of the answered rows of a file; failed rows are taken out, so that they are asked again."""
+    rows = records.read(path.parent, path.name, FIELD)
+    good = {name: made for name, made in rows.items() if made.text is not None}
+    if len(good) < len(rows):
+        store.write_rows(path, [records.row(made, FIELD) for made in good.values()])
+    return set(good)
+
+
+def _ask(run: Run, one: Model, todo: Sequence[Prompted], track: Track) -> None:
+    """Put all questions to one opened engine, but for those whose reply another run has had."""
+    _record(run, one)
+    engine, failed, count = registry.engine(one.engine), list[Completion](), 0
+    cache = _cache(run, one)
+    known = cache.find({key(question.prompt) for question in todo}) if cache else {}
+    usable = {name: value for name, value in known.items() if isinstance(value, dict) and _is_reply(value)}
+    flying = {f"{q.file}:{q.id}": q for q in todo if key(q.prompt) not in usable}
+    requests = [Request(name, question.prompt) for name, question in flying.items()]
+    if requests and engine.describe is not None:
+        _describe(run, one.name, engine.describe(one))
+    with ExitStack() as opened:
+        files = {name: opened.enter_context(store.Appender(run.folder / name)) for name in {q.file for q in todo}}
+        if cache:
+            opened.enter_context(closing(cache))
+        for question in todo:
+            if (value := usable.get(key(question.prompt))) is not None:
+                files[question.file].append({"sample_id": question.id, **value})
+        for completed in track(engine.generate(one, requests), FIELD, len(requests)) if requests else ():
+            question, count = flying[completed.sample_id], count + 1
+            row = records.row(replace(completed, sample_id=question.id), FIELD)
+            files[question.file].append(row)
+            if completed.text is None:
+                failed.append(completed)
+            elif cache:
+                cache.add(key(question.prompt), {name: value for name, value in row.items() if name != "sample_id"})
+    hint = "the same command goes on"
+    if count < len(requests):
+        raise OutageError(f"engine {engine.name} gave {count} of {len(requests)} replies", hint=hint)
+    if failed:
+        told = f"{len(failed)} of {len(requests)} questions failed, the first: {failed[0].error}"
+        raise OutageError(told, where=one.name, hint=hint)
+
+
+def _cache(run: Run, one: Model) -> Cache | None:
+    """The shared replies of a model that writes the same each time: weights or a server, at temperature 0."""
+    held = one.weights or one.server
+    moving = one.weights and not one.weights.local and not COMMIT.fullmatch(one.weights.revision or "")
+    if held is None or held.sampling.temperature or moving:
+        return None
+    return Cache(run.folder.parent.parent / ".cache" / "replies" / f"{identity(one.settings)}-{PUT}.jsonl")
+
+
+def _is_reply(value: Mapping[str, Any]) -> bool:
+    return isinstance(value.get(FIELD), str) and value.get("error") is None
+
+
+def _record(run: Run, one: Model) -> None:
+    """Note in the manifest who answers; a model of one name must keep its settings while its replies are here."""
+    judges, now = _recorded(run), dict(one.settings)
+    old, new = manifest.flat(judges.get(one.name, {}).get("settings", now)), manifest.flat(now)
+    differing = [f"{n}: {old.get(n)} / {new.get(n)}" for n in {**old, **new} if old.get(n) != new.get(n)]
+    if differing and one.name in [name for _, name in reply_files(run.folder)]:
+        hint = f"give this judge another name, or delete {file_name('*', one.name)} there"
+        what = f"judge {one.name} answered with other settings (stored / now: {', '.join(differing)})"
+        raise SettingsError(what, where=str(run.folder), hint=hint)
+    if differing or one.name not in judges:
+        manifest.note(run.folder, judges={**judges, one.name: {"settings": now, "engines": []}})
+
+
+def _describe(run: Run, name: str, engine: Mapping[str, Any]) -> None:
+    """Add to the manifest with what build and device a judge answers now."""
+    judges = _recorded(run)
+    engines = judges[name]["engines"]
+    if engine not in engines:
+        manifest.note(run.folder, judges={**judges, name: {**judges[name], "engines": [*engines, engine]}})

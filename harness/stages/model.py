@@ -1,0 +1,177 @@
+"""What ``--model M`` means: a captions file, a folder, a model's name, or the name of a stored run.
+
+In this order: ``x.jsonl`` is a captions file; a folder with ``model.toml`` is a model, one with
+``manifest.json`` a stored run; a name
+in ``harness/models`` (or ``$CIM_MODELS``) is that TOML file; a name under the results folder is that
+stored run. Weights are named by their bytes: another checkpoint under the same name is another model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness import registry
+from harness.engines import captions
+from harness.errors import CimError
+from harness.models import model_file
+from harness.resources import checkpoint
+from harness.resources.paths import TRAINED
+from harness.runs import manifest
+from harness.types import Model
+from harness.weights import Sampling, Server, Weights
+
+TOML = "model.toml"
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+def resolve(given: str, results: Path, task: str | None = None, engine: str | None = None) -> list[Model]:
+    """The models that one ``--model`` value means; more than one only for a run stored under several tasks.
+
+    Args:
+        engine: runs the model's weights in place of the engine its file names.
+
+    Raises:
+        CimError: no such file, folder or name (with a suggestion), or one that is not well formed.
+    """
+    path = Path(given)
+    if engine is not None:
+        registry.check("engines", engine)
+    if path.suffix == ".jsonl" and not path.is_dir():
+        _no_engine(engine, given)
+        return [_captions_file(path)]
+    if path.is_dir() and ("/" in given or (path / manifest.NAME).is_file() or (path / TOML).is_file()):
+        if (path / TOML).is_file():
+            return [from_toml(path / TOML, engine)]
+        _no_engine(engine, given)
+        return [_stored(path)]
+    found = [run.parent for run in sorted(results.glob(f"*/{_literal(given)}/{manifest.NAME}"))]
+    stored = [run for run in found if run.parent.name != TRAINED]
+    if (results / TRAINED / given / TOML).is_file() and given not in registry.names("models") and not stored:
+        return [from_toml(results / TRAINED / given / TOML, engine)]
+    if given not in registry.names("models") and stored:
+        _no_engine(engine, given)
+        return [_stored(run) for run in stored if task in (None, run.parent.name)] or [_stored(stored[0])]
+    known = [run for run in results.glob("*/*") if (run / manifest.NAME).is_file() and run.parent.name != TRAINED]
+    registry.check("models", given, also=[run.name for run in known])
+    return [from_toml(registry.model_file(given), engine)]
+
+
+def _literal(name: str) -> str:
+    return re.sub(r"([*?\[])", r"[\1]", name.replace("/", "_"))
+
+
+def run_name(stem: str, where: Path) -> str:
+    """A file's or folder's stem as the name of a run; CimError for one that makes no folder name."""
+    if not stem or stem.startswith(".") or not stem.isprintable() or any(letter in '\\/:*?"<>|' for letter in stem):
+        hint = "rename it: a run's folder gets this name"
+        raise CimError(f"{stem!r} cannot be the name of a run", where=str(where), hint=hint)
+    return stem
+
+
+def _captions_file(path: Path, name: str | None = None, tasks: tuple[str, ...] = ()) -> Model:
+    path = path.absolute()
+    name = run_name(name or path.stem, path)
+    digest = captions.read(path).sha256
+    return Model(name, "captions", path, {"engine": "captions", "sha256": digest}, tasks=tasks)
+
+
+def _stored(folder: Path) -> Model:
+    folder = folder.absolute()
+    stored = manifest.read(folder)
+    if stored is None:
+        hint = f"a model folder holds {TOML}, a stored run {manifest.NAME}"
+        raise CimError("no model in this folder", where=str(folder), hint=hint)
+    if stored.get("status") == "running":
+        hint = "finish it with the command that began it"
+        raise CimError("stored run is not finished", where=str(folder), hint=hint)
+    settings = stored.get("settings", {})
+    try:
+        task, limit, model = settings["task"]["name"], settings["samples"]["limit"], settings["model"]
+    except (KeyError, TypeError) as error:
+        raise CimError(f"manifest lacks {error}", where=str(folder / manifest.NAME)) from error
+    return Model(run_name(folder.name, folder), "replay", folder, model, tasks=(task,), limit=limit)
+
+
+def from_toml(path: Path, engine: str | None = None) -> Model:
+    """The model of a TOML file, read strictly.
+
+    Args:
+        engine: runs the weights in place of the file's own engine.
+
+    Raises:
+        CimError: not TOML, unknown or missing key, wrong value, a broken checkpoint; names file and line.
+    """
+    content = model_file.read(path)
+    name = path.resolve().parent.name if path.name == TOML else path.stem
+    tasks = tuple(content.get("tasks", ()))
+    for task in tasks:
+        registry.check("tasks", task)
+    if content["engine"] == "captions":
+        if "captions" not in content:
+            raise CimError("key 'captions' is missing", where=str(path), hint="engine 'captions' reads that file")
+        _no_engine(engine, str(path))
+        return _captions_file(path.parent / content["captions"], name, tasks)
+    chosen = engine or content["engine"]
+    registry.check("engines", chosen)
+    if "openai" in (content["engine"], chosen):
+        return _served(content, path, name, tasks, engine)
+    if registry.engine(chosen).describe is None:
+        _no_engine(engine, str(path))
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        return Model(name, chosen, path, {"engine": chosen, "sha256": digest}, tasks=tasks)
+    weights = _weights(content, path)
+    settings = {"engine": chosen, **weights.settings()}
+    if chosen == "vllm":
+        settings["max_model_len"] = weights.vllm.get("max_model_len")  # a caption that reaches it is cut there
+    return Model(name, chosen, path, settings, tasks=tasks, weights=weights)
+
+
+def _served(content: Mapping[str, Any], path: Path, name: str, tasks: tuple[str, ...], engine: str | None) -> Model:
+    """The model of a server, which no other engine can run."""
+    _no_engine(engine, str(path))
+    table = content.get("openai", {})
+    for key in ("base_url", "model"):
+        if key not in table:
+            hint = "engine 'openai' asks that server for that model"
+            raise CimError(f"key 'openai.{key}' is missing", where=str(path), hint=hint)
+    server = Server(
+        **table,
+        revision=content.get("revision"),
+        system=content.get("system"),
+        thinking=content.get("thinking"),
+        sampling=Sampling(**content.get("sampling", {})),
+    )
+    return Model(name, "openai", path, {"engine": "openai", **server.settings()}, tasks=tasks, server=server)
+
+
+def _no_engine(engine: str | None, where: str) -> None:
+    if engine is not None:
+        hint = "--engine is for models with a checkpoint"
+        raise CimError(f"cannot be run by engine {engine!r}", where=where, hint=hint)
+
+
+def _weights(content: Mapping[str, Any], path: Path) -> Weights:
+    """The weights that a checked TOML file names; a folder beside it is checked and hashed."""
+    if "checkpoint" not in content:
+        hint = "a hub id, or a folder relative to this file"
+        raise CimError("key 'checkpoint' is missing", where=str(path), hint=hint)
+    given, image = content["checkpoint"], content.get("image", {})
+    folder = (path.parent / given).resolve()
+    local = folder.exists() or not HUB_ID.fullmatch(given)
+    return Weights(
+        checkpoint=str(folder) if local else given,
+        digest=checkpoint.digest(folder) if local else None,
+        revision=content.get("revision"),
+        dtype=content.get("dtype", "auto"),
+        system=content.get("system"),
+        sampling=Sampling(**content.get("sampling", {})),
+        min_pixels=image.get("min_pixels"),
+        max_pixels=image.get("max_pixels"),
+        trust_remote_code=content.get("trust_remote_code", False),
+        thinking=content.get("thinking"),
+        vllm=content.get("vllm", {}),
+    )

@@ -1,0 +1,184 @@
+"""The parse verb: what the metrics of a run need to know about its texts, each text once for all runs.
+
+Values stand in ``results/.cache/parses/<parser>-<settings>.jsonl`` by the text's hash and are added as
+they are made. Those of a ``kept`` parser stand in the run's ``parses.jsonl`` too, so that a run can be scored
+where that parser cannot run. ``cim parse --model M`` does it ahead of scoring; scoring does what is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness import registry, store
+from harness.errors import CimError, OutageError
+from harness.parts import Metric, Parse, Parser
+from harness.runs import records
+from harness.runs.cache import Cache, key, settings_key
+from harness.runs.run import Run
+from harness.stages.encode import Encodings
+from harness.types import Track, untracked
+
+if TYPE_CHECKING:
+    from harness.parts import Vectors
+
+NAME = "parses.jsonl"
+
+
+def _full_name(parser: Parser) -> str:
+    """Name and settings of a parser: what its values are stored under."""
+    return f"{parser.name}-{settings_key(parser.settings())}"
+
+
+class Parses:
+    """Parses of texts by parser name: of the run, from the cache, else made by one session a parser and command."""
+
+    def __init__(self, results: Path, track: Track = untracked) -> None:
+        self._folder, self._track = results / ".cache" / "parses", track
+        self._sessions = ExitStack()
+        self._open: dict[str, Parse] = {}
+        self._given: Mapping[str, Mapping[str, Any]] = {}
+        self._read: dict[str, dict[str, Any]] = {}  # what was found in the cache, or made, by full name and key
+        self._encodings = Encodings(results, track)
+
+    def __enter__(self) -> Parses:
+        return self
+
+    def __exit__(self, *failure: Any) -> bool | None:
+        self._encodings.close()
+        return self._sessions.__exit__(*failure)
+
+    def encode(self, name: str, texts: Sequence[str]) -> Vectors:
+        """Unit vectors (n, d) of texts, as ``Encodings.encode``."""
+        return self._encodings.encode(name, texts)
+
+    def take(self, folder: Path | None) -> None:
+        """Use what a run's own ``parses.jsonl`` holds, in place of what another run brought; the cache stays as it is.
+
+        Args:
+            folder: of the run; None for one that begins anew.
+
+        Raises:
+            CimError: a row without parser, key and value; names file and line.
+        """
+        given = dict[str, dict[str, Any]]()
+        for number, row in enumerate(store.read_rows(folder / NAME) if folder else (), start=1):
+            if not (isinstance(row.get("parser"), str) and isinstance(row.get("key"), str) and "value" in row):
+                hint = "delete that line to have it made again"
+                raise CimError("a row without parser, key and value", where=f"{folder}/{NAME}:{number}", hint=hint)
+            given.setdefault(row["parser"], {})[row["key"]] = row["value"]
+        self._given = given
+
+    def stored(self, name: str, texts: Sequence[str]) -> dict[str, Any]:
+        """Values by key that are at hand for these texts."""
+        full = _full_name(registry.parser(name))
+        keys = {key(text) for text in texts}
+        given, read = self._given.get(full, {}), self._read.setdefault(full, {})
+        read |= Cache(self._folder / f"{full}.jsonl").find(keys - given.keys() - read.keys())
+        return {k: given[k] if k in given else read[k] for k in keys if k in given or k in read}
+
+    def parse(self, name: str, texts: Sequence[str]) -> list[Any]:
+        """One value a text, in order; equal texts are parsed once.
+
+        Raises:
+            OutageError: the parser stopped before its last text; what it gave is kept.
+        """
+        parser = registry.parser(name)
+        values, keys = self.stored(name, texts), [key(text) for text in texts]
+        absent = {k: text for k, text in zip(keys, texts, strict=True) if k not in values}
+        if absent:
+            session, made, full = self._session(parser), 0, _full_name(parser)
+            cache, read = Cache(self._folder / f"{full}.jsonl"), self._read[full]
+            try:
+                parsed = session(list(absent.values()))
+                for k, value in zip(absent, self._track(parsed, name, len(absent)), strict=False):
+                    cache.add(k, value)
+                    values[k] = read[k] = value
+                    made += 1
+            finally:
+                cache.close()
+            if made < len(absent):
+                raise OutageError(f"parser {name} gave {made} of {len(absent)} values")
+        return [values[k] for k in keys]
+
+    def _session(self, parser: Parser) -> Parse:
+        if parser.name not in self._open:
+            self._open[parser.name] = self._sessions.enter_context(parser.session(self.parse))
+        return self._open[parser.name]
+
+
+def texts(run: Run) -> list[str]:
+    """The texts of a run that parsers read: its captions so far and all references of its task, each once."""
+    captions = [made.text or "" for made in records.read(run.folder).values()]
+    references = [reference for sample in run.all_samples for reference in sample.references]
+    return list(dict.fromkeys([*captions, *references]))
+
+
+def missing(run: Run, metric: Metric, parses: Parses, *, named: bool) -> str | None:
+    """Why the parsers of a metric cannot run here, or would only by name; None where all their values are at hand."""
+    for name in metric.parsers:
+        parser = registry.parser(name)
+        reason = parser.missing() or (None if named else parser.slow())
+        if reason is None:
+            continue
+        done, wanted = records.read(run.folder), texts(run)
+        if any(sample.id not in done for sample in run.samples) or len(parses.stored(name, wanted)) < len(wanted):
+            return reason
+    return None
+
+
+def names(run: Run, metrics: Sequence[Metric]) -> list[str]:
+    """The parsers that the metrics name, and the one that reads the task's captions where they ask for graphs."""
+    found = {name for metric in metrics for name in metric.parsers}
+    if run.task.parser and any("graph" in metric.needs for metric in metrics):
+        found.add(run.task.parser)
+    return sorted(found)
+
+
+def ahead(run: Run, metrics: Sequence[Metric], parses: Parses) -> list[str]:
+    """One line a parser that is slow here and has something to do: how many texts, and about how long they take."""
+    wanted, lines = texts(run), list[str]()
+    for parser in map(registry.parser, names(run, metrics)):
+        if parser.pace is None or parser.slow() is None:
+            continue
+        stored = parses.stored(parser.name, wanted)
+        if new := [text for text in wanted if key(text) not in stored]:
+            hours = sum(map(len, new)) / parser.pace / 3600
+            lines.append(f"{parser.name}: {len(new)} of {len(wanted)} texts to parse, about {hours:.1f} CPU hours")
+    return lines
+
+
+def summaries(run: Run, metrics: Sequence[Metric], parses: Parses) -> list[str]:
+    """One line a parser that sums up its values, for captions and references; of those that are known."""
+    captions = [made.text or "" for made in records.read(run.folder).values()]
+    references = [reference for sample in run.all_samples for reference in sample.references]
+    lines = list[str]()
+    for name in names(run, metrics):
+        summary = registry.parser(name).summary
+        for what, some in (("captions", captions), ("references", references)):
+            known = parses.stored(name, some) if summary else {}
+            values = [known[k] for k in map(key, some) if k in known]
+            if values and summary:
+                lines.append(f"{name}, {len(values)} {what}: {summary(values)}")
+    return lines
+
+
+def parse(run: Run, metrics: Sequence[Metric], parses: Parses) -> dict[str, int]:
+    """Parse captions and references for all parsers that the metrics name; texts a parser, new or not."""
+    wanted, found = texts(run), names(run, metrics)
+    for name in found:
+        values = parses.parse(name, wanted)
+        if registry.parser(name).kept:
+            _keep(run.folder / NAME, registry.parser(name), dict(zip(map(key, wanted), values, strict=True)))
+    return dict.fromkeys(found, len(wanted))
+
+
+def _keep(path: Path, parser: Parser, values: Mapping[str, Any]) -> None:
+    """Store values with the run, beside those of its other parsers; a file that holds them already is left alone."""
+    rows = store.read_rows(path)
+    own = [{"parser": _full_name(parser), "key": k, "value": value} for k, value in values.items()]
+    if own != [row for row in rows if row.get("parser") == _full_name(parser)]:
+        stem = parser.name + "-"
+        store.write_rows(path, [*(row for row in rows if not str(row.get("parser")).startswith(stem)), *own])

@@ -1,0 +1,192 @@
+"""The retrieve verb: look up each caption of a run in a gallery, and keep what was found.
+
+A row of ``retrievals.jsonl`` holds the retrieved rows with their keys, similarities to the caption, cosines to the
+sample's image and the length of their mean (GRC), and how it was made; metric ``cim`` is computed from that alone,
+so scoring needs neither gallery nor encoder. Run with ``cim retrieve --model M --task docci500 [--gallery NAME]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness import store
+from harness.errors import CimError, OutageError, SettingsError
+from harness.parts import Metric
+from harness.resources import data
+from harness.runs import records
+from harness.runs.cache import key, settings_key
+from harness.runs.run import FEW, Run, image_folder
+from harness.types import Sample, Track, untracked
+
+if TYPE_CHECKING:
+    from harness.parts import Vectors
+    from harness.retrieval.gallery import Gallery
+    from harness.retrieval.scorer import CimBatch, CimSettings
+
+    Encode = Callable[[str, Sequence[str]], Vectors]
+
+NAME = "retrievals.jsonl"
+NEEDED = "gallery"  # what a metric that reads retrievals needs of a task
+CHUNK = 256  # captions looked up before their rows are written
+
+
+def _settings() -> CimSettings:
+    """Those of the paper, but that a blank caption gets 0 and a small gallery shrinks K: an evaluation goes on."""
+    from harness.retrieval.scorer import PAPER
+
+    return replace(PAPER, empty="zero", strict=False)
+
+
+def missing(metric: Metric, run: Run) -> str | None:
+    """Why the captions of a run cannot be looked up here, or None; None where it is done already."""
+    if NEEDED not in metric.needs or _whole(run):
+        return None
+    if run.gallery is None:
+        return f"task {run.task.name} names no gallery; --gallery NAME"
+    from harness.retrieval import encoders, gallery
+
+    place = gallery.place(run.gallery)
+    manifest = store.read_document(place / gallery.MANIFEST)
+    if manifest is None:
+        return f"no gallery at {place}; run `cim gallery build {run.gallery} --from ...`, or --gallery NAME"
+    try:
+        used = [encoders.named(place.name, manifest, kind) for kind in encoders.KINDS]
+    except CimError as error:
+        return str(error)
+    if lacking := [reason for encoder in used if (reason := encoder.missing())]:
+        return lacking[0]
+    if absent := _absent(run, run.samples):
+        return f"{len(absent)} images are not there; run `cim data fetch {run.task.name}`"
+    return None
+
+
+def _absent(run: Run, samples: Sequence[Sample]) -> list[str]:
+    if run.task.draw is not None:
+        return []
+    folder = image_folder(run.task, run.folder.parent.parent)
+    return [sample.id for sample in samples if not sample.image or not (folder / sample.image).is_file()]
+
+
+def _stored(run: Run) -> dict[str, dict[str, Any]]:
+    """Rows by sample id, of captions as they are now."""
+    captions = records.read(run.folder)
+    rows = {str(row.get("sample_id")): row for row in store.read_rows(run.folder / NAME)}
+    return {
+        name: row for name, row in rows.items() if name in captions and row["caption"] == key(captions[name].text or "")
+    }
+
+
+def _whole(run: Run) -> bool:
+    stored = _stored(run)
+    return bool(stored) and all(sample.id in stored for sample in run.samples)
+
+
+def retrieve(run: Run, metrics: Sequence[Metric], encode: Encode, track: Track = untracked) -> int:
+    """Look up the captions whose rows are not there; returns how many that were.
+
+    Args:
+        encode: an encoder's name and n texts, or paths of images, to unit vectors (n, d).
+
+    Raises:
+        CimError: no gallery, no images, or encoders other than the gallery's.
+        SettingsError: the stored rows were made with another gallery.
+        OutageError: an encoder stopped; what was looked up before is kept.
+    """
+    captions, stored = records.read(run.folder), _stored(run)
+    todo = [sample for sample in run.samples if sample.id in captions and sample.id not in stored]
+    if not todo or not any(NEEDED in metric.needs for metric in metrics):
+        return 0
+    from harness.retrieval import encoders, gallery
+    from harness.retrieval.scorer import CimScorer
+
+    if run.gallery is None:
+        raise CimError(f"task {run.task.name} names no gallery", hint="--gallery NAME")
+    if absent := _absent(run, todo):
+        hint = f"run `cim data fetch {run.task.name}`"
+        raise CimError(f"{len(absent)} images are not there: {', '.join(absent[:FEW])}", hint=hint)
+    opened = gallery.open_folder(gallery.place(run.gallery))
+    text, image = (encoders.of(opened, kind) for kind in encoders.KINDS)
+    scorer = CimScorer(opened, partial(encode, text.name), _settings())
+    how = _how(opened, scorer)
+    for row in stored.values():
+        if row["how"] != how:
+            differing = [name for name in how if row["how"].get(name) != how[name]]
+            hint = f"delete {NAME} to look all captions up anew"
+            raise SettingsError(f"made with other {', '.join(differing)}", where=str(run.folder / NAME), hint=hint)
+    chunks = [todo[start : start + CHUNK] for start in range(0, len(todo), CHUNK)]
+    with store.Appender(run.folder / NAME) as rows:
+        for chunk in track(chunks, "retrievals", len(chunks)):
+            texts = [captions[sample.id].text or "" for sample in chunk]
+            files = _files(run, chunk)
+            batch = scorer.score(
+                texts,
+                [gallery.key(run.task.name, sample.id) for sample in chunk],
+                source_vectors=encode(image.name, [str(file) for file in files]),
+                source_hashes=[data.sha256(file) for file in files],
+            )
+            for at, (sample, caption) in enumerate(zip(chunk, texts, strict=True)):
+                rows.append({"sample_id": sample.id, "caption": key(caption), "how": how, **_row(batch, at, opened)})
+    return len(todo)
+
+
+def _files(run: Run, samples: Sequence[Sample]) -> list[Path]:
+    """Image files of samples; those of a made task are drawn."""
+    folder = image_folder(run.task, run.folder.parent.parent)
+    for sample in samples if run.task.draw else ():
+        if run.task.draw and not (folder / sample.image).is_file():
+            store.write_bytes(folder / sample.image, run.task.draw(sample.id))
+    return [folder / sample.image for sample in samples]
+
+
+def _how(opened: Gallery, scorer: Any) -> dict[str, str]:
+    """What can change a row; enters the signature of a metric that reads it."""
+    encoders = {
+        kind: f"{(made := opened.manifest[f'{kind}_encoder'])['name']}-{settings_key(made['settings'])}"
+        for kind in ("text", "image")
+    }
+    search = scorer.search
+    return {
+        "gallery": f"{opened.name}@{opened.sha[:12]}",
+        "rows": str(len(opened)),
+        **encoders,
+        "k": str(scorer.settings.k),
+        "self": scorer.settings.self_policy,
+        "empty": scorer.settings.empty,
+        "search": search.name + (f" approximate recall {search.recall:.3f}" if search.approximate else ""),
+    }
+
+
+def _row(batch: CimBatch, at: int, opened: Gallery) -> dict[str, Any]:
+    k = int(batch.k[at])
+    rows = batch.rows[at, :k].tolist()
+    return {
+        "rows": rows,
+        "images": [opened.keys[row] for row in rows],
+        "similarities": batch.similarities[at, :k].tolist(),
+        "cosines": batch.cosines[at, :k].tolist(),
+        "grc": float(batch.grc[at]),
+        "empty": bool(batch.empty[at]),
+    }
+
+
+def retrievals(run: Run) -> list[dict[str, Any]]:
+    """The stored row of each sample, in order.
+
+    Raises:
+        OutageError: some were not made; a caption that was not looked up has no score.
+    """
+    stored = _stored(run)
+    if lacking := [sample.id for sample in run.samples if sample.id not in stored]:
+        hint = f"run `cim retrieve --model {run.model.name} --task {run.task.name}`"
+        raise OutageError(f"{len(lacking)} of {len(run.samples)} captions were not looked up", hint=hint)
+    return [stored[sample.id] for sample in run.samples]
+
+
+def signature(run: Run) -> dict[str, str]:
+    """How the stored rows were made, field by field; nothing where there are none."""
+    rows = list(_stored(run).values())
+    return dict(rows[0]["how"]) if rows else {}

@@ -1,0 +1,274 @@
+"""The score verb: every number of a run from its stored rows; no engine, no network, no judge.
+
+Writes ``per_sample.jsonl`` (values a sample), ``statistics.jsonl`` (what corpus metrics are
+re-aggregated from) and last ``scores.json``. Metrics scored earlier from the same captions are kept.
+Run with ``cim score --model M --task docci500 --metrics bleu4,cider``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from harness import registry, store
+from harness.errors import CimError, OutageError
+from harness.parts import Measurement, Metric, Records, mean
+from harness.runs import manifest, records, signature, stats
+from harness.runs.cache import settings_key
+from harness.runs.run import Run
+from harness.runs.scored import DETAILS, PER_SAMPLE, SCORES, STATISTICS
+from harness.stages import parse, retrieve
+from harness.stages.caption import stored
+from harness.stages.judge import answered, missing, replies, signed
+from harness.stages.parse import Parses
+from harness.stages.probes import CONTROLS
+from harness.types import Sample, Score
+
+if TYPE_CHECKING:
+    from harness.parts import Array
+
+FLOOR = "wrong_image"
+
+
+def choose(
+    names: Sequence[str] | None, run: Run, parses: Parses, *, among: Sequence[str] = (), fresh: bool = False
+) -> tuple[list[Metric], list[Score]]:
+    """The metrics to compute, and rows for those that this machine cannot compute.
+
+    Without ``names``: all, or all of ``among``, that the task's annotations allow and that are no matter of hours
+    here. A metric asked for by name must be computable. With ``fresh`` no reply counts that the run has stored.
+    """
+    if names:
+        chosen = [metric_of(name, run) for name in dict.fromkeys(names)]
+        for metric in chosen:
+            if lacking := metric.needs - run.task.provides:
+                raise CimError(
+                    f"metric {metric.name} needs {', '.join(sorted(lacking))}, task {run.task.name} has none"
+                )
+            if reason := missing_here(metric, run, parses, named=True, fresh=fresh):
+                raise CimError(f"metric {metric.name} cannot be computed here: {reason}")
+        return chosen, []
+    metrics = [metric_of(name, run) for name in among or registry.names("metrics")]
+    metrics = [metric for metric in metrics if metric.needs <= run.task.provides]
+    if among and not metrics:
+        raise CimError(f"task {run.task.name} has none of the annotations that {', '.join(among)} need")
+    reasons = {metric.name: missing_here(metric, run, parses, named=False, fresh=fresh) for metric in metrics}
+    absent = [_not_computed(metric, reason) for metric in metrics if (reason := reasons[metric.name])]
+    return [metric for metric in metrics if not reasons[metric.name]], absent
+
+
+def missing_here(metric: Metric, run: Run, parses: Parses, *, named: bool, fresh: bool = False) -> str | None:
+    """Why a metric of this run cannot be computed here, or is not unless it is ``named``; None if it is."""
+    return (
+        metric.missing()
+        or missing(metric, run, fresh=fresh)
+        or retrieve.missing(metric, run)
+        or parse.missing(run, metric, parses, named=named)
+    )
+
+
+def metric_of(name: str, run: Run) -> Metric:
+    """The metric of this name, or what takes its place where images are made from a graph."""
+    metric = registry.metric(name)
+    return metric.made if metric.made and "graph" in run.task.provides else metric
+
+
+def _not_computed(metric: Metric, reason: str, n: int = 0, *, outage: bool = False) -> Score:
+    nothing: dict[str, float | None] = dict.fromkeys(metric.values)
+    none = dict.fromkeys(metric.values, (None, None))
+    return Score(metric.name, nothing, none, n, n, None, not_computed=reason, outage=outage)
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Scores of a run, and rows a sample: values, what corpus metrics sum up, what a report shows of them."""
+
+    scores: list[Score]
+    per_sample: list[dict[str, Any]]
+    statistics: list[dict[str, Any]]
+    details: list[dict[str, Any]]
+
+
+def together(parts: Sequence[Scored]) -> Scored:
+    """Several metrics' results on the same samples as one."""
+    scores = [one for part in parts for one in part.scores]
+    columns = ([getattr(part, name) for part in parts] for name in ("per_sample", "statistics", "details"))
+    return Scored(
+        scores, *([{k: v for row in rows for k, v in row.items()} for rows in zip(*c, strict=True)] for c in columns)
+    )
+
+
+def compute(run: Run, metrics: Sequence[Metric], parses: Parses, *, draws: int = stats.DRAWS) -> Scored:
+    """Every number of a run from its stored rows; writes nothing.
+
+    A metric whose parser stops answering is no score: its values are None, the others stand.
+
+    Args:
+        draws: bootstrap resamples; 0 leaves intervals out.
+
+    Raises:
+        CimError: captions are missing.
+    """
+    made = stored(run)
+    failed = sum(made[sample.id].text is None for sample in run.samples)
+    captions = [made[sample.id].text or "" for sample in run.samples]
+    answers, looked_up = partial(replies, run), partial(retrieve.retrievals, run)
+    seen = Records(run.samples, captions, parses.parse, answers, run.task.parser, parses.encode, looked_up)
+    floor = replace(seen, captions=_next_references(run))
+    names = [metric.name for metric in metrics]
+    measured, controls, stopped = dict[str, Measurement](), dict[str, dict[str, Measurement]](), dict[str, Score]()
+    for metric in metrics:
+        try:
+            found = metric.measure(seen)
+            controls[metric.name] = {FLOOR: metric.measure(floor)} if metric.floor else {}
+            controls[metric.name] |= {name: metric.measure(other) for name, other in _judged(run, metric, seen)}
+            measured[metric.name] = found
+        except OutageError as error:
+            stopped[metric.name] = _not_computed(metric, str(error), len(run.samples), outage=True)
+    metrics = [metric for metric in metrics if metric.name in measured]
+    computed = {one.metric: one for one in _scores(run, metrics, measured, controls, failed, draws)}
+    return Scored(
+        [computed[name] if name in computed else stopped[name] for name in names],
+        _rows(run, {m.name: [_named(m, row) for row in measured[m.name].values] for m in metrics}),
+        _rows(run, {m.name: measured[m.name].statistics.tolist() for m in metrics if m.aggregate is not mean}),
+        _rows(run, {m.name: _details(m, seen) for m in metrics if m.elements or m.verdicts}),
+    )
+
+
+def _judged(run: Run, metric: Metric, seen: Records) -> Iterator[tuple[str, Records]]:
+    """Control C-5: what judges that never read would reply; then what was asked about altered captions."""
+    for name, reply in metric.constants.items():
+        yield name, replace(seen, replies=partial(_constant, run, reply))
+    for name in CONTROLS if metric.judge else ():
+        if metric.judge and answered(run, metric.judge, name):
+            yield name, replace(seen, replies=partial(replies, run, probe=name))
+
+
+def _constant(run: Run, reply: Callable[[Sample], Mapping[str, str]], _: str) -> list[dict[str, str]]:
+    return [dict(reply(sample)) for sample in run.samples]
+
+
+def _details(metric: Metric, seen: Records) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = [{} for _ in seen.samples]
+    for row, found in zip(rows, metric.elements(seen) if metric.elements else (), strict=False):
+        row["elements"] = [(one.kind, one.text, one.state, one.marks, one.near) for one in found]
+    for row, answers in zip(rows, metric.verdicts(seen) if metric.verdicts else (), strict=False):
+        row["verdicts"] = answers
+    return rows
+
+
+def _rows(run: Run, columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    names = sorted(columns)
+    return [
+        {"sample_id": sample.id, **{name: columns[name][at] for name in names}} for at, sample in enumerate(run.samples)
+    ]
+
+
+def score(
+    run: Run,
+    metrics: Sequence[Metric],
+    parses: Parses,
+    *,
+    absent: Sequence[Score] = (),
+    draws: int = stats.DRAWS,
+) -> list[Score]:
+    """Score the stored captions of a run and write its score files; returns the new scores and ``absent``."""
+    made = compute(run, metrics, parses, draws=draws)
+    digest = records.digest(run.folder)
+    before = store.read_document(run.folder / SCORES) or {}
+    interval = how_drawn(draws)
+    same = before.get("captions") == digest and before.get("interval") == interval
+    rows = {one.metric: asdict(one) for one in (*made.scores, *absent)}
+    for row in before.get("scores", []) if same else []:
+        if row["not_computed"] is None and rows.get(row["metric"], {"not_computed": ""})["not_computed"] is not None:
+            rows[row["metric"]] = row
+    for name, new in ((PER_SAMPLE, made.per_sample), (STATISTICS, made.statistics), (DETAILS, made.details)):
+        store.write_rows(run.folder / name, _merged(store.read_rows(run.folder / name) if same else [], new))
+    content = {
+        "format": manifest.FORMAT,
+        "task": run.task.name,
+        "model": run.model.name,
+        "captions": digest,
+        "interval": interval,
+        "scores": [rows[name] for name in sorted(rows)],
+    }
+    store.write_document(run.folder / SCORES, content)
+    return [*made.scores, *absent]
+
+
+def how_drawn(draws: int) -> dict[str, Any]:
+    """What a score document says of its intervals."""
+    return {"method": "percentile bootstrap over images", "draws": draws, "seed": stats.SEED}
+
+
+def _merged(before: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """New rows a sample with the stored columns that were not made anew, columns in the order of names."""
+    stored = {row["sample_id"]: row for row in before}
+    merged = [{**stored.get(row["sample_id"], {}), **row} for row in new]
+    return [{"sample_id": row["sample_id"], **{k: row[k] for k in sorted(row) if k != "sample_id"}} for row in merged]
+
+
+def _next_references(run: Run) -> list[str]:
+    """Control C-4: each image gets the first reference of the task's next image, cyclically."""
+    following = {
+        sample.id: run.all_samples[(index + 1) % len(run.all_samples)].references
+        for index, sample in enumerate(run.all_samples)
+    }
+    return [references[0] if (references := following[sample.id]) else "" for sample in run.samples]
+
+
+def _scores(
+    run: Run,
+    metrics: Sequence[Metric],
+    measured: Mapping[str, Measurement],
+    controls: Mapping[str, Mapping[str, Measurement]],
+    failed: int,
+    draws: int,
+) -> list[Score]:
+    columns = [stats.Column(measured[metric.name].statistics, metric.aggregate) for metric in metrics]
+    beside = [(metric, control, found) for metric in metrics for control, found in controls[metric.name].items()]
+    columns += [stats.Column(found.statistics, metric.aggregate) for metric, _, found in beside]
+    points = [stats.point(column) for column in columns]
+    enough = draws > 0 and len(run.samples) > 1 and columns
+    bounds = [stats.interval(drawn) for drawn in stats.bootstrap(columns, draws)] if enough else [None] * len(columns)
+    below: dict[str, dict[str, dict[str, Any]]] = {metric.name: {} for metric in metrics}
+    for (metric, control, seen), at, around in zip(beside, points[len(metrics) :], bounds[len(metrics) :], strict=True):
+        row = {"values": _named(metric, at), "ci95": _bounds(metric, around)}
+        below[metric.name][control] = row | ({"counts": seen.counts} if seen.counts else {})
+    return [
+        Score(
+            metric.name,
+            _named(metric, points[index]),
+            _bounds(metric, bounds[index]),
+            len(run.samples),
+            failed,
+            _signature(run, metric),
+            below[metric.name],
+            measured[metric.name].counts,
+        )
+        for index, metric in enumerate(metrics)
+    ]
+
+
+def _named(metric: Metric, values: Array) -> dict[str, float | None]:
+    return {name: float(value) for name, value in zip(metric.values, values, strict=True)}
+
+
+def _bounds(metric: Metric, bounds: Array | None) -> dict[str, tuple[float | None, float | None]]:
+    if bounds is None:
+        return dict.fromkeys(metric.values, (None, None))
+    return {name: (float(pair[0]), float(pair[1])) for name, pair in zip(metric.values, bounds, strict=True)}
+
+
+def _signature(run: Run, metric: Metric) -> str:
+    fields = dict(metric.signature())
+    if "graph" in metric.needs and run.task.parser:
+        fields["parser"] = f"{run.task.parser}-{settings_key(registry.parser(run.task.parser).settings())}"
+    if metric.judge:
+        fields |= signed(run, metric.judge)
+    if retrieve.NEEDED in metric.needs:
+        fields |= retrieve.signature(run)
+    task = f"{run.task.name}@{run.settings['task']['data']}"
+    return signature.render(metric.name, {**fields, "n": run.scope(), "task": task})

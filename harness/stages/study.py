@@ -1,0 +1,230 @@
+"""A study of the embedded world: a base captioner, arms trained from it with several seeds, all evaluated and compared.
+
+Every stage is a command of its own (``cim gallery build``, ``cim train``, ``cim eval``), so each goes on where a killed
+one stopped and none is made twice. An arm is compared with the base on the same test scenes by the paired tests of
+``cim compare`` (``contrasts.py``); the table is kept in ``results/train/study.json``. Run with ``cim study`` (``make
+train-cim``: arms cim and sft), ``cim study --arms all --pearson`` (``make ablation``); the latter also looks up 3,000
+captions of random detail in galleries of three sizes, for the correlation of reward and quality, and damaged captions.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import registry, store
+from harness.errors import AlarmError, CimError
+from harness.resources import data, paths
+from harness.retrieval.gallery import place
+from harness.runs import manifest, scored
+from harness.stages import contrasts
+
+BASE, TASK = "mini-base", "miniscenes"
+FILE, SENSITIVITY = "study.json", "sensitivity.json"
+ENCODERS = ("--text-encoder", "miniscenes_text", "--image-encoder", "miniscenes_image")
+SCENES = 8000
+OWN = 1120  # training scenes that preset mini sees: 70 steps of 16
+PEARSON = "miniscenes_pearson"
+RANDOM = {
+    "random-detail": "miniscenes",
+    "random-detail-1000": "miniscenes-1000",
+    "random-detail-3000": "miniscenes-3000",
+}
+COMPARED = "fine_names,attributes,objects,length,cim"
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """What is trained: options of ``cim train``, the gallery it looks captions up in, and the arm it begins from.
+
+    ``start`` is a module that writes another start model; ``caught`` names the alarms of which one must stop a
+    negative control.
+    """
+
+    about: str
+    options: tuple[str, ...] = ()
+    gallery: str = "miniscenes"
+    after: str | None = None
+    start: str | None = None
+    caught: tuple[str, ...] = ()
+
+
+GALLERIES: dict[str, tuple[str, ...]] = {
+    "miniscenes": (str(SCENES),),
+    "miniscenes-1000": ("1000",),
+    "miniscenes-3000": ("3000",),
+    "miniscenes-own": (f"train:{OWN}", str(SCENES)),
+}
+ARMS: dict[str, Arm] = {
+    "cim": Arm("GRC + QIR, source image not in the gallery"),
+    "sft": Arm("supervised on medium captions of the training scenes", ("--stage", "sft")),
+    "sft-cim": Arm("GRC + QIR, begun from arm sft", after="sft"),
+    "qir": Arm("QIR alone", ("--rewards", "qir")),
+    "grc": Arm("GRC alone: a negative control", ("--rewards", "grc"), caught=("precision",)),
+    "include": Arm(
+        "GRC + QIR, training scenes in the gallery and kept", ("--self-policy", "include"), "miniscenes-own"
+    ),
+    "gallery-1000": Arm("GRC + QIR, a gallery of 1,000 scenes", (), "miniscenes-1000"),
+    "gallery-3000": Arm("GRC + QIR, a gallery of 3,000 scenes", (), "miniscenes-3000"),
+    "collapse": Arm(
+        "GRC alone, fast, precision not looked at: a negative control",
+        ("--rewards", "grc", "--tolerate", "precision", "--set", "learning_rate=7e-4", "--set", "beta=0.02"),
+        caught=("distinct",),
+    ),
+    "weak": Arm(
+        "GRC + QIR, a start model that hardly sees: a negative control",
+        start="tasks.miniscenes.weaken",
+        caught=("distinct",),
+    ),
+}
+DEFAULT = ("cim", "sft")
+
+
+def chosen(given: Sequence[str]) -> list[str]:
+    """Names of arms in the order they are made, those they begin from first; ``all`` for all.
+
+    Raises:
+        CimError: an unknown arm.
+    """
+    wanted = list(ARMS) if list(given) == ["all"] else list(given or DEFAULT)
+    if strangers := [name for name in wanted if name not in ARMS]:
+        raise CimError(f"unknown arm {strangers[0]!r}", where="--arms", hint=f"arms: {', '.join(ARMS)}, or all")
+    needed = {ARMS[name].after for name in wanted}
+    return [name for name in ARMS if name in wanted or name in needed]
+
+
+def run_name(arm: str, seed: int) -> str:
+    """The name of an arm's run."""
+    return f"{arm}-seed{seed}"
+
+
+def study(
+    results: Path,
+    arms: Sequence[str],
+    seeds: int,
+    metrics: Sequence[str],
+    say: Callable[[str], None],
+    pearson: bool = False,
+) -> dict[str, Any]:
+    """Make what is missing; returns the table that is stored, a row an arm and seed, then means over seeds.
+
+    Args:
+        pearson: also look up the captions of the correlation study.
+
+    Raises:
+        CimError: a command failed; what the others made is kept.
+    """
+    galleries = [ARMS[arm].gallery for arm in arms] + (list(RANDOM.values()) if pearson else [])
+    for name in dict.fromkeys(galleries):
+        if not (place(name) / "manifest.json").is_file():
+            sources = [part for split in GALLERIES[name] for part in ("--from", TASK, split)]
+            say(f"gallery {name}")
+            _command(say, "gallery", "build", name, *sources, *ENCODERS)
+    _evaluate(results, BASE, BASE, metrics, say)
+    if pearson:
+        _correlate(results, say)
+    rows = list[dict[str, Any]]()
+    table = {"base": BASE, "task": TASK, "arms": {name: ARMS[name].about for name in arms}, "rows": rows}
+    for seed in range(seeds):
+        for arm in arms:
+            rows.append(_arm(results, arm, seed, metrics, say))
+            contrasts.correct(rows)
+            store.write_document(results / paths.TRAINED / FILE, table)
+    if seeds > 1:
+        table |= _over_seeds(results, rows)
+        store.write_document(results / paths.TRAINED / FILE, table)
+    return table
+
+
+def _over_seeds(results: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Means over seeds against the base, and of each arm against the first."""
+    runs = dict[str, dict[int, scored.Scored]]()
+    for row in rows:
+        if row["values"]:
+            run = results / TASK / run_name(row["arm"], row["seed"])
+            runs.setdefault(row["arm"], {})[row["seed"]] = scored.load(run)
+    found = {"means": contrasts.means(scored.load(results / TASK / BASE), runs)}
+    first = next(iter(runs), None)
+    return {**found, "than": first, "between": contrasts.between(runs, first)} if first else found
+
+
+def uncaught(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Negative controls that no alarm of theirs stopped, and what did."""
+    missed = [row for row in rows if row["caught"] and row["stopped"] not in row["caught"]]
+    return [
+        f"control {row['arm']}, seed {row['seed']}, was to be stopped by {' or '.join(row['caught'])}, "
+        f"was by {row['stopped'] or 'none'}"
+        for row in missed
+    ]
+
+
+def _correlate(results: Path, say: Callable[[str], None]) -> None:
+    """Captions of random detail in galleries of three sizes, and how the reward takes damaged captions."""
+    varied = next(iter(registry.training("cim_rl").worlds.values())).varied
+    for name, gallery in RANDOM.items():
+        if _complete(results / PEARSON / name):
+            continue
+        say(f"evaluate {name} on {PEARSON}")
+        file = results / paths.TRAINED / f"{name}.jsonl"
+        samples = data.samples(registry.task(PEARSON))
+        store.write_rows(file, [{"sample_id": one.id, "caption": varied(one.id)} for one in samples])
+        options = ("--task", PEARSON, "--gallery", gallery, "--metrics", COMPARED, "--results", str(results))
+        _command(say, "eval", "--model", str(file), *options)
+    if not (kept := results / paths.TRAINED / SENSITIVITY).is_file():
+        say("full captions against damaged ones")
+        _command(say, "--out", str(kept), module="harness.train.sensitivity")
+
+
+def _complete(run: Path) -> bool:
+    return (manifest.read(run) or {}).get("status") == "complete"
+
+
+def _arm(results: Path, arm: str, seed: int, metrics: Sequence[str], say: Callable[[str], None]) -> dict[str, Any]:
+    name, made = run_name(arm, seed), ARMS[arm]
+    folder = results / paths.TRAINED / name
+    if (manifest.read(folder) or {}).get("status") not in ("complete", "stopped"):
+        say(f"train {name}: {made.about}")
+        begin = str(results / paths.TRAINED / run_name(made.after, seed)) if made.after else BASE
+        if made.start:
+            begin = str(results / paths.TRAINED / f"{arm}-start")
+            _command(say, begin, module=made.start)
+        options = ("--name", name, "--seed", str(seed), "--gallery", made.gallery, *made.options)
+        _command(say, "train", "--model", begin, *options, "--results", str(results), may_stop=True)
+    stopped = (manifest.read(folder) or {}).get("alarm")
+    row = {"arm": arm, "seed": seed, "stopped": stopped, "caught": list(made.caught)}
+    if not (folder / "model.toml").is_file():
+        return {**row, "values": {}}
+    _evaluate(results, str(folder), name, metrics, say)
+    base, own = (scored.load(results / TASK / one) for one in (BASE, name))
+    return {**row, "values": contrasts.against(base, own)}
+
+
+def _evaluate(results: Path, model: str, name: str, metrics: Sequence[str], say: Callable[[str], None]) -> None:
+    if _complete(results / TASK / name):
+        return
+    say(f"evaluate {name} on {TASK}")
+    chosen = ("--metrics", ",".join(metrics)) if metrics else ()
+    _command(say, "eval", "--model", model, "--task", TASK, "--results", str(results), *chosen)
+
+
+def _command(say: Callable[[str], None], *arguments: str, may_stop: bool = False, module: str = "harness") -> None:
+    """Run ``cim``, or another module, in a process of its own, its progress passed on.
+
+    Raises:
+        CimError: it failed, but for a training run that an alarm stopped where that ``may_stop`` it.
+    """
+    command, last = [sys.executable, "-m", module, *arguments], ""
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as running:
+        for line in running.stderr or ():
+            last = line.strip() or last
+            if line.startswith(("train: ", "caption: ", "gallery parts: ", "cim: ")):
+                say(f"  {line.rstrip()}")
+    stopped = may_stop and running.returncode == AlarmError.exit_code and last.startswith("cim: alarm ")
+    if running.returncode and not stopped:
+        name = "cim" if module == "harness" else f"python -m {module}"
+        what = f"`{name} {' '.join(arguments[:3])}` ended with {running.returncode}: {last.removeprefix('cim: ')}"
+        raise CimError(what, hint="the same command goes on")
