@@ -21,6 +21,8 @@ from tests.conftest import ROOT
 DOCUMENTS = (
     "README.md",
     "CONTRIBUTING.md",
+    "docs/README.md",
+    "docs/glossary.md",
     "docs/results.md",
     "docs/cim.md",
     "docs/gate.md",
