@@ -1,77 +1,46 @@
-"""Names and parts of every kind: the folder is the registry.
+"""Names and parts of every kind: a folder is the registry, and a part is one file with one constant.
 
 A file ``tasks/docci500.py`` with a constant ``TASK`` is the task ``docci500``, one with ``TRAINING`` a training; a file
-``harness/models/x.toml`` is the model ``x``. Names are read from the folders without importing
-anything; a part is imported when it is loaded. Shown by ``cim list``.
+``models/x.toml`` is the model ``x``. Parts are looked for in four places (``places.py``): this project, with what a
+benchmark's own package brings; folders of ``$CIM_PATH`` (and ``$CIM_MODELS``); entry points ``cim_harness.<kind>``;
+files named on the command line. A name in two places is refused. Names are read without importing a part; a part is
+imported when it is loaded. Shown by ``cim list``.
 """
 
 from __future__ import annotations
 
 import ast
 import difflib
-import functools
-import importlib
-import importlib.util
-import os
-import pkgutil
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 
+from harness import places
 from harness.errors import CimError
 from harness.parts import Encoder, Engine, Judge, Metric, Parser, Reward
+from harness.places import CONSTANTS, KINDS, Place
 from harness.types import Task, Training
 
-PACKAGES = {
-    "tasks": ("tasks", "TASK"),
-    "trainings": ("tasks", "TRAINING"),
-    "metrics": ("harness.metrics", "METRIC"),
-    "judges": ("judges", "JUDGE"),
-    "rewards": ("harness.rewards", "REWARD"),
-    "engines": ("harness.engines", "ENGINE"),
-    "parsers": ("harness.parsers", "PARSER"),
-    "encoders": ("harness.encoders", "ENCODER"),
-}
-KINDS = ("tasks", "trainings", "models", "metrics", "judges", "rewards", "engines", "parsers", "encoders")
-SHARED = "tasks"  # the one folder that holds parts of two kinds, told apart by their constant
-MODELS = Path(__file__).parent / "models"
+__all__ = ["CONSTANTS", "KINDS", "Place"]
+
+_loaded: dict[tuple[str, str, str], object] = {}  # by kind, name and origin: two checks of one file import it once
 
 
 def names(kind: str) -> list[str]:
-    """Sorted names of one of ``KINDS``; modules that start with an underscore are not parts."""
-    if kind == "models":
-        return sorted({path.stem for folder in model_folders() for path in folder.glob("*.toml") if path.is_file()})
-    package, constant = PACKAGES[kind]
-    if importlib.util.find_spec(package) is None:
-        return []
-    path = importlib.import_module(package).__path__
-    found = sorted(module.name for module in pkgutil.iter_modules(path) if not module.name.startswith("_"))
-    return [name for name in found if package != SHARED or _assigns(f"{package}.{name}", constant)]
-
-
-@functools.cache
-def _assigns(module: str, constant: str) -> bool:
-    """Does a module assign this constant at its top level? It is read, not imported."""
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        return False
-    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    targets = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
-    return any(isinstance(target, ast.Name) and target.id == constant for target in targets)
+    """Sorted names of one of ``KINDS``; CimError where two places hold one name."""
+    return sorted(places.of(kind))
 
 
 def about(kind: str, name: str) -> str:
-    """First line of a part's own description, read without importing it."""
+    """First line of a part's description, read without importing it."""
+    origin = places.of(kind)[name].origin
     if kind == "models":
         try:
-            return str(tomllib.loads(model_file(name).read_bytes().decode()).get("about", ""))
+            return str(tomllib.loads(origin.read_bytes().decode()).get("about", ""))
         except (ValueError, RecursionError) as error:
-            return f"{model_file(name)} is not a readable TOML file ({error})"
-    spec = importlib.util.find_spec(f"{PACKAGES[kind][0]}.{name}")
-    if spec is None or spec.origin is None:
-        return ""
-    docstring = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or ""
+            return f"{origin} is not a readable TOML file ({error})"
+    docstring = ast.get_docstring(places.tree(origin)) or ""
     return docstring.partition("\n\n")[0].replace("\n", " ")
 
 
@@ -91,74 +60,91 @@ def check(kind: str, name: str, *, also: Iterable[str] = ()) -> str:
     raise CimError(f"unknown {kind.removesuffix('s')} {name!r}", hint=hint)
 
 
-@functools.cache
-def _load(kind: str, name: str) -> object:
-    package, constant = PACKAGES[kind]
-    stem, _, variant = check(kind, name).partition("@")
-    module = importlib.import_module(f"{package}.{stem}")
-    part: object = module.VARIANTS[variant] if variant else getattr(module, constant)
-    return part
+def named(kind: str, text: str) -> str:
+    """The name of a part given on a command line: a name, or a ``.py`` (models: ``.toml``) file, which is then known.
+
+    Raises:
+        CimError: unknown name, no such file, or another part has the file's name.
+    """
+    if Path(text).suffix == (".toml" if kind == "models" else ".py"):
+        return places.add(kind, Path(text))
+    return check(kind, text)
 
 
 def variants(kind: str, stem: str) -> list[str]:
     """Full names ``stem@variant`` of a part's variants: keys of the literal ``VARIANTS`` of its file, not imported."""
-    spec = importlib.util.find_spec(f"{PACKAGES[kind][0]}.{stem}") if kind in PACKAGES else None
-    if spec is None or spec.origin is None:
-        return []
-    for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
+    place = places.of(kind).get(stem) if kind in CONSTANTS else None
+    for node in places.tree(place.origin).body if place else ():
         match node:
             case ast.Assign(targets=[ast.Name(id="VARIANTS")], value=ast.Dict(keys=keys)):
                 return [f"{stem}@{ast.literal_eval(key)}" for key in keys if key]
     return []
 
 
+def load(kind: str, name: str) -> object:
+    """The part of this name; CimError with a suggestion when there is none, or when its file is at fault."""
+    stem, _, variant = check(kind, name).partition("@")
+    place = places.of(kind)[stem]
+    key = (kind, name, str(place.origin))
+    if key not in _loaded:
+        module = place.imported()
+        if variant:
+            _loaded[key] = module.VARIANTS[variant]
+        else:
+            part = getattr(module, place.constant, None)
+            if getattr(part, "name", None) != stem:
+                what = f"has no constant {place.constant}" if part is None else f"{place.constant} is not named {stem}"
+                raise CimError(what, where=str(place.origin), hint="the name of a part is that of its file")
+            _loaded[key] = part
+    return _loaded[key]
+
+
+def forget() -> None:
+    """Forget loaded parts and files named before, for tests that change what is there."""
+    _loaded.clear()
+    places.forget()
+
+
 def task(name: str) -> Task:
     """The task of this name; CimError with a suggestion when there is none."""
-    return cast(Task, _load("tasks", name))
+    return cast(Task, load("tasks", name))
 
 
 def training(name: str) -> Training:
     """The training task of this name; CimError with a suggestion when there is none."""
-    return cast(Training, _load("trainings", name))
+    return cast(Training, load("trainings", name))
 
 
 def metric(name: str) -> Metric:
     """The metric of this name; CimError with a suggestion when there is none."""
-    return cast(Metric, _load("metrics", name))
+    return cast(Metric, load("metrics", name))
 
 
 def engine(name: str) -> Engine:
     """The engine of this name; CimError with a suggestion when there is none."""
-    return cast(Engine, _load("engines", name))
+    return cast(Engine, load("engines", name))
 
 
 def parser(name: str) -> Parser:
     """The parser of this name; CimError with a suggestion when there is none."""
-    return cast(Parser, _load("parsers", name))
+    return cast(Parser, load("parsers", name))
 
 
 def encoder(name: str) -> Encoder:
     """The encoder of this name; CimError with a suggestion when there is none."""
-    return cast(Encoder, _load("encoders", name))
+    return cast(Encoder, load("encoders", name))
 
 
 def judge(name: str) -> Judge:
     """The judge of this name; CimError with a suggestion when there is none."""
-    return cast(Judge, _load("judges", name))
+    return cast(Judge, load("judges", name))
 
 
 def reward(name: str) -> Reward:
     """The reward of this name; CimError with a suggestion when there is none."""
-    return cast(Reward, _load("rewards", name))
-
-
-def model_folders() -> list[Path]:
-    """Folders that hold ``<name>.toml`` model files: the project's own, then ``$CIM_MODELS``."""
-    extra = os.environ.get("CIM_MODELS")
-    return [MODELS, Path(extra)] if extra else [MODELS]
+    return cast(Reward, load("rewards", name))
 
 
 def model_file(name: str) -> Path:
     """The TOML file of a model name; CimError with a suggestion when there is none."""
-    check("models", name)
-    return next(path for folder in model_folders() if (path := folder / f"{name}.toml").is_file())
+    return places.of("models")[check("models", name)].origin

@@ -146,12 +146,16 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """A training task: the prompt for images of a user's own, and the worlds that ship with the project by name."""
+    """A training task: the prompt for images of a user's own, and the worlds that ship with the project by name.
+
+    ``study`` names the module that ``cim study`` runs.
+    """
 
     name: str
     title: str
     prompt: str
     worlds: Mapping[str, World]
+    study: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,4 +13,5 @@ TRAINING = Training(
     # The released training data hold their prompt and cannot be read here; the paper's Figure 6 prints this one.
     prompt=_sc_captioner.PROMPT,
     worlds={WORLD.name: WORLD},
+    study="tasks.miniscenes.study",
 )

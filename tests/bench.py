@@ -39,10 +39,6 @@ TASK = Task(
     licence="-", source="-", folder=FOLDER,
 )
 '''
-START = (
-    "import sys, tasks; tasks.__path__.append(sys.argv.pop(1));"
-    "from harness import cli; sys.exit(cli.main(sys.argv[1:]))"
-)
 PEERS = (
     "peers' figures as given to us, not measured here: "
     "lmms-eval 0.3-0.6 ms (nothing kept on a crash), evalscope 3.0, inspect_ai 13-22"
@@ -54,15 +50,16 @@ def synthetic(samples: int, *options: str) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         ids = [f"s{number:06d}" for number in range(samples)]
-        (folder / "samples.txt").write_text("\n".join(ids))
-        (folder / "synthetic.py").write_text(TASK.format(samples=samples))
+        (folder / "tasks").mkdir()
+        (folder / "tasks" / "samples.txt").write_text("\n".join(ids))
+        (folder / "tasks" / "synthetic.py").write_text(TASK.format(samples=samples))
         text = " ".join(WORDS * 5)
         (folder / "instant.jsonl").write_text(
             "".join(json.dumps({"sample_id": key, "caption": f"{key} {text}"}) + "\n" for key in ids)
         )
-        command = [sys.executable, "-c", START, name, "eval", "--model", str(folder / "instant.jsonl")]
+        command = [sys.executable, "-m", "harness", "eval", "--model", str(folder / "instant.jsonl")]
         command += ["--task", "synthetic", "--metrics", "length", "--json", *options]
-        environment = {**os.environ, "CIM_RESULTS": str(folder / "results")}
+        environment = {**os.environ, "CIM_RESULTS": str(folder / "results"), "CIM_PATH": name}
         start = time.monotonic()
         running = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
         _, status, usage = os.wait4(running.pid, 0)

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from harness.engines import rules
+from tasks.miniscenes.engines import rules
 
 HANG, DRIP = 3.0, 0.02  # seconds; the one more than the time-out that tests set, the other a byte
 FAULTS = ("429", "500", "503", "hang", "garbage", "no choices", "no text", "cut", "reset", "drip")

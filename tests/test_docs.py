@@ -7,7 +7,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -110,46 +109,56 @@ def _named_block(language: str, name: str) -> str:
     return next(body for body in blocks("CONTRIBUTING.md", language) if body.startswith(f"# {name}\n"))
 
 
-def test_the_metric_of_contributing_is_found_and_computed(
-    cim: Cim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import harness.metrics
+@pytest.fixture
+def own_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of ``CIM_PATH``."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    monkeypatch.setenv("CIM_PATH", str(folder))
+    return folder
 
-    (tmp_path / "commas.py").write_text(_named_block("python", "harness/metrics/commas.py"))
-    monkeypatch.setattr(harness.metrics, "__path__", [*harness.metrics.__path__, str(tmp_path)])
-    assert "Commas a caption, mean over images." in cim("list", "metrics").out
+
+def _put(folder: Path, name: str, language: str = "python") -> Path:
+    """Write a named block of CONTRIBUTING into the folder."""
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(_named_block(language, name))
+    return path
+
+
+def test_the_metric_of_contributing_is_found_and_computed(cim: Cim, own_parts: Path) -> None:
+    path = _put(own_parts, "metrics/commas.py")
+    assert "Commas per caption, mean over images." in cim("list", "metrics").out
     assert "commas" in cim("eval", "--model", "demo-terse", "--dry-run", "--json").json["metrics"]
     result = cim("eval", "--model", "demo-detailed", "--metrics", "commas", "--json")
     assert result.json["scores"][0]["values"]["count"] > 0
+    assert {row["state"] for row in cim("doctor", "--part", path, "--json").json} == {"ok"}
 
 
-def test_the_reward_of_contributing_is_found_and_gives_values(
-    cim: Cim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import harness.rewards
+def test_the_reward_of_contributing_is_found_and_gives_values(cim: Cim, own_parts: Path) -> None:
     from harness.parts import RewardContext
 
-    (tmp_path / "commas_again.py").write_text(_named_block("python", "harness/rewards/commas_again.py"))
-    monkeypatch.setattr(harness.rewards, "__path__", [*harness.rewards.__path__, str(tmp_path)])
-    assert "Commas a caption, as a reward: an example." in cim("list", "rewards").out
+    path = _put(own_parts, "rewards/commas_again.py")
+    assert "Commas per caption, as a reward: an example." in cim("list", "rewards").out
     assert registry.reward("commas_again")(["a, b, c", "d"], ["x", "y"], RewardContext()).tolist() == [2, 0]
+    assert {row["state"] for row in cim("doctor", "--part", path, "--json").json} == {"ok"}
 
 
-def test_the_task_of_contributing_is_found_and_run(cim: Cim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import tasks
-
-    (tmp_path / "two_scenes.py").write_text(_named_block("python", "tasks/two_scenes.py"))
-    (tmp_path / "two_scenes.json").write_text(blocks("CONTRIBUTING.md", "json")[0].rstrip("\n"))
-    monkeypatch.setattr(tasks, "__path__", [*tasks.__path__, str(tmp_path)])
+def test_the_task_of_contributing_is_found_and_run(cim: Cim, tmp_path: Path, own_parts: Path) -> None:
+    task = _put(own_parts, "tasks/two_scenes.py")
+    (own_parts / "tasks" / "two_scenes.json").write_text(blocks("CONTRIBUTING.md", "json")[0].rstrip("\n"))
     path = captions_file(tmp_path / "mine.jsonl", {"scene_1": "A dog.", "scene_2": "Cats."})
     assert cim("eval", "--model", path, "--metrics", "bleu4_char", "--json").json["task"] == "two_scenes"
-    monkeypatch.delitem(sys.modules, "tasks.two_scenes")
+    assert {row["state"] for row in cim("doctor", "--part", task, "--json").json} == {"ok"}
+    pinned = cim("data", "pin", own_parts / "tasks" / "two_scenes.json").out
+    assert all(
+        field.strip() in task.read_text() for field in pinned.removeprefix("DataFile(").split("),")[0].split(",")
+    )
 
 
-def test_the_model_of_contributing_is_found_and_run(cim: Cim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "my-captions.toml").write_text(_named_block("toml", "harness/models/my-captions.toml"))
-    (tmp_path / "demo-terse.jsonl").write_bytes((ROOT / "harness" / "models" / "demo-terse.jsonl").read_bytes())
-    monkeypatch.setenv("CIM_MODELS", str(tmp_path))
+def test_the_model_of_contributing_is_found_and_run(cim: Cim, own_parts: Path) -> None:
+    _put(own_parts, "models/my-captions.toml", "toml")
+    (own_parts / "models" / "demo-terse.jsonl").write_bytes((ROOT / "harness/models/demo-terse.jsonl").read_bytes())
     assert cim("eval", "--model", "my-captions", "--metrics", "length", "--json").json["model"] == "my-captions"
 
 
@@ -157,7 +166,7 @@ def test_the_weights_of_contributing_are_read(tmp_path: Path) -> None:
     from harness.models import model_file
     from harness.stages import model
 
-    (tmp_path / "my-model.toml").write_text(_named_block("toml", "harness/models/my-model.toml"))
+    (tmp_path / "my-model.toml").write_text(_named_block("toml", "models/my-model.toml"))
     content = model_file.read(tmp_path / "my-model.toml")
     tables = {name: keys for name, keys in model_file.TABLES.items() if name not in ("openai", "training")}
     assert content.keys() == model_file.KEYS.keys() - {"captions"} | tables.keys()
@@ -166,23 +175,18 @@ def test_the_weights_of_contributing_are_read(tmp_path: Path) -> None:
 
 
 def test_the_judge_of_contributing_is_found_and_answers(
-    cim: Cim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cim: Cim, tmp_path: Path, own_parts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both files of the example, asked of the example's server, which here says yes to what holds "red"."""
-    import harness.metrics
-    import judges
     from harness.models import model_file
     from tests import chat_server
 
-    for kind, package in (("judges", judges), ("harness/metrics", harness.metrics)):
-        folder = tmp_path / kind
-        folder.mkdir(parents=True)
-        (folder / "colours.py").write_text(_named_block("python", f"{kind}/colours.py"))
-        monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
+    for name in ("judges/colours.py", "metrics/colours.py"):
+        _put(own_parts, name)
     monkeypatch.setenv("CIM_MODELS", str(tmp_path))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("MY_SERVER_KEY", "none")
-    (tmp_path / "my-server.toml").write_text(_named_block("toml", "harness/models/my-server.toml"))
+    (tmp_path / "my-server.toml").write_text(_named_block("toml", "models/my-server.toml"))
     assert model_file.read(tmp_path / "my-server.toml")["openai"].keys() == model_file.TABLES["openai"].keys()
     assert "Does a caption name a colour?" in cim("list", "judges").out
     with chat_server.serving(lambda body: "Yes." if " red " in body["messages"][0]["content"] else "no") as server:

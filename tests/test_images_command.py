@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from harness import registry
 from harness.resources import fetch, unpack
 from tests import images
 from tests.cli import Cim, captions_file
@@ -40,14 +39,11 @@ def command(server: Server, folder: Path, *arguments: str) -> tuple[list[str], d
     """``cim`` as a process that knows the made-up benchmark and the engine that looks."""
     archive = server.archive()
     fields = {"url": archive.url, "bytes": archive.bytes, "sha256": archive.sha256}
-    (folder / "parts").mkdir(exist_ok=True)
-    (folder / "parts" / "gallery.py").write_text(TASK_FILE.format(**fields))
-    start = (
-        "import sys, tasks; tasks.__path__.append(sys.argv.pop(1));"
-        "from harness import cli; sys.exit(cli.main(sys.argv[1:]))"
-    )
-    variables = {**os.environ, "CIM_DATA": str(folder / "data"), "CIM_RESULTS": str(folder / "results")}
-    return [sys.executable, "-c", start, str(folder / "parts"), *arguments], variables
+    (folder / "parts" / "tasks").mkdir(parents=True, exist_ok=True)
+    (folder / "parts" / "tasks" / "gallery.py").write_text(TASK_FILE.format(**fields))
+    places = {"CIM_DATA": "data", "CIM_RESULTS": "results", "CIM_PATH": "parts"}
+    variables = {**os.environ, **{name: str(folder / place) for name, place in places.items()}}
+    return [sys.executable, "-m", "harness", *arguments], variables
 
 
 def test_killed_at_any_moment_the_same_command_goes_on(server: Server, place: Path, tmp_path: Path) -> None:
@@ -111,22 +107,15 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
 @pytest.fixture
 def gallery(server: Server, place: Path, cim: Cim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cim]:
     """``cim`` with the made-up benchmark, an engine that looks, and a model of it."""
-    import harness.engines
-    import tasks
-
     command(server, tmp_path)
-    (tmp_path / "engines").mkdir()
-    (tmp_path / "engines" / "looker.py").write_text(LOOKER)
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "eyes.toml").write_text('about = "Looks."\nengine = "looker"\ntasks = ["gallery"]\n')
-    monkeypatch.setattr(tasks, "__path__", [*tasks.__path__, str(tmp_path / "parts")])
-    monkeypatch.setattr(harness.engines, "__path__", [*harness.engines.__path__, str(tmp_path / "engines")])
-    monkeypatch.setenv("CIM_MODELS", str(tmp_path / "models"))
-    registry._load.cache_clear()
+    for kind in ("engines", "models"):
+        (tmp_path / "parts" / kind).mkdir()
+    (tmp_path / "parts" / "engines" / "looker.py").write_text(LOOKER)
+    (tmp_path / "parts" / "models" / "eyes.toml").write_text(
+        'about = "Looks."\nengine = "looker"\ntasks = ["gallery"]\n'
+    )
+    monkeypatch.setenv("CIM_PATH", str(tmp_path / "parts"))
     yield cim
-    registry._load.cache_clear()
-    for name in ("tasks.gallery", "harness.engines.looker"):
-        sys.modules.pop(name, None)
 
 
 def test_a_model_that_looks_is_told_to_fetch(gallery: Cim, place: Path) -> None:

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import registry
-from harness.engines import rules
 from harness.types import Question, Sample
 from judges import relation_qa, taxonomy
+from tasks.miniscenes.engines import rules
 
 # protocol.md section 10: output to slots for n = 3
 CIM_V1 = {

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import harness.engines
 from harness import registry
 from harness.errors import CimError
 from harness.resources import data
@@ -27,7 +26,7 @@ QA, FENCED = "relation_qa", "relation_qa@fenced"
 @pytest.fixture
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of model files, with judges ``gullible`` (a fake) and ``second`` (rules under another name)."""
-    monkeypatch.setattr(harness.engines, "__path__", [*harness.engines.__path__, str(ROOT / "tests" / "fakes")])
+    monkeypatch.setenv("CIM_PATH", str(ROOT / "tests" / "fakes"))
     monkeypatch.setenv("CIM_MODELS", str(tmp_path / "models"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     (tmp_path / "models").mkdir()

@@ -134,7 +134,7 @@ def test_a_task_without_references_is_refused_in_one_line(cim: Cim, monkeypatch:
     from tasks import demo
 
     monkeypatch.setattr(demo, "TASK", replace(demo.TASK, provides=frozenset()))
-    registry._load.cache_clear()
+    registry.forget()
     line = cim.refused("meteor", "--model", "demo-detailed")
-    registry._load.cache_clear()
+    registry.forget()
     assert "task demo has none of the annotations" in line

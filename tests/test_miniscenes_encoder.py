@@ -15,23 +15,22 @@ from harness.errors import CimError
 from harness.retrieval import gallery, worlds
 from harness.retrieval.encoders import opened
 from harness.retrieval.scorer import SAFE, CimBatch, CimScorer
-from harness.train import sensitivity
 from harness.types import SceneGraph
-from tasks.miniscenes import damage, draw, language, samples, world
+from tasks.miniscenes import damage, draw, language, samples, sensitivity, world
 
 pytest.importorskip("torch", reason="torch is not installed: run `make setup-models`")
 pytest.importorskip("transformers", reason="transformers is not installed: run `make setup-models`")
 
 
 def test_the_committed_encoder_is_that_of_its_manifest() -> None:
-    from tasks.miniscenes import encoders
+    from tasks.miniscenes import dual_encoder
 
-    noted = json.loads((encoders.FOLDER / encoders.MANIFEST).read_text())
-    content = (encoders.FOLDER / encoders.FILE).read_bytes()
-    assert hashlib.sha256(content).hexdigest() == noted["files"][encoders.FILE]
-    assert hashlib.sha256((encoders.TOWER / "model.safetensors").read_bytes()).hexdigest() == noted["tower"]
+    noted = json.loads((dual_encoder.FOLDER / dual_encoder.MANIFEST).read_text())
+    content = (dual_encoder.FOLDER / dual_encoder.FILE).read_bytes()
+    assert hashlib.sha256(content).hexdigest() == noted["files"][dual_encoder.FILE]
+    assert hashlib.sha256((dual_encoder.TOWER / "model.safetensors").read_bytes()).hexdigest() == noted["tower"]
     assert noted["recall_at_1_of_400"]["full"] > 99 and noted["recipe"]["seed"] == 0
-    assert sum(path.stat().st_size for path in encoders.FOLDER.parent.rglob("*")) < 8e6
+    assert sum(path.stat().st_size for path in dual_encoder.FOLDER.parent.rglob("*")) < 8e6
 
 
 def test_a_vector_depends_on_its_text_alone_and_is_unit() -> None:

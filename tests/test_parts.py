@@ -5,124 +5,36 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 from harness import registry
-from harness.engines import rules
+from harness.command import contracts
 from harness.errors import CimError
-from harness.parts import Records
 from harness.resources import data
-from harness.runs import cache, signature, stats
+from harness.runs import cache
 from harness.stages.parse import Parses
-from harness.types import Question, Sample, SceneGraph
 from tests.cli import Cim, captions_file
 
-METRICS = registry.names("metrics")
-GRAPH = SceneGraph(("circle",), {"circle": "ring"}, {"circle": ("red",)}, (("circle", "left of", "bar"),))
-ASKED = (Question("Is the circle left of the bar?", "Yes"), Question("Is the bar left of the circle?", "No"))
-SAMPLES = [
-    Sample("a", ("A red dog runs over wet grass .",), questions=ASKED, graph=GRAPH, species="circle", breed="ring"),
-    Sample("b", ("Two cats sleep on a chair .", "Cats asleep ."), questions=ASKED, graph=GRAPH, species="bar"),
+CHECKS = [
+    pytest.param(kind, name, contract, id=f"{kind}-{name}-{contract.__name__}")
+    for kind, contracts_of in contracts.OF.items()
+    for name in registry.names(kind)
+    for contract in contracts_of
 ]
-CAPTIONS = ["A red dog runs .", "Two cats are on a table ."]
 
 
-def records(samples: Sequence[Sample], captions: Sequence[str], parses: Parses) -> Records:
-    """Records without any file; judges are answered by the rule judge."""
-
-    def replies(judge: str) -> list[dict[str, str]]:
-        asked = registry.judge(judge).prompts
-        pairs = zip(samples, captions, strict=True)
-        return [{key: rules.reply(prompt) for key, prompt in asked(*pair).items()} for pair in pairs]
-
-    def retrievals() -> list[dict[str, Any]]:
-        found = [{"grc": 0.8, "cosines": [0.5, 0.25, 0.1], "empty": False}, {"grc": 0.0, "cosines": [], "empty": True}]
-        return [found[not caption.strip()] for caption in captions]
-
-    return Records(samples, captions, parses.parse, replies, "grammar", parses.encode, retrievals=retrievals)
-
-
-def usable(name: str) -> None:
-    if reason := registry.metric(name).missing():
-        pytest.skip(f"metric {name} cannot be computed here: {reason}")
-
-
-@pytest.mark.parametrize("name", METRICS)
-def test_a_metric_gives_what_it_declares(name: str, parses: Parses) -> None:
-    usable(name)
-    metric = registry.metric(name)
-    made = metric.measure(records(SAMPLES, CAPTIONS, parses))
-    point = stats.point(stats.Column(made.statistics, metric.aggregate))
-    assert metric.name == name and made.values.shape == (2, len(metric.values)) == (2, len(metric.empty))
-    assert made.statistics.dtype == np.float64 and len(made.statistics) == 2 and point.shape == (len(metric.values),)
-    stacked = metric.aggregate(np.stack([made.statistics.sum(axis=0)] * 3), 2)
-    assert stacked.shape == (3, len(metric.values)) and stacked == pytest.approx(np.stack([point] * 3))
-
-
-@pytest.mark.parametrize("name", METRICS)
-def test_an_empty_caption_scores_the_declared_default(name: str, parses: Parses) -> None:
-    usable(name)
-    metric = registry.metric(name)
-    made = metric.measure(records(SAMPLES, ["", ""], parses))
-    assert made.values == pytest.approx(np.array([metric.empty, metric.empty]), abs=1e-6)
-    assert stats.point(stats.Column(made.statistics, metric.aggregate)) == pytest.approx(
-        np.array(metric.empty), abs=1e-6
-    )
-
-
-@pytest.mark.parametrize("name", METRICS)
-def test_hostile_captions_crash_nothing_and_leave_the_others_alone(name: str, parses: Parses) -> None:
-    usable(name)
-    metric = registry.metric(name)
-    hostile = [
-        "",
-        " ",
-        "\x00",
-        "|||",
-        "a ||| b",
-        "\u2028\x85\r\n",
-        "😀 猫 Ünïcödé",
-        "<script>",
-        "word " * 3000,
-        "(((",
-        "\"'`",
-    ]
-    samples = [SAMPLES[0]] * len(hostile) + SAMPLES
-    seen = records(samples, [*hostile, *CAPTIONS], parses)
-    made, alone = (metric.measure(r) for r in (seen, records(SAMPLES, CAPTIONS, parses)))
-    assert (
-        np.isfinite(made.values).all()
-        and np.isfinite(stats.point(stats.Column(made.statistics, metric.aggregate))).all()
-    )
-    if name != "cider":  # its document frequencies are those of the images scored
-        assert made.values[-2:] == pytest.approx(alone.values)
-
-
-@pytest.mark.parametrize("name", METRICS)
-def test_a_signature_is_one_line_that_can_be_read_again(name: str) -> None:
-    usable(name)
-    fields = dict(registry.metric(name).signature())
-    line = signature.render(name, fields)
-    assert signature.read(line) == {"metric": name, **fields} and "\n" not in line and "v" in fields
-
-
-@pytest.mark.parametrize("name", registry.names("tasks"))
-def test_a_task_names_its_licence_source_and_files(name: str) -> None:
-    task = registry.task(name)
-    assert task.name == name and task.count > 0 and task.prompt and task.licence and task.source and task.files
-    assert all(len(file.sha256) == 64 and file.bytes > 0 for file in task.files)
-    assert task.folder is not None or all(file.url.startswith("https://") for file in task.files)
+@pytest.mark.parametrize(("kind", "name", "contract"), CHECKS)
+def test_a_part_keeps_its_contracts(kind: str, name: str, contract: contracts.Contract, parses: Parses) -> None:
+    if reason := contracts.unmet(kind, name):
+        pytest.skip(f"{name} cannot be computed here: {reason}")
+    contract(name, parses)
 
 
 @pytest.mark.parametrize("kind", registry.KINDS)
-def test_names_load_and_say_what_they_are(kind: str) -> None:
+def test_names_load_and_say_what_they_are(kind: str, parses: Parses) -> None:
     for name in registry.names(kind):
-        assert registry.about(kind, name)
-        if kind != "models":
-            assert registry._load(kind, name).name == name  # type: ignore[attr-defined]
+        contracts.described(kind)(name, parses)
 
 
 @pytest.mark.parametrize(

@@ -64,9 +64,9 @@ def servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[im
         )
         archive = replace(second.archive(), member=pets.TASK.archive.member, kept=0.6) if pets.TASK.archive else None
         monkeypatch.setattr(pets, "TASK", replace(pets.TASK, files=(file,), archive=archive, count=len(ROWS)))
-        registry._load.cache_clear()
+        registry.forget()
         yield [first, second]
-    registry._load.cache_clear()
+    registry.forget()
 
 
 def test_the_official_files_are_pinned() -> None:

@@ -13,7 +13,7 @@ import pytest
 from harness import store
 from harness.errors import CimError
 from harness.runs import manifest, scored, stats
-from harness.stages import contrasts, study
+from tasks.miniscenes import contrasts, study
 from tests.cli import Cim, captions_file
 
 
@@ -158,7 +158,7 @@ def test_captions_of_random_detail_are_written_and_looked_up_once(cim: Cim, fake
     assert [one["--gallery"] for one in evaluated] == ["miniscenes", "miniscenes-1000", "miniscenes-3000"]
     assert len({Path(one["--model"]).read_bytes() for one in evaluated}) == 1
     assert len(store.read_rows(Path(evaluated[0]["--model"]))) == 3000
-    assert fake.asked[-1][:2] == ("harness.train.sensitivity", "--out")
+    assert fake.asked[-1][:2] == ("tasks.miniscenes.sensitivity", "--out")
     store.write_document(Path(fake.asked[-1][2]), {"fake": True})
     before = len(fake.asked)
     study.study(cim.results, [], 1, [], lambda _: None, pearson=True)

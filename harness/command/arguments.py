@@ -7,6 +7,7 @@ import importlib.metadata
 from typing import Any, NoReturn
 
 from harness.errors import CimError
+from harness.places import KINDS
 
 STAGES = {
     "eval": "caption, parse, judge, retrieve and score; the same command goes on where a killed one stopped",
@@ -50,10 +51,11 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("run", help="run folder, or run name")
     report.add_argument("--task", help="task of the run, where a name is given")
     listing = _add(verbs, "list", "what there is, by kind")
-    listing.add_argument("kind", nargs="?", help="tasks, models, metrics, judges, rewards, engines or parsers")
+    listing.add_argument("kind", nargs="?", help=", ".join(KINDS))
     _add(verbs, "where", "the folders and programs in use")
     doctor = _add(verbs, "doctor", "what works on this machine, and the command that mends what does not")
     doctor.add_argument("--parity", metavar="M", help="compare the engines transformers and vllm on this model")
+    doctor.add_argument("--part", metavar="FILE", help="check that a part of your own keeps the contracts of its kind")
     doctor.add_argument("--task", help="task whose first images --parity takes (default: the model's own)")
     doctor.add_argument("--limit", type=_positive, default=16, metavar="N", help="how many images (default 16)")
     _data(verbs)
@@ -71,6 +73,8 @@ def _data(verbs: Any) -> None:
     verify = _add(actions, "verify", "are annotations whole, and how many images are there")
     verify.add_argument("tasks", help="task, factual or mpnet, or several with commas")
     verify.set_defaults(annotations_only=True, model=None, if_missing=False)
+    pin = _add(actions, "pin", "print name, size and SHA-256 of files, ready to paste into a task", results=False)
+    pin.add_argument("files", nargs="+", metavar="FILE", help="files of a benchmark of your own")
     fetch = _add(
         actions, "fetch", "bring annotations, then images; the same command goes on where a killed one stopped"
     )

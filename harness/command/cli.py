@@ -46,11 +46,8 @@ def _plan(args: argparse.Namespace) -> list[Run]:
     if args.judge == "":
         raise CimError("--judge is empty", hint="cim list models")
     results, found = paths.results_root(args.results), list[run.Run]()
-    tasks = split(args.task)
-    for name in tasks:
-        registry.check("tasks", name)
-    for name in split(args.metrics):
-        registry.check("metrics", name)
+    tasks = [registry.named("tasks", text) for text in split(args.task)]
+    args.metrics = ",".join(registry.named("metrics", text) for text in split(args.metrics))
     for one in models(args, results, tasks):
         for task in tasks or run.default_tasks(one):
             made = run.plan(one, task, results, limit=args.limit, partial=args.partial, fresh=args.fresh)

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from harness import places as places_of_parts
 from harness import registry
 from harness.resources import data, fetch, java, paths, wordnet
 from harness.runs import manifest
@@ -26,7 +27,10 @@ def places(results: str | None) -> dict[str, str]:
         "python": sys.executable,
         "data": str(paths.data_root()),
         "results": str(paths.results_root(results)),
-        "models": ", ".join(map(str, registry.model_folders())),
+        "models": ", ".join(
+            filter(None, (str(places_of_parts.PROJECT / "harness" / "models"), os.environ.get("CIM_MODELS")))
+        ),
+        "parts": os.environ.get("CIM_PATH") or "none of your own (CIM_PATH)",
         "java": str(java.find_java() or java.missing_java()),
         "wordnet": str(wordnet.folder() or wordnet.missing_wordnet()),
     }

@@ -51,6 +51,10 @@ def doctor_verb(args: argparse.Namespace) -> int:
 
     if args.parity:
         return _parity(args)
+    if args.part:
+        from harness.command import contracts
+
+        return show_rows(args, ("contract", "state", "detail"), list(contracts.examine(Path(args.part))))
     return show_rows(args, ("part", "state", "detail"), doctor.examine(args.results))
 
 
@@ -101,6 +105,8 @@ def where_verb(args: argparse.Namespace) -> int:
 
 def data_verb(args: argparse.Namespace) -> int:
     """Fetch or verify the files of tasks and the weights of metrics; exit 1 where some are not whole."""
+    if args.action == "pin":
+        return _pin(args)
     from harness import registry
     from harness.command import terminal
     from harness.resources import data, fetch, pretrained
@@ -129,6 +135,21 @@ def data_verb(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(told, indent=1))
     return int(not whole)
+
+
+def _pin(args: argparse.Namespace) -> int:
+    """Name, size and SHA-256 of files, ready to paste into a task's file."""
+    from harness.resources import data
+
+    files = [Path(name) for name in args.files]
+    if absent := [str(file) for file in files if not file.is_file()]:
+        raise CimError("no such file", where=absent[0], hint="cim data pin FILE...")
+    pins = [{"name": file.name, "bytes": file.stat().st_size, "sha256": data.sha256(file)} for file in files]
+    if args.json:
+        print(json.dumps(pins, indent=1))
+    for pin in () if args.json else pins:
+        print(f'DataFile(name={json.dumps(pin["name"])}, bytes={pin["bytes"]}, sha256="{pin["sha256"]}"),')
+    return 0
 
 
 def _weights(args: argparse.Namespace, one: Pretrained, say: Callable[[str], None]) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
 import json
 import os
@@ -65,8 +66,7 @@ def train_verb(args: argparse.Namespace) -> int:
 
 def study_verb(args: argparse.Namespace) -> int:
     """Train, evaluate and compare the arms of a study."""
-    from harness.stages import study
-
+    study = _study()
     _refuse_without_packages()
     results, arms = paths.results_root(args.results), study.chosen(split(args.arms))
     if args.dry_run:
@@ -84,10 +84,17 @@ def study_verb(args: argparse.Namespace) -> int:
     return int(bool(missed))
 
 
+def _study() -> Any:
+    """The module of the study that the training task ``cim_rl`` names."""
+    from harness import registry
+
+    return importlib.import_module(str(registry.training("cim_rl").study))
+
+
 def _show_study(table: Mapping[str, Any]) -> None:
     from harness.command import terminal
-    from harness.stages import contrasts
 
+    contrasts = _study().contrasts
     header = (*contrasts.SHOWN, "stopped by")
     runs = [(f"{row['arm']} {row['seed']}", row["values"], row["stopped"] or "") for row in table["rows"]]
     tables = {f"against {table['base']} on {table['task']}, by arm and seed": runs}
@@ -105,11 +112,9 @@ def _show_study(table: Mapping[str, Any]) -> None:
 
 
 def _cell(one: Mapping[str, Any] | None) -> str:
-    from harness.stages import contrasts
-
     if one is None:
         return "-"
-    mark = "*" if contrasts.apart(one) else ""
+    mark = "*" if _study().contrasts.apart(one) else ""
     return f"{one['value']:.1f} {one['difference']:+.1f} [{one['ci95'][0]:.1f}, {one['ci95'][1]:.1f}]{mark}"
 
 

@@ -24,8 +24,13 @@ def folder(task: Task) -> Path:
 
 
 def images(task: Task) -> Path:
-    """Folder of one benchmark's images."""
-    return folder(task) / "images"
+    """Folder of one benchmark's images: ``images`` in the folder of its files.
+
+    A task of which the files lie beside its module has a folder of its own name there, so that several tasks of one
+    folder do not share their images.
+    """
+    shared = task.folder is not None and task.folder.name != task.name
+    return folder(task) / task.name / "images" if shared else folder(task) / "images"
 
 
 def fingerprint(task: Task) -> str:

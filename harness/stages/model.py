@@ -1,9 +1,9 @@
 """What ``--model M`` means: a captions file, a folder, a model's name, or the name of a stored run.
 
-In this order: ``x.jsonl`` is a captions file; a folder with ``model.toml`` is a model, one with
-``manifest.json`` a stored run; a name
-in ``harness/models`` (or ``$CIM_MODELS``) is that TOML file; a name under the results folder is that
-stored run. Weights are named by their bytes: another checkpoint under the same name is another model.
+In this order: ``x.toml`` is a model file, ``x.jsonl`` a captions file; a folder with ``model.toml`` is a model, one
+with ``manifest.json`` a stored run; a name of the registry (``cim list models``) is its TOML file; a name under the
+results folder is that stored run. Weights are identified by their bytes: another checkpoint under the same name is
+another model.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ def resolve(given: str, results: Path, task: str | None = None, engine: str | No
     path = Path(given)
     if engine is not None:
         registry.check("engines", engine)
+    if path.suffix == ".toml" and path.is_file():
+        return [from_toml(path, engine)]
     if path.suffix == ".jsonl" and not path.is_dir():
         _no_engine(engine, given)
         return [_captions_file(path)]

@@ -1,6 +1,6 @@
 """Damaged captions of miniscenes: a full caption, and one that lacks, misstates or repeats something and nothing else.
 
-A reward teaches what wins clearly more than half the time (``harness/train/sensitivity.py``).
+A reward teaches what wins clearly more than half the time (``sensitivity.py``).
 """
 
 from __future__ import annotations

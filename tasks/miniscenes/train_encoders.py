@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tasks.miniscenes import draw, encoders, language
+from tasks.miniscenes import draw, dual_encoder, language
 from tasks.miniscenes.language import LEVELS, Level
 from tasks.miniscenes.recipe import Stage, descend
 from tasks.miniscenes.vision import features
@@ -94,19 +94,19 @@ def _level(dice: Dice) -> Level:
 
 
 def _captions(scenes: Sequence[Scene], level: Callable[[Dice], Level], dice: Dice) -> Tensor:
-    return encoders.numbers([language.caption(made, level(dice), dice) for made in scenes])
+    return dual_encoder.numbers([language.caption(made, level(dice), dice) for made in scenes])
 
 
-def train(recipe: EncoderRecipe, say: Callable[[str], None]) -> encoders.DualEncoder:
+def train(recipe: EncoderRecipe, say: Callable[[str], None]) -> dual_encoder.DualEncoder:
     """The trained encoder, ready to encode."""
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(1)
     dice, start = Dice(f"encoder/{recipe.seed}"), time.process_time()
     scenes = [scene("train", number) for number in range(recipe.pool)]
     scenes += [twin(made, recipe.redrawn, dice) for made in scenes]
-    seen = features(encoders.tower(), np.stack([draw.pixels(made) for made in scenes]))[0].clone()
+    seen = features(dual_encoder.tower(), np.stack([draw.pixels(made) for made in scenes]))[0].clone()
     say(f"pool of {len(scenes)} scenes, {time.process_time() - start:.0f} CPU s")
-    model, spread = encoders.DualEncoder(), recipe.noise * seen.std()
+    model, spread = dual_encoder.DualEncoder(), recipe.noise * seen.std()
 
     def loss() -> Tensor:
         half = torch.randint(recipe.pool, (recipe.stage.batch // 2,))
@@ -126,34 +126,34 @@ def train(recipe: EncoderRecipe, say: Callable[[str], None]) -> encoders.DualEnc
     return model
 
 
-def recall(model: encoders.DualEncoder, level: Level, count: int = 400) -> float:
+def recall(model: dual_encoder.DualEncoder, level: Level, count: int = 400) -> float:
     """Share of validation captions of a level, in percent, that are closest to their own picture among all."""
     scenes, dice = [scene("validation", number) for number in range(count)], Dice("recall")
     with torch.inference_mode():
-        pictures = model.image(features(encoders.tower(), np.stack([draw.pixels(made) for made in scenes]))[0])
+        pictures = model.image(features(dual_encoder.tower(), np.stack([draw.pixels(made) for made in scenes]))[0])
         texts = model.text(_captions(scenes, lambda _: level, dice))
     return 100 * float(((texts @ pictures.T).argmax(1) == torch.arange(count)).float().mean())
 
 
-def save(model: encoders.DualEncoder, folder: Path, recipe: EncoderRecipe, seconds: float) -> None:
+def save(model: dual_encoder.DualEncoder, folder: Path, recipe: EncoderRecipe, seconds: float) -> None:
     """Write weights in bfloat16 and their manifest: recipe, code, measured quality, sums."""
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
     kept = {name: value.to(torch.bfloat16).contiguous() for name, value in model.state_dict().items()}
-    save_file(kept, folder / encoders.FILE)
-    code = [Path(__file__).with_name(name) for name in ("world.py", "language.py", "draw.py", "encoders.py")]
-    rounded = encoders.load(folder)
+    save_file(kept, folder / dual_encoder.FILE)
+    code = [Path(__file__).with_name(name) for name in ("world.py", "language.py", "draw.py", "dual_encoder.py")]
+    rounded = dual_encoder.load(folder)
     content = {
         "recipe": asdict(recipe),
         "code": hashlib.sha256(b"".join(path.read_bytes() for path in (*code, Path(__file__)))).hexdigest(),
         "recall_at_1_of_400": {name: round(recall(rounded, level), 2) for name, level in LEVELS.items()},
         "cpu_seconds": round(seconds),
         "torch": torch.__version__,
-        "tower": hashlib.sha256((encoders.TOWER / "model.safetensors").read_bytes()).hexdigest(),
-        "files": {encoders.FILE: hashlib.sha256((folder / encoders.FILE).read_bytes()).hexdigest()},
+        "tower": hashlib.sha256((dual_encoder.TOWER / "model.safetensors").read_bytes()).hexdigest(),
+        "files": {dual_encoder.FILE: hashlib.sha256((folder / dual_encoder.FILE).read_bytes()).hexdigest()},
     }
-    (folder / encoders.MANIFEST).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    (folder / dual_encoder.MANIFEST).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def main() -> int:

@@ -41,19 +41,19 @@ def _settings(kind: str) -> dict[str, str]:
 def _session(kind: str) -> Iterator[Encode]:
     import torch
 
-    from tasks.miniscenes import encoders
+    from tasks.miniscenes import dual_encoder
 
     if reason := _missing():
         raise CimError(reason)
     torch.set_num_threads(1)  # a second thread costs more than it brings to a model this small
-    sides = encoders.load()
+    sides = dual_encoder.load()
     if kind == "text":
-        yield partial(batches, encode=lambda texts: sides.text(encoders.numbers(texts)), size=BATCH)
+        yield partial(batches, encode=lambda texts: sides.text(dual_encoder.numbers(texts)), size=BATCH)
     else:
-        tower = encoders.tower()
+        tower = dual_encoder.tower()
 
         def look(paths: list[str]) -> Any:
-            return sides.image(encoders.seen(tower, [_pixels(path) for path in paths]))
+            return sides.image(dual_encoder.seen(tower, [_pixels(path) for path in paths]))
 
         yield partial(batches, encode=look, size=BATCH)
 

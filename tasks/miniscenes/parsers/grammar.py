@@ -12,9 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from harness.parts import Parse, Parser, Values
-from tasks.miniscenes.language import answer, read
-
-__all__ = ["PARSER", "answer", "read"]
+from tasks.miniscenes.language import read
 
 
 def _parse(texts: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -21,7 +21,7 @@ from harness.errors import AlarmError, CimError
 from harness.resources import data, paths
 from harness.retrieval.gallery import place
 from harness.runs import manifest, scored
-from harness.stages import contrasts
+from tasks.miniscenes import contrasts
 
 BASE, TASK = "mini-base", "miniscenes"
 FILE, SENSITIVITY = "study.json", "sensitivity.json"
@@ -176,7 +176,7 @@ def _correlate(results: Path, say: Callable[[str], None]) -> None:
         _command(say, "eval", "--model", str(file), *options)
     if not (kept := results / paths.TRAINED / SENSITIVITY).is_file():
         say("full captions against damaged ones")
-        _command(say, "--out", str(kept), module="harness.train.sensitivity")
+        _command(say, "--out", str(kept), module="tasks.miniscenes.sensitivity")
 
 
 def _complete(run: Path) -> bool:

@@ -2,7 +2,7 @@
 
 For each kind of damage the share of scenes where the full caption has the higher GRC, QIR and reward (the rest are ties
 and losses), and the mean differences. Training raises what wins clearly more than half the time. Run with
-``python -m harness.train.sensitivity --gallery miniscenes``; ``cim study --pearson`` keeps it in
+``python -m tasks.miniscenes.sensitivity --gallery miniscenes``; ``cim study --pearson`` keeps it in
 ``results/train/sensitivity.json``.
 """
 
@@ -57,7 +57,7 @@ def table(gallery: str, world: World, count: int = SCENES) -> list[dict[str, Any
 
 def main(given: Sequence[str] | None = None, say: Callable[[str], Any] = sys.stdout.write) -> int:
     """Print the table; with ``--out`` keep it."""
-    parser = argparse.ArgumentParser(prog="python -m harness.train.sensitivity", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tasks.miniscenes.sensitivity", description=__doc__)
     parser.add_argument("--gallery", default="miniscenes")
     parser.add_argument("--scenes", type=int, default=SCENES)
     parser.add_argument("--out", type=Path)

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from harness.engines import rules
 from harness.parts import Engine
 from harness.types import Completion, Model, Request
+from tasks.miniscenes.engines import rules
 
 
 def reply(prompt: str) -> str:

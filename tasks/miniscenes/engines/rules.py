@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from harness.parsers import grammar
 from harness.parts import Engine
 from harness.types import Completion, Model, Request, SceneGraph
+from tasks.miniscenes import language
 
 END = "Don't output extra text."
 # What follows END in the prompts cim-code, cim-figure6 and fenced; a caption ends at the last mark that can end it.
@@ -38,11 +38,11 @@ def reply(prompt: str) -> str:
         return ""
     asked = re.split(r"(?:^|(?<=\?))\d+\. ", block["asked"])[1:]
     stated = _graph(block["caption"])
-    return ", ".join(f"{number}: {grammar.answer(text, stated)}" for number, text in enumerate(asked, start=1))
+    return ", ".join(f"{number}: {language.answer(text, stated)}" for number, text in enumerate(asked, start=1))
 
 
 def _graph(caption: str) -> SceneGraph:
-    return grammar.read(caption)
+    return language.read(caption)
 
 
 def _mentions(stated: SceneGraph, what: str) -> bool:

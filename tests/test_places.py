@@ -1,0 +1,156 @@
+"""Parts from anywhere: folders of ``CIM_PATH``, entry points, files on the command line; clashes and broken files."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import places, registry
+from tests.cli import Cim, captions_file
+from tests.conftest import ROOT
+
+METRIC = '''"""Commas per caption."""
+import numpy as np
+from harness.parts import Measurement, Metric
+def _measure(records):
+    counts = np.array([[float(caption.count(","))] for caption in records.captions])
+    return Measurement(counts, counts)
+METRIC = Metric({name!r}, ("count",), _measure, lambda: {{"v": "1"}}, {empty}, needs=frozenset(), scale=None)
+'''
+TASK = '''"""One scene."""
+from pathlib import Path
+from harness.types import DataFile, Sample, Task
+FILE = DataFile(name="scene.txt", bytes=6, sha256="9f2feb0f1ef425b292f2f94bc8482494df430413e08b7f3a5d7b6c2f4d2a4b5e")
+TASK = Task(name="scene", title="One scene", prompt="Describe.", files=(FILE,), count=1,
+    provides=frozenset({"references"}), load=lambda folder: [Sample("one", ("A dog.",))],
+    licence="CC0", source="a test", folder=Path(__file__).parent)
+'''
+# The shortest part of each kind, by the sub-folder it lies in.
+SHORTEST = {
+    "judges/mine.py": '"""J."""\nfrom harness.parts import Judge\nJUDGE = Judge("mine", lambda s, c: {}, {})\n',
+    "rewards/mine.py": '"""R."""\nfrom harness.parts import Reward\nREWARD = Reward("mine", lambda c, s, x: None)\n',
+    "engines/mine.py": '"""E."""\nfrom harness.parts import Engine\nENGINE = Engine("mine", lambda m, r: [])\n',
+    "parsers/mine.py": '"""P."""\nfrom harness.parts import Parser\nPARSER = Parser("mine", dict, lambda v: None)\n',
+    "encoders/mine.py": '"""E."""\nfrom harness.parts import Encoder\nENCODER = Encoder("mine", dict, lambda: None)\n',
+    "metrics/mine.py": METRIC.format(name="mine", empty="(0.0,)"),
+    "tasks/mine/__init__.py": TASK.replace('name="scene"', 'name="mine"'),
+    "tasks/mine/metrics/only_here.py": METRIC.format(name="only_here", empty="(0.0,)"),
+    "tasks/training.py": '"""T."""\nfrom harness.types import Training\nTRAINING = Training("training", "T", "p", {})\n',
+    "models/mine.toml": 'about = "M."\nengine = "captions"\ncaptions = "mine.jsonl"\n',
+}
+
+
+@pytest.fixture
+def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of ``CIM_PATH``; files that a test names on the command line are forgotten after it."""
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    monkeypatch.setenv("CIM_PATH", str(folder))
+    monkeypatch.setattr(places, "_files", {})
+    return folder
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_every_kind_is_found_in_a_folder(parts: Path) -> None:
+    for name, text in SHORTEST.items():
+        write(parts / name, text)
+    for kind in registry.KINDS:
+        own = {"trainings": "training"}.get(kind, "mine")
+        assert own in registry.names(kind) and registry.about(kind, own)
+        if kind != "models":
+            assert registry.load(kind, own).name == own  # type: ignore[attr-defined]
+    assert "mine" not in registry.names("trainings") and "training" not in registry.names("tasks")
+    assert registry.metric("only_here").name == "only_here", "a part of a task's package"
+    assert registry.model_file("mine") == parts / "models" / "mine.toml"
+
+
+def test_two_folders_are_searched_and_one_must_exist(
+    parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cim: Cim
+) -> None:
+    write(tmp_path / "other" / "metrics" / "theirs.py", METRIC.format(name="theirs", empty="(0.0,)"))
+    write(parts / "metrics" / "mine.py", METRIC.format(name="mine", empty="(0.0,)"))
+    monkeypatch.setenv("CIM_PATH", f"{parts}:{tmp_path / 'other'}")
+    assert {"mine", "theirs"} < set(registry.names("metrics"))
+    monkeypatch.setenv("CIM_PATH", str(tmp_path / "nowhere"))
+    assert str(tmp_path / "nowhere") in cim.refused("list", "metrics")
+
+
+def test_a_name_in_two_places_is_refused_naming_both(parts: Path, cim: Cim) -> None:
+    path = write(parts / "metrics" / "bleu4.py", METRIC.format(name="bleu4", empty="(0.0,)"))
+    line = cim.refused("list", "metrics")
+    assert str(path) in line and str(ROOT / "harness" / "metrics" / "bleu4.py") in line
+    line = cim.refused("eval", "--model", "demo-terse", "--metrics", "length")
+    assert str(path) in line
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("METRIC = (", ":1"),
+        ("import not_installed_anywhere\nMETRIC = 1\n", ":1"),
+        ("x = 1\ny = 1 / 0\nMETRIC = 1\n", ":2"),
+        ("x = 1\n", ""),
+        (METRIC.format(name="another", empty="(0.0,)"), ""),
+    ],
+    ids=["syntax", "import", "raises", "no constant", "another name"],
+)
+def test_a_broken_file_is_one_line_with_its_place(parts: Path, cim: Cim, text: str, place: str) -> None:
+    path = write(parts / "metrics" / "broken.py", text)
+    line = cim.refused("eval", "--model", "demo-terse", "--metrics", "broken")
+    assert f"{path}{place}" in line
+
+
+def test_a_file_on_the_command_line_is_a_part(parts: Path, tmp_path: Path, cim: Cim) -> None:
+    metric = write(tmp_path / "loose" / "commas.py", METRIC.format(name="commas", empty="(0.0,)"))
+    write(tmp_path / "loose" / "scene.txt", "A dog.")
+    task = write(tmp_path / "loose" / "scene.py", TASK)
+    pin = cim("data", "pin", tmp_path / "loose" / "scene.txt").out
+    assert pin.startswith('DataFile(name="scene.txt", bytes=6, sha256="')
+    task.write_text(TASK.replace(TASK.split("sha256=")[1].split(")")[0], pin.split("sha256=")[1].split(")")[0]))
+    file = captions_file(tmp_path / "mine.jsonl", {"one": "A dog, asleep."})
+    done = cim("eval", "--model", file, "--task", task, "--metrics", f"{metric},length", "--json")
+    assert done.json["task"] == "scene"
+    assert {row["metric"]: row["values"] for row in done.json["scores"]} == {
+        "commas": {"count": 1.0},
+        "length": {"words": 3.0},
+    }
+    assert str(tmp_path / "none.py") in cim.refused("eval", "--model", file, "--task", tmp_path / "none.py")
+    model = write(tmp_path / "loose" / "mine.toml", 'about = "M."\nengine = "captions"\ncaptions = "../mine.jsonl"\n')
+    assert cim("eval", "--model", model, "--task", task, "--metrics", "length", "--json").json["model"] == "mine"
+
+
+def test_a_package_brings_parts_by_entry_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cim: Cim) -> None:
+    write(tmp_path / "their_package" / "__init__.py", "")
+    write(tmp_path / "their_package" / "commas.py", METRIC.format(name="commas", empty="(0.0,)"))
+    information = tmp_path / "their_package-1.dist-info"
+    write(information / "METADATA", "Metadata-Version: 2.1\nName: their-package\nVersion: 1\n")
+    write(information / "entry_points.txt", "[cim_harness.metrics]\ncommas = their_package.commas\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    places._entry_points.cache_clear()
+    assert "their_package.commas" not in sys.modules and "Commas per caption." in cim("list", "metrics").out
+    assert "their_package.commas" not in sys.modules, "a list imports no part"
+    assert registry.metric("commas").name == "commas" and "their_package.commas" in sys.modules
+    write(information / "entry_points.txt", "[cim_harness.metrics]\ncommas = their_package.gone\n")
+    places._entry_points.cache_clear()
+    assert "cim_harness.metrics: commas" in cim.refused("list", "metrics")
+    monkeypatch.undo()
+    places._entry_points.cache_clear()
+
+
+def test_doctor_checks_a_part(parts: Path, tmp_path: Path, cim: Cim) -> None:
+    path = write(tmp_path / "commas.py", METRIC.format(name="commas", empty="(0.0,)"))
+    rows = cim("doctor", "--part", path, "--json")
+    assert rows.code == 0 and [row["state"] for row in rows.json] == ["ok"] * 5
+    worse = write(tmp_path / "worse.py", METRIC.format(name="worse", empty="(7.0,)"))
+    done = cim("doctor", "--part", worse, "--json")
+    assert done.code == 1 and [row["state"] for row in done.json] == ["ok", "ok", "failed", "ok", "ok"]
+    assert str(tmp_path / "none.py") in cim.refused("doctor", "--part", tmp_path / "none.py")
+    nothing = write(tmp_path / "nothing.py", "x = 1\n")
+    assert str(nothing) in cim.refused("doctor", "--part", nothing)
