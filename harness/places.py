@@ -1,9 +1,9 @@
 """Where parts lie: which file holds the part of a kind and name, and how that file is imported.
 
-A folder with parts has one sub-folder per kind: ``tasks metrics judges rewards models engines parsers encoders``. A task
-that is a package may have the same sub-folders, for parts that only it needs. Files and packages whose name starts
-with an underscore are not parts. Kinds ``tasks`` and ``trainings`` share a folder and are told apart by the constant that a
-file assigns at its top level.
+A folder with parts has one sub-folder per kind: ``tasks metrics judges rewards models engines parsers encoders``. A
+task that is a package may have the same sub-folders, for parts that only it needs. Files and packages whose name starts
+with an underscore are not parts. Kinds ``tasks`` and ``trainings`` share a folder and are told apart by the constant
+that a file assigns at its top level.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ SHORTEST = {
     "metrics/mine.py": METRIC.format(name="mine", empty="(0.0,)"),
     "tasks/mine/__init__.py": TASK.replace('name="scene"', 'name="mine"'),
     "tasks/mine/metrics/only_here.py": METRIC.format(name="only_here", empty="(0.0,)"),
-    "tasks/training.py": '"""T."""\nfrom harness.types import Training\nTRAINING = Training("training", "T", "p", {})\n',
+    "tasks/taught.py": '"""T."""\nfrom harness.types import Training\nTRAINING = Training("taught", "T", "p", {})\n',
     "models/mine.toml": 'about = "M."\nengine = "captions"\ncaptions = "mine.jsonl"\n',
 }
 
@@ -62,11 +62,11 @@ def test_every_kind_is_found_in_a_folder(parts: Path) -> None:
     for name, text in SHORTEST.items():
         write(parts / name, text)
     for kind in registry.KINDS:
-        own = {"trainings": "training"}.get(kind, "mine")
+        own = {"trainings": "taught"}.get(kind, "mine")
         assert own in registry.names(kind) and registry.about(kind, own)
         if kind != "models":
             assert registry.load(kind, own).name == own  # type: ignore[attr-defined]
-    assert "mine" not in registry.names("trainings") and "training" not in registry.names("tasks")
+    assert "mine" not in registry.names("trainings") and "taught" not in registry.names("tasks")
     assert registry.metric("only_here").name == "only_here", "a part of a task's package"
     assert registry.model_file("mine") == parts / "models" / "mine.toml"
 
