@@ -15,9 +15,9 @@ from typing import Any
 from harness import store
 from harness.errors import CimError
 from harness.resources import paths
-from harness.runs import manifest, records, scored, signature
-from leaderboards import gate, runs
-from leaderboards.runs import Run
+from harness.runs import manifest, records, signature, stored_run
+from harness.runs.stored_run import StoredRun
+from leaderboards import gate
 
 KEPT = ("format", "status", "settings", "prompt", "files", "captions")
 OF_ENGINE = ("name", "build", "version", "torch", "device", "dtype")
@@ -35,16 +35,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[str], None]) -> int:
     """Check the run, say what changes, write."""
-    run = runs.read(scored.find(args.run, paths.results_root(args.results), args.task))
+    run = stored_run.load(stored_run.find(args.run, paths.results_root(args.results), args.task))
     gate.whole(run, "the run")
     into = (Path(args.into) if args.into else gate.BASELINES) / gate.task_of(run) / run.model
-    before = runs.read(into) if (into / manifest.NAME).is_file() else None
+    before = stored_run.load(into) if (into / manifest.NAME).is_file() else None
     metrics = _metrics(run, before, args.metrics.split(",") if args.metrics else None)
     if fault := _fault(run):
         if not args.dry_run:
             raise CimError(fault, where=str(run.folder), hint="make the run again (cim eval --fresh)")
         tell(f"would be refused: {fault}")
-    if failed := gate.failed_captions(run):
+    if failed := run.failed:
         tell(f"{failed} captions failed; the reasons in {records.NAME} become part of the baseline: read them first")
     for line in changes(run, before, metrics):
         say(line)
@@ -55,55 +55,54 @@ def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[s
     return 0
 
 
-def _metrics(run: Run, before: Run | None, named: Sequence[str] | None) -> list[str]:
+def _metrics(run: StoredRun, before: StoredRun | None, named: Sequence[str] | None) -> list[str]:
     """Metrics the baseline will hold; CimError where the run lacks one."""
-    wanted = list(named or (gate.computed(before) if before else gate.computed(run)))
-    if lacking := [name for name in wanted if name not in gate.computed(run)]:
+    wanted = list(named or (before.computed if before else run.computed))
+    if lacking := [name for name in wanted if name not in run.computed]:
         hint = "score it, or say with --metrics what the baseline shall hold"
         raise CimError(f"the run lacks {', '.join(lacking)}", where=str(run.folder), hint=hint)
     return sorted(wanted)
 
 
-def _fault(run: Run) -> str | None:
+def _fault(run: StoredRun) -> str | None:
     """Why a whole run should not become a baseline: nobody could make it again, or it says nothing."""
     if ((run.manifest.get("made_by") or {}).get("git") or {}).get("dirty"):
         return "made by code that is not committed (git: dirty)"
     if run.manifest.get("other_engines"):
         return "made in several parts, by different builds or devices"
-    if gate.failed_captions(run) == len(run.files.per_sample):
+    if run.failed == len(run.per_sample):
         return "all captions failed: nothing could fall below them"
     return None
 
 
-def changes(run: Run, before: Run | None, metrics: Sequence[str]) -> Iterator[str]:
+def changes(run: StoredRun, before: StoredRun | None, metrics: Sequence[str]) -> Iterator[str]:
     """What moves, a line a value; signatures and settings that differ."""
-    old = before.files.scores if before else {}
+    old = before.scores if before else {}
     for name in sorted({*metrics, *old}):
         if name not in metrics:
             yield f"{name}: dropped"
             continue
-        score = run.files.scores[name]
+        score = run.scores[name]
         for value, number in score["values"].items():
             earlier = old[name]["values"].get(value) if name in old else None
             moved = f"new, {number:.2f}" if earlier is None else f"{earlier:.2f} -> {number:.2f}"
             yield f"{name} {value}: {moved}"
         if name in old and (changed := signature.differences(old[name]["signature"] or "", score["signature"] or "")):
             yield f"{name} signature: {', '.join(changed)}"
-    if left := [name for name in gate.computed(run) if name not in metrics]:
+    if left := [name for name in run.computed if name not in metrics]:
         yield f"of the run, not taken: {', '.join(left)} (--metrics takes them)"
     for line in gate.differing_settings(run, before) if before else ():
         yield f"setting {line}"
 
 
-def write(run: Run, metrics: Sequence[str], into: Path) -> int:
+def write(run: StoredRun, metrics: Sequence[str], into: Path) -> int:
     """Write a baseline's files, the manifest last; returns their size in bytes."""
-    made = records.read(run.folder)
-    document = store.read_document(run.folder / scored.SCORES) or {}
-    document["scores"] = [row for row in document["scores"] if row["metric"] in metrics]
+    made = run.captions
+    document = {**run.document, "scores": [row for row in run.document["scores"] if row["metric"] in metrics]}
     store.write_rows(into / records.NAME, (records.row(made[name]) for name in sorted(made)))
-    for name, rows in ((scored.PER_SAMPLE, run.files.per_sample), (scored.STATISTICS, run.files.statistics)):
+    for name, rows in ((stored_run.PER_SAMPLE, run.per_sample), (stored_run.STATISTICS, run.statistics)):
         store.write_rows(into / name, (_of(rows[one], metrics) for one in sorted(rows)))
-    store.write_document(into / scored.SCORES, document)
+    store.write_document(into / stored_run.SCORES, document)
     store.write_document(into / manifest.NAME, _manifest(run.manifest))
     return sum(path.stat().st_size for path in into.iterdir())
 

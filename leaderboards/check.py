@@ -16,8 +16,8 @@ from pathlib import Path
 from harness import store
 from harness.errors import CimError
 from harness.resources import paths
-from harness.runs import scored
-from leaderboards import gate, gate_output, runs
+from harness.runs import stored_run
+from leaderboards import gate, gate_output
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,8 +54,8 @@ def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[s
     annotated = args.annotations or (os.environ.get("GITHUB_ACTIONS") == "true" and not args.json)
     metrics = args.metrics.split(",") if args.metrics else None
     try:
-        run = runs.read(scored.find(args.run, paths.results_root(args.results), args.task))
-        baseline = runs.read(gate.baseline_folder(run, args.baseline))
+        run = stored_run.load(stored_run.find(args.run, paths.results_root(args.results), args.task))
+        baseline = stored_run.load(gate.baseline_folder(run, args.baseline))
         found = gate.judge(run, baseline, args.margin, metrics)
     except CimError as error:
         _write(args, gate_output.refused_junit(str(error)), gate_output.refused_markdown(str(error)))

@@ -7,22 +7,20 @@ left out. Run with ``python -m leaderboards check RUN``; explained in ``docs/gat
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness import registry, store
+from harness import registry
 from harness.errors import CimError
 from harness.resources.paths import HOME
-from harness.runs import manifest, records, scored, signature, stats
+from harness.runs import manifest, signature, stats, stored_run, validate
 from harness.runs.compare import Comparison, compare
-from leaderboards import runs
-from leaderboards.runs import Run
+from harness.runs.stored_run import StoredRun
 from leaderboards.standings import ALPHA
 
-BASELINES = HOME / "results" / runs.BASELINE
+BASELINES = HOME / "results" / stored_run.BASELINE
 POINTS = 1.0
 ROUNDING = 1e-9
 # Every other value with a scale is better the higher it is; one without (length, cim) is reported, never gated.
@@ -44,8 +42,8 @@ class Row:
 class Gate:
     """A run against a baseline: a row a value, and what a reader should know beside them."""
 
-    run: Run
-    baseline: Run
+    run: StoredRun
+    baseline: StoredRun
     points: float
     n: int
     rows: tuple[Row, ...]
@@ -57,7 +55,7 @@ class Gate:
         return [row for row in self.rows if row.verdict == FAILED]
 
 
-def judge(run: Run, baseline: Run, points: float = POINTS, metrics: Sequence[str] | None = None) -> Gate:
+def judge(run: StoredRun, baseline: StoredRun, points: float = POINTS, metrics: Sequence[str] | None = None) -> Gate:
     """Compare a run with a baseline in every metric that the baseline holds, or in ``metrics``.
 
     Args:
@@ -72,10 +70,8 @@ def judge(run: Run, baseline: Run, points: float = POINTS, metrics: Sequence[str
     _same_task(run, baseline)
     _same_samples(run, baseline)
     chosen = _chosen(run, baseline, metrics)
-    before, after = (
-        replace(one.files, scores={name: one.files.scores[name] for name in chosen}) for one in (baseline, run)
-    )
-    n, values = len(run.files.per_sample), sum(len(registry.metric(name).values) for name in chosen)
+    before, after = (replace(one, scores={name: one.scores[name] for name in chosen}) for one in (baseline, run))
+    n, values = len(run.per_sample), sum(len(registry.metric(name).values) for name in chosen)
     if values * 2.0 ** (1 - n) >= ALPHA:  # the smallest p that n swaps allow, corrected
         raise CimError(
             f"{n} samples are too few: no drop in one of {values} values could be significant", hint="caption more"
@@ -84,12 +80,12 @@ def judge(run: Run, baseline: Run, points: float = POINTS, metrics: Sequence[str
     return Gate(run, baseline, points, n, rows, tuple(_notes(run, baseline, chosen)))
 
 
-def task_of(run: Run) -> str:
+def task_of(run: StoredRun) -> str:
     """The name of a run's task, which is known here: it becomes a folder's name."""
     return registry.check("tasks", run.manifest["settings"]["task"]["name"])
 
 
-def baseline_folder(run: Run, given: str | None) -> Path:
+def baseline_folder(run: StoredRun, given: str | None) -> Path:
     """The baseline of a run: a folder, or a name under ``results/baseline/<task>/``.
 
     Without a name the run's own, else the only one of its task.
@@ -110,7 +106,7 @@ def baseline_folder(run: Run, given: str | None) -> Path:
     return folder
 
 
-def whole(run: Run, role: str) -> None:
+def whole(run: StoredRun, role: str) -> None:
     """Refuse a run that is not complete, or whose files do not fit together.
 
     Raises:
@@ -120,32 +116,12 @@ def whole(run: Run, role: str) -> None:
     if run.manifest["status"] != "complete":
         hint = "finish it with the command that began it"
         raise CimError(f"{role} is not complete (status {run.manifest['status']})", where=where, hint=hint)
-    digest, document = records.digest(run.folder), store.read_document(run.folder / scored.SCORES) or {}
-    if not digest == document.get("captions") == run.manifest.get("captions", digest):
-        raise _damaged(role, where, "its scores or its manifest were made from other captions")
-    ids = set(run.files.per_sample)
-    for name, others in ((records.NAME, set(records.read(run.folder))), (scored.STATISTICS, set(run.files.statistics))):
-        if others != ids:
-            raise _damaged(role, where, f"{name} and {scored.PER_SAMPLE} hold different samples")
-    for name in computed(run):
-        metric, stated = registry.metric(name), run.files.scores[name]["values"]
-        made = stats.point(scored.column(run.files, metric))
-        for value, number in zip(metric.values, made, strict=True):
-            told = stated.get(value)
-            if not isinstance(told, int | float) or not math.isclose(told, number, rel_tol=ROUNDING, abs_tol=ROUNDING):
-                raise _damaged(role, where, f"{name} {value} is {told} in {scored.SCORES}, {number:.6g} by its rows")
+    if fault := validate.fault(run):
+        hint = "`cim verify` says more; score or make it again"
+        raise CimError(f"{role} is damaged: {fault}", where=where, hint=hint)
 
 
-def _damaged(role: str, where: str, what: str) -> CimError:
-    return CimError(f"{role} is damaged: {what}", where=where, hint="`cim verify` says more; score or make it again")
-
-
-def computed(run: Run) -> list[str]:
-    """Names of the metrics that a run has values of."""
-    return [name for name, score in run.files.scores.items() if not score.get("not_computed")]
-
-
-def _same_task(run: Run, baseline: Run) -> None:
+def _same_task(run: StoredRun, baseline: StoredRun) -> None:
     mine, theirs = (one.manifest["settings"]["task"] for one in (run, baseline))
     if mine["name"] != theirs["name"]:
         hint = "name a baseline of the same task with --baseline"
@@ -156,8 +132,8 @@ def _same_task(run: Run, baseline: Run) -> None:
             raise CimError(what, hint="make the baseline again on it (make baseline)")
 
 
-def _same_samples(run: Run, baseline: Run) -> None:
-    mine, theirs = set(run.files.per_sample), set(baseline.files.per_sample)
+def _same_samples(run: StoredRun, baseline: StoredRun) -> None:
+    mine, theirs = set(run.per_sample), set(baseline.per_sample)
     if len(mine) != len(theirs):
         hint = "run it without --limit and --partial, or name another baseline"
         raise CimError(f"the run has {len(mine)} samples, the baseline {len(theirs)}", hint=hint)
@@ -166,9 +142,9 @@ def _same_samples(run: Run, baseline: Run) -> None:
         raise CimError(f"{len(strangers)} of {len(mine)} samples are not in the baseline: {first}")
 
 
-def _chosen(run: Run, baseline: Run, metrics: Sequence[str] | None) -> list[str]:
+def _chosen(run: StoredRun, baseline: StoredRun, metrics: Sequence[str] | None) -> list[str]:
     """Metrics to compare; CimError where one is missing or was made in another way."""
-    there = computed(baseline)
+    there = baseline.computed
     if absent := [name for name in metrics or () if name not in there]:
         raise CimError(f"the baseline lacks {', '.join(absent)}", hint=f"it holds {', '.join(there) or 'no metric'}")
     chosen = [name for name in there if metrics is None or name in metrics]
@@ -182,8 +158,8 @@ def _chosen(run: Run, baseline: Run, metrics: Sequence[str] | None) -> list[str]
     return chosen
 
 
-def _obstacle(name: str, run: Run, baseline: Run) -> str | None:
-    mine, theirs = run.files.scores.get(name), baseline.files.scores[name]
+def _obstacle(name: str, run: StoredRun, baseline: StoredRun) -> str | None:
+    mine, theirs = run.scores.get(name), baseline.scores[name]
     if mine is None:
         return f"the run lacks {name}"
     if mine.get("not_computed"):
@@ -220,24 +196,19 @@ def verdict(gain: float, p: float, margin: float | None) -> str:
     return BETTER if large and significant else OK
 
 
-def _notes(run: Run, baseline: Run, chosen: Sequence[str]) -> Iterator[str]:
-    failed, before = failed_captions(run), failed_captions(baseline)
+def _notes(run: StoredRun, baseline: StoredRun, chosen: Sequence[str]) -> Iterator[str]:
+    failed, before = run.failed, baseline.failed
     if failed or before:
         yield f"failed captions, counted as empty ones: {failed} of the run, {before} of the baseline"
-    if more := [name for name in computed(run) if name not in baseline.files.scores]:
+    if more := [name for name in run.computed if name not in baseline.scores]:
         yield f"not in the baseline, so not compared: {', '.join(more)}"
-    if left_out := [name for name in computed(baseline) if name not in chosen]:
+    if left_out := [name for name in baseline.computed if name not in chosen]:
         yield f"in the baseline, left out by --metrics: {', '.join(left_out)}"
     if differing := list(differing_settings(run, baseline)):
         yield f"settings that differ (baseline / run): {', '.join(differing)}"
 
 
-def failed_captions(run: Run) -> int:
-    """How many captions an engine could not write."""
-    return sum(made.text is None for made in records.read(run.folder).values())
-
-
-def differing_settings(run: Run, baseline: Run) -> Iterator[str]:
+def differing_settings(run: StoredRun, baseline: StoredRun) -> Iterator[str]:
     """Settings of model and prompt in which two runs differ, as ``name: baseline / run``; none need agree."""
     after, before = (_told(one) for one in (run, baseline))
     for name in {**before, **after}:
@@ -245,6 +216,6 @@ def differing_settings(run: Run, baseline: Run) -> Iterator[str]:
             yield f"{name}: {before.get(name, '-')} / {after.get(name, '-')}"
 
 
-def _told(run: Run) -> dict[str, Any]:
+def _told(run: StoredRun) -> dict[str, Any]:
     settings = run.manifest["settings"]
     return manifest.flat({"model": settings["model"], "prompt": settings["task"]["prompt"]})

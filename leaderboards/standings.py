@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness import registry
-from harness.runs import scored, stats
-from leaderboards.runs import Run
+from harness.runs import stats, stored_run
+from harness.runs.stored_run import StoredRun
 
 if TYPE_CHECKING:
     from harness.parts import Array
@@ -32,7 +32,7 @@ ALPHA = 0.05
 class Standing:
     """One value of one run: point, 95 % interval and its values on the shared resamples (draws,)."""
 
-    run: Run
+    run: StoredRun
     point: float
     ci95: tuple[float, float]
     drawn: Array
@@ -50,38 +50,38 @@ class Group:
     standings: tuple[Standing, ...]
 
 
-def groups(runs: Sequence[Run], draws: int = stats.DRAWS) -> Iterator[Group]:
+def groups(runs: Sequence[StoredRun], draws: int = stats.DRAWS) -> Iterator[Group]:
     """Every value of every metric, runs whose signatures or samples differ in groups of their own.
 
     Runs are of one task. Metrics come by name; of a metric, the group with the most runs first.
     """
-    by_samples = defaultdict[tuple[str, ...], list[Run]](list)
+    by_samples = defaultdict[tuple[str, ...], list[StoredRun]](list)
     for run in runs:
-        by_samples[tuple(sorted(run.files.per_sample))].append(run)
+        by_samples[tuple(sorted(run.per_sample))].append(run)
     made = [group for ids, same in by_samples.items() if ids for group in _of_same_samples(same, draws)]
     yield from sorted(made, key=lambda group: (group.metric, -len(group.standings), group.signature))
 
 
-def _of_same_samples(runs: Sequence[Run], draws: int) -> Iterator[Group]:
-    rows = defaultdict[tuple[str, str], list[Run]](list)
+def _of_same_samples(runs: Sequence[StoredRun], draws: int) -> Iterator[Group]:
+    rows = defaultdict[tuple[str, str], list[StoredRun]](list)
     for run in runs:
-        for name, score in run.files.scores.items():
+        for name, score in run.scores.items():
             if not score.get("not_computed") and score.get("signature"):
                 rows[name, score["signature"]].append(run)
     members = [(registry.metric(name), signature, run) for (name, signature), same in rows.items() for run in same]
-    by_id = {name: at for at, name in enumerate(sorted(runs[0].files.per_sample))}
-    stored_order = [by_id[name] for name in runs[0].files.per_sample]
-    columns = [_reordered(scored.column(run.files, metric), stored_order) for metric, _, run in members]
+    by_id = {name: at for at, name in enumerate(sorted(runs[0].per_sample))}
+    stored_order = [by_id[name] for name in runs[0].per_sample]
+    columns = [_reordered(stored_run.column(run, metric), stored_order) for metric, _, run in members]
     drawn = stats.bootstrap(columns, draws) if columns else []
     made = {
-        (metric.name, line, id(run)): (column, values)
+        (metric.name, line, run): (column, values)
         for (metric, line, run), column, values in zip(members, columns, drawn, strict=True)
     }
     for (name, signature), same in rows.items():
         for at, value in enumerate(registry.metric(name).values):
             cells = []
             for run in same:
-                column, values = made[name, signature, id(run)]
+                column, values = made[name, signature, run]
                 cells.append((run, float(stats.point(column)[at]), values[:, at]))
             yield Group(runs[0].task, name, value, signature, tuple(_ranked(cells)))
 
@@ -90,7 +90,7 @@ def _reordered(column: stats.Column, order: Sequence[int]) -> stats.Column:
     return stats.Column(column.statistics[order], column.aggregate)
 
 
-def _ranked(cells: list[tuple[Run, float, Array]]) -> Iterator[Standing]:
+def _ranked(cells: list[tuple[StoredRun, float, Array]]) -> Iterator[Standing]:
     cells = sorted(cells, key=lambda cell: (-cell[1], cell[0].model))
     pairs = list(combinations(range(len(cells)), 2))
     adjusted = stats.holm([bootstrap_p(cells[b][2] - cells[a][2], cells[b][1] - cells[a][1]) for a, b in pairs])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import store
-from harness.runs import records, scored
+from harness.runs import records, stored_run
 from harness.types import Completion
 from tests import synthetic_runs
 from tests.test_report import HOSTILE
@@ -24,10 +24,10 @@ def make(results: Path) -> Path:
 
 def edit(run: Path, change: Callable[[dict[str, Any]], object]) -> None:
     """Change every row of a run's scores."""
-    document = store.read_document(run / scored.SCORES) or {}
+    document = store.read_document(run / stored_run.SCORES) or {}
     for row in document["scores"]:
         change(row)
-    store.write_document(run / scored.SCORES, document)
+    store.write_document(run / stored_run.SCORES, document)
 
 
 def hostile(results: Path) -> Path:
@@ -42,14 +42,14 @@ def hostile(results: Path) -> Path:
         lines = [Completion(*pair) for pair in zip(made, captions, strict=True)]
         lines[::5] = [Completion(line.sample_id, None, error=EVIL) for line in lines[::5]]
         store.write_rows(run / records.NAME, map(records.row, lines))
-        digest = records.digest(run)
+        digest = records.digest(records.read(run))
         stored = store.read_document(run / "manifest.json") or {}
         stored["settings"]["model"]["engine"] = EVIL
         stored |= {"prompt": EVIL, "started": EVIL, EVIL: {EVIL: EVIL}, "origin": "/secret/place/x.toml"}
         stored["made_by"] = ["not", "a", "mapping"] if at else stored["made_by"]
         stored["half"], stored["large"] = "\ud800 of a pair", 10**400
         (run / "manifest.json").write_text(json.dumps(stored))
-        document = store.read_document(run / scored.SCORES) or {}
+        document = store.read_document(run / stored_run.SCORES) or {}
         document["captions"] = digest
         for row in document["scores"]:
             row["signature"] += f"|{EVIL.replace('|', '')}:{EVIL}"
@@ -58,7 +58,7 @@ def hostile(results: Path) -> Path:
             row["controls"] = {EVIL: {"values": dict.fromkeys(row["values"], 1), "ci95": EVIL}}
         absent = {"metric": EVIL, "values": {}, "ci95": {}, "n": 0, "n_failed": 0, "signature": None, "controls": {}}
         document["scores"].append(absent | {"not_computed": EVIL})
-        store.write_document(run / scored.SCORES, document)
+        store.write_document(run / stored_run.SCORES, document)
     (task / f"left-{EVIL}".replace("/", "")).mkdir()
     (task / f"left-{EVIL}".replace("/", "") / "manifest.json").write_text("{}")
     return results

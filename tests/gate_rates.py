@@ -18,20 +18,21 @@ from pathlib import Path
 import numpy as np
 
 from harness.command import cli
-from harness.runs import records, scored
-from leaderboards import gate, runs
+from harness.runs import records, stored_run
+from harness.runs.stored_run import StoredRun
+from leaderboards import gate
 from tests.cli import captions_file
 from tests.weaker import drop_objects, sampled
 
 SHARES = (0.01, 0.02, 0.03, 0.05, 0.1)
 
 
-def evaluated(model: str, results: Path, *options: str) -> runs.Run:
+def evaluated(model: str, results: Path, *options: str) -> StoredRun:
     """A run of miniscenes by this model, made or gone on with."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as told:
         code = cli.main(["eval", "--model", model, "--task", "miniscenes", "--results", str(results), *options])
     assert code == 0, told.getvalue()
-    return runs.read(scored.find(Path(model).stem, results, "miniscenes"))
+    return stored_run.load(stored_run.find(Path(model).stem, results, "miniscenes"))
 
 
 def worst(found: gate.Gate) -> tuple[gate.Row, float]:
@@ -56,7 +57,7 @@ def told(found: gate.Gate) -> str:
     )
 
 
-def dropped(name: str, captions: Mapping[str, str], share: float, seed: int, results: Path, models: Path) -> runs.Run:
+def dropped(name: str, captions: Mapping[str, str], share: float, seed: int, results: Path, models: Path) -> StoredRun:
     """A run of captions of which a share of the objects was dropped."""
     path = captions_file(
         models / f"{name}-without-{100 * share:g}-seed-{seed:02d}.jsonl", drop_objects(captions, share, seed)
@@ -64,7 +65,7 @@ def dropped(name: str, captions: Mapping[str, str], share: float, seed: int, res
     return evaluated(str(path), results)
 
 
-def captions_of(run: runs.Run) -> dict[str, str]:
+def captions_of(run: StoredRun) -> dict[str, str]:
     """A run's captions by sample id."""
     return {key: one.text or "" for key, one in records.read(run.folder).items()}
 
@@ -98,7 +99,7 @@ def main() -> None:
         pairs = [(a, b) for a in made for b in made if a is not b]
         print(summary("every seed the baseline of every other", [gate.judge(b, a) for a, b in pairs]))
         print("minimum detectable difference of two seeds:", *detectable(noise), sep="\n", flush=True)
-        kept = runs.read(gate.BASELINES / "miniscenes" / "mini-base")
+        kept = stored_run.load(gate.BASELINES / "miniscenes" / "mini-base")
         for share in SHARES:
             drawn = [(run.model, captions_of(run), made[0]) for run in made[1:]]
             greedy = [("greedy", captions_of(kept), kept)] * args.seeds

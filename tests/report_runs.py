@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from harness import store
-from harness.runs import records, scored, signature
+from harness.runs import records, signature, stored_run
 from harness.types import Completion
 from tests import synthetic_runs
 
@@ -60,14 +60,14 @@ def write(
                 "outage": False,
             }
         )
-    store.write_rows(folder / scored.PER_SAMPLE, per_sample)
-    store.write_rows(folder / scored.STATISTICS, [{"sample_id": name} for name in ids])
-    digest = records.digest(folder)
+    store.write_rows(folder / stored_run.PER_SAMPLE, per_sample)
+    store.write_rows(folder / stored_run.STATISTICS, [{"sample_id": name} for name in ids])
+    digest = records.digest(records.read(folder))
     manifest = synthetic_runs.manifest_of(folder.parent.name, folder.name, list(ids))
     store.write_document(folder / "manifest.json", {**manifest, "captions": digest})
     interval = {"method": "none", "draws": 0, "seed": 0}
     head = {"format": 1, "task": folder.parent.name, "model": folder.name, "captions": digest, "interval": interval}
-    store.write_document(folder / scored.SCORES, {**head, "scores": scores})
+    store.write_document(folder / stored_run.SCORES, {**head, "scores": scores})
     return folder
 
 

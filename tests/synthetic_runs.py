@@ -14,7 +14,7 @@ import numpy as np
 
 from harness import registry, store
 from harness.parts import mean
-from harness.runs import records, scored, signature, stats
+from harness.runs import records, signature, stats, stored_run
 from harness.types import Completion
 
 TASKS = {"coco_ln500": "000000{:06d}", "docci500": "test_{:05d}"}
@@ -91,13 +91,13 @@ def write(folder: Path, task: str, columns: dict[str, stats.Column], intervals: 
     store.write_rows(
         folder / "captions.jsonl", [records.row(Completion(one, "synthetic", "stop", 9, 9)) for one in ids]
     )
-    store.write_rows(folder / scored.PER_SAMPLE, per_sample)
-    store.write_rows(folder / scored.STATISTICS, corpus)
+    store.write_rows(folder / stored_run.PER_SAMPLE, per_sample)
+    store.write_rows(folder / stored_run.STATISTICS, corpus)
     interval = {"method": "percentile bootstrap over images", "draws": DRAWS, "seed": stats.SEED}
-    digest = records.digest(folder)
+    digest = records.digest(records.read(folder))
     store.write_document(folder / "manifest.json", manifest_of(task, folder.name, ids))
     store.write_document(
-        folder / scored.SCORES,
+        folder / stored_run.SCORES,
         {"format": 1, "task": task, "model": folder.name, "captions": digest, "interval": interval, "scores": scores},
     )
 

@@ -16,9 +16,9 @@ from urllib.parse import unquote
 import pytest
 
 from harness import store
-from harness.runs import records, scored
+from harness.runs import records, stored_run
 from leaderboards import __main__ as face
-from leaderboards import runs, standings
+from leaderboards import standings
 from leaderboards.board import tables
 from tests import board_runs, synthetic_runs
 from tests.boards import measured
@@ -65,7 +65,7 @@ def test_a_page_a_task_and_a_page_a_run(results: Path, tmp_path: Path, capsys: p
     assert board("--results", results, "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert told["pages"] == 13 and told["tasks"]["docci500"] == {"runs": 5, "tables": 1} and told["left_out"] == []
-    assert runs.runs(results, lambda line: pytest.fail(line), "runs") == []
+    assert stored_run.load_all(results, lambda line: pytest.fail(line), "runs") == []
 
 
 def test_every_link_leads_somewhere(results: Path, tmp_path: Path) -> None:
@@ -106,13 +106,13 @@ def test_the_same_runs_give_the_same_bytes(results: Path, tmp_path: Path) -> Non
 def test_ranks_values_and_intervals_are_those_of_standings_and_score_files(results: Path, tmp_path: Path) -> None:
     board("--results", results, "--out", tmp_path / "site")
     shown = {cells[1].split()[0]: cells for cells in rows((tmp_path / "site" / "docci500.html").read_text())}
-    found = list(standings.groups(runs.runs(results, pytest.fail, "docci500")))
+    found = list(standings.groups(stored_run.load_all(results, pytest.fail, "docci500")))
     columns = sorted(found, key=lambda group: tables.order(group.metric))
     assert next(iter(shown)) == columns[0].standings[0].run.model and columns[0].metric == "capture"
     joined = 0
     for at, group in enumerate(columns, start=2):
         for one in group.standings:
-            row = one.run.files.scores[group.metric]
+            row = one.run.scores[group.metric]
             low, high = row["ci95"][group.value]
             value = f"{row['values'][group.value]:.2f}"
             assert shown[one.run.model][at] == f"{value} {low:.2f} – {high:.2f}"
@@ -139,7 +139,7 @@ def test_groups_are_never_mixed_and_say_what_differs(results: Path, tmp_path: Pa
     board_runs.edit(task / "system-02", judged)
     synthetic_runs.make(tmp_path / "fewer", models=1, n=40, tasks=("docci500",))
     (tmp_path / "fewer" / "docci500" / "system-00").rename(task / "fewer")
-    made = tables.board("docci500", runs.runs(results, pytest.fail, "docci500"))
+    made = tables.board("docci500", stored_run.load_all(results, pytest.fail, "docci500"))
     seen = [(table.apart, sorted(line.run.model for line in table.lines)) for table in made.tables]
     assert seen == [
         ((), ["system-00", "system-02", "system-03", "system-04"]),
@@ -150,8 +150,8 @@ def test_groups_are_never_mixed_and_say_what_differs(results: Path, tmp_path: Pa
     for table in made.tables:
         for at, column in enumerate(table.columns):
             present = [line.run for line in table.lines if line.cells[at].standing]
-            assert {run.files.scores[column.group.metric]["signature"] for run in present} == {column.group.signature}
-            assert len({frozenset(run.files.per_sample) for run in present}) == 1
+            assert {run.scores[column.group.metric]["signature"] for run in present} == {column.group.signature}
+            assert len({frozenset(run.per_sample) for run in present}) == 1
     board("--results", results, "--out", tmp_path / "site")
     html = (tmp_path / "site" / "docci500.html").read_text()
     assert "judge: - / another" in html and "n: 60 / 40" in html and "v: synthetic / other" in html
@@ -171,9 +171,9 @@ def test_cells_without_a_value_say_why_and_what_to_run(results: Path, tmp_path: 
             )
         else:
             board_runs.edit(results / "docci500" / "system-00", absent)
-    document = store.read_document(results / "docci500" / "system-01" / scored.SCORES) or {}
+    document = store.read_document(results / "docci500" / "system-01" / stored_run.SCORES) or {}
     document["scores"] = [row for row in document["scores"] if row["metric"] != "objects"]
-    store.write_document(results / "docci500" / "system-01" / scored.SCORES, document)
+    store.write_document(results / "docci500" / "system-01" / stored_run.SCORES, document)
     board("--results", results, "--out", tmp_path / "site")
     text = Page((tmp_path / "site" / "docci500.html").read_text()).text
     assert "capture not computed: no weights for capture; run `make x`" in text

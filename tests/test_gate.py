@@ -308,7 +308,7 @@ def test_constant_values_do_not_fail(cim: Cim, boards: Boards, tmp_path: Path) -
 def _all_failed(cim: Cim, folder: Path) -> None:
     rows("captions.jsonl", lambda all_of: [row.update(caption=None, error="no answer") for row in all_of])(folder)
     assert cim("score", "--model", "demo-terse", "--metrics", "bleu4_char,length").code == 0
-    document("manifest.json", lambda c: c.update(captions=records.digest(folder)))(folder)
+    document("manifest.json", lambda c: c.update(captions=records.digest(records.read(folder))))(folder)
 
 
 def test_failed_captions_count_as_empty_and_are_told(cim: Cim, boards: Boards, folder: Path, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from leaderboards import gate, runs
+from harness.runs import stored_run
+from leaderboards import gate
 from tests.boards import Boards
 from tests.cli import Cim
 from tests.conftest import ROOT
@@ -106,12 +107,12 @@ def test_a_dry_run_tells_what_would_be_refused(boards: Boards, folder: Path, tmp
 
 
 def test_the_committed_baseline_is_small_whole_and_of_no_machine() -> None:
-    run = runs.read(COMMITTED)
+    run = stored_run.load(COMMITTED)
     gate.whole(run, "the baseline")
     assert {path.name for path in COMMITTED.iterdir()} == FILES
     assert sum(path.stat().st_size for path in COMMITTED.iterdir()) < 1_000_000
-    assert run.manifest["made_by"]["git"]["dirty"] is False and gate.failed_captions(run) == 0
-    assert len(run.files.per_sample) == 500 and len(gate.computed(run)) == 12
+    assert run.manifest["made_by"]["git"]["dirty"] is False and run.failed == 0
+    assert len(run.per_sample) == 500 and len(run.computed) == 12
     for path in COMMITTED.iterdir():
         text = path.read_text()
         assert not re.search(r'"(/|~|[A-Za-z]:\\)', text), path  # no text begins like a path

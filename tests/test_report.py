@@ -18,7 +18,7 @@ from harness import registry, store
 from harness.errors import CimError
 from harness.pages import report
 from harness.resources import data
-from harness.runs import scored
+from harness.runs import stored_run
 from tests import controls
 from tests.cli import Cim, captions_file
 
@@ -144,7 +144,7 @@ def test_failed_captions_are_shown_as_failed(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(registry, "engine", registry.engine)
     monkeypatch.setattr(slow_engine, "PAUSE", 0)
     slow_engine.main(tmp_path)
-    page = Page(report.page(tmp_path / "demo" / "mock"))
+    page = Page(report.page(stored_run.load(tmp_path / "demo" / "mock")))
     assert "12 samples, 1 failed" in page.text and "Failed: the mock engine cannot read this image" in page.text
 
 
@@ -172,7 +172,7 @@ def test_what_is_not_computed_says_why(cim: Cim, tmp_path: Path) -> None:
     row = {**document["scores"][0], "metric": "capture", "values": {"score": None}, "ci95": {"score": [None, None]}}
     row |= {"not_computed": "no weights here; run `make x`", "signature": None, "controls": {}}
     store.write_document(run / "scores.json", {**document, "scores": [*document["scores"], row]})
-    assert "not computed: no weights here; run `make x`" in Page(report.page(run)).text
+    assert "not computed: no weights here; run `make x`" in Page(report.page(stored_run.load(run))).text
 
 
 @pytest.fixture
@@ -218,7 +218,7 @@ def test_images_become_small_pictures(
     pictures = [attributes for tag, attributes in page.elements if tag == "img"]
     assert [(one["width"], one["height"]) for one in pictures] == [("160", "120"), ("120", "160")]
     assert all(len(str(one["src"])) < 16_000 for one in pictures)
-    assert (run / report.NAME).read_text(encoding="utf-8") == report.page(run)
+    assert (run / report.NAME).read_text(encoding="utf-8") == report.page(stored_run.load(run))
 
 
 def test_stored_elements_verdicts_and_replies_are_shown(docci: tuple[Cim, Path]) -> None:
@@ -234,19 +234,19 @@ def test_stored_elements_verdicts_and_replies_are_shown(docci: tuple[Cim, Path])
         "objects": {"elements": elements},
         "relation_qa": {"verdicts": ["n/a", *[question.answer for question in sample.questions[1:]]]},
     }
-    store.write_rows(run / scored.DETAILS, [row])
+    store.write_rows(run / stored_run.DETAILS, [row])
     reply = {"sample_id": sample.id, "reply": "1: n/a\n<script>", "error": None}
     store.write_rows(run / "replies.relation_qa.rule-judge.jsonl", [reply])
-    html = report.page(run)
+    html = report.page(stored_run.load(run))
     first = Page(html[html.index("<article") : html.index("</article>")])
     assert "muscovy ducks" in first.text and "dragon invented" in first.text and "asphalt missed" in first.text
     assert (
         "n/a ✗ wrong" in first.text and "✓ right" in first.text and "Reply of relation_qa by rule-judge" in first.text
     )
     assert "1: n/a\n<script>" in first.text
-    store.write_rows(run / scored.DETAILS, [{**row, "objects": {"elements": [["object", "dog", '"><script>']]}}])
+    store.write_rows(run / stored_run.DETAILS, [{**row, "objects": {"elements": [["object", "dog", '"><script>']]}}])
     with pytest.raises(CimError, match="is malformed"):
-        report.page(run)
+        report.page(stored_run.load(run))
 
 
 BROWSER = shutil.which("chromium")

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 
 from harness import store
-from harness.runs import scored, stats
-from leaderboards import runs, standings
+from harness.runs import stats, stored_run
+from harness.runs.stored_run import StoredRun
+from leaderboards import standings
 from tests import synthetic_runs
 
 
-def read(results: Path, task: str | None = None) -> list[runs.Run]:
+def read(results: Path, task: str | None = None) -> list[StoredRun]:
     told: list[str] = []
-    found = runs.runs(results, told.append, task)
+    found = stored_run.load_all(results, told.append, task)
     assert told == []
     return found
 
@@ -35,14 +36,14 @@ def test_runs_are_found_by_task_and_name_and_faults_are_told(three: Path, tmp_pa
         folder.mkdir(parents=True)
         (folder / "manifest.json").write_text("{}")
     told: list[str] = []
-    assert runs.runs(tmp_path, told.append) == []
+    assert stored_run.load_all(tmp_path, told.append) == []
     assert len(told) == 1 and "docci500/broken" in told[0]
 
 
 def test_values_and_intervals_are_those_of_the_score_files(three: Path) -> None:
     for group in standings.groups(read(three)):
         for one in group.standings:
-            row = one.run.files.scores[group.metric]
+            row = one.run.scores[group.metric]
             assert one.point == pytest.approx(row["values"][group.value], abs=1e-9)
             assert one.ci95 == pytest.approx(tuple(row["ci95"][group.value]), abs=1e-9)
 
@@ -55,7 +56,7 @@ def test_intervals_are_those_of_the_score_files_whatever_the_order_of_samples(th
             store.write_rows(run / name, store.read_rows(run / name)[::-1])
     (group,) = [group for group in standings.groups(read(tmp_path)) if group.metric == "capture"]
     for one in group.standings:
-        column = scored.column(one.run.files, synthetic_runs.registry.metric("capture"))
+        column = stored_run.column(one.run.files, synthetic_runs.registry.metric("capture"))
         backwards = stats.Column(column.statistics[::-1], column.aggregate)
         assert one.ci95 == pytest.approx(tuple(stats.interval(stats.bootstrap([backwards])[0])[0]), abs=1e-9)
         assert one.ci95 != pytest.approx(tuple(stats.interval(stats.bootstrap([column])[0])[0]), abs=1e-9)

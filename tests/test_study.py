@@ -12,7 +12,7 @@ import pytest
 
 from harness import store
 from harness.errors import CimError
-from harness.runs import manifest, scored, stats
+from harness.runs import manifest, stats, stored_run
 from tasks.miniscenes import contrasts, study
 from tests.cli import Cim, captions_file
 
@@ -139,7 +139,7 @@ def test_a_mean_over_seeds_is_that_of_its_runs(cim: Cim, tmp_path: Path) -> None
         path = captions_file(tmp_path / f"{name}.jsonl", captions)
         done = cim("eval", "--model", path, "--partial", "--metrics", "objects,fine_names,relation_qa,length")
         assert done.code == 0, done
-    base, one, two = (scored.load(cim.results / study.TASK / name) for name in words)
+    base, one, two = (stored_run.load(cim.results / study.TASK / name) for name in words)
     (row,) = contrasts.means(base, {"arm": {0: one, 1: two}})
     for label in ("objects f1", "fine_names f1", "relation_qa", "length"):
         apart = [contrasts.against(base, run)[label] for run in (one, two)]

@@ -67,7 +67,7 @@ def _eval(args: argparse.Namespace) -> int:
     runs = _plan(args)
     for run in runs if args.verb in ("eval", "caption") and not args.dry_run else ():
         caption.check(run, fresh=args.fresh)
-    with parse.Parses(runs[0].folder.parent.parent, terminal.track) as parses:
+    with parse.Parses(runs[0].results, terminal.track) as parses:
         if args.dry_run:
             return _dry_run(args, runs, parses)
         reports = [_work(args, run, parses) for run in runs]
@@ -81,7 +81,7 @@ def _work(args: argparse.Namespace, run: Run, parses: Parses) -> dict[str, Any]:
     from harness import store
     from harness.command import terminal
     from harness.pages import report
-    from harness.runs import manifest, stats
+    from harness.runs import manifest, stats, stored_run
     from harness.stages import caption, score
 
     parses.take(None if args.fresh else run.folder)
@@ -103,7 +103,7 @@ def _work(args: argparse.Namespace, run: Run, parses: Parses) -> dict[str, Any]:
             scores = score.score(run, metrics, parses, absent=absent, draws=draws)
             if not any(one.outage for one in scores):
                 manifest.advance(run.folder, "complete")
-            page = report.write(run.folder) if len(run.samples) <= report.LARGEST else None
+            page = report.write(stored_run.load(run.folder, run.files)) if len(run.samples) <= report.LARGEST else None
             told = {"task": run.task.name, "model": run.model.name, "scores": [asdict(one) for one in scores]}
             if not args.json:
                 _print_scores(run, scores, page)
@@ -195,14 +195,13 @@ def _print_stage(verb: str, run: Run, report: dict[str, Any]) -> None:
 
 
 def _dry_run(args: argparse.Namespace, runs: Sequence[Run], parses: Parses) -> int:
-    from harness.runs import records
     from harness.stages import score
 
     plans = []
     for run in runs:
         parses.take(None if args.fresh else run.folder)
         metrics, absent = score.choose(_metrics(args), run, parses, among=args.among, fresh=args.fresh)
-        stored = 0 if args.fresh else len(records.read(run.folder))
+        stored = 0 if args.fresh else len(run.captions)
         plans.append(
             {
                 "task": run.task.name,

@@ -12,10 +12,10 @@ from harness.resources import paths
 def compare_verb(args: argparse.Namespace) -> int:
     """Paired tests on two stored runs."""
     from harness.command import terminal
-    from harness.runs import compare, scored
+    from harness.runs import compare, stored_run
 
     results = paths.results_root(args.results)
-    a, b = (scored.load(scored.find(name, results, args.task)) for name in (args.run_a, args.run_b))
+    a, b = (stored_run.load(stored_run.find(name, results, args.task)) for name in (args.run_a, args.run_b))
     rows = compare.compare(a, b)
     if args.json:
         print(json.dumps(compare.as_json(a.folder, b.folder, rows), indent=1))
@@ -28,11 +28,11 @@ def compare_verb(args: argparse.Namespace) -> int:
 
 def verify_verb(args: argparse.Namespace) -> int:
     """Check a stored run; exit 1 where a check fails."""
-    from harness.runs import scored
+    from harness.runs import stored_run
     from harness.stages import verify
 
     results = paths.results_root(args.results)
-    checks = verify.verify(scored.find(args.run, results, args.task), results)
+    checks = verify.verify(stored_run.find(args.run, results, args.task), results)
     return show_rows(args, ("check", "result", "detail"), checks)
 
 
@@ -40,10 +40,10 @@ def report_verb(args: argparse.Namespace) -> int:
     """Make the page of a stored run again."""
     from harness import store
     from harness.pages import report
-    from harness.runs import scored
+    from harness.runs import stored_run
 
-    folder = scored.find(args.run, paths.results_root(args.results), args.task)
+    folder = stored_run.find(args.run, paths.results_root(args.results), args.task)
     with store.writing(folder):
-        path = report.write(folder)
+        path = report.write(stored_run.load(folder))
     print(json.dumps({"report": str(path)}) if args.json else path)
     return 0

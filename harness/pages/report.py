@@ -23,10 +23,9 @@ from harness.pages import highlight
 from harness.pages.highlight import Piece
 from harness.pages.thumbnail import Thumbnail, thumbnail
 from harness.resources import data
-from harness.runs import manifest, records, scored
+from harness.runs import manifest, stored_run
 from harness.runs.run import image_folder
-from harness.runs.scored import Scored
-from harness.stages import verify
+from harness.runs.stored_run import StoredRun
 from harness.stages.judge import FIELD, file_name, reply_files
 from harness.types import CONTROLLED, Completion, Element, Question, Sample, Task
 
@@ -80,28 +79,26 @@ class Card:
     replies: Mapping[str, str | None]
 
 
-def write(folder: Path) -> Path:
+def write(run: StoredRun) -> Path:
     """Make the page of a stored run and put it into its folder; returns its path.
 
     Raises:
-        CimError: the run has no scores, its files are not whole, or its task's data is not here.
+        CimError: its files are not whole, or its task's data is not here.
     """
-    store.write_bytes(folder / NAME, page(folder).encode())
-    return folder / NAME
+    store.write_bytes(run.folder / NAME, page(run).encode())
+    return run.folder / NAME
 
 
-def page(folder: Path) -> str:
+def page(run: StoredRun) -> str:
     """The page of a stored run."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    files = scored.load(folder)
-    if faults := verify.form_faults(folder):
-        raise CimError(faults[0], where=str(folder), hint="`cim verify` says more; --fresh makes the run again")
-    stored = manifest.read(folder) or {}
+    stored = run.manifest
     task = registry.task(stored["settings"]["task"]["name"])
     if stored["settings"]["task"]["data"] != data.fingerprint(task):
-        raise CimError(f"made on another version of {task.name}", where=str(folder), hint="score it again with --fresh")
+        hint = "score it again with --fresh"
+        raise CimError(f"made on another version of {task.name}", where=str(run.folder), hint=hint)
     script, style = (PAGE.joinpath(name).read_text(encoding="utf-8") for name in ("report.js", "report.css"))
     environment = Environment(
         loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -114,16 +111,16 @@ def page(folder: Path) -> str:
         html=lambda pieces: Markup(highlight.html(pieces)),
         html_list=lambda elements: Markup(highlight.html_list(elements)),
     )
-    columns = _columns(files)
-    cards = _cards(folder, files, columns, task)
+    columns = _columns(run)
+    cards = _cards(run, columns, task)
     return environment.get_template("report.html").render(
         script=Markup(script),
         style=Markup(style),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        model=folder.name,
+        model=run.folder.name,
         task=task,
-        rows=list(_rows(files)),
-        signatures=[row["signature"] for row in files.scores.values() if row["signature"]],
+        rows=list(_rows(run)),
+        signatures=[row["signature"] for row in run.scores.values() if row["signature"]],
         columns=[label for label, *_ in columns],
         cards=cards,
         failed=sum(card.made.text is None for card in cards),
@@ -138,15 +135,15 @@ def _label(metric: str, value: str, values: Iterable[str]) -> str:
     return metric if len(list(values)) == 1 else f"{metric} {value}"
 
 
-def _columns(files: Scored) -> list[tuple[str, str, str]]:
+def _columns(run: StoredRun) -> list[tuple[str, str, str]]:
     """Label, metric and value of every number that each sample has."""
-    computed = [row for row in files.scores.values() if not row.get("not_computed")]
+    computed = [row for row in run.scores.values() if not row.get("not_computed")]
     return [(_label(row["metric"], v, row["values"]), row["metric"], v) for row in computed for v in row["values"]]
 
 
-def _rows(files: Scored) -> Iterable[Row]:
+def _rows(run: StoredRun) -> Iterable[Row]:
     known = {full for name in registry.names("metrics") for full in (name, *registry.variants("metrics", name))}
-    for name, row in files.scores.items():
+    for name, row in run.scores.items():
         if row.get("not_computed"):
             yield Row(name, "not computed", not_computed=str(row["not_computed"]))
             continue
@@ -198,17 +195,17 @@ def _ends(scale: float | None, seen: Sequence[float]) -> tuple[float, float]:
     return (-end if low < 0 else 0.0, end)
 
 
-def _cards(folder: Path, files: Scored, columns: Sequence[tuple[str, str, str]], task: Task) -> list[Card]:
-    made, images = records.read(folder), image_folder(task, folder.resolve().parent.parent)
+def _cards(run: StoredRun, columns: Sequence[tuple[str, str, str]], task: Task) -> list[Card]:
+    made, images = run.captions, image_folder(task, run.folder.resolve().parent.parent)
     chosen = [sample for sample in data.samples(task) if sample.id in made]
     with ThreadPoolExecutor() as pool:  # decoding runs outside Python's lock
         pictures = list(pool.map(lambda one: _picture(task, images, one), chosen))
-    details = _details(folder)
-    replies = _replies(folder)
+    details = _details(run)
+    replies = _replies(run)
     cards = list[Card]()
     for sample, picture in zip(chosen, pictures, strict=True):
         elements, verdicts = details.get(sample.id, ([], {}))
-        cells = files.per_sample.get(sample.id, {})
+        cells = run.per_sample.get(sample.id, {})
         caption, references = highlight.mark(made[sample.id].text or "", sample.references, elements)
         numbers = [cells.get(metric, {}).get(value) for _, metric, value in columns]
         words = len((made[sample.id].text or "").split())
@@ -240,33 +237,32 @@ def _picture(task: Task, images: Path, sample: Sample) -> Thumbnail | None:
     return thumbnail(images / sample.image) if sample.image else None
 
 
-def _replies(folder: Path) -> dict[str, dict[str, str]]:
+def _replies(run: StoredRun) -> dict[str, dict[str, str]]:
     """Stored replies by judge and answering model, then by sample: its only one, or a line a key."""
     found = dict[str, dict[str, str]]()
-    for judge, answering in reply_files(folder):
+    for judge, answering in reply_files(run.folder):
         texts = found.setdefault(f"{judge} by {answering}", {})
-        for request, made in records.read(folder, file_name(judge, answering), FIELD).items():
+        for request, made in run.files.completions(file_name(judge, answering), FIELD).items():
             sample, _, key = request.partition("#")
             line = (f"{key}: " if key else "") + (f"failed: {made.error}" if made.text is None else made.text)
             texts[sample] = f"{texts[sample]}\n{line}" if sample in texts else line
     return found
 
 
-def _details(folder: Path) -> dict[str, tuple[list[Element], dict[str, list[str]]]]:
+def _details(run: StoredRun) -> dict[str, tuple[list[Element], dict[str, list[str]]]]:
     """What metrics found and answers to questions, by sample; a kind once, though a metric's variants find it again."""
     found = dict[str, tuple[list[Element], dict[str, list[str]]]]()
-    for row in store.read_rows(folder / scored.DETAILS):
-        sample_id = str(row.pop("sample_id", None))
+    for sample_id, row in run.details.items():
+        metrics = sorted(row.keys() - {"sample_id"})
         try:
             lists = [
-                [Element(*one[:3], *map(tuple, one[3:])) for one in row[name].get("elements", ())]
-                for name in sorted(row)
+                [Element(*one[:3], *map(tuple, one[3:])) for one in row[name].get("elements", ())] for name in metrics
             ]
-            verdicts = {name: list(row[name]["verdicts"]) for name in row if "verdicts" in row[name]}
+            verdicts = {name: list(row[name]["verdicts"]) for name in metrics if "verdicts" in row[name]}
             if strangers := {one.state for ones in lists for one in ones} - set(highlight.STATES):
                 raise TypeError(f"a state of {min(strangers)!r}")
         except (TypeError, AttributeError) as error:
-            where = f"{folder / scored.DETAILS}, sample {sample_id}"
+            where = f"{run.folder / stored_run.DETAILS}, sample {sample_id}"
             raise CimError(f"is malformed ({error})", where=where, hint="run `cim score` again") from error
         kinds = dict[str, list[Element]]()
         for kind, ones in (item for elements in lists for item in _by_kind(elements).items()):

@@ -16,7 +16,7 @@ from harness import registry
 from harness.errors import CimError
 from harness.parts import Metric
 from harness.runs import stats
-from harness.runs.scored import Scored, column, obstacle
+from harness.runs.stored_run import StoredRun, column, obstacle
 
 LEGEND = (
     "p boot, p perm: paired bootstrap and permutation over images, 10,000 draws each; Holm: p perm corrected over all "
@@ -41,7 +41,7 @@ class Comparison:
         return self.metric if self.value in ("score", "words") else f"{self.metric} {self.value}"
 
 
-def compare(a: Scored, b: Scored, draws: int = stats.DRAWS) -> list[Comparison]:
+def compare(a: StoredRun, b: StoredRun, draws: int = stats.DRAWS) -> list[Comparison]:
     """Paired tests of run b against run a, for every value both hold under one signature.
 
     Raises:

@@ -1,14 +1,15 @@
-"""What engines wrote for a run: ``captions.jsonl``, ``replies.<judge>.jsonl``; one row a sample, as they arrived.
+"""What engines wrote for a run: ``captions.jsonl``, ``replies.<judge>.jsonl``; one row per request, as they arrived.
 
-A row holds what the engine gave: text, finish reason and token counts, or the error that stands in
-its place. Written by ``cim caption`` and ``cim judge``, read by everything after them.
+A row holds the engine's text, finish reason and token counts, or the error that stands in their place. Written by
+``cim caption`` and ``cim judge``, read by everything after them. ``RowFiles`` parses each file once per command.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from harness.types import Completion, Model, Request, Track
 
 NAME = "captions.jsonl"
 SURROGATE = re.compile("[\ud800-\udfff]")
+
+Add = Callable[[Mapping[str, Any]], None]
+"""Appends one row."""
 
 
 def completion(row: dict[str, Any], where: str, field: str = "caption") -> Completion:
@@ -59,30 +63,82 @@ def read(folder: Path, name: str = NAME, field: str = "caption") -> dict[str, Co
     return found
 
 
-def fill(
-    folder: Path, model: Model, requests: Sequence[Request], track: Track, name: str = NAME, field: str = "caption"
-) -> int:
-    """Append the completion of each request as it arrives; returns how many there were.
+class RowFiles:
+    """The row files of one run's folder: each is parsed once, and again only after another process has changed it.
+
+    Size, time and inode of a file say whether it is still the one that was parsed. What this process appends is added
+    to the parsed rows. Callers must not change what they are given.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._parsed: dict[str, tuple[Any, dict[str, Any]]] = {}
+
+    def completions(self, name: str = NAME, field: str = "caption") -> dict[str, Completion]:
+        """Stored completions by sample id, as ``read``."""
+        return self._once(name, lambda: read(self.folder, name, field))
+
+    def rows(self, name: str) -> dict[str, dict[str, Any]]:
+        """Rows of any file by sample id, of two with one id the later."""
+        return self._once(name, lambda: {str(row.get("sample_id")): row for row in store.read_rows(self.folder / name)})
+
+    def _once(self, name: str, parse: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        state = self._state(name)  # taken before the file is read: a row that arrives meanwhile is read next time
+        if name not in self._parsed or self._parsed[name][0] != state:
+            self._parsed[name] = state, parse()
+        return self._parsed[name][1]
+
+    def _state(self, name: str) -> tuple[int, int, int] | None:
+        try:
+            found = (self.folder / name).stat()
+        except FileNotFoundError:
+            return None
+        return found.st_size, found.st_mtime_ns, found.st_ino
+
+    @contextmanager
+    def appending(self, name: str, field: str | None = None) -> Iterator[Add]:
+        """A function that appends a row; after an exception the file is parsed again.
+
+        Args:
+            field: where the text of completions stands; None for rows of another form.
+        """
+        before = self.completions(name, field) if field else self.rows(name)
+        added, count = dict[str, Any](), 0
+        with store.Appender(self.folder / name) as file:
+
+            def add(content: Mapping[str, Any]) -> None:
+                nonlocal count
+                file.append(content)
+                row = dict(content)
+                added[row["sample_id"]] = completion(row, f"{self.folder / name}", field) if field else row
+                count += 1
+
+            yield add
+        if len(all_rows := before | added) == len(before) + count:  # else an id stands twice, which parsing judges
+            self._parsed[name] = self._state(name), all_rows
+
+
+def fill(files: RowFiles, model: Model, requests: Sequence[Request], track: Track) -> int:
+    """Append the caption of each request as it arrives; returns how many there were.
 
     Raises:
         OutageError: the engine ended before its last request, or could not answer some; what it gave is kept.
     """
-    made, engine, reason = 0, registry.engine(model.engine), ""
-    with store.Appender(folder / name) as rows:
-        for completed in track(engine.generate(model, requests), field, len(requests)) if requests else ():
+    count, engine, reason = 0, registry.engine(model.engine), ""
+    with files.appending(NAME, "caption") as add:
+        for completed in track(engine.generate(model, requests), "caption", len(requests)) if requests else ():
             if completed.outage:
                 reason = reason or f" ({completed.error})"
                 continue
-            rows.append(row(completed, field))
-            made += 1
-    if made < len(requests):
+            add(row(completed))
+            count += 1
+    if count < len(requests):
         hint = "the same command goes on"
-        raise OutageError(f"engine {engine.name} gave {made} of {len(requests)} {field} texts{reason}", hint=hint)
-    return made
+        raise OutageError(f"engine {engine.name} gave {count} of {len(requests)} caption texts{reason}", hint=hint)
+    return count
 
 
-def digest(folder: Path) -> str:
+def digest(captions: Mapping[str, Completion]) -> str:
     """Twelve hex digits that stand for a run's captions, whatever order they arrived in."""
-    stored = read(folder)
-    rows = "\n".join(store.dumps(row(stored[name])) for name in sorted(stored))
+    rows = "\n".join(store.dumps(row(captions[name])) for name in sorted(captions))
     return hashlib.sha256(rows.encode()).hexdigest()[:12]

@@ -16,7 +16,8 @@ from harness import registry
 from harness.errors import CimError
 from harness.resources import data
 from harness.runs import manifest
-from harness.types import Model, Sample, Task
+from harness.runs.records import RowFiles
+from harness.types import Completion, Model, Sample, Task
 
 DEFAULT_TASKS = ("coco_ln500", "docci500")
 FEW = 3
@@ -24,9 +25,10 @@ FEW = 3
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One model on one task: the samples it captions, all samples of the task, its folder and settings.
+    """One model on one task: the samples it captions, all samples of the task, its stored rows and settings.
 
-    ``judge`` is the model that answers judges' questions where it is not the task's own: a name or a folder.
+    ``results`` is the folder of all results and of the caches that runs share. ``judge`` is the model that answers
+    judges' questions where it is not the task's own: a name or a folder.
     ``gallery`` is where captions are looked up; what was looked up says which it was.
     """
 
@@ -34,10 +36,26 @@ class Run:
     model: Model
     samples: Sequence[Sample]
     all_samples: Sequence[Sample]
-    folder: Path
+    files: RowFiles
+    results: Path
     settings: dict[str, Any]
     judge: str | None = None
     gallery: str | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where its files stand."""
+        return self.files.folder
+
+    @property
+    def captions(self) -> dict[str, Completion]:
+        """Captions stored so far, by sample id."""
+        return self.files.completions()
+
+    @property
+    def images(self) -> Path:
+        """The folder of its task's images."""
+        return image_folder(self.task, self.results)
 
     def scope(self) -> str:
         """The n of a signature: ``500``, or ``12/500@<ids>`` when only a part is captioned."""
@@ -116,8 +134,8 @@ def plan(model: Model, task_name: str, results: Path, *, limit: int | None, part
         "model": dict(model.settings),
         "samples": {"n": len(chosen), "limit": limit, "ids": _digest(chosen)},
     }
-    folder = results / task.name / model.name
-    run = Run(task, model, chosen, whole, folder, settings, gallery=task.gallery)
+    files = RowFiles(results / task.name / model.name)
+    run = Run(task, model, chosen, whole, files, results, settings, gallery=task.gallery)
     if not fresh:
         manifest.check(run.folder, settings)
     return run

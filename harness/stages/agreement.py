@@ -16,7 +16,7 @@ import numpy as np
 
 from harness import registry
 from harness.parts import Metric, Records
-from harness.runs import records, stats
+from harness.runs import stats
 from harness.runs.run import Run
 from harness.stages.judge import answered, answering_name, replies, reply_files
 from harness.stages.probes import INJECTIONS
@@ -114,8 +114,7 @@ def _known(number: float) -> float | None:
 
 def _verdicts(run: Run, metric: Metric, judge: str, probe: str = "") -> list[list[str]]:
     """Verdicts that a metric reads from the stored replies of the model named ``judge``."""
-    captions = records.read(run.folder)
-    texts = [captions[sample.id].text or "" for sample in run.samples]
+    texts = [run.captions[sample.id].text or "" for sample in run.samples]
     other = replace(run, judge=judge)
     seen = Records(run.samples, texts, _no_parses, lambda name: replies(other, name, probe), run.task.parser)
     assert metric.verdicts is not None

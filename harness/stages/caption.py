@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from harness import registry, store
 from harness.errors import CimError
 from harness.runs import manifest, records
-from harness.runs.run import FEW, Run, image_folder, looks
+from harness.runs.run import FEW, Run, looks
 from harness.types import Completion, Request, Sample, Track, untracked
 
 
@@ -24,7 +24,7 @@ def check(run: Run, *, fresh: bool = False) -> None:
     """
     if not looks(run.model) or run.task.draw:
         return
-    done, place = {} if fresh else records.read(run.folder), image_folder(run.task, run.folder.parent.parent)
+    done, place = {} if fresh else run.captions, run.images
     todo = [sample.image for sample in run.samples if sample.id not in done and sample.image]
     if missing := [name for name in todo if not (place / name).is_file()]:
         hint = f"run `cim data fetch {run.task.name}` or point CIM_DATA at a folder that has them"
@@ -40,7 +40,7 @@ def caption(run: Run, track: Track = untracked) -> int:
         OutageError: the engine ended before its last caption; what it gave is kept.
     """
     check(run)
-    done = records.read(run.folder)
+    done = run.captions
     if strangers := done.keys() - {sample.id for sample in run.samples}:
         hint = "start over with --fresh"
         raise CimError(f"captions of other samples: {sorted(strangers)[:3]}", where=str(run.folder), hint=hint)
@@ -55,25 +55,25 @@ def caption(run: Run, track: Track = untracked) -> int:
     describe = registry.engine(run.model.engine).describe
     engine = describe(run.model) if describe is not None and requests else None
     manifest.begin(run.folder, run.settings, facts, engine)
-    made = records.fill(run.folder, run.model, requests, track)
-    manifest.advance(run.folder, "captioned", captions=records.digest(run.folder))
-    return made
+    count = records.fill(run.files, run.model, requests, track)
+    manifest.advance(run.folder, "captioned", captions=records.digest(run.captions))
+    return count
 
 
 def stored(run: Run) -> dict[str, Completion]:
     """The captions of a run by sample id; CimError where some are not made."""
-    made = records.read(run.folder)
-    if lacking := [sample.id for sample in run.samples if sample.id not in made]:
+    captions = run.captions
+    if lacking := [sample.id for sample in run.samples if sample.id not in captions]:
         hint = f"run `cim caption --model {run.model.name} --task {run.task.name}` first"
         raise CimError(f"{len(lacking)} of {len(run.samples)} captions are not made", where=str(run.folder), hint=hint)
-    return made
+    return captions
 
 
 def requests_of(run: Run, samples: Sequence[Sample]) -> list[Request]:
     """What the engine is asked for these samples; images that the task draws are drawn if the model looks at them."""
-    folder = image_folder(run.task, run.folder.parent.parent)
-    asked = [Request(one.id, run.task.prompt, folder / one.image if one.image else None) for one in samples]
-    for request in asked if run.task.draw and looks(run.model) else ():
+    folder, prompt = run.images, run.task.prompt
+    requests = [Request(sample.id, prompt, folder / sample.image if sample.image else None) for sample in samples]
+    for request in requests if run.task.draw and looks(run.model) else ():
         if run.task.draw and request.image and not request.image.is_file():
             store.write_bytes(request.image, run.task.draw(request.sample_id))
-    return asked
+    return requests

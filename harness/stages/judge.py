@@ -72,7 +72,7 @@ def answering(run: Run) -> Model:
         CimError: none of that name, or one that has captions and writes no replies.
     """
     given = run.judge or run.task.judge or ""
-    one = model.resolve(given, run.folder.parent.parent, run.task.name)[0]
+    one = model.resolve(given, run.results, run.task.name)[0]
     if registry.engine(one.engine).known is not None:
         raise CimError(
             f"{given} has captions and answers no questions", hint="name a model that writes: cim list models"
@@ -156,7 +156,7 @@ def _request_id(sample: Sample, key: str) -> str:
 
 def _read(run: Run, judge: str, probe: str) -> tuple[list[dict[str, str]], int, int]:
     """Replies of each sample by the judge's keys, how many questions are unanswered, and how many there are."""
-    rows = records.read(run.folder, file_name(judge, answering_name(run) or "", probe), FIELD)
+    rows = run.files.completions(file_name(judge, answering_name(run) or "", probe), FIELD)
     asked, found, lacking, total = registry.judge(judge), list[dict[str, str]](), 0, 0
     for sample in run.samples:
         answers = {key: rows.get(_request_id(sample, key)) for key in asked.prompts(sample, "")}
@@ -197,7 +197,7 @@ def judge(run: Run, metrics: Sequence[Metric], track: Track = untracked, probe: 
     names = sorted({metric.judge for metric in metrics if metric.judge})
     for name, altered in ((name, altered) for name in names for altered in ("", *probe)):
         asked = questions(run, name, captions, altered) if answering_name(run) else []
-        done = _keep_answers(run.folder / asked[0].file) if asked else set[str]()
+        done = _keep_answers(run, asked[0].file) if asked else set[str]()
         lacking = [question for question in asked if question.id not in done]
         made[f"{name} {altered}".rstrip()], todo = len(lacking), todo + lacking
     if todo:
@@ -208,12 +208,12 @@ def judge(run: Run, metrics: Sequence[Metric], track: Track = untracked, probe: 
     return made
 
 
-def _keep_answers(path: Path) -> set[str]:
+def _keep_answers(run: Run, file: str) -> set[str]:
     """Ids of the answered rows of a file; failed rows are taken out, so that they are asked again."""
-    rows = records.read(path.parent, path.name, FIELD)
+    rows = run.files.completions(file, FIELD)
     good = {name: made for name, made in rows.items() if made.text is not None}
     if len(good) < len(rows):
-        store.write_rows(path, [records.row(made, FIELD) for made in good.values()])
+        store.write_rows(run.folder / file, [records.row(made, FIELD) for made in good.values()])
     return set(good)
 
 
@@ -229,16 +229,16 @@ def _ask(run: Run, one: Model, todo: Sequence[Prompted], track: Track) -> None:
     if requests and engine.describe is not None:
         _describe(run, one.name, engine.describe(one))
     with ExitStack() as opened:
-        files = {name: opened.enter_context(store.Appender(run.folder / name)) for name in {q.file for q in todo}}
+        add = {name: opened.enter_context(run.files.appending(name, FIELD)) for name in {q.file for q in todo}}
         if cache:
             opened.enter_context(closing(cache))
         for question in todo:
             if (value := usable.get(key(question.prompt))) is not None:
-                files[question.file].append({"sample_id": question.id, **value})
+                add[question.file]({"sample_id": question.id, **value})
         for completed in track(engine.generate(one, requests), FIELD, len(requests)) if requests else ():
             question, count = flying[completed.sample_id], count + 1
             row = records.row(replace(completed, sample_id=question.id), FIELD)
-            files[question.file].append(row)
+            add[question.file](row)
             if completed.text is None:
                 failed.append(completed)
             elif cache:
@@ -257,7 +257,7 @@ def _cache(run: Run, one: Model) -> Cache | None:
     moving = one.weights and not one.weights.local and not COMMIT.fullmatch(one.weights.revision or "")
     if held is None or held.sampling.temperature or moving:
         return None
-    return Cache(run.folder.parent.parent / ".cache" / "replies" / f"{identity(one.settings)}-{PUT}.jsonl")
+    return Cache(run.results / ".cache" / "replies" / f"{identity(one.settings)}-{PUT}.jsonl")
 
 
 def _is_reply(value: Mapping[str, Any]) -> bool:

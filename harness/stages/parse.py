@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from harness import registry, store
 from harness.errors import CimError, OutageError
 from harness.parts import Metric, Parse, Parser
-from harness.runs import records
 from harness.runs.cache import Cache, key, settings_key
 from harness.runs.run import Run
 from harness.stages.encode import Encodings
@@ -111,9 +110,15 @@ class Parses:
 
 def texts(run: Run) -> list[str]:
     """The texts of a run that parsers read: its captions so far and all references of its task, each once."""
-    captions = [made.text or "" for made in records.read(run.folder).values()]
-    references = [reference for sample in run.all_samples for reference in sample.references]
-    return list(dict.fromkeys([*captions, *references]))
+    return list(dict.fromkeys([*_captions(run), *_references(run)]))
+
+
+def _captions(run: Run) -> list[str]:
+    return [caption.text or "" for caption in run.captions.values()]
+
+
+def _references(run: Run) -> list[str]:
+    return [reference for sample in run.all_samples for reference in sample.references]
 
 
 def missing(run: Run, metric: Metric, parses: Parses, *, named: bool) -> str | None:
@@ -123,7 +128,7 @@ def missing(run: Run, metric: Metric, parses: Parses, *, named: bool) -> str | N
         reason = parser.missing() or (None if named else parser.slow())
         if reason is None:
             continue
-        done, wanted = records.read(run.folder), texts(run)
+        done, wanted = run.captions, texts(run)
         if any(sample.id not in done for sample in run.samples) or len(parses.stored(name, wanted)) < len(wanted):
             return reason
     return None
@@ -152,12 +157,10 @@ def ahead(run: Run, metrics: Sequence[Metric], parses: Parses) -> list[str]:
 
 def summaries(run: Run, metrics: Sequence[Metric], parses: Parses) -> list[str]:
     """One line a parser that sums up its values, for captions and references; of those that are known."""
-    captions = [made.text or "" for made in records.read(run.folder).values()]
-    references = [reference for sample in run.all_samples for reference in sample.references]
     lines = list[str]()
     for name in names(run, metrics):
         summary = registry.parser(name).summary
-        for what, some in (("captions", captions), ("references", references)):
+        for what, some in (("captions", _captions(run)), ("references", _references(run))):
             known = parses.stored(name, some) if summary else {}
             values = [known[k] for k in map(key, some) if k in known]
             if values and summary:

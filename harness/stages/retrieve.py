@@ -17,9 +17,8 @@ from harness import store
 from harness.errors import CimError, OutageError, SettingsError
 from harness.parts import Metric
 from harness.resources import data
-from harness.runs import records
 from harness.runs.cache import key, settings_key
-from harness.runs.run import FEW, Run, image_folder
+from harness.runs.run import FEW, Run
 from harness.types import Sample, Track, untracked
 
 if TYPE_CHECKING:
@@ -67,14 +66,13 @@ def missing(metric: Metric, run: Run) -> str | None:
 def _absent(run: Run, samples: Sequence[Sample]) -> list[str]:
     if run.task.draw is not None:
         return []
-    folder = image_folder(run.task, run.folder.parent.parent)
+    folder = run.images
     return [sample.id for sample in samples if not sample.image or not (folder / sample.image).is_file()]
 
 
 def _stored(run: Run) -> dict[str, dict[str, Any]]:
     """Rows by sample id, of captions as they are now."""
-    captions = records.read(run.folder)
-    rows = {str(row.get("sample_id")): row for row in store.read_rows(run.folder / NAME)}
+    captions, rows = run.captions, run.files.rows(NAME)
     return {
         name: row for name, row in rows.items() if name in captions and row["caption"] == key(captions[name].text or "")
     }
@@ -96,7 +94,7 @@ def retrieve(run: Run, metrics: Sequence[Metric], encode: Encode, track: Track =
         SettingsError: the stored rows were made with another gallery.
         OutageError: an encoder stopped; what was looked up before is kept.
     """
-    captions, stored = records.read(run.folder), _stored(run)
+    captions, stored = run.captions, _stored(run)
     todo = [sample for sample in run.samples if sample.id in captions and sample.id not in stored]
     if not todo or not any(NEEDED in metric.needs for metric in metrics):
         return 0
@@ -118,7 +116,7 @@ def retrieve(run: Run, metrics: Sequence[Metric], encode: Encode, track: Track =
             hint = f"delete {NAME} to look all captions up anew"
             raise SettingsError(f"made with other {', '.join(differing)}", where=str(run.folder / NAME), hint=hint)
     chunks = [todo[start : start + CHUNK] for start in range(0, len(todo), CHUNK)]
-    with store.Appender(run.folder / NAME) as rows:
+    with run.files.appending(NAME) as add:
         for chunk in track(chunks, "retrievals", len(chunks)):
             texts = [captions[sample.id].text or "" for sample in chunk]
             files = _files(run, chunk)
@@ -129,13 +127,13 @@ def retrieve(run: Run, metrics: Sequence[Metric], encode: Encode, track: Track =
                 source_hashes=[data.sha256(file) for file in files],
             )
             for at, (sample, caption) in enumerate(zip(chunk, texts, strict=True)):
-                rows.append({"sample_id": sample.id, "caption": key(caption), "how": how, **_row(batch, at, opened)})
+                add({"sample_id": sample.id, "caption": key(caption), "how": how, **_row(batch, at, opened)})
     return len(todo)
 
 
 def _files(run: Run, samples: Sequence[Sample]) -> list[Path]:
     """Image files of samples; those of a made task are drawn."""
-    folder = image_folder(run.task, run.folder.parent.parent)
+    folder = run.images
     for sample in samples if run.task.draw else ():
         if run.task.draw and not (folder / sample.image).is_file():
             store.write_bytes(folder / sample.image, run.task.draw(sample.id))

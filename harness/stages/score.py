@@ -18,7 +18,7 @@ from harness.parts import Measurement, Metric, Records, mean
 from harness.runs import manifest, records, signature, stats
 from harness.runs.cache import settings_key
 from harness.runs.run import Run
-from harness.runs.scored import DETAILS, PER_SAMPLE, SCORES, STATISTICS
+from harness.runs.stored_run import DETAILS, PER_SAMPLE, SCORES, STATISTICS
 from harness.stages import parse, retrieve
 from harness.stages.caption import stored
 from harness.stages.judge import answered, missing, replies, signed
@@ -82,8 +82,8 @@ def _not_computed(metric: Metric, reason: str, n: int = 0, *, outage: bool = Fal
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
-    """Scores of a run, and rows a sample: values, what corpus metrics sum up, what a report shows of them."""
+class RunScores:
+    """Scores of a run, and rows per sample: values, what corpus metrics sum up, what a report shows of them."""
 
     scores: list[Score]
     per_sample: list[dict[str, Any]]
@@ -91,16 +91,16 @@ class Scored:
     details: list[dict[str, Any]]
 
 
-def together(parts: Sequence[Scored]) -> Scored:
+def together(parts: Sequence[RunScores]) -> RunScores:
     """Several metrics' results on the same samples as one."""
     scores = [one for part in parts for one in part.scores]
     columns = ([getattr(part, name) for part in parts] for name in ("per_sample", "statistics", "details"))
-    return Scored(
+    return RunScores(
         scores, *([{k: v for row in rows for k, v in row.items()} for rows in zip(*c, strict=True)] for c in columns)
     )
 
 
-def compute(run: Run, metrics: Sequence[Metric], parses: Parses, *, draws: int = stats.DRAWS) -> Scored:
+def compute(run: Run, metrics: Sequence[Metric], parses: Parses, *, draws: int = stats.DRAWS) -> RunScores:
     """Every number of a run from its stored rows; writes nothing.
 
     A metric whose parser stops answering is no score: its values are None, the others stand.
@@ -129,7 +129,7 @@ def compute(run: Run, metrics: Sequence[Metric], parses: Parses, *, draws: int =
             stopped[metric.name] = _not_computed(metric, str(error), len(run.samples), outage=True)
     metrics = [metric for metric in metrics if metric.name in measured]
     computed = {one.metric: one for one in _scores(run, metrics, measured, controls, failed, draws)}
-    return Scored(
+    return RunScores(
         [computed[name] if name in computed else stopped[name] for name in names],
         _rows(run, {m.name: [_named(m, row) for row in measured[m.name].values] for m in metrics}),
         _rows(run, {m.name: measured[m.name].statistics.tolist() for m in metrics if m.aggregate is not mean}),
@@ -176,7 +176,7 @@ def score(
 ) -> list[Score]:
     """Score the stored captions of a run and write its score files; returns the new scores and ``absent``."""
     made = compute(run, metrics, parses, draws=draws)
-    digest = records.digest(run.folder)
+    digest = records.digest(run.captions)
     before = store.read_document(run.folder / SCORES) or {}
     interval = how_drawn(draws)
     same = before.get("captions") == digest and before.get("interval") == interval
@@ -185,7 +185,7 @@ def score(
         if row["not_computed"] is None and rows.get(row["metric"], {"not_computed": ""})["not_computed"] is not None:
             rows[row["metric"]] = row
     for name, new in ((PER_SAMPLE, made.per_sample), (STATISTICS, made.statistics), (DETAILS, made.details)):
-        store.write_rows(run.folder / name, _merged(store.read_rows(run.folder / name) if same else [], new))
+        store.write_rows(run.folder / name, _merged(run.files.rows(name) if same else {}, new))
     content = {
         "format": manifest.FORMAT,
         "task": run.task.name,
@@ -203,9 +203,8 @@ def how_drawn(draws: int) -> dict[str, Any]:
     return {"method": "percentile bootstrap over images", "draws": draws, "seed": stats.SEED}
 
 
-def _merged(before: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """New rows a sample with the stored columns that were not made anew, columns in the order of names."""
-    stored = {row["sample_id"]: row for row in before}
+def _merged(stored: Mapping[str, Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """New rows per sample with the stored columns that were not made anew, columns in the order of names."""
     merged = [{**stored.get(row["sample_id"], {}), **row} for row in new]
     return [{"sample_id": row["sample_id"], **{k: row[k] for k in sorted(row) if k != "sample_id"}} for row in merged]
 

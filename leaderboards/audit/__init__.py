@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from harness import registry, store
 from harness.errors import CimError
 from harness.resources import paths
-from harness.runs import scored
+from harness.runs import stored_run
 
 if TYPE_CHECKING:
     from leaderboards.audit.record import Check
@@ -38,7 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[str], None]) -> int:
     """Run the audit, write its two files, print one of them."""
-    from leaderboards import published, runs
+    from leaderboards import published
     from leaderboards.audit import stored, summary
 
     results = paths.results_root(args.results)
@@ -47,9 +47,10 @@ def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[s
     if own and args.tables:
         raise CimError("stored runs and a file of tables: one or the other", where="--tables")
     if own:
-        folders = [scored.find(name, results, args.task) for name in args.runs_named]
-        found = [runs.read(folder) for folder in folders] if folders else runs.runs(results, tell, args.task)
-        checks, title = list(stored.checks(found)), f"Audit of {len(found)} stored runs"
+        folders = [stored_run.find(name, results, args.task) for name in args.runs_named]
+        load_all = stored_run.load_all
+        runs = [stored_run.load(folder) for folder in folders] if folders else load_all(results, tell, args.task)
+        checks, title = list(stored.checks(runs)), f"Audit of {len(runs)} stored runs"
     else:
         checks, title = of_tables(published.read(args.tables), tell), "Audit of the published tables"
     name = "runs" if own else "audit"

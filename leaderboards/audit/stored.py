@@ -17,9 +17,9 @@ import numpy as np
 from harness import registry
 from harness.errors import CimError
 from harness.resources import data
-from harness.runs import scored, stats
+from harness.runs import validate
+from harness.runs.stored_run import StoredRun
 from leaderboards.audit.record import FAILS, HOLDS, LISTED, UNDEFINED, Check
-from leaderboards.runs import Run
 
 if TYPE_CHECKING:
     from harness.parts import Array
@@ -31,7 +31,7 @@ CORRECT, TOTAL = (0, 1), 6  # of the counts of relation_qa: right by either read
 READINGS = ("score", "score_tolerant")
 
 
-def checks(found: Sequence[Run]) -> Iterator[Check]:
+def checks(found: Sequence[StoredRun]) -> Iterator[Check]:
     """The checks of every run, then what runs of one task share."""
     for run in found:
         yield reproduced(run)
@@ -41,31 +41,23 @@ def checks(found: Sequence[Run]) -> Iterator[Check]:
         yield repeated(task, [run for run in found if run.task == task])
 
 
-def _name(run: Run) -> str:
+def _name(run: StoredRun) -> str:
     return f"{run.task}/{run.model}"
 
 
-def _computed(run: Run) -> dict[str, dict[str, Any]]:
-    return {name: row for name, row in run.files.scores.items() if not row.get("not_computed")}
-
-
-def reproduced(run: Run) -> Check:
+def reproduced(run: StoredRun) -> Check:
     """A-1: as many rows as the scores say, and every stored value follows from them."""
     faults, values = list[str](), 0
-    for name, row in _computed(run).items():
+    for name in run.computed:
         try:
-            points = stats.point(scored.column(run.files, registry.metric(name)))
+            faults += [f"{name} {what}" for what in validate.unfounded(run, name)]
+            values += len(registry.metric(name).values)
         except CimError as error:
             faults.append(f"{name}: {error.what}")
-            continue
-        for value, point in zip(registry.metric(name).values, points.tolist(), strict=True):
-            values += 1
-            if not abs(_number(row["values"], value) - point) <= EXACT * max(1.0, abs(point)):
-                faults.append(f"{name} {value}: stored {row['values'].get(value)}, its rows give {point!r}")
     return Check(
         id="A-1",
         what="Every stored value follows from its rows",
-        inputs={"samples": len(run.files.per_sample), "values": values},
+        inputs={"samples": len(run.per_sample), "values": values},
         formula="aggregate(sum of the rows' statistics), the metric's own",
         tolerance=f"{EXACT:g}, relative above 1",
         claimed=f"{values} values in scores.json",
@@ -77,13 +69,13 @@ def reproduced(run: Run) -> Check:
     )
 
 
-def counted(run: Run) -> Check:
+def counted(run: StoredRun) -> Check:
     """A-3: relation questions as whole counts that give the stored score, as many as the benchmark has."""
     faults, found = list[str](), dict[str, Any]()
-    for name, row in _computed(run).items():
+    for name, row in run.computed.items():
         if name.partition("@")[0] != "relation_qa":
             continue
-        counts = [cells.get(name) for cells in run.files.statistics.values()]
+        counts = [cells.get(name) for cells in run.statistics.values()]
         rows = [c for c in counts if isinstance(c, list) and len(c) > TOTAL and all(map(_is_count, c))]
         if len(rows) < len(counts) or len(rows) != row["n"]:
             faults.append(f"{name}: {len(rows)} of {row['n']} images have whole counts")
@@ -101,7 +93,7 @@ def counted(run: Run) -> Check:
         inputs={"metrics": list(found)},
         formula="score = 100 correct/total from statistics.jsonl; where all images count, total = the benchmark's",
         tolerance=f"{EXACT:g} (binary numbers), no rounding",
-        claimed={name: {v: _shown(_computed(run)[name]["values"], v) for v in READINGS} for name in found},
+        claimed={name: {v: _shown(run.computed[name]["values"], v) for v in READINGS} for name in found},
         recomputed={"counts": found, "faults": faults},
         verdict=FAILS if faults else HOLDS if found else UNDEFINED,
         found=", ".join(f"{n}: {c['correct']} of {c['total']}" for n, c in found.items())
@@ -111,7 +103,7 @@ def counted(run: Run) -> Check:
     )
 
 
-def _whole(run: Run, name: str, n: int, total: int) -> Iterator[str]:
+def _whole(run: StoredRun, name: str, n: int, total: int) -> Iterator[str]:
     """Does a run of all images of a benchmark, made on its own files, have all its questions?"""
     if run.task not in registry.names("tasks"):
         return
@@ -121,13 +113,13 @@ def _whole(run: Run, name: str, n: int, total: int) -> Iterator[str]:
         yield f"{name}: {total} questions, {run.task} has {task.questions}"
 
 
-def bounded(run: Run) -> Check:
+def bounded(run: StoredRun) -> Check:
     """A-4 without room for rounding: F1 <= H(P, R) image by image and in the mean, of every stored triple."""
     faults, found = list[str](), dict[str, Any]()
-    for name, row in _computed(run).items():
+    for name, row in run.computed.items():
         if set(row["values"]) != set(TRIPLE):
             continue
-        cells = [run.files.per_sample[key].get(name) for key in sorted(run.files.per_sample)]
+        cells = [run.per_sample[key].get(name) for key in sorted(run.per_sample)]
         rows = np.array([[_number(c, v) for v in TRIPLE] for c in cells], dtype=np.float64).reshape(-1, 3)
         negative = (rows[:, :2] < 0).any(axis=1)
         over = ~(rows[:, 2] <= _harmonic(rows) + EXACT) & ~negative
@@ -174,13 +166,13 @@ def _harmonic(rows: Array) -> Array:
     return np.asarray(2 * rows[:, 0] * rows[:, 1] / np.where(total == 0, 1, total))
 
 
-def repeated(task: str, found: Sequence[Run]) -> Check:
+def repeated(task: str, found: Sequence[StoredRun]) -> Check:
     """A-6: values that several runs of one task share to the last digit, and runs whose captions are the same."""
     values = defaultdict[tuple[str, str, float], list[str]](list)
     rows = defaultdict[tuple[str, str], list[str]](list)
     for run in found:
         rows["captions", str(run.manifest.get("captions"))] += [run.model] * bool(run.manifest.get("captions"))
-        for name, row in _computed(run).items():
+        for name, row in run.computed.items():
             for value in row["values"]:
                 if (number := _shown(row["values"], value)) not in (None, 0, 100):
                     values[name, value, number].append(run.model)

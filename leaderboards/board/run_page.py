@@ -9,11 +9,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from harness.resources import paths
-from harness.runs import manifest, records, stats
+from harness.runs import manifest, stats
+from harness.runs.stored_run import StoredRun
+from harness.runs.validate import is_number
 from harness.types import CONTROLLED, Completion
-from leaderboards.board.faults import is_number
 from leaderboards.board.tables import Cell, Column, Table, TaskBoard, order, rank
-from leaderboards.runs import Run
 from leaderboards.standings import Standing
 
 SHOWN = 10  # samples at either end
@@ -66,7 +66,7 @@ class Training:
 class Page:
     """All that stands on the page of a run; samples are (id, value, completion), by value ``sampled``."""
 
-    run: Run
+    run: StoredRun
     facts: str
     prompt: str
     rows: Sequence[Row]
@@ -75,19 +75,19 @@ class Page:
     made: Sequence[tuple[str, str]]
     manifest: Sequence[tuple[str, str]]
     training: Training | None
-    base: Run | None
+    base: StoredRun | None
     sampled: str
     best: Sequence[tuple[str, str, Completion]]
     worst: Sequence[tuple[str, str, Completion]]
 
 
-def page(board: TaskBoard, run: Run, results: Path) -> Page:
+def page(board: TaskBoard, run: StoredRun, results: Path) -> Page:
     """The page of one of a task's runs."""
     training = _training(run, results)
     base = next((one for one in board.runs if training and one.model == training.base), None)
     own = [(column, at) for table in board.tables for column, at in _own(table, run)]
     own.sort(key=lambda one: order(one[0].group.metric))
-    scores = [run.files.scores[name] for name in sorted(run.files.scores, key=order)]
+    scores = [run.scores[name] for name in sorted(run.scores, key=order)]
     flat = {name: str(value) for name, value in manifest.flat(run.manifest).items() if name not in HIDDEN}
     sampled = next((column for column, _ in own if column.ranked and column.main), None)
     best, worst = _ends(run, sampled) if sampled else ([], [])
@@ -109,15 +109,15 @@ def page(board: TaskBoard, run: Run, results: Path) -> Page:
     )
 
 
-def _own(table: Table, run: Run) -> Iterator[tuple[Column, Standing]]:
+def _own(table: Table, run: StoredRun) -> Iterator[tuple[Column, Standing]]:
     cells: Sequence[Cell] = next((line.cells for line in table.lines if line.run is run), ())
     for column, cell in zip(table.columns, cells, strict=False):
         if cell.standing is not None:
             yield column, cell.standing
 
 
-def _rows(column: Column, own: Standing, base: Run | None) -> Iterator[Row]:
-    group, row = column.group, own.run.files.scores[column.group.metric]
+def _rows(column: Column, own: Standing, base: StoredRun | None) -> Iterator[Row]:
+    group, row = column.group, own.run.scores[column.group.metric]
     first = group.standings[0]
     beside = next((one for one in group.standings if one.run is base), None)
     to_best = (
@@ -186,7 +186,7 @@ def _made(flat: Mapping[str, str]) -> list[tuple[str, str]]:
     return found
 
 
-def _training(run: Run, results: Path) -> Training | None:
+def _training(run: StoredRun, results: Path) -> Training | None:
     parts = PurePosixPath(str(run.manifest.get("origin", ""))).parts[-3:]
     if len(parts) != 3 or parts[0] != paths.TRAINED or parts[2] != "model.toml" or parts[1] in (".", ".."):
         return None
@@ -203,10 +203,12 @@ def _training(run: Run, results: Path) -> Training | None:
     return Training(parts[1], str(told.get("base", "")), facts, folder / manifest.NAME)
 
 
-def _ends(run: Run, column: Column) -> tuple[list[tuple[str, str, Completion]], list[tuple[str, str, Completion]]]:
+def _ends(
+    run: StoredRun, column: Column
+) -> tuple[list[tuple[str, str, Completion]], list[tuple[str, str, Completion]]]:
     metric, value = column.group.metric, column.group.value
-    made = records.read(run.folder)
-    cells = [(name, row.get(metric)) for name, row in run.files.per_sample.items()]
+    made = run.captions
+    cells = [(name, row.get(metric)) for name, row in run.per_sample.items()]
     numbers = [(own[value], name) for name, own in cells if isinstance(own, dict) and is_number(own.get(value))]
     numbers.sort(key=lambda one: (-one[0], one[1]))
     rows = [(name, column.text(number), made[name]) for number, name in numbers]

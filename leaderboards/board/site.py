@@ -20,9 +20,9 @@ from urllib.parse import quote
 from harness import registry, store
 from harness.errors import CimError
 from harness.pages import highlight
-from leaderboards import runs as stored_runs
-from leaderboards.board import faults, run_page, tables
-from leaderboards.runs import Run
+from harness.runs import stored_run, validate
+from harness.runs.stored_run import StoredRun
+from leaderboards.board import run_page, tables
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -70,10 +70,10 @@ def build(results: Path, out: Path, tell: Callable[[str], None]) -> Made:
         tell(line)
         left_out.append(line.removeprefix("left out: ").replace(f"{results}{os.sep}", ""))
 
-    found = dict[tuple[str, str], Run]()
-    for run in stored_runs.runs(results, leave_out):
+    found = dict[tuple[str, str], StoredRun]()
+    for run in stored_run.load_all(results, leave_out):
         twin = found.get((run.task, run.model))  # a link to a folder that was read already
-        if reason := f"is the same as {twin.folder.name}" if twin else faults.fault(run):
+        if reason := f"is the same as {twin.folder.name}" if twin else _misplaced(run) or validate.fault(run):
             named = reason.startswith(str(run.folder))
             leave_out(f"left out: {reason}" if named else f"left out: {run.folder}: {reason}")
         else:
@@ -105,7 +105,12 @@ def build(results: Path, out: Path, tell: Callable[[str], None]) -> Made:
     return Made(out / INDEX, len(files), {task: len(own) for task, own in by_task.items()}, counts, left_out)
 
 
-def _names(by_task: Mapping[str, Sequence[Run]]) -> Names:
+def _misplaced(run: StoredRun) -> str | None:
+    task = run.manifest["settings"]["task"]["name"]
+    return None if task == run.task else f"made on task {task}, but stored under {run.task}"
+
+
+def _names(by_task: Mapping[str, Sequence[StoredRun]]) -> Names:
     taken = {INDEX.casefold()}
     tasks = {task: _name(f"{task}.html", task, taken) for task in by_task}
     runs = {
@@ -160,7 +165,7 @@ def _pages(names: Names, inside: bool, out: Path, results: Path) -> Callable[...
             here = (out / name).resolve().parent
             return quote(os.fsencode(os.path.relpath(path.resolve(), here)))
 
-        def report(run: Run) -> str:
+        def report(run: StoredRun) -> str:
             if inside or not (run.folder / REPORT).is_file():
                 return stored(run.folder / REPORT)
             return link(_report_copy(names.runs[run.task, run.model]))

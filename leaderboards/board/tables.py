@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from harness import registry
 from harness.runs import signature, stats
-from leaderboards.runs import Run
+from harness.runs.stored_run import StoredRun
 from leaderboards.standings import Group, Standing, groups
 
 FLOOR = "wrong_image"
@@ -77,7 +77,7 @@ class Cell:
 class Line:
     """One run in a table; ``failed`` of its ``n`` captions failed."""
 
-    run: Run
+    run: StoredRun
     n: int
     failed: int
     cells: tuple[Cell, ...]
@@ -107,7 +107,7 @@ class TaskBoard:
     """All tables of a task, and the metrics that no run has: (metric, reason, runs; none where all)."""
 
     task: str
-    runs: tuple[Run, ...]
+    runs: tuple[StoredRun, ...]
     tables: tuple[Table, ...]
     absent: tuple[tuple[str, str, tuple[str, ...]], ...]
 
@@ -129,38 +129,38 @@ def order(metric: str) -> tuple[int, str]:
     return (ORDER.index(stem) if stem in ORDER else len(ORDER) + (stem == LAST), metric)
 
 
-def board(task: str, runs: Sequence[Run], draws: int = stats.DRAWS) -> TaskBoard:
+def board(task: str, runs: Sequence[StoredRun], draws: int = stats.DRAWS) -> TaskBoard:
     """The tables of one task's runs."""
-    sets = {id(run): frozenset(run.files.per_sample) for run in runs}
+    sets = {run: frozenset(run.per_sample) for run in runs}
     together = _together(list(groups(runs, draws)), runs, sets)
     where = {
-        (id(one.run), group.metric): number
+        (one.run, group.metric): number
         for number, (_, found) in enumerate(together, start=1)
         for group in found
         for one in group.standings
     }
-    placed = {id(one.run) for _, found in together for group in found for one in group.standings}
+    placed = {one.run for _, found in together for group in found for one in group.standings}
     tables = list[Table]()
     for number, (apart, found) in enumerate(together, start=1):
-        own = {id(one.run) for group in found for one in group.standings}
-        shown = [run for run in runs if id(run) in own or (number == 1 and id(run) not in placed)]
+        own = {one.run for group in found for one in group.standings}
+        shown = [run for run in runs if run in own or (number == 1 and run not in placed)]
         tables.append(_table(number, apart, _columns(found), shown, where))
     return TaskBoard(task, tuple(runs), tuple(tables), _absent(runs, {metric for _, metric in where}))
 
 
 def _together(
-    found: Sequence[Group], runs: Sequence[Run], sets: Mapping[int, frozenset[str]]
+    found: Sequence[Group], runs: Sequence[StoredRun], sets: Mapping[StoredRun, frozenset[str]]
 ) -> list[tuple[tuple[str, ...], list[Group]]]:
     """Groups that share a table, with what keeps them from the first; the first table first, then larger ones."""
-    counted = Counter(sets[id(run)] for run in runs if sets[id(run)])
+    counted = Counter(sets[run] for run in runs if sets[run])
     most = max(counted, key=lambda ids: (counted[ids], len(ids)), default=frozenset[str]())
     usual = dict[str, str]()  # of each metric, the signature of the first table
     for group in found:  # of one metric, the largest first
-        if sets[id(group.standings[0].run)] == most:
+        if sets[group.standings[0].run] == most:
             usual.setdefault(group.metric, group.signature)
     split = defaultdict[tuple[frozenset[str], tuple[str, ...]], list[Group]](list)
     for group in found:
-        ids = sets[id(group.standings[0].run)]
+        ids = sets[group.standings[0].run]
         apart = signature.differences(_reference(group, usual), group.signature)
         split[ids, tuple(apart if apart or ids == most else ["samples: those of the first table / others"])].append(
             group
@@ -197,7 +197,7 @@ def is_main(metric: str, value: str) -> bool:
 def _controls(group: Group) -> dict[str, tuple[float, float]]:
     seen = defaultdict[str, list[float]](list)
     for one in group.standings:
-        for name, control in one.run.files.scores[group.metric]["controls"].items():
+        for name, control in one.run.scores[group.metric]["controls"].items():
             seen[name].append(control["values"][group.value])
     return {name: (min(values), max(values)) for name, values in seen.items()}
 
@@ -206,34 +206,34 @@ def _table(
     number: int,
     apart: tuple[str, ...],
     columns: tuple[Column, ...],
-    runs: Sequence[Run],
-    where: Mapping[tuple[int, str], int],
+    runs: Sequence[StoredRun],
+    where: Mapping[tuple[StoredRun, str], int],
 ) -> Table:
     ranking = min(
         (column for column in columns if column.ranked and column.main),
         key=lambda column: -len(column.group.standings),
         default=None,
     )
-    at = {id(one.run): place for place, one in enumerate(ranking.group.standings)} if ranking else {}
+    at = {one.run: place for place, one in enumerate(ranking.group.standings)} if ranking else {}
     notes, lines = dict[str, int](), list[Line]()
-    for run in sorted(runs, key=lambda run: (at.get(id(run), len(at)), run.model)):
-        failed = max((row["n_failed"] for row in run.files.scores.values() if not row.get("not_computed")), default=0)
+    for run in sorted(runs, key=lambda run: (at.get(run, len(at)), run.model)):
+        failed = max((row["n_failed"] for row in run.scores.values() if not row.get("not_computed")), default=0)
         cells = tuple(_cell(column, run, where, notes) for column in columns)
-        lines.append(Line(run, len(run.files.per_sample), failed, cells))
+        lines.append(Line(run, len(run.per_sample), failed, cells))
     n = max((line.n for line in lines), default=0)
     return Table(number, n, columns, tuple(lines), ranking, apart, tuple(notes))
 
 
-def _cell(column: Column, run: Run, where: Mapping[tuple[int, str], int], notes: dict[str, int]) -> Cell:
+def _cell(column: Column, run: StoredRun, where: Mapping[tuple[StoredRun, str], int], notes: dict[str, int]) -> Cell:
     group = column.group
     standing = next((one for one in group.standings if one.run is run), None)
     if standing is not None:
         best = column.ranked and standing.rank[0] == 1 and len(group.standings) > 1
         under = FLOOR in column.controls and standing.ci95[1] < column.controls[FLOOR][1]
         return Cell(standing, best, under)
-    if (id(run), group.metric) in where:
-        return Cell(None, elsewhere=where[id(run), group.metric])
-    row = run.files.scores.get(group.metric)
+    if (run, group.metric) in where:
+        return Cell(None, elsewhere=where[run, group.metric])
+    row = run.scores.get(group.metric)
     if row is not None:
         text = f"{group.metric} not computed: {row['not_computed']}"
     else:
@@ -241,10 +241,10 @@ def _cell(column: Column, run: Run, where: Mapping[tuple[int, str], int], notes:
     return Cell(None, note=notes.setdefault(text, len(notes) + 1))
 
 
-def _absent(runs: Sequence[Run], computed: set[str]) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
+def _absent(runs: Sequence[StoredRun], computed: set[str]) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
     reasons = defaultdict[tuple[str, str], list[str]](list)
     for run in runs:
-        for name, row in run.files.scores.items():
+        for name, row in run.scores.items():
             if row.get("not_computed") and name not in computed:
                 reasons[name, str(row["not_computed"])].append(run.model)
     every = len(runs)

@@ -11,10 +11,10 @@ import numpy as np
 
 from harness import registry
 from harness.runs import compare
+from harness.runs.stored_run import StoredRun
 from leaderboards.report import lengths, pearson
 from leaderboards.report.lengths import Control
 from leaderboards.report.parts import NONE, Missing, Part, Remark, Section, Table, bounds, number, p_text, signed
-from leaderboards.runs import Run
 
 if TYPE_CHECKING:
     from harness.parts import Array
@@ -34,8 +34,8 @@ WHAT = (
 class Pair:
     """Two runs on the same images: run b against run a."""
 
-    a: Run
-    b: Run
+    a: StoredRun
+    b: StoredRun
 
     @property
     def title(self) -> str:
@@ -46,7 +46,7 @@ class Pair:
 Row = tuple[str, Pair, compare.Comparison, Control]
 
 
-def pairs(runs: Mapping[str, Run], base: str, seeds: Mapping[str, Sequence[int]]) -> list[tuple[str, list[Pair]]]:
+def pairs(runs: Mapping[str, StoredRun], base: str, seeds: Mapping[str, Sequence[int]]) -> list[tuple[str, list[Pair]]]:
     """What is compared, by title: base against each arm, and arms against each other, seed by seed."""
     arms = [arm for arm in ORDER if arm in seeds]
     found = list[tuple[str, list[Pair]]]()
@@ -83,7 +83,7 @@ def _rows(pairs: Sequence[Pair]) -> list[Row]:
     found = list[tuple[str, Pair, compare.Comparison]]()
     columns: dict[int, list[tuple[Array, Array, Array, Array]]] = {}
     for pair in pairs:
-        tests = {one.label: one for one in compare.compare(pair.a.files, pair.b.files) if one.test is not None}
+        tests = {one.label: one for one in compare.compare(pair.a, pair.b) if one.test is not None}
         words = pearson.words(pair.a), pearson.words(pair.b)
         labels = [label for label in VALUES if label in tests] or [label for label in tests if label != "length"][:3]
         for one in (tests[label] for label in labels):
@@ -91,17 +91,17 @@ def _rows(pairs: Sequence[Pair]) -> list[Row]:
             a, b = (_column(run, one.metric, one.value) for run in (pair.a, pair.b))
             columns.setdefault(len(a), []).append((a, b, words[0], words[1]))
     controls = {n: iter(lengths.controls(own)) for n, own in columns.items()}
-    return [(label, pair, one, next(controls[len(pair.a.files.per_sample)])) for label, pair, one in found]
+    return [(label, pair, one, next(controls[len(pair.a.per_sample)])) for label, pair, one in found]
 
 
-def _column(run: Run, metric: str, value: str) -> Array:
+def _column(run: StoredRun, metric: str, value: str) -> Array:
     """The value of each image in the order of ids; NaN nowhere, ``compare`` has read the same rows."""
     assert value in registry.metric(metric).values
-    return np.array([cells[metric][value] for _, cells in sorted(run.files.per_sample.items())], dtype=np.float64)
+    return np.array([cells[metric][value] for _, cells in sorted(run.per_sample.items())], dtype=np.float64)
 
 
 def _table(name: str, made: Sequence[Pair], rows: Sequence[Row]) -> Table:
-    n = len(made[0].a.files.per_sample)
+    n = len(made[0].a.per_sample)
     words = "; ".join(f"{_words(pair.a)} → {_words(pair.b)}" for pair in made)
     head = ("value", "run", "difference", "p (Holm)", "matched on length", "adjusted for length", "a word more")
     note = (
@@ -114,7 +114,7 @@ def _table(name: str, made: Sequence[Pair], rows: Sequence[Row]) -> Table:
     return Table(name, head, tuple(_cells(row) for row in ordered), note)
 
 
-def _words(run: Run) -> str:
+def _words(run: StoredRun) -> str:
     return number(float(pearson.words(run).mean()), 1)
 
 

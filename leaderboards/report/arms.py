@@ -8,12 +8,12 @@ from pathlib import Path
 
 from harness.resources import paths
 from harness.runs import manifest, signature
+from harness.runs.stored_run import StoredRun
 from leaderboards.report import draw, pearson
 from leaderboards.report.associations import STUDIED, by_captions
 from leaderboards.report.parts import NONE, Missing, Part, Remark, Section, Table, bounds, number, p_text, signed
 from leaderboards.report.pearson import Material
 from leaderboards.report.study import REFERENCE, Arm, Contrast, Mean, Study, contrasts, over_seeds
-from leaderboards.runs import Run
 
 VALUES = ("objects f1", "attributes f1", "fine_names f1", "capture", "relation_qa", "length")
 COMMAND = "make ablation SEEDS=3"
@@ -73,7 +73,9 @@ def _row(arm: Arm, value: str, against: Contrast | None) -> tuple[str, ...]:
     return arm.name, seeds, over, apart, NONE if against.p_holm is None else p_text(against.p_holm)
 
 
-def scaling(study: Study | None, found: Sequence[Material], runs: Sequence[Run], results: Path, n: int) -> Section:
+def scaling(
+    study: Study | None, found: Sequence[Material], runs: Sequence[StoredRun], results: Path, n: int
+) -> Section:
     """Figure 5, two readings apart: galleries trained with, and galleries that the same captions are scored with."""
     numbers = dict[str, object]()
     parts: list[Part] = [
@@ -87,7 +89,7 @@ def scaling(study: Study | None, found: Sequence[Material], runs: Sequence[Run],
     return Section("scaling", "How large must the gallery be?", tuple(parts), numbers)
 
 
-def sizes(study: Study, runs: Sequence[Run], results: Path) -> dict[str, int]:
+def sizes(study: Study, runs: Sequence[StoredRun], results: Path) -> dict[str, int]:
     """Gallery rows by arm: as its name says; of the reference arm those of the gallery with the same sha256."""
     found = {arm.name: int(match[1]) for arm in study.arms if (match := SIZED.fullmatch(arm.name))}
     arm = study.arm(REFERENCE)
@@ -95,7 +97,7 @@ def sizes(study: Study, runs: Sequence[Run], results: Path) -> dict[str, int]:
         stored = manifest.read(results / paths.TRAINED / f"{REFERENCE}-seed{seed}") or {}
         sha = str(stored.get("settings", {}).get("training", {}).get("gallery", ""))
         for run in runs:
-            line = str((run.files.scores.get("cim") or {}).get("signature") or "")
+            line = str((run.scores.get("cim") or {}).get("signature") or "")
             read = signature.read(line)
             digest = read.get("gallery", "").rpartition("@")[2]
             if digest and sha.startswith(digest) and read.get("rows", "").isdigit():

@@ -6,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from harness.errors import CimError
+from harness.runs.stored_run import StoredRun
 from leaderboards.report import draw, pearson
 from leaderboards.report.correlation import FEWEST, SIZE
 from leaderboards.report.parts import NONE, UNDEFINED, Missing, Part, Remark, Section, Table, bounds, number
 from leaderboards.report.pearson import Material, Panel
-from leaderboards.runs import Run
 
 STUDIED = ("miniscenes_pearson", pearson.PETS)
 NAMES = {"fine_names recall": "fine-name accuracy", "taxonomy breed": "breed accuracy"}
@@ -148,7 +148,7 @@ def _line(one: Material, panels: Sequence[Panel]) -> tuple[str, ...]:
     return (one.run.model, str(len(panels[-1].points)), told(panels[-1]), *cells)
 
 
-def materials(runs: Sequence[Run], tell: Callable[[str], None]) -> list[Material]:
+def materials(runs: Sequence[StoredRun], tell: Callable[[str], None]) -> list[Material]:
     """The columns of every run that holds both sides; ``tell`` hears of damaged ones, which are left out."""
     found = []
     for run in runs:

@@ -17,9 +17,9 @@ from harness.pages import highlight
 from harness.pages.highlight import Piece
 from harness.pages.thumbnail import Thumbnail, thumbnail
 from harness.resources import data
-from harness.runs import records, scored
+from harness.runs import stored_run
+from harness.runs.stored_run import StoredRun
 from harness.types import Sample, Task
-from leaderboards.runs import Run
 
 ONLY_A, ONLY_B = "only-a", "only-b"
 LARGEST = 1000  # cards; the first of a larger task
@@ -47,7 +47,7 @@ class Card:
 
     @property
     def gains(self) -> tuple[float | None, ...]:
-        """Run b less run a, a column."""
+        """StoredRun b less run a, a column."""
         return tuple(None if a is None or b is None else b - a for a, b in self.values)
 
 
@@ -64,13 +64,11 @@ class Browser:
     of: int
 
 
-def browser(a: Run, b: Run, tell: Callable[[str], None]) -> Browser:
+def browser(a: StoredRun, b: StoredRun, tell: Callable[[str], None]) -> Browser:
     """The cards of the images that both runs captioned, by id."""
     columns = [pair for pair in SHOWN if _computed(a, b, *pair)]
-    columns = (
-        columns or [(name, v) for name in a.files.scores for v in _values(a, name) if _computed(a, b, name, v)][:7]
-    )
-    ours, theirs = records.read(a.folder), records.read(b.folder)
+    columns = columns or [(name, v) for name in a.scores for v in _values(a, name) if _computed(a, b, name, v)][:7]
+    ours, theirs = a.captions, b.captions
     both = sorted(ours.keys() & theirs.keys())
     task, samples = _samples(a, tell)
     cards = []
@@ -78,7 +76,7 @@ def browser(a: Run, b: Run, tell: Callable[[str], None]) -> Browser:
         one, other = highlight.Text(ours[name].text or ""), highlight.Text(theirs[name].text or "")
         sample = samples.get(name)
         reference = sample.references[0] if sample and sample.references else ""
-        cells = [run.files.per_sample.get(name, {}) for run in (a, b)]
+        cells = [run.per_sample.get(name, {}) for run in (a, b)]
         cards.append(
             Card(
                 name,
@@ -104,20 +102,20 @@ def _apart(text: highlight.Text, other: highlight.Text, state: str) -> list[str]
     return [state if one == state else "" for one in highlight.by_words(text, [other], state)]
 
 
-def _values(run: Run, name: str) -> Sequence[str]:
-    return list(run.files.scores[name].get("values") or {})
+def _values(run: StoredRun, name: str) -> Sequence[str]:
+    return list(run.scores[name].get("values") or {})
 
 
-def _computed(a: Run, b: Run, name: str, value: str) -> bool:
-    one, other = a.files.scores.get(name), b.files.scores.get(name)
-    return scored.obstacle(one, other) is None and value in _values(a, name)
+def _computed(a: StoredRun, b: StoredRun, name: str, value: str) -> bool:
+    one, other = a.scores.get(name), b.scores.get(name)
+    return stored_run.obstacle(one, other) is None and value in _values(a, name)
 
 
 def _cell(cells: Mapping[str, Mapping[str, float]], metric: str, value: str) -> float | None:
     return cells.get(metric, {}).get(value)
 
 
-def _samples(run: Run, tell: Callable[[str], None]) -> tuple[Task | None, dict[str, Sample]]:
+def _samples(run: StoredRun, tell: Callable[[str], None]) -> tuple[Task | None, dict[str, Sample]]:
     """The task and its samples; none, and a word of it, where its data is not here."""
     try:
         task = registry.task(run.task)

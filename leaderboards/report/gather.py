@@ -8,12 +8,12 @@ from itertools import pairwise
 from pathlib import Path
 
 from harness.errors import CimError
+from harness.runs.stored_run import StoredRun, load_all
 from leaderboards.report import against, arms, associations, browser, curves, study, systems, training
 from leaderboards.report.against import Pair
 from leaderboards.report.browser import Browser
 from leaderboards.report.parts import Missing, Section
 from leaderboards.report.study import REFERENCE, Study
-from leaderboards.runs import Run, runs
 
 FIRST = ("cim", "sft")  # arms whose seed 0 is charted and browsed beside the base
 
@@ -43,7 +43,7 @@ def gather(results: Path, tell: Callable[[str], None], chosen: Chosen | None = N
     Raises:
         CimError: a study is malformed, or a run that the user named is not stored.
     """
-    every, stored = runs(results, tell), study.read(results)
+    every, stored = load_all(results, tell), study.read(results)
     found = associations.materials(every, tell)
     groups = _chosen(every, chosen) if chosen else _of_study(every, stored)
     first = [stored.base, *(f"{arm}-seed0" for arm in FIRST)] if stored else [run.model for run in every[:1]]
@@ -67,20 +67,20 @@ def gather(results: Path, tell: Callable[[str], None], chosen: Chosen | None = N
     )
 
 
-def _images(every: Sequence[Run], stored: Study | None) -> int:
+def _images(every: Sequence[StoredRun], stored: Study | None) -> int:
     """How many images the base of a study was scored on."""
     own = [run for run in every if stored and (run.task, run.model) == (stored.task, stored.base)]
-    return len(own[0].files.per_sample) if own else 0
+    return len(own[0].per_sample) if own else 0
 
 
-def _of_study(every: Sequence[Run], stored: Study | None) -> list[tuple[str, list[Pair]]]:
+def _of_study(every: Sequence[StoredRun], stored: Study | None) -> list[tuple[str, list[Pair]]]:
     if stored is None:
         return []
     own = {run.model: run for run in every if run.task == stored.task}
     return against.pairs(own, stored.base, {arm.name: arm.seeds for arm in stored.arms})
 
 
-def _chosen(every: Sequence[Run], chosen: Chosen) -> list[tuple[str, list[Pair]]]:
+def _chosen(every: Sequence[StoredRun], chosen: Chosen) -> list[tuple[str, list[Pair]]]:
     named = [_named(every, name, chosen.task) for name in (chosen.base, *chosen.others)]
     if strangers := [run for run in named if run.task != named[0].task]:
         hint = f"say --task {named[0].task} or another"
@@ -90,7 +90,7 @@ def _chosen(every: Sequence[Run], chosen: Chosen) -> list[tuple[str, list[Pair]]
     return [(pair.title, [pair]) for pair in pairs]
 
 
-def _named(every: Sequence[Run], name: str, task: str | None) -> Run:
+def _named(every: Sequence[StoredRun], name: str, task: str | None) -> StoredRun:
     found = [run for run in every if run.model == name and task in (None, run.task)]
     if not found:
         known = ", ".join(sorted({run.model for run in every})) or "none"

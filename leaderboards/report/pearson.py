@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.errors import CimError
-from harness.runs import records, signature
+from harness.runs import signature
+from harness.runs.stored_run import StoredRun
 from leaderboards.report import correlation
 from leaderboards.report.correlation import Interval
-from leaderboards.runs import Run
 
 if TYPE_CHECKING:
     from harness.parts import Array
@@ -32,7 +32,7 @@ PETS = "pets"
 class Material:
     """Columns of a run, a row an image, in the order of image ids; ``breeds`` where they are known."""
 
-    run: Run
+    run: StoredRun
     ids: tuple[str, ...]
     metrics: dict[str, Array]
     words: Array
@@ -73,17 +73,17 @@ class Panel:
     within: float | None = None
 
 
-def material(run: Run) -> Material | None:
+def material(run: StoredRun) -> Material | None:
     """The columns of a run, or None where its scores do not hold both sides.
 
     Raises:
         CimError: a row lacks a number that the scores speak of.
     """
-    held = {name for name, row in run.files.scores.items() if not row.get("not_computed")}
+    held = {name for name, row in run.scores.items() if not row.get("not_computed")}
     source = next((pair for pair in ACCURACIES if pair[0] in held), None)
     if "cim" not in held or source is None:
         return None
-    rows = sorted(run.files.per_sample.items())
+    rows = sorted(run.per_sample.items())
     ids = tuple(name for name, _ in rows)
     try:
         metrics = {label: np.array([cells["cim"][name] for _, cells in rows]) for label, name in METRICS.items()}
@@ -95,17 +95,17 @@ def material(run: Run) -> Material | None:
     if not np.isfinite(columns).all():
         raise CimError("rows hold what is no number", where=str(run.folder), hint="score the run again")
     breeds = tuple(name.rsplit("_", 1)[0] for name in ids) if run.task == PETS else None
-    read = signature.read(run.files.scores["cim"]["signature"] or "")
+    read = signature.read(run.scores["cim"]["signature"] or "")
     size = int(read["rows"]) if read.get("rows", "").isdigit() else None
     return Material(run, ids, metrics, length, accuracy, " ".join(source), breeds, size)
 
 
-def words(run: Run) -> Array:
+def words(run: StoredRun) -> Array:
     """Words a caption, in the order of ids: those of metric ``length``, or counted where it was not computed."""
-    rows = sorted(run.files.per_sample.items())
-    if not run.files.scores.get("length", {"not_computed": "no"}).get("not_computed"):
+    rows = sorted(run.per_sample.items())
+    if not run.scores.get("length", {"not_computed": "no"}).get("not_computed"):
         return np.array([cells["length"]["words"] for _, cells in rows], dtype=np.float64)
-    made = records.read(run.folder)
+    made = run.captions
     return np.array([len((made[name].text or "").split()) if name in made else 0 for name, _ in rows], dtype=np.float64)
 
 
@@ -165,7 +165,7 @@ def unread(found: Material) -> tuple[int, Material] | None:
 
     said = dict[str, bool]()
     for path in sorted(found.run.folder.glob("replies.taxonomy.*.jsonl")):
-        for request, made in records.read(found.run.folder, path.name, "reply").items():
+        for request, made in found.run.files.completions(path.name, "reply").items():
             sample, _, key = request.rpartition("#")
             if key == "breed":
                 said[sample] = taxonomy.says_yes(made.text or "") is not None

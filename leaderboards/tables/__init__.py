@@ -37,8 +37,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[str], None]) -> int:
     """Read runs, write the files, say which cells are filled."""
+    from harness.runs import stored_run
     from leaderboards import published
-    from leaderboards import runs as stored_runs
     from leaderboards.tables import cells, html, latex, markdown, paper, sheet, systems
 
     results = paths.results_root(args.results)
@@ -49,7 +49,7 @@ def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[s
     runs = {
         (task, run.model): run
         for task in published.TASKS.values()
-        for run in stored_runs.runs(results, tell, task)
+        for run in stored_run.load_all(results, tell, task)
         if run.model in wanted
     }
     numbers = {

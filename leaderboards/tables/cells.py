@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from harness import registry
 from harness.errors import CimError
-from harness.runs import scored, stats
+from harness.runs import stats, stored_run
+from harness.runs.stored_run import StoredRun
 from leaderboards import standings
-from leaderboards.runs import Run
 
 if TYPE_CHECKING:
     from harness.parts import Array
@@ -41,7 +41,7 @@ METRICS = {
 class Number:
     """One value of one run: point, 95 % interval (None for one image), values on the shared resamples."""
 
-    run: Run
+    run: StoredRun
     point: float
     ci95: tuple[float, float] | None
     drawn: Array
@@ -59,11 +59,11 @@ Numbers = dict[tuple[str, str], Number]
 """By run name and the paper's column."""
 
 
-def numbers(runs: Sequence[Run], tell: Callable[[str], None], draws: int = stats.DRAWS) -> Numbers:
+def numbers(runs: Sequence[StoredRun], tell: Callable[[str], None], draws: int = stats.DRAWS) -> Numbers:
     """All numbers of runs of one task; ``tell`` hears of a metric whose rows are damaged, which is left out."""
-    by_samples = defaultdict[tuple[str, ...], list[Run]](list)
+    by_samples = defaultdict[tuple[str, ...], list[StoredRun]](list)
     for run in runs:
-        by_samples[tuple(sorted(run.files.per_sample))].append(run)
+        by_samples[tuple(sorted(run.per_sample))].append(run)
     found = Numbers()
     for samples, same in by_samples.items():
         if samples:
@@ -71,15 +71,17 @@ def numbers(runs: Sequence[Run], tell: Callable[[str], None], draws: int = stats
     return found
 
 
-def _of_same_samples(samples: tuple[str, ...], runs: Sequence[Run], tell: Callable[[str], None], draws: int) -> Numbers:
-    members = list[tuple[Run, str, stats.Column]]()
+def _of_same_samples(
+    samples: tuple[str, ...], runs: Sequence[StoredRun], tell: Callable[[str], None], draws: int
+) -> Numbers:
+    members = list[tuple[StoredRun, str, stats.Column]]()
     for run in runs:
         for name in dict.fromkeys(metric for metric, _ in METRICS.values()):
-            row = run.files.scores.get(name)
+            row = run.scores.get(name)
             if row is None or row.get("not_computed") or not row.get("signature"):
                 continue
             try:
-                members.append((run, name, scored.column(run.files, registry.metric(name))))
+                members.append((run, name, stored_run.column(run, registry.metric(name))))
             except CimError as error:
                 tell(f"left out: {error}")
     drawn = stats.bootstrap([column for *_, column in members], draws) if members else []
@@ -90,7 +92,7 @@ def _of_same_samples(samples: tuple[str, ...], runs: Sequence[Run], tell: Callab
             if metric == name:
                 at = registry.metric(name).values.index(value)
                 pair = (float(bounds[at, 0]), float(bounds[at, 1])) if len(samples) > 1 else None
-                line = str(run.files.scores[name]["signature"])
+                line = str(run.scores[name]["signature"])
                 found[run.model, key] = Number(run, float(points[at]), pair, values[:, at], line, samples)
     return found
 

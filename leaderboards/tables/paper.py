@@ -14,11 +14,11 @@ from decimal import Decimal
 from pathlib import Path
 from urllib.parse import quote
 
-from harness.runs import scored, signature, stats
+from harness.runs import signature, stats, stored_run
+from harness.runs.stored_run import StoredRun
 from leaderboards import published
 from leaderboards.audit import triples
 from leaderboards.published import COLUMNS, TASKS, Place, Row
-from leaderboards.runs import Run
 from leaderboards.standings import ALPHA
 from leaderboards.tables import systems
 from leaderboards.tables.cells import METRICS, Number, Numbers, usual
@@ -114,7 +114,7 @@ class Stored:
     """
 
     numbers: Mapping[str, Numbers]
-    runs: Mapping[tuple[str, str], Run]
+    runs: Mapping[tuple[str, str], StoredRun]
     systems: Mapping[str, System]
     models: Collection[str]
     out: Path
@@ -270,8 +270,8 @@ def _by_signature(usuals: Mapping[tuple[str, str], str]) -> tuple[tuple[str, str
     return tuple((f"{benchmark}, {', '.join(titles)}", line) for (benchmark, line), titles in where.items())
 
 
-def link(run: Run, out: Path) -> str:
+def link(run: StoredRun, out: Path) -> str:
     """From the folder of the tables to a run's page, or to its scores where it has none; relative."""
-    pages = [run.folder / name for name in (REPORT, scored.SCORES)]
+    pages = [run.folder / name for name in (REPORT, stored_run.SCORES)]
     page = next(path for path in pages if path.is_file())
     return quote(os.path.relpath(page.resolve(), out.resolve()))

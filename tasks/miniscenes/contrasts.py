@@ -14,7 +14,7 @@ import numpy as np
 
 from harness import registry
 from harness.runs import compare, stats
-from harness.runs.scored import Scored, column, obstacle
+from harness.runs.stored_run import StoredRun, column, obstacle
 
 SHOWN = ("objects f1", "attributes f1", "fine_names f1", "relation_qa", "length")
 LEVEL = 0.05
@@ -22,7 +22,7 @@ LEVEL = 0.05
 Cells = dict[str, dict[str, Any]]
 
 
-def against(base: Scored, own: Scored) -> Cells:
+def against(base: StoredRun, own: StoredRun) -> Cells:
     """Every value that two runs have under one signature: both, their difference, interval and p."""
     tests = {one.label: one.test for one in compare.compare(base, own) if one.test is not None}
     return {label: told(test) for label, test in tests.items()}
@@ -46,10 +46,10 @@ def correct(rows: Iterable[Mapping[str, Any]]) -> None:
         cell["p_holm"] = adjusted
 
 
-Seeds = Mapping[int, Scored]  # an arm's runs by seed
+Seeds = Mapping[int, StoredRun]  # an arm's runs by seed
 
 
-def means(base: Scored, arms: Mapping[str, Seeds]) -> list[dict[str, Any]]:
+def means(base: StoredRun, arms: Mapping[str, Seeds]) -> list[dict[str, Any]]:
     """A row an arm: its mean over seeds against the base."""
     return _table({name: [(base, run) for run in runs.values()] for name, runs in arms.items()})
 
@@ -61,7 +61,7 @@ def between(arms: Mapping[str, Seeds], than: str) -> list[dict[str, Any]]:
     return _table({name: [(first[s], arms[name][s]) for s in seeds] for name, seeds in shared.items() if seeds})
 
 
-def _table(arms: Mapping[str, Sequence[tuple[Scored, Scored]]]) -> list[dict[str, Any]]:
+def _table(arms: Mapping[str, Sequence[tuple[StoredRun, StoredRun]]]) -> list[dict[str, Any]]:
     rows = []
     for name, runs in arms.items():
         before, after = [one for one, _ in runs], [other for _, other in runs]
@@ -88,17 +88,17 @@ def _place(label: str) -> tuple[str, int]:
     return name, registry.metric(name).values.index(value) if value else 0
 
 
-def _comparable(first: Scored, run: Scored, label: str) -> bool:
+def _comparable(first: StoredRun, run: StoredRun, label: str) -> bool:
     name, _ = _place(label)
     one, other = (held.scores.get(name) for held in (first, run))
     return obstacle(one, other) is None and set(first.per_sample) == set(run.per_sample)
 
 
-def _average(runs: Sequence[Scored], label: str) -> stats.Column:
+def _average(runs: Sequence[StoredRun], label: str) -> stats.Column:
     """Each image's mean statistics; shown values are means, or shares of what is asked of an image in every run."""
     metric = registry.metric(_place(label)[0])
     return stats.Column(np.mean([column(run, metric).statistics for run in runs], axis=0), metric.aggregate)
 
 
-def _value(run: Scored, label: str) -> float:
+def _value(run: StoredRun, label: str) -> float:
     return float(stats.point(_average([run], label))[_place(label)[1]])

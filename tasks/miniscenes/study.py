@@ -20,7 +20,7 @@ from harness import registry, store
 from harness.errors import AlarmError, CimError
 from harness.resources import data, paths
 from harness.retrieval.gallery import place
-from harness.runs import manifest, scored
+from harness.runs import manifest, stored_run
 from tasks.miniscenes import contrasts
 
 BASE, TASK = "mini-base", "miniscenes"
@@ -142,12 +142,12 @@ def study(
 
 def _over_seeds(results: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Means over seeds against the base, and of each arm against the first."""
-    runs = dict[str, dict[int, scored.Scored]]()
+    runs = dict[str, dict[int, stored_run.StoredRun]]()
     for row in rows:
         if row["values"]:
             run = results / TASK / run_name(row["arm"], row["seed"])
-            runs.setdefault(row["arm"], {})[row["seed"]] = scored.load(run)
-    found = {"means": contrasts.means(scored.load(results / TASK / BASE), runs)}
+            runs.setdefault(row["arm"], {})[row["seed"]] = stored_run.load(run)
+    found = {"means": contrasts.means(stored_run.load(results / TASK / BASE), runs)}
     first = next(iter(runs), None)
     return {**found, "than": first, "between": contrasts.between(runs, first)} if first else found
 
@@ -199,7 +199,7 @@ def _arm(results: Path, arm: str, seed: int, metrics: Sequence[str], say: Callab
     if not (folder / "model.toml").is_file():
         return {**row, "values": {}}
     _evaluate(results, str(folder), name, metrics, say)
-    base, own = (scored.load(results / TASK / one) for one in (BASE, name))
+    base, own = (stored_run.load(results / TASK / one) for one in (BASE, name))
     return {**row, "values": contrasts.against(base, own)}
 
 

@@ -1,10 +1,11 @@
-"""The score files of a stored run, read back: ``scores.json``, ``per_sample.jsonl``, ``statistics.jsonl``.
+"""A scored run read back from its folder; what ``cim compare``, ``cim report`` and the leaderboards read.
 
-Written by ``cim score``; read by ``cim compare``, ``cim report`` and the leaderboards.
+Nothing is run or written here. A folder that is no whole run is refused, or left out and reported, never guessed at.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,19 +18,55 @@ from harness.parts import Metric, mean
 from harness.resources import paths
 from harness.runs import manifest, signature, stats
 from harness.runs.form import DOCUMENT, malformed
+from harness.runs.records import RowFiles
+from harness.types import Completion
 
 SCORES, PER_SAMPLE, STATISTICS, DETAILS = "scores.json", "per_sample.jsonl", "statistics.jsonl", "details.jsonl"
-FILES = (PER_SAMPLE, STATISTICS)
+PUBLISHED, BASELINE = "published", "baseline"
+NO_TASKS = (paths.TRAINED, PUBLISHED, BASELINE)  # folders of results that hold no runs
 
 
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """The score files of a run, by metric and by sample."""
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredRun:
+    """A scored run: task and model (the names of its folders), manifest, score document and rows.
 
-    folder: Path
+    ``scores`` are the rows of the document by metric; ``per_sample`` and ``statistics`` are rows by sample id, in the
+    order of the file. Compared and hashed by identity, so runs can be keys.
+    """
+
+    task: str
+    model: str
+    manifest: dict[str, Any]
+    document: dict[str, Any]
     scores: dict[str, dict[str, Any]]
     per_sample: dict[str, dict[str, Any]]
     statistics: dict[str, dict[str, Any]]
+    files: RowFiles
+
+    @property
+    def folder(self) -> Path:
+        """Where it is stored."""
+        return self.files.folder
+
+    @property
+    def captions(self) -> dict[str, Completion]:
+        """Its captions by sample id."""
+        return self.files.completions()
+
+    @property
+    def details(self) -> dict[str, dict[str, Any]]:
+        """What metrics keep for a report, by sample id and metric."""
+        return self.files.rows(DETAILS)
+
+    @property
+    def computed(self) -> dict[str, dict[str, Any]]:
+        """The scores that have values, by metric."""
+        return {name: row for name, row in self.scores.items() if not row.get("not_computed")}
+
+    @property
+    def failed(self) -> int:
+        """How many of its captions failed."""
+        return sum(caption.text is None for caption in self.captions.values())
 
 
 def find(given: str, results: Path, task: str | None) -> Path:
@@ -50,16 +87,40 @@ def find(given: str, results: Path, task: str | None) -> Path:
     return found[0]
 
 
-def load(folder: Path) -> Scored:
-    """Read the score files of a run; CimError when it has not been scored."""
-    scores = store.read_document(folder / SCORES)
+def load(folder: Path, files: RowFiles | None = None) -> StoredRun:
+    """Read a scored run.
+
+    Args:
+        files: rows of this folder that the command has read already.
+
+    Raises:
+        CimError: the folder holds no manifest or no scores, or they are damaged.
+    """
+    stored, scores = manifest.read(folder), store.read_document(folder / SCORES)
+    if stored is None:
+        raise CimError("no stored run here", where=str(folder), hint="name a folder with a manifest.json")
     if scores is None:
         hint = f"run `cim score --model {folder.name} --task {folder.parent.name}`"
         raise CimError("this run has no scores", where=str(folder), hint=hint)
     if faults := list(malformed(scores, DOCUMENT, SCORES)):
         raise CimError("; ".join(faults[:3]), where=str(folder), hint="score the run again")
-    by_sample = [{str(row.get("sample_id")): row for row in store.read_rows(folder / name)} for name in FILES]
-    return Scored(folder, {row["metric"]: row for row in scores["scores"]}, *by_sample)
+    place, by_metric = folder.resolve(), {row["metric"]: row for row in scores["scores"]}
+    files = files or RowFiles(folder)
+    rows = files.rows(PER_SAMPLE), files.rows(STATISTICS)
+    return StoredRun(place.parent.name, place.name, stored, scores, by_metric, *rows, files)
+
+
+def load_all(results: Path, tell: Callable[[str], None], task: str | None = None) -> list[StoredRun]:
+    """All scored runs below a results folder, by task and name; ``tell`` is called with what is left out and why."""
+    runs = list[StoredRun]()
+    for path in sorted(results.glob(f"{task or '*'}/*/{manifest.NAME}")):
+        if path.parent.parent.name in NO_TASKS or path.parent.parent.name.startswith("."):
+            continue
+        try:
+            runs.append(load(path.parent))
+        except CimError as error:
+            tell(f"left out: {error}")
+    return runs
 
 
 def obstacle(one: dict[str, Any] | None, other: dict[str, Any] | None) -> str | None:
@@ -70,7 +131,7 @@ def obstacle(one: dict[str, Any] | None, other: dict[str, Any] | None) -> str | 
     return f"signatures differ ({', '.join(differing)})" if differing else None
 
 
-def column(run: Scored, metric: Metric) -> stats.Column:
+def column(run: StoredRun, metric: Metric) -> stats.Column:
     """Statistics (n, s) of a stored metric, in the order of sample ids."""
     try:
         if metric.aggregate is mean:
