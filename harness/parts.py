@@ -44,17 +44,23 @@ class Engine:
     describe: Callable[[Model], Mapping[str, Any]] | None = None
 
 
+ReplyParser = Callable[[str, int], Sequence[str | None]]
+
+
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """Prompts about one caption, put to a model; how replies are read is the metric's business.
+    """Prompts about one caption, put to a model, and the parsers of its replies.
 
     ``prompts(sample, caption)`` gives prompts by key ("" for a judge with one), none where there is nothing to ask.
-    ``signature`` names what enters the signature of a metric that reads the replies.
+    ``signature`` names what enters the signature of a metric that reads the replies. ``parsers`` are ways to read a
+    reply, by name, the first for whoever names none: ``parser(reply, n)`` gives the answers to the n questions of a
+    prompt, None where the reply has none. An unparsed reply is never a "no".
     """
 
     name: str
     prompts: Callable[[Sample, str], Mapping[str, str]]
     signature: Mapping[str, str]
+    parsers: Mapping[str, ReplyParser]
 
 
 Parse = Callable[[Sequence[str]], Iterator[Any]]
@@ -141,12 +147,31 @@ def mean(totals: Array, n: int) -> Array:
 
 
 @dataclass(frozen=True, slots=True)
+class Value:
+    """One number of a metric, and what a reader must know of it.
+
+    ``higher_is_better`` is False for a rate of errors, None where neither direction is better: such a value is shown,
+    never ranked or gated. ``decimals`` are shown. ``main`` values are shown where there is room for few.
+    """
+
+    name: str
+    higher_is_better: bool | None = True
+    decimals: int = 2
+    main: bool = True
+
+
+SCORE = (Value("score"),)
+PRECISION_RECALL_F1 = (Value("precision", main=False), Value("recall", main=False), Value("f1"))
+
+
+@dataclass(frozen=True, slots=True)
 class Metric:
     """A number about captions.
 
-    ``values`` names its v numbers; ``needs`` the annotations it reads; ``parsers`` those that the parse verb runs
-    over captions and references beforehand, ``judge`` whose replies it reads. ``empty`` is the declared value of a
-    failed or empty caption, one a value. ``aggregate(totals, n)`` maps summed statistics (..., s) of n images to
+    ``values`` are its v numbers; ``order`` is its place among the columns of a table, lowest first; ``needs`` the
+    annotations it reads; ``parsers`` those that the parse stage runs over captions and references beforehand,
+    ``judge`` whose replies it reads. ``empty`` is the declared value of a failed or empty caption, one per value.
+    ``aggregate(totals, n)`` maps summed statistics (..., s) of n images to
     (..., v). ``floor`` asks for the wrong-image control row. ``signature`` says how the number is made, field by
     field. ``scale`` is the highest possible value, None where there is none. ``made`` takes its place on tasks whose
     images are made from a scene graph. ``elements`` gives a report what to mark sample by sample, ``verdicts`` how
@@ -155,7 +180,7 @@ class Metric:
     """
 
     name: str
-    values: tuple[str, ...]
+    values: tuple[Value, ...]
     measure: Callable[[Records], Measurement]
     signature: Callable[[], Mapping[str, str]]
     empty: tuple[float, ...]
@@ -165,11 +190,25 @@ class Metric:
     aggregate: Callable[[Array, int], Array] = mean
     floor: bool = False
     scale: float | None = 100.0
+    order: int = 100
     missing: Callable[[], str | None] = none_missing
     made: Metric | None = None
     elements: Callable[[Records], list[list[Element]]] | None = None
     verdicts: Callable[[Records], list[list[str]]] | None = None
     constants: Mapping[str, Callable[[Sample], Mapping[str, str]]] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the values."""
+        return tuple(value.name for value in self.values)
+
+    def value(self, name: str) -> Value:
+        """The value of this name."""
+        return next(value for value in self.values if value.name == name)
+
+    def label(self, name: str) -> str:
+        """``objects f1``; the metric's name alone where the value is called ``score`` or is the only one."""
+        return self.name if name == "score" or len(self.values) == 1 else f"{self.name} {name}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ the text of Figure 6 (supplement of arXiv 2603.01696), which differs in quotes, 
 ``relation_qa@fenced``: ours, the caption between two lines that hold a token made from the caption and not found in
 it, so no caption can close its fence. Signatures name the prompt and eight digits of its template's sha256.
 
-Reading ``cim-v1`` is the released ``_parse_vqa_output`` with all its habits (later hits overwrite, case kept,
-"1. Yes" unread); ``tolerant`` also reads "1.", "1)", bold marks, any case and glued answers. A reading sees the reply
-and never the prompt, so what stands in a caption can be read as an answer only if the judge repeats it.
+Parser ``cim-v1`` is the released ``_parse_vqa_output`` with all its habits (later hits overwrite, case kept,
+"1. Yes" unparsed); ``tolerant`` also reads "1.", "1)", bold marks, any case and glued answers. A parser sees the reply
+and never the prompt, so text of a caption can be read as an answer only if the judge model repeats it.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def fenced(caption: str, questions: Sequence[str]) -> str:
 
 
 def fence(caption: str) -> str:
-    """Sixteen hex digits that a caption does not hold, always the same ones: its sha256, taken on while it does."""
+    """Deterministic delimiter: 16 hex digits of the caption's SHA-256, re-hashed until the caption lacks it."""
     token = hashlib.sha256(caption.encode(errors="surrogatepass")).hexdigest()[:16]
     while token in caption:
         token = hashlib.sha256(token.encode()).hexdigest()[:16]
@@ -99,13 +99,16 @@ def _slots(hits: Iterable[tuple[str, str]], n: int) -> list[str | None]:
     return slots
 
 
+PARSERS = {"cim-v1": cim_v1, "tolerant": tolerant}
+
+
 def _judge(name: str, known_as: str, make: Prompt) -> Judge:
     def prompts(sample: Sample, caption: str) -> Mapping[str, str]:
         return {"": make(caption, [question.text for question in sample.questions])} if sample.questions else {}
 
     templates = "\n".join(make("<Caption>", [f"<Question{at}>" for at in range(1, n + 1)]) for n in (3, 4, 5))
     digest = hashlib.sha256(templates.encode()).hexdigest()[:8]
-    return Judge(name=name, prompts=prompts, signature={"prompt": f"{known_as}@{digest}"})
+    return Judge(name=name, prompts=prompts, signature={"prompt": f"{known_as}@{digest}"}, parsers=PARSERS)
 
 
 JUDGE = _judge("relation_qa", "cim-code", prompt)

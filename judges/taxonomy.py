@@ -1,7 +1,7 @@
 """Does a caption name the species, and the breed? Two yes-or-no prompts of the paper's Figure 6.
 
-A reply counts as yes when its first yes or no, in any case, is yes; a reply with neither counts as no and is
-reported. Source: supplement of arXiv 2603.01696, Figure 6 (the code that asked them is not released).
+The first yes or no of a reply counts, in any case; a reply with neither is unparsed and counted as such.
+Source: supplement of arXiv 2603.01696, Figure 6 (the code that asked them is not released).
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ def prompt(caption: str, what: str) -> str:
     return f"Caption: {caption}\n\nCheck if the caption explicitly mentions {what}.\n\nAnswer exactly yes or no."
 
 
-def says_yes(reply: str) -> bool | None:
-    """What a reply says; None when it says neither."""
-    found = FIRST.search(reply)
-    return None if found is None else found[1].lower() == "yes"
+def first_yes_no(reply: str, n: int = 1) -> list[str | None]:
+    """``yes`` or ``no``, whichever comes first in the reply; None when it says neither."""
+    match = FIRST.search(reply)
+    return [None if match is None else match[1].lower()]
 
 
 def _prompts(sample: Sample, caption: str) -> Mapping[str, str]:
@@ -35,4 +35,9 @@ def _prompts(sample: Sample, caption: str) -> Mapping[str, str]:
 
 
 _DIGEST = hashlib.sha256(prompt("<Caption>", "<What>").encode()).hexdigest()[:8]
-JUDGE = Judge(name="taxonomy", prompts=_prompts, signature={"prompt": f"cim-figure6@{_DIGEST}"})
+JUDGE = Judge(
+    name="taxonomy",
+    prompts=_prompts,
+    signature={"prompt": f"cim-figure6@{_DIGEST}"},
+    parsers={"first-yes-no": first_yes_no},
+)

@@ -56,7 +56,7 @@ def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[s
     try:
         run = stored_run.load(stored_run.find(args.run, paths.results_root(args.results), args.task))
         baseline = stored_run.load(gate.baseline_folder(run, args.baseline))
-        found = gate.judge(run, baseline, args.margin, metrics)
+        found = gate.compare_with(run, baseline, args.margin, metrics)
     except CimError as error:
         _write(args, gate_output.refused_junit(str(error)), gate_output.refused_markdown(str(error)))
         if annotated:

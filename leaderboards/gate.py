@@ -23,8 +23,6 @@ from leaderboards.standings import ALPHA
 BASELINES = HOME / "results" / stored_run.BASELINE
 POINTS = 1.0
 ROUNDING = 1e-9
-# Every other value with a scale is better the higher it is; one without (length, cim) is reported, never gated.
-LOWER_IS_BETTER = frozenset({("relation_qa", "na_rate"), ("relation_qa", "unparsed_rate")})
 FAILED, UNSURE, SMALL, OK, BETTER, NOT_GATED = "failed", "unsure", "small drop", "ok", "better", "not gated"
 
 
@@ -55,7 +53,9 @@ class Gate:
         return [row for row in self.rows if row.verdict == FAILED]
 
 
-def judge(run: StoredRun, baseline: StoredRun, points: float = POINTS, metrics: Sequence[str] | None = None) -> Gate:
+def compare_with(
+    run: StoredRun, baseline: StoredRun, points: float = POINTS, metrics: Sequence[str] | None = None
+) -> Gate:
     """Compare a run with a baseline in every metric that the baseline holds, or in ``metrics``.
 
     Args:
@@ -71,7 +71,7 @@ def judge(run: StoredRun, baseline: StoredRun, points: float = POINTS, metrics: 
     _same_samples(run, baseline)
     chosen = _chosen(run, baseline, metrics)
     before, after = (replace(one, scores={name: one.scores[name] for name in chosen}) for one in (baseline, run))
-    n, values = len(run.per_sample), sum(len(registry.metric(name).values) for name in chosen)
+    n, values = len(run.per_sample), sum(len(registry.metric(name).names) for name in chosen)
     if values * 2.0 ** (1 - n) >= ALPHA:  # the smallest p that n swaps allow, corrected
         raise CimError(
             f"{n} samples are too few: no drop in one of {values} values could be significant", hint="caption more"
@@ -174,15 +174,10 @@ def margin_of(metric: str, points: float) -> float | None:
     return None if scale is None else points * scale / 100
 
 
-def lower_is_better(metric: str, value: str) -> bool:
-    """Is a fall of this value an improvement?"""
-    return (metric.partition("@")[0], value) in LOWER_IS_BETTER
-
-
 def _row(one: Comparison, points: float) -> Row:
     assert one.test is not None  # what cannot be compared was refused
-    margin = margin_of(one.metric, points)
-    gain = -one.test.difference if lower_is_better(one.metric, one.value) else one.test.difference
+    margin = None if one.higher_is_better is None else margin_of(one.metric, points)
+    gain = -one.test.difference if one.higher_is_better is False else one.test.difference
     return Row(one, one.test, margin, verdict(gain, one.holm_permutation, margin))
 
 

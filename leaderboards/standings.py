@@ -78,20 +78,21 @@ def _of_same_samples(runs: Sequence[StoredRun], draws: int) -> Iterator[Group]:
         for (metric, line, run), column, values in zip(members, columns, drawn, strict=True)
     }
     for (name, signature), same in rows.items():
-        for at, value in enumerate(registry.metric(name).values):
+        for at, value in enumerate(registry.metric(name).names):
             cells = []
             for run in same:
                 column, values = made[name, signature, run]
                 cells.append((run, float(stats.point(column)[at]), values[:, at]))
-            yield Group(runs[0].task, name, value, signature, tuple(_ranked(cells)))
+            lowest_first = registry.metric(name).value(value).higher_is_better is False
+            yield Group(runs[0].task, name, value, signature, tuple(_ranked(cells, lowest_first)))
 
 
 def _reordered(column: stats.Column, order: Sequence[int]) -> stats.Column:
     return stats.Column(column.statistics[order], column.aggregate)
 
 
-def _ranked(cells: list[tuple[StoredRun, float, Array]]) -> Iterator[Standing]:
-    cells = sorted(cells, key=lambda cell: (-cell[1], cell[0].model))
+def _ranked(cells: list[tuple[StoredRun, float, Array]], lowest_first: bool) -> Iterator[Standing]:
+    cells = sorted(cells, key=lambda cell: (cell[1] if lowest_first else -cell[1], cell[0].model))
     pairs = list(combinations(range(len(cells)), 2))
     adjusted = stats.holm([bootstrap_p(cells[b][2] - cells[a][2], cells[b][1] - cells[a][1]) for a, b in pairs])
     above = np.zeros((len(cells), len(cells)), dtype=bool)

@@ -40,7 +40,7 @@ def worst(found: gate.Gate) -> tuple[gate.Row, float]:
     drops = []
     for row in found.rows:
         if row.margin:
-            better = gate.lower_is_better(row.comparison.metric, row.comparison.value)
+            better = row.comparison.higher_is_better is False
             drops.append((row, (row.test.difference if better else -row.test.difference) / row.margin * found.points))
     return max(drops, key=lambda pair: pair[1])
 
@@ -93,11 +93,11 @@ def main() -> None:
         results, models = args.results or Path(scratch) / "results", Path(scratch) / "models"
         os.environ["CIM_MODELS"] = str(models)
         made = [evaluated(sampled(models, seed), results) for seed in range(args.seeds + 1)]
-        noise = [gate.judge(run, made[0]) for run in made[1:]]
+        noise = [gate.compare_with(run, made[0]) for run in made[1:]]
         print("\n".join(map(told, noise)))
         print(summary("seed 0 the baseline", noise))
         pairs = [(a, b) for a in made for b in made if a is not b]
-        print(summary("every seed the baseline of every other", [gate.judge(b, a) for a, b in pairs]))
+        print(summary("every seed the baseline of every other", [gate.compare_with(b, a) for a, b in pairs]))
         print("minimum detectable difference of two seeds:", *detectable(noise), sep="\n", flush=True)
         kept = stored_run.load(gate.BASELINES / "miniscenes" / "mini-base")
         for share in SHARES:
@@ -105,7 +105,7 @@ def main() -> None:
             greedy = [("greedy", captions_of(kept), kept)] * args.seeds
             for title, sources in (("T = 0.3, another seed", drawn), ("greedy, the same captions", greedy)):
                 found = [
-                    gate.judge(dropped(name, captions, share, seed, results, models), baseline)
+                    gate.compare_with(dropped(name, captions, share, seed, results, models), baseline)
                     for seed, (name, captions, baseline) in enumerate(sources, start=1)
                 ]
                 print(summary(f"{100 * share:g} % of objects dropped, {title}", found), flush=True)

@@ -40,9 +40,9 @@ def _columns(quality: Any, noise: Any) -> dict[str, stats.Column]:
     columns, at = {}, 0
     for name in MEANS:
         metric = registry.metric(name)
-        width = len(metric.values)
+        width = len(metric.names)
         values = np.clip(quality[:, None] + noise[:, at : at + width], 0, 100)
-        if metric.values == ("precision", "recall", "f1"):
+        if metric.names == ("precision", "recall", "f1"):
             values[:, 2] = 2 * values[:, 0] * values[:, 1] / np.maximum(values[:, 0] + values[:, 1], 1e-6)
         columns[name] = stats.Column(values, metric.aggregate)
         at += width
@@ -70,9 +70,9 @@ def write(folder: Path, task: str, columns: dict[str, stats.Column], intervals: 
         scores.append(
             {
                 "metric": name,
-                "values": dict(zip(metric.values, map(float, values), strict=True)),
+                "values": dict(zip(metric.names, map(float, values), strict=True)),
                 "ci95": {
-                    v: [b if b is None else float(b) for b in two] for v, two in zip(metric.values, bounds, strict=True)
+                    v: [b if b is None else float(b) for b in two] for v, two in zip(metric.names, bounds, strict=True)
                 },
                 "n": n,
                 "n_failed": 0,
@@ -85,7 +85,7 @@ def write(folder: Path, task: str, columns: dict[str, stats.Column], intervals: 
         )
         own = [column.aggregate(row, 1).tolist() for row in column.statistics]
         for row, below, cells, sums in zip(per_sample, corpus, own, column.statistics.tolist(), strict=True):
-            row[name] = dict(zip(metric.values, cells, strict=True))
+            row[name] = dict(zip(metric.names, cells, strict=True))
             if metric.aggregate is not mean:
                 below[name] = sums
     store.write_rows(

@@ -216,7 +216,7 @@ def test_any_number_of_captions(name: str, count: int) -> None:
     records = of_texts(["A red puppy on green grass."] * count, ["A red puppy."] * count, **annotated)
     metric = registry.metric(name)
     made = metric.measure(records)
-    assert made.values.shape == (count, len(metric.values)) and len(np.unique(made.values, axis=0)) == 1
+    assert made.values.shape == (count, len(metric.names)) and len(np.unique(made.values, axis=0)) == 1
     point = stats.point(stats.Column(made.statistics, metric.aggregate))
     assert point == pytest.approx(made.values[0]) and (point > 30).all()
 
@@ -246,7 +246,7 @@ def test_odd_captions_have_finite_values_and_leave_others_alone(name: str) -> No
     assert made.values[:2] == pytest.approx(np.array([metric.empty] * 2))
     alone = metric.measure(of_texts([reference], [reference], **annotated))
     assert made.values[-1] == pytest.approx(alone.values[0], abs=1e-12)
-    assert metric.measure(of_texts([""], [""])).values.shape == (1, len(metric.values))
+    assert metric.measure(of_texts([""], [""])).values.shape == (1, len(metric.names))
 
 
 def test_several_references_are_averaged_and_none_is_an_empty_one() -> None:

@@ -120,7 +120,8 @@ def test_every_metric_has_a_margin_in_its_own_unit_or_none() -> None:
     assert {name for name, margin in margins.items() if margin is None} == {"length", "cim"}
     assert margins.pop("cider") == pytest.approx(0.1)
     assert set(margins.values()) == {None, 1.0}
-    assert gate.lower_is_better("relation_qa@fenced", "na_rate") and not gate.lower_is_better("relation_qa", "score")
+    rate, score = (registry.metric("relation_qa@fenced").value(name) for name in ("na_rate", "score"))
+    assert rate.higher_is_better is False and score.higher_is_better is True
 
 
 # --- noise: captions are really drawn by mini-base ------------------------------------------------

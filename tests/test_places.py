@@ -13,11 +13,11 @@ from tests.conftest import ROOT
 
 METRIC = '''"""Commas per caption."""
 import numpy as np
-from harness.parts import Measurement, Metric
+from harness.parts import Measurement, Metric, Value
 def _measure(records):
     counts = np.array([[float(caption.count(","))] for caption in records.captions])
     return Measurement(counts, counts)
-METRIC = Metric({name!r}, ("count",), _measure, lambda: {{"v": "1"}}, {empty}, needs=frozenset(), scale=None)
+METRIC = Metric({name!r}, (Value("count", None),), _measure, lambda: {{"v": "1"}}, {empty}, frozenset(), scale=None)
 '''
 TASK = '''"""One scene."""
 from pathlib import Path
@@ -29,7 +29,7 @@ TASK = Task(name="scene", title="One scene", prompt="Describe.", files=(FILE,), 
 '''
 # The shortest part of each kind, by the sub-folder it lies in.
 SHORTEST = {
-    "judges/mine.py": '"""J."""\nfrom harness.parts import Judge\nJUDGE = Judge("mine", lambda s, c: {}, {})\n',
+    "judges/mine.py": '"""J."""\nfrom harness.parts import Judge\nJUDGE = Judge("mine", lambda s, c: {}, {}, {})\n',
     "rewards/mine.py": '"""R."""\nfrom harness.parts import Reward\nREWARD = Reward("mine", lambda c, s, x: None)\n',
     "engines/mine.py": '"""E."""\nfrom harness.parts import Engine\nENGINE = Engine("mine", lambda m, r: [])\n',
     "parsers/mine.py": '"""P."""\nfrom harness.parts import Parser\nPARSER = Parser("mine", dict, lambda v: None)\n',

@@ -52,7 +52,10 @@ def records(samples: Sequence[Sample], captions: Sequence[str], parses: Parses) 
     def replies(judge: str) -> list[dict[str, str]]:
         prompts = registry.judge(judge).prompts
         return [
-            {key: str(_answer(rules.generate, text)) for key, text in prompts(sample, caption).items()}
+            {
+                key: _answer(rules.generate, text) or _plain_answer(caption)
+                for key, text in prompts(sample, caption).items()
+            }
             for sample, caption in zip(samples, captions, strict=True)
         ]
 
@@ -69,6 +72,11 @@ def _answer(generate: Callable[[Model, Sequence[Request]], Any], prompt: str) ->
     return completions[0].text
 
 
+def _plain_answer(caption: str) -> str:
+    """A reply to a yes-or-no prompt that the rule judge does not know."""
+    return "yes" if caption.strip() else "no"
+
+
 def _point(metric: Any, measurement: Any) -> Any:
     return stats.point(stats.Column(measurement.statistics, metric.aggregate))
 
@@ -77,7 +85,8 @@ def metric_shapes(name: str, parses: Parses) -> None:
     """Values (n, v), statistics (n, s) in float64, and an aggregate that also takes stacked sums."""
     metric = registry.metric(name)
     measurement = metric.measure(records(SAMPLES, CAPTIONS, parses))
-    v = len(metric.values)
+    v = len(metric.names)
+    assert any(value.main for value in metric.values), "no value is a main value"
     assert len(metric.empty) == v, f"empty has {len(metric.empty)} values, values has {v}"
     assert measurement.values.shape == (2, v), f"values have the shape {measurement.values.shape}, not (2, {v})"
     assert measurement.statistics.dtype == np.float64 and len(measurement.statistics) == 2, "statistics: (2, s) float64"
@@ -133,15 +142,17 @@ def task_loads(name: str, parses: Parses) -> None:
 
 
 def judge_prompts(name: str, parses: Parses) -> None:
-    """Prompts are texts by key, for an empty and a hostile caption too, and hold the caption."""
+    """Prompts are texts that hold the caption, also a hostile one; an empty reply is unparsed."""
     judge = registry.judge(name)
     for sample in SAMPLES:
         for caption in ("A red dog.", *HOSTILE[:4]):
             prompts = judge.prompts(sample, caption)
             assert all(isinstance(text, str) and text for text in prompts.values()), "a prompt is no text"
-            assert caption.strip() != "A red dog." or all("A red dog." in text for text in prompts.values()), (
-                "no caption"
+            assert caption != "A red dog." or all(caption in text for text in prompts.values()), (
+                "no caption in a prompt"
             )
+    for parse in judge.parsers.values():
+        assert list(parse("", 3)) in ([None], [None] * 3), "an empty reply must be unparsed (None), never an answer"
 
 
 def reward_values(name: str, parses: Parses) -> None:

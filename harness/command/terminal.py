@@ -7,12 +7,14 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from harness import registry
 from harness.errors import one_line
 from harness.types import CONTROLLED, Score
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from harness.parts import Metric
     from harness.runs.compare import Comparison
     from harness.stages.agreement import Agreement, Sway
 
@@ -88,27 +90,35 @@ def scores_table(task: str, model: str, scores: Sequence[Score]) -> Table:
         if score.not_computed:
             table.add_row(score.metric, "not computed", "", "", "", style="yellow")
             continue
-        _add(table, score.metric, score.values, score.ci95, (str(score.n), str(score.n_failed)), "")
+        metric = registry.metric(score.metric)
+        _add(table, metric, score.metric, score.values, score.ci95, (str(score.n), str(score.n_failed)))
         for control, row in score.controls.items():
             shown = row["values"] if len(score.values) <= CONTROLLED else dict([next(iter(row["values"].items()))])
-            _add(table, f"  {control.replace('_', ' ')}", shown, row["ci95"], ("", ""), "dim")
+            _add(table, metric, f"  {control.replace('_', ' ')}", shown, row["ci95"], style="dim")
     return table
 
 
 def _add(
-    table: Table, name: str, values: Mapping[str, Any], ci95: Mapping[str, Any], counts: tuple[str, str], style: str
+    table: Table,
+    metric: Metric,
+    name: str,
+    values: Mapping[str, Any],
+    ci95: Mapping[str, Any],
+    counts: tuple[str, str] = ("", ""),
+    style: str = "",
 ) -> None:
     for value, number in values.items():
         label = name if len(values) == 1 else f"{name} {value}"
-        table.add_row(label, _number(number), _interval(ci95[value]), *counts, style=style)
+        decimals = metric.value(value).decimals
+        table.add_row(label, _number(number, decimals), _interval(ci95[value], decimals), *counts, style=style)
 
 
-def _number(number: float | None) -> str:
-    return "-" if number is None else f"{number:.2f}"
+def _number(number: float | None, decimals: int = 2) -> str:
+    return "-" if number is None else f"{number:.{decimals}f}"
 
 
-def _interval(bounds: Sequence[float | None]) -> str:
-    return "-" if bounds[0] is None else f"{bounds[0]:.2f} .. {bounds[1]:.2f}"
+def _interval(bounds: Sequence[float | None], decimals: int = 2) -> str:
+    return "-" if bounds[0] is None else f"{bounds[0]:.{decimals}f} .. {bounds[1]:.{decimals}f}"
 
 
 def notes(scores: Sequence[Score]) -> list[str]:
@@ -158,10 +168,13 @@ def comparison_table(title: str, rows: Sequence[Comparison]) -> Table:
         if row.test is None:
             table.add_row(Text(one_line(row.label)), *["-"] * 8, style="yellow")
             continue
-        test, holm = row.test, row.holm_permutation
-        cells = [_number(test.a), _number(test.b), f"{test.difference:+.2f}", _interval(test.ci95)]
-        cells += [f"{p:.4f}" for p in (test.p_bootstrap, test.p_permutation, holm)] + [_number(test.detectable)]
-        table.add_row(row.label, *cells, style="bold" if holm < 0.05 else "")
+        test, holm, shown = row.test, row.holm_permutation, registry.metric(row.metric).value(row.value)
+        digits = shown.decimals
+        cells = [_number(test.a, digits), _number(test.b, digits)]
+        cells += [f"{test.difference:+.{digits}f}", _interval(test.ci95, digits)]
+        cells += [f"{p:.4f}" for p in (test.p_bootstrap, test.p_permutation, holm)] + [_number(test.detectable, digits)]
+        label = f"{row.label} (lower is better)" if shown.higher_is_better is False else row.label
+        table.add_row(label, *cells, style="bold" if holm < 0.05 else "")
     return table
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.parts import Measurement, Metric, Records
+from harness.parts import PRECISION_RECALL_F1, SCORE, Measurement, Metric, Records
 from harness.types import Element, SceneGraph
 
 SIGNATURE = {"match": "exact-family", "eps": "0", "stop": "none", "agg": "mean", "v": "1"}
@@ -91,7 +91,7 @@ def _element(kind: str, part: Any, state: str, own: SceneGraph, true: SceneGraph
     return Element(kind, " ".join(words), state)
 
 
-def set_metric(name: str, kind: str, parts: Parts) -> Metric:
+def set_metric(name: str, kind: str, parts: Parts, order: int) -> Metric:
     """The metric of one kind of part: precision, recall and F1 in percent, means over images."""
 
     def measure(records: Records) -> Measurement:
@@ -101,7 +101,8 @@ def set_metric(name: str, kind: str, parts: Parts) -> Metric:
 
     return Metric(
         name=name,
-        values=("precision", "recall", "f1"),
+        values=PRECISION_RECALL_F1,
+        order=order,
         measure=measure,
         signature=lambda: SIGNATURE,
         empty=(0.0, 0.0, 0.0),
@@ -125,7 +126,8 @@ def capture_metric() -> Metric:
 
     return Metric(
         name="capture",
-        values=("score",),
+        values=SCORE,
+        order=1,
         measure=measure,
         signature=lambda: {**SIGNATURE, "weights": "0.5/0.5/0.2"},
         empty=(0.0,),

@@ -20,7 +20,7 @@ import numpy as np
 
 from harness.metrics import _match
 from harness.metrics._scenes import Scenes, missing, scenes, signature
-from harness.parts import Measurement, Metric, Records, mean
+from harness.parts import PRECISION_RECALL_F1, Measurement, Metric, Records, mean
 from harness.types import Element
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def refined(
     ratios: Ratios,
     elements: Callable[[Records, str], list[list[Element]]],
     *,
+    order: int,
     compat: bool = False,
     made: Metric | None = None,
 ) -> Metric:
@@ -88,7 +89,8 @@ def refined(
     parser, mode = (COMPAT, "compat") if compat else (STRICT, "strict")
     return Metric(
         name=f"{name}@compat" if compat else name,
-        values=("precision", "recall", "f1"),
+        values=PRECISION_RECALL_F1,
+        order=order,
         measure=lambda records: _measure(records, ratios, parser, compat=compat),
         signature=lambda: {**signature(parser), "mode": mode, "agg": "mean", "v": "1"},
         empty=(0.0, 0.0, 0.0),

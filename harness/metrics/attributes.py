@@ -85,6 +85,7 @@ METRIC = refined(
     "attributes",
     _ratios,
     _elements,
-    made=_graphs.set_metric("attributes", "attribute", _graphs.attributes),
+    order=3,
+    made=_graphs.set_metric("attributes", "attribute", _graphs.attributes, 3),
 )
-VARIANTS = {"compat": refined("attributes", "attributes", _ratios, _elements, compat=True)}
+VARIANTS = {"compat": refined("attributes", "attributes", _ratios, _elements, order=3, compat=True)}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.metrics import _ngrams, _tokens
-from harness.parts import Measurement, Metric, Records
+from harness.parts import SCORE, Measurement, Metric, Records
 
 if TYPE_CHECKING:
     from harness.parts import Array
@@ -44,7 +44,8 @@ def _signature() -> Mapping[str, str]:
 
 METRIC = Metric(
     name="bleu4",
-    values=("score",),
+    values=SCORE,
+    order=12,
     measure=_measure,
     signature=_signature,
     empty=(0.0,),

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from harness.metrics import _ngrams
-from harness.parts import Measurement, Metric, Records
+from harness.parts import SCORE, Measurement, Metric, Records
 
 WEIGHT = 1 / _ngrams.ORDERS
 
@@ -51,4 +51,6 @@ def _signature() -> Mapping[str, str]:
     return {"impl": "nltk-sentence", "tok": "char", "case": "mixed", "smooth": "method3", "agg": "mean", "v": "1"}
 
 
-METRIC = Metric(name="bleu4_char", values=("score",), measure=_measure, signature=_signature, empty=(0.0,), floor=True)
+METRIC = Metric(
+    name="bleu4_char", values=SCORE, order=8, measure=_measure, signature=_signature, empty=(0.0,), floor=True
+)

@@ -21,7 +21,7 @@ from harness.metrics import _graphs, _match
 from harness.metrics._match import Phrase
 from harness.metrics._refined import STRICT, by_sample, without_attributes
 from harness.metrics._scenes import ENCODER, marked, missing, scenes, signature, words
-from harness.parts import Measurement, Metric, Records
+from harness.parts import SCORE, Measurement, Metric, Records
 from harness.types import Element, SceneGraph
 
 PARTS: tuple[tuple[Callable[[SceneGraph], Sequence[Phrase]], float], ...] = (
@@ -49,7 +49,8 @@ def _elements(records: Records, parser: str) -> list[list[Element]]:
 def _capture(parser: str, variant: str = "", made: Metric | None = None) -> Metric:
     return Metric(
         name=f"capture@{variant}" if variant else "capture",
-        values=("score",),
+        values=SCORE,
+        order=1,
         measure=lambda records: _measure(records, parser),
         signature=lambda: {
             **signature(parser),

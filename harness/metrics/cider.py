@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.metrics import _ngrams, _tokens
-from harness.parts import Measurement, Metric, Records
+from harness.parts import Measurement, Metric, Records, Value
 
 if TYPE_CHECKING:
     from harness.metrics._ngrams import Counts, Ints
@@ -64,7 +64,8 @@ def _signature() -> Mapping[str, str]:
 
 METRIC = Metric(
     name="cider",
-    values=("score",),
+    values=(Value("score", decimals=3),),
+    order=10,
     measure=_measure,
     signature=_signature,
     empty=(0.0,),

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from harness.parts import Measurement, Metric, Records
+from harness.parts import Measurement, Metric, Records, Value
 from harness.retrieval import consistency
 
 
@@ -38,7 +38,8 @@ def _signature() -> Mapping[str, str]:
 
 METRIC = Metric(
     name="cim",
-    values=("reward", "grc", "qir"),
+    values=(Value("reward", decimals=3), Value("grc", decimals=3, main=False), Value("qir", decimals=3, main=False)),
+    order=7,
     needs=frozenset({"gallery"}),
     measure=_measure,
     signature=_signature,

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from harness.parts import Measurement, Metric, Records
+from harness.parts import Measurement, Metric, Records, Value
 
 
 def _measure(records: Records) -> Measurement:
@@ -25,7 +25,8 @@ def _signature() -> Mapping[str, str]:
 
 METRIC = Metric(
     name="length",
-    values=("words",),
+    values=(Value("words", higher_is_better=None),),
+    order=1000,
     needs=frozenset(),
     measure=_measure,
     signature=_signature,

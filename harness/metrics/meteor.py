@@ -25,7 +25,7 @@ import numpy as np
 from harness.metrics import _tokens
 from harness.parsers import meteor15
 from harness.parsers.meteor15 import ALPHA, BETA, DELTA, GAMMA, WEIGHTS
-from harness.parts import Measurement, Metric, Records, mean
+from harness.parts import SCORE, Measurement, Metric, Records, mean
 
 if TYPE_CHECKING:
     from harness.parts import Array
@@ -114,7 +114,8 @@ def signature() -> Mapping[str, str]:
 
 METRIC = Metric(
     name="meteor",
-    values=("score",),
+    values=SCORE,
+    order=13,
     measure=measure,
     signature=signature,
     empty=(0.0,),

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from harness.errors import CimError
-from harness.parts import Measurement, Metric, Records
+from harness.parts import SCORE, Measurement, Metric, Records
 from harness.resources import nltk_data
 from harness.resources.wordnet import checksum, folder, missing_wordnet
 from harness.resources.wordnet_words import synonyms
@@ -129,7 +129,8 @@ def _signature_on_words() -> dict[str, str]:
 
 METRIC = Metric(
     name="meteor_nltk",
-    values=("score",),
+    values=SCORE,
+    order=9,
     measure=measure,
     signature=signature,
     empty=(0.0,),

@@ -43,6 +43,6 @@ def _elements(records: Records, parser: str) -> list[list[Element]]:
 
 
 METRIC = refined(
-    "objects", "objects", _ratios, _elements, made=_graphs.set_metric("objects", "object", _graphs.objects)
+    "objects", "objects", _ratios, _elements, order=2, made=_graphs.set_metric("objects", "object", _graphs.objects, 2)
 )
-VARIANTS = {"compat": refined("objects", "objects", _ratios, _elements, compat=True)}
+VARIANTS = {"compat": refined("objects", "objects", _ratios, _elements, order=2, compat=True)}

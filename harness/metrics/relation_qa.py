@@ -1,7 +1,7 @@
 """Relation QA from a judge's stored replies: right answers among all questions, micro average.
 
 score = 100 * right/all by the released code's reading of a reply (``cim-v1``: the matched letters must equal the
-gold answer); n/a and unread answers are wrong. ``score_tolerant`` reads more forms. ``yes_recall`` and
+gold answer); n/a and unparsed answers are wrong. ``score_tolerant`` accepts more forms. ``yes_recall`` and
 ``no_accuracy``: share right where gold is Yes or No; ``na_rate``, ``unparsed_rate``: share of all questions.
 Counts stand beside them, and ``macro``: the mean over images of the share right. Variants put other prompts:
 ``relation_qa@cim-figure6``, ``relation_qa@fenced`` (``judges/relation_qa.py``).
@@ -15,24 +15,28 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.parts import Measurement, Metric, Records
+from harness import registry
+from harness.parts import Measurement, Metric, Records, ReplyParser, Value
 from harness.types import Question, Sample
-from judges import relation_qa as judge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.parts import Array
 
-VALUES = ("score", "score_tolerant", "yes_recall", "no_accuracy", "na_rate", "unparsed_rate")
+VALUES = (
+    Value("score"),
+    *(Value(name, main=False) for name in ("score_tolerant", "yes_recall", "no_accuracy")),
+    *(Value(name, higher_is_better=False, main=False) for name in ("na_rate", "unparsed_rate")),
+)
 COUNTS = ("correct", "correct_tolerant", "correct_yes", "correct_no", "na", "unparsed", "total", "gold_yes", "gold_no")
 
 
-def _counts(questions: Sequence[Question], reply: str) -> list[int]:
-    """Right by either reading, right where gold is Yes and No, n/a, unread; then all, gold Yes, gold No."""
+def _counts(questions: Sequence[Question], reply: str, strictly: ReplyParser, tolerantly: ReplyParser) -> list[int]:
+    """Right by either parser, right where gold is Yes and No, n/a, unparsed; then all, gold Yes, gold No."""
     n = len(questions)
     golds = [question.answer for question in questions]
-    strict, tolerant = judge.cim_v1(reply, n), judge.tolerant(reply, n)
+    strict, tolerant = strictly(reply, n), tolerantly(reply, n)
     right = [one == gold for one, gold in zip(strict, golds, strict=True)]
     return [
         sum(right),
@@ -54,9 +58,10 @@ def aggregate(totals: Array, n: int) -> Array:
 
 
 def _measure(judged: str, records: Records) -> Measurement:
-    answered = records.replies(judged)
+    answered, parsers = records.replies(judged), registry.judge(judged).parsers
     rows = [
-        _counts(sample.questions, reply.get("", "")) for sample, reply in zip(records.samples, answered, strict=True)
+        _counts(sample.questions, reply.get("", ""), parsers["cim-v1"], parsers["tolerant"])
+        for sample, reply in zip(records.samples, answered, strict=True)
     ]
     statistics = np.array(rows, dtype=np.float64)
     values = aggregate(statistics, 1)
@@ -65,9 +70,9 @@ def _measure(judged: str, records: Records) -> Measurement:
 
 
 def _verdicts(judged: str, records: Records) -> list[list[str]]:
-    answered = records.replies(judged)
+    answered, parse = records.replies(judged), registry.judge(judged).parsers["cim-v1"]
     return [
-        [one or "unread" for one in judge.cim_v1(reply.get("", ""), len(sample.questions))]
+        [one or "unread" for one in parse(reply.get("", ""), len(sample.questions))]
         for sample, reply in zip(records.samples, answered, strict=True)
     ]
 
@@ -81,6 +86,7 @@ def _metric(name: str) -> Metric:
     return Metric(
         name=name,
         values=VALUES,
+        order=5,
         measure=partial(_measure, name),
         signature=lambda: {"read": "cim-v1", "agg": "micro", "v": "1"},
         empty=(0.0, 0.0, 0.0, 0.0, 100.0, 0.0),  # a judge says n/a to whatever it is asked about no text

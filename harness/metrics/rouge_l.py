@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from harness.metrics import _tokens
-from harness.parts import Measurement, Metric, Records
+from harness.parts import SCORE, Measurement, Metric, Records
 
 BETA_SQUARED = 1.2**2
 
@@ -55,7 +55,8 @@ def _signature() -> Mapping[str, str]:
 
 METRIC = Metric(
     name="rouge_l",
-    values=("score",),
+    values=SCORE,
+    order=11,
     measure=_measure,
     signature=_signature,
     empty=(0.0,),

@@ -1,26 +1,17 @@
 """Species and breed named in captions, from a judge's stored yes-or-no replies: share of images in percent.
 
-A reply with neither yes nor no counts as no (``judges/taxonomy.py``). Run with ``cim eval --metrics taxonomy``.
+A reply with neither yes nor no is counted under ``unparsed``. Run with ``cim eval --metrics taxonomy``.
 """
 
 from __future__ import annotations
 
 from functools import partial
 
-import numpy as np
-
-from harness.parts import Measurement, Metric, Records
+from harness.parts import Metric, Value
 from harness.types import Sample
-from judges import taxonomy as judge
+from judges import yes_share
 
 VALUES = ("species", "breed")
-
-
-def _measure(records: Records) -> Measurement:
-    answered = records.replies("taxonomy")
-    rows = [[100.0 * (judge.says_yes(reply.get(key, "")) is True) for key in VALUES] for reply in answered]
-    values = np.array(rows, dtype=np.float64)
-    return Measurement(values, values)
 
 
 def _always(answer: str, _: Sample) -> dict[str, str]:
@@ -29,8 +20,9 @@ def _always(answer: str, _: Sample) -> dict[str, str]:
 
 METRIC = Metric(
     name="taxonomy",
-    values=VALUES,
-    measure=_measure,
+    values=tuple(Value(name) for name in VALUES),
+    order=6,
+    measure=partial(yes_share, judge="taxonomy", keys=VALUES),
     signature=lambda: {"read": "first-yes-no", "agg": "mean", "v": "1"},
     empty=(0.0, 0.0),
     needs=frozenset({"taxonomy"}),

@@ -37,8 +37,13 @@ class Comparison:
 
     @property
     def label(self) -> str:
-        """``objects f1``; the value's name is left out where there is only one."""
-        return self.metric if self.value in ("score", "words") else f"{self.metric} {self.value}"
+        """``objects f1``; the metric's name alone where there is one value, or none."""
+        return registry.metric(self.metric).label(self.value) if self.value else self.metric
+
+    @property
+    def higher_is_better(self) -> bool | None:
+        """The direction of the value."""
+        return registry.metric(self.metric).value(self.value).higher_is_better if self.value else None
 
 
 def compare(a: StoredRun, b: StoredRun, draws: int = stats.DRAWS) -> list[Comparison]:
@@ -61,7 +66,7 @@ def compare(a: StoredRun, b: StoredRun, draws: int = stats.DRAWS) -> list[Compar
         reasons = "; ".join(f"{row.metric}: {row.not_compared}" for row in rows)
         raise CimError(f"nothing to compare in {a.folder} and {b.folder}", hint=reasons)
     tests = stats.paired(pairs, draws)
-    flat = [(metric, value, tests[m][v]) for m, metric in enumerate(metrics) for v, value in enumerate(metric.values)]
+    flat = [(metric, value, tests[m][v]) for m, metric in enumerate(metrics) for v, value in enumerate(metric.names)]
     boot, perm = (stats.holm(ps) for ps in zip(*((t.p_bootstrap, t.p_permutation) for *_, t in flat), strict=True))
     compared = [Comparison(m.name, v, t, boot[i], perm[i]) for i, (m, v, t) in enumerate(flat)]
     return compared + rows
@@ -79,6 +84,7 @@ def _row(row: Comparison) -> dict[str, Any]:
     return {
         "metric": row.metric,
         "value": row.value,
+        "higher_is_better": row.higher_is_better,
         "a": test.a,
         "b": test.b,
         "difference": test.difference,

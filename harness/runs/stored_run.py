@@ -135,7 +135,7 @@ def column(run: StoredRun, metric: Metric) -> stats.Column:
     """Statistics (n, s) of a stored metric, in the order of sample ids."""
     try:
         if metric.aggregate is mean:
-            rows = [[cells[metric.name][v] for v in metric.values] for _, cells in sorted(run.per_sample.items())]
+            rows = [[cells[metric.name][v] for v in metric.names] for _, cells in sorted(run.per_sample.items())]
         else:
             rows = [cells[metric.name] for _, cells in sorted(run.statistics.items())]
         values = np.array(rows, dtype=np.float64)

@@ -66,7 +66,7 @@ def _malformed(run: StoredRun, row: dict[str, Any]) -> Iterator[str]:
         yield f"{row['n_failed']} captions failed by {stored_run.SCORES}, {run.failed} by {records.NAME}"
     for control in row["controls"].values():
         values = control.get("values") if isinstance(control, dict) else None
-        if not isinstance(values, dict) or not all(is_number(values.get(name)) for name in metric.values):
+        if not isinstance(values, dict) or not all(is_number(values.get(name)) for name in metric.names):
             yield f"{stored_run.SCORES} lacks values of a control"
 
 
@@ -81,7 +81,7 @@ def unfounded(run: StoredRun, name: str) -> Iterator[str]:
         again = np.atleast_1d(stats.point(stored_run.column(run, metric)))
     except (IndexError, ValueError) as error:
         raise CimError(f"{name}: {stored_run.STATISTICS} has the wrong width", where=str(run.folder)) from error
-    for value, number in zip(metric.values, again.tolist(), strict=True):
+    for value, number in zip(metric.names, again.tolist(), strict=True):
         shown = stated.get(value) if isinstance(stated, dict) else None
         if not is_number(shown) or not math.isclose(shown, number, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
             yield f"{value} is {shown} by {stored_run.SCORES}, {number!r} by the rows per sample"

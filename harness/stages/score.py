@@ -76,8 +76,8 @@ def metric_of(name: str, run: Run) -> Metric:
 
 
 def _not_computed(metric: Metric, reason: str, n: int = 0, *, outage: bool = False) -> Score:
-    nothing: dict[str, float | None] = dict.fromkeys(metric.values)
-    none = dict.fromkeys(metric.values, (None, None))
+    nothing: dict[str, float | None] = dict.fromkeys(metric.names)
+    none = dict.fromkeys(metric.names, (None, None))
     return Score(metric.name, nothing, none, n, n, None, not_computed=reason, outage=outage)
 
 
@@ -252,13 +252,13 @@ def _scores(
 
 
 def _named(metric: Metric, values: Array) -> dict[str, float | None]:
-    return {name: float(value) for name, value in zip(metric.values, values, strict=True)}
+    return {name: float(value) for name, value in zip(metric.names, values, strict=True)}
 
 
 def _bounds(metric: Metric, bounds: Array | None) -> dict[str, tuple[float | None, float | None]]:
     if bounds is None:
-        return dict.fromkeys(metric.values, (None, None))
-    return {name: (float(pair[0]), float(pair[1])) for name, pair in zip(metric.values, bounds, strict=True)}
+        return dict.fromkeys(metric.names, (None, None))
+    return {name: (float(pair[0]), float(pair[1])) for name, pair in zip(metric.names, bounds, strict=True)}
 
 
 def _signature(run: Run, metric: Metric) -> str:

@@ -85,7 +85,7 @@ def _precision(samples: Sequence[Sample], parser_name: str) -> Precision:
         records = Records(samples, captions, parse, lambda judge: [], parser_name)
         made = metric.measure(records)
         values = stats.point(stats.Column(made.statistics, metric.aggregate))
-        return float(values[metric.values.index("precision")])
+        return float(values[metric.names.index("precision")])
 
     return precision
 

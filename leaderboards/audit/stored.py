@@ -51,7 +51,7 @@ def reproduced(run: StoredRun) -> Check:
     for name in run.computed:
         try:
             faults += [f"{name} {what}" for what in validate.unfounded(run, name)]
-            values += len(registry.metric(name).values)
+            values += len(registry.metric(name).names)
         except CimError as error:
             faults.append(f"{name}: {error.what}")
     return Check(

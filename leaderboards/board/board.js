@@ -33,7 +33,7 @@
       heads.forEach((head) => head.removeAttribute("aria-sort"));
       if (column >= 0) {
         const text = state.by === "run";
-        const dir = state.dir || (text ? "asc" : "desc");
+        const dir = state.dir || (text ? "asc" : heads[column].dataset.first || "desc");
         heads[column].setAttribute("aria-sort", dir === "asc" ? "ascending" : "descending");
         body.append(...rows.sort(compare(column, dir === "asc" ? 1 : -1, text)).map((one) => one.row));
         if ("ranked" in heads[column].dataset && told) {

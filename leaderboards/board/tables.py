@@ -12,20 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness import registry
+from harness.parts import Value
 from harness.runs import signature, stats
 from harness.runs.stored_run import StoredRun
 from leaderboards.standings import Group, Standing, groups
 
 FLOOR = "wrong_image"
-# Columns from left to right; what is not named follows. The first that most runs have is what they are ranked by.
-ORDER = (
-    *("capture", "objects", "attributes", "fine_names", "relation_qa", "taxonomy", "cim"),
-    *("bleu4_char", "meteor_nltk", "cider", "rouge_l", "bleu4", "meteor"),
-)
-LAST = "length"
-# More of it is not better, so nothing is ranked by it.
-UNRANKED = frozenset({("length", "words"), ("relation_qa", "na_rate"), ("relation_qa", "unparsed_rate")})
-DECIMALS = {"cider": 3, "cim": 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +35,23 @@ class Column:
 
     @property
     def label(self) -> tuple[str, str]:
-        """Metric, and value where the metric has more than one."""
-        return self.group.metric, self.group.value if self.group.value not in ("score", "words") else ""
+        """Metric, and value where its name is shown."""
+        metric = registry.metric(self.group.metric)
+        return metric.name, "" if metric.label(self.group.value) == metric.name else self.group.value
+
+    @property
+    def value(self) -> Value:
+        """What its metric says of the value."""
+        return registry.metric(self.group.metric).value(self.group.value)
 
     @property
     def ranked(self) -> bool:
-        """Is more of it better?"""
-        return (self.group.metric.partition("@")[0], self.group.value) not in UNRANKED
+        """Whether one direction is better."""
+        return self.value.higher_is_better is not None
 
     def text(self, number: float) -> str:
         """A number as this column shows it."""
-        return f"{number:.{decimals(self.group.metric)}f}"
+        return f"{number:.{self.value.decimals}f}"
 
     def place(self, number: float) -> float:
         """Where a number lies between the ends of all intervals of the column, 0 to 100."""
@@ -112,11 +110,6 @@ class TaskBoard:
     absent: tuple[tuple[str, str, tuple[str, ...]], ...]
 
 
-def decimals(metric: str) -> int:
-    """Decimals that values of a metric are shown with."""
-    return DECIMALS.get(metric.partition("@")[0], 2)
-
-
 def rank(standing: Standing) -> str:
     """``2`` or ``2–4``."""
     low, high = standing.rank
@@ -124,9 +117,8 @@ def rank(standing: Standing) -> str:
 
 
 def order(metric: str) -> tuple[int, str]:
-    """What metrics are sorted by."""
-    stem = metric.partition("@")[0]
-    return (ORDER.index(stem) if stem in ORDER else len(ORDER) + (stem == LAST), metric)
+    """What the columns of metrics are sorted by."""
+    return registry.metric(metric).order, metric
 
 
 def board(task: str, runs: Sequence[StoredRun], draws: int = stats.DRAWS) -> TaskBoard:
@@ -184,14 +176,14 @@ def _reference(group: Group, usual: Mapping[str, str]) -> str:
 
 def _columns(found: Sequence[Group]) -> tuple[Column, ...]:
     return tuple(
-        Column(g, is_main(g.metric, g.value), _controls(g)) for g in sorted(found, key=lambda g: order(g.metric))
+        Column(g, registry.metric(g.metric).value(g.value).main, _controls(g))
+        for g in sorted(found, key=lambda g: order(g.metric))
     )
 
 
-def is_main(metric: str, value: str) -> bool:
-    """Is this the value that stands for its metric? F1 where there is one; the first, or both of two."""
-    values = registry.metric(metric).values
-    return value == "f1" if "f1" in values else value in (values if len(values) <= 2 else values[:1])
+def _worse(column: Column, ci95: tuple[float, float], floor: tuple[float, float]) -> bool:
+    """Whether a whole interval is worse than the best floor of the runs."""
+    return ci95[0] > floor[0] if column.value.higher_is_better is False else ci95[1] < floor[1]
 
 
 def _controls(group: Group) -> dict[str, tuple[float, float]]:
@@ -229,7 +221,7 @@ def _cell(column: Column, run: StoredRun, where: Mapping[tuple[StoredRun, str], 
     standing = next((one for one in group.standings if one.run is run), None)
     if standing is not None:
         best = column.ranked and standing.rank[0] == 1 and len(group.standings) > 1
-        under = FLOOR in column.controls and standing.ci95[1] < column.controls[FLOOR][1]
+        under = FLOOR in column.controls and _worse(column, standing.ci95, column.controls[FLOOR])
         return Cell(standing, best, under)
     if (run, group.metric) in where:
         return Cell(None, elsewhere=where[run, group.metric])

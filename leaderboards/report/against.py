@@ -96,7 +96,7 @@ def _rows(pairs: Sequence[Pair]) -> list[Row]:
 
 def _column(run: StoredRun, metric: str, value: str) -> Array:
     """The value of each image in the order of ids; NaN nowhere, ``compare`` has read the same rows."""
-    assert value in registry.metric(metric).values
+    assert value in registry.metric(metric).names
     return np.array([cells[metric][value] for _, cells in sorted(run.per_sample.items())], dtype=np.float64)
 
 

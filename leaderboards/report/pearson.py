@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from harness import registry
 from harness.errors import CimError
 from harness.runs import signature
 from harness.runs.stored_run import StoredRun
@@ -161,14 +162,13 @@ def unread(found: Material) -> tuple[int, Material] | None:
     """
     if not found.source.startswith("taxonomy"):
         return None
-    from judges import taxonomy
-
+    (parse, *_) = registry.judge("taxonomy").parsers.values()
     said = dict[str, bool]()
     for path in sorted(found.run.folder.glob("replies.taxonomy.*.jsonl")):
         for request, made in found.run.files.completions(path.name, "reply").items():
             sample, _, key = request.rpartition("#")
             if key == "breed":
-                said[sample] = taxonomy.says_yes(made.text or "") is not None
+                said[sample] = parse(made.text or "", 1)[0] is not None
     if not said:
         return None
     keep = np.array([said.get(name, True) for name in found.ids])

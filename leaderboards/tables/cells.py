@@ -90,7 +90,7 @@ def _of_same_samples(
         points, bounds = stats.point(column), stats.interval(values)
         for key, (metric, value) in METRICS.items():
             if metric == name:
-                at = registry.metric(name).values.index(value)
+                at = registry.metric(name).names.index(value)
                 pair = (float(bounds[at, 0]), float(bounds[at, 1])) if len(samples) > 1 else None
                 line = str(run.scores[name]["signature"])
                 found[run.model, key] = Number(run, float(points[at]), pair, values[:, at], line, samples)

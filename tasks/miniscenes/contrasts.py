@@ -85,7 +85,7 @@ def apart(cell: Mapping[str, Any]) -> bool:
 def _place(label: str) -> tuple[str, int]:
     """Metric of a shown value, and which of its values that is."""
     name, _, value = label.partition(" ")
-    return name, registry.metric(name).values.index(value) if value else 0
+    return name, registry.metric(name).names.index(value) if value else 0
 
 
 def _comparable(first: StoredRun, run: StoredRun, label: str) -> bool:

@@ -6,4 +6,4 @@ Run with ``cim eval --model M --task miniscenes --metrics fine_names``.
 
 from harness.metrics import _graphs
 
-METRIC = _graphs.set_metric("fine_names", "fine name", _graphs.names)
+METRIC = _graphs.set_metric("fine_names", "fine name", _graphs.names, 4)
