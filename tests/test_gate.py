@@ -198,7 +198,7 @@ REFUSED: dict[str, tuple[Edit, str]] = {
     ),
     "a value that is no number": (
         document("scores.json", lambda c: c["scores"][0]["values"].update(score=None)),
-        "the run is damaged: bleu4_char: score is None",
+        "the run is damaged: bleu4_char: score is no number",
     ),
     "an edited caption": (
         rows("captions.jsonl", lambda all_of: all_of[3].update(caption="a better one")),
