@@ -199,12 +199,12 @@ def _large(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (lambda run: board_runs.edit(run, _raise), "is 99 by scores.json, "),
+        (lambda run: board_runs.edit(run, _raise), "is 99.0 by scores.json, "),
         (
             lambda run: board_runs.edit(run, lambda row: row.update(n_failed=1)),
             "1 captions failed by scores.json, 0 by captions",
         ),
-        (lambda run: board_runs.edit(run, lambda row: row.update(values={})), "lacks values"),
+        (lambda run: board_runs.edit(run, lambda row: row.update(values={})), "is no number in scores.json"),
         (lambda run: board_runs.edit(run, lambda row: row.update(metric="nonsense")), "unknown metric"),
         (
             lambda run: board_runs.edit(run, lambda row: row.update(signature="bleu9|n:60")),
@@ -212,10 +212,13 @@ def _large(path: Path) -> None:
         ),
         (lambda run: board_runs.edit(run, lambda row: row.update(controls={"wrong_image": []})), "lacks values"),
         (lambda run: _cut(run / "captions.jsonl"), "scores.json is about captions"),
-        (lambda run: (run / "statistics.jsonl").write_text(""), "lack numbers of bleu4"),
-        (lambda run: board_runs.edit(run, lambda row: row.update(values={"score": 10**400})), "lacks values"),
+        (lambda run: (run / "statistics.jsonl").write_text(""), "hold different samples"),
+        (
+            lambda run: board_runs.edit(run, lambda row: row.update(values={"score": 10**400})),
+            "is no number in scores.json",
+        ),
         (lambda run: _large(run / "per_sample.jsonl"), "lack numbers of capture"),
-        (lambda run: _cut(run / "per_sample.jsonl"), "lack numbers of"),
+        (lambda run: _cut(run / "per_sample.jsonl"), "hold different samples"),
         (lambda run: (shutil.rmtree(run), run.symlink_to("system-01")), "is the same as system-01"),
         (lambda run: (run / "scores.json").write_text("{"), "is not JSON"),
         (lambda run: (run / "scores.json").unlink(), "this run has no scores"),

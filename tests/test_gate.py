@@ -195,15 +195,15 @@ REFUSED: dict[str, tuple[Edit, str]] = {
     "not complete": (document("manifest.json", lambda c: c.update(status="captioned")), "is not complete"),
     "an edited value": (
         document("scores.json", lambda c: c["scores"][0]["values"].update(score=99.0)),
-        "the run is damaged: bleu4_char score is 99.0 in scores.json, 7.03544 by its rows",
+        "the run is damaged: bleu4_char: score is 99.0 by scores.json, 7.03544",
     ),
     "a value that is no number": (
         document("scores.json", lambda c: c["scores"][0]["values"].update(score=None)),
-        "the run is damaged: bleu4_char score is None",
+        "the run is damaged: bleu4_char: score is no number",
     ),
     "an edited caption": (
         rows("captions.jsonl", lambda all_of: all_of[3].update(caption="a better one")),
-        "made from other captions",
+        "scores.json is about captions",
     ),
     "a row a sample removed": (rows("per_sample.jsonl", lambda all_of: all_of.pop()), "hold different samples"),
     "statistics of other samples": (

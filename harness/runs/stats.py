@@ -1,4 +1,4 @@
-"""Intervals and paired tests from statistics a sample, by resampling images.
+"""Intervals and paired tests from statistics per sample, by resampling images; correlations of two columns.
 
 A metric is ``aggregate(sum of statistics, n)``, so a resample is one matrix product and never a
 new scoring. One matrix of counts (draws x images), made in blocks from a fixed seed, serves all
@@ -10,6 +10,7 @@ image by image; p = (hits + 1)/(draws + 1). Sources: Koehn 2004; Riezler and Max
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 DRAWS = 10_000
 SEED = 12345
 LEVEL = 0.95
+NORMAL = NormalDist()
+CONSTANT = 1e-12  # a variance below this share of the mean square is rounding
+FISHER_FEWEST = 4  # points, under which Fisher's interval does not exist
+SPEARMAN_VARIANCE = 1.06  # of Fisher's z of a rank correlation, times n - 3 (Fieller, Hartley and Pearson 1957)
 BLOCK = 1 << 21  # cells of a block of the resampling matrix: 16 MB of float64
 
 Aggregate = Callable[["Array", int], "Array"]
@@ -101,13 +106,13 @@ def paired(pairs: Sequence[tuple[Column, Column]], draws: int = DRAWS, seed: int
     jumps = np.hstack([b.statistics - a.statistics for a, b in pairs])
     moved = np.vstack([flips @ jumps for flips in swaps(n, draws, seed)])
     parts = np.split(moved, np.cumsum([a.statistics.shape[1] for a, _ in pairs])[:-1], axis=1)
-    found = []
+    tests = []
     for (a, b), drawn_a, drawn_b, part in zip(pairs, drawn[::2], drawn[1::2], parts, strict=True):
         values_a, values_b, differences = point(a), point(b), drawn_b - drawn_a
         total_a, total_b = a.statistics.sum(axis=0), b.statistics.sum(axis=0)
         permuted = b.aggregate(total_b - part, n) - a.aggregate(total_a + part, n)
         observed = values_b - values_a
-        found.append(
+        tests.append(
             [
                 Difference(
                     a=float(values_a[v]),
@@ -121,7 +126,7 @@ def paired(pairs: Sequence[tuple[Column, Column]], draws: int = DRAWS, seed: int
                 for v in range(len(observed))
             ]
         )
-    return found
+    return tests
 
 
 def _pair(bounds: Array) -> tuple[float, float]:
@@ -139,8 +144,7 @@ def p_value(under_null: Array, observed: float) -> float:
 
 def minimum_detectable(standard_error: float, level: float = LEVEL, power: float = 0.8) -> float:
     """Difference found with this power by a two-sided test of this level (normal approximation)."""
-    normal = NormalDist()
-    return (normal.inv_cdf((1 + level) / 2) + normal.inv_cdf(power)) * standard_error
+    return (NORMAL.inv_cdf((1 + level) / 2) + NORMAL.inv_cdf(power)) * standard_error
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -151,3 +155,39 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = highest
     return adjusted
+
+
+def is_constant(values: Array) -> bool:
+    """Does a column (n,) not vary, but for rounding?"""
+    return float(values.var()) <= CONSTANT * max(1e-300, float(np.mean(values**2)))
+
+
+def pearson(x: Array, y: Array) -> float | None:
+    """Pearson's r of two columns (n,); None for fewer than two points or where a column is constant."""
+    if len(x) < 2 or is_constant(x) or is_constant(y):
+        return None
+    a, b = x - x.mean(), y - y.mean()
+    return max(-1.0, min(1.0, float(a @ b / math.sqrt(float(a @ a) * float(b @ b)))))
+
+
+def spearman(x: Array, y: Array) -> float | None:
+    """Spearman's rank correlation: Pearson's r of ranks, ties averaged; None as there."""
+    return pearson(_ranks(x), _ranks(y))
+
+
+def _ranks(values: Array) -> Array:
+    """Ranks from 1; tied values get the mean of theirs."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    mean_rank: Array = np.cumsum(counts) - (counts - 1) / 2
+    return mean_rank[inverse]
+
+
+def fisher(r: float | None, n: int, variance: float = 1.0) -> tuple[float, float] | None:
+    """95 % interval of a correlation over n independent points: tanh(atanh r -+ 1.96 sqrt(variance / (n - 3))).
+
+    None under four points, without r, and for r of 1 or -1.
+    """
+    if r is None or n < FISHER_FEWEST or abs(r) >= 1:
+        return None
+    middle, half = math.atanh(r), NORMAL.inv_cdf((1 + LEVEL) / 2) * math.sqrt(variance / (n - 3))
+    return math.tanh(middle - half), math.tanh(middle + half)

@@ -53,7 +53,7 @@ def contradictions(run: StoredRun) -> Iterator[str]:
 def stale(run: StoredRun) -> Iterator[str]:
     """Which documents are about other captions than the stored ones."""
     digest = records.digest(run.captions)
-    stated = {manifest.NAME: run.manifest.get("captions", digest), stored_run.SCORES: run.document["captions"]}
+    stated = {stored_run.SCORES: run.document["captions"], manifest.NAME: run.manifest.get("captions", digest)}
     yield from (f"{name} is about captions {of}, stored are {digest}" for name, of in stated.items() if of != digest)
 
 
@@ -83,7 +83,9 @@ def unfounded(run: StoredRun, name: str) -> Iterator[str]:
         raise CimError(f"{name}: {stored_run.STATISTICS} has the wrong width", where=str(run.folder)) from error
     for value, number in zip(metric.names, again.tolist(), strict=True):
         shown = stated.get(value) if isinstance(stated, dict) else None
-        if not is_number(shown) or not math.isclose(shown, number, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
+        if not is_number(shown):
+            yield f"{value} is no number in {stored_run.SCORES}"
+        elif not math.isclose(shown, number, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
             yield f"{value} is {shown} by {stored_run.SCORES}, {number!r} by the rows per sample"
 
 

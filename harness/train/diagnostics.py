@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.runs import stats
 from harness.train.scoring import Scored
 
 if TYPE_CHECKING:
@@ -106,21 +107,10 @@ def same_opening(words: Sequence[Sequence[str]], group: int) -> float:
 
 def rank_correlation(values: Array, lengths: Array, group: int) -> float | None:
     """Spearman's correlation of reward and length, mean over the groups in which both differ."""
-    found = []
-    for one, other in zip(values.reshape(-1, group), lengths.reshape(-1, group), strict=True):
-        known = np.isfinite(one)
-        a, b = ranks(one[known]), ranks(other[known])
-        if a.size > 1 and np.ptp(a) > 0 and np.ptp(b) > 0:
-            found.append(float(np.corrcoef(a, b)[0, 1]))
-    return float(np.mean(found)) if found else None
-
-
-def ranks(values: Array) -> Array:
-    """Ranks from 0, ties at the mean of theirs."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    middle: Array = (ends - counts + ends - 1) / 2
-    return middle[inverse]
+    pairs = zip(values.reshape(-1, group), lengths.reshape(-1, group), strict=True)
+    known = ((reward[np.isfinite(reward)], length[np.isfinite(reward)]) for reward, length in pairs)
+    defined = [rho for reward, length in known if (rho := stats.spearman(reward, length)) is not None]
+    return float(np.mean(defined)) if defined else None
 
 
 def _retrieval(scored: Scored) -> dict[str, float | None]:

@@ -1,20 +1,20 @@
 """How columns go together over systems (A-12, A-13): what short references do, correlations between metrics.
 
-Pearson r from whole hundredths, exact up to the last square root; Spearman r is Pearson's of ranks, ties averaged.
-Interval by Fisher's z = atanh r: standard error 1/sqrt(n - 3) for Pearson, sqrt(1.06/(n - 3)) for Spearman (Fieller,
-Hartley and Pearson 1957). The rows share backbones, so they are not independent and the intervals are too narrow.
+Pearson's and Spearman's r with Fisher's interval (``runs/stats.py``). The rows share backbones, so they are not
+independent and the intervals are too narrow.
 """
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
-from statistics import NormalDist
 from typing import Any
 
+import numpy as np
+
+from harness.runs import stats
 from leaderboards.audit.record import LISTED, UNDEFINED, Check, plain, signed, verdict
 from leaderboards.audit.shape import distinct
 from leaderboards.published import COLUMNS, TITLES, Row
@@ -23,9 +23,6 @@ WARNING = (
     "The rows are not independent: models of one family, and one backbone before and after training, stand beside each "
     "other. The intervals take them as independent and are too narrow."
 )
-SMALLEST = 4  # rows; with fewer Fisher's standard error is undefined
-WIDENED = 1.06  # variance of z for ranks, times n - 3
-FISHER = NormalDist().inv_cdf(0.975)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,41 +38,16 @@ class Pair:
     spearman_ci95: tuple[float, float] | None
 
 
-def pearson(one: Sequence[int], other: Sequence[int]) -> float | None:
-    """Pearson r of whole numbers; None with fewer than two, or where either is constant."""
-    n = len(one)
-    if n < 2:
-        return None
-    between = n * sum(a * b for a, b in zip(one, other, strict=True)) - sum(one) * sum(other)
-    within = [n * sum(a * a for a in column) - sum(column) ** 2 for column in (one, other)]
-    return None if 0 in within else between / math.sqrt(within[0] * within[1])
-
-
-def ranks(column: Sequence[int]) -> list[int]:
-    """Twice the average rank of each number, so that tied ones stay whole."""
-    places = defaultdict[int, list[int]](list)
-    for at, number in enumerate(sorted(column), start=1):
-        places[number].append(at)
-    return [places[number][0] + places[number][-1] for number in column]
-
-
-def fisher(r: float | None, n: int, widened: float = 1.0) -> tuple[float, float] | None:
-    """95 % interval of a correlation; None where r is, at r = 1 and -1, and with fewer than four rows."""
-    if r is None or n < SMALLEST or abs(r) >= 1:
-        return None
-    half = FISHER * math.sqrt(widened / (n - 3))
-    return math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half)
-
-
 def pairs(rows: Sequence[Row], benchmark: str) -> list[Pair]:
     """All pairs of columns over the distinct rows of one benchmark; a row counts where it has both cells."""
     own = [row for row in distinct(rows) if row.benchmark == benchmark]
     made = list[Pair]()
     for first, second in combinations(COLUMNS, 2):
         both = [row.values for row in own if first in row.printed and second in row.printed]
-        one, other = ([int(values[column] * 100) for values in both] for column in (first, second))
-        r, rho = pearson(one, other), pearson(ranks(one), ranks(other))
-        made.append(Pair(first, second, len(both), r, fisher(r, len(both)), rho, fisher(rho, len(both), WIDENED)))
+        x, y = (np.array([values[column] for values in both], dtype=np.float64) for column in (first, second))
+        r, rho, n = stats.pearson(x, y), stats.spearman(x, y), len(both)
+        ci95 = stats.fisher(r, n), stats.fisher(rho, n, stats.SPEARMAN_VARIANCE)
+        made.append(Pair(first, second, n, r, ci95[0], rho, ci95[1]))
     return made
 
 

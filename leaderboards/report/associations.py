@@ -6,9 +6,10 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from harness.errors import CimError
+from harness.runs import stats
 from harness.runs.stored_run import StoredRun
 from leaderboards.report import draw, pearson
-from leaderboards.report.correlation import FEWEST, SIZE
+from leaderboards.report.correlation import SIZE
 from leaderboards.report.parts import NONE, UNDEFINED, Missing, Part, Remark, Section, Table, bounds, number
 from leaderboards.report.pearson import Material, Panel
 
@@ -59,7 +60,7 @@ def by_captions(found: Sequence[Material]) -> list[list[Material]]:
 
 def told(panel: Panel) -> str:
     """What a panel says of its binned r."""
-    if len(panel.points) < FEWEST:
+    if len(panel.points) < stats.FISHER_FEWEST:
         return f"too few bins ({len(panel.points)})"
     return UNDEFINED if panel.r is None else f"{number(panel.r)} {bounds(panel.r_ci)}"
 

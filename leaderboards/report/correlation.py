@@ -2,14 +2,13 @@
 
 Binned, as Figure 2 of arXiv 2603.01696: captions sorted by the metric (ties by image id) are cut into blocks of 100;
 of each block x is the mean metric and y the empirical logit of its accuracy, ln((k + 0.5) / (n - k + 0.5)), where k is
-the sum of accuracies and n the images of the block. r of m blocks has Fisher's interval
-tanh(atanh(r) +- 1.959964 / sqrt(m - 3)), which takes blocks for independent points. Un-binned: Pearson's r over images,
-its interval from resamples of clusters (breeds, or images). Where a side does not vary, r is None.
+the sum of accuracies and n the images of the block. Fisher's interval of the r of blocks takes them for independent
+points. Un-binned: Pearson's r over images, its interval from resamples of clusters (breeds, or images). Where a column
+is constant, r is None.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -21,11 +20,8 @@ if TYPE_CHECKING:
     from harness.parts import Array
 
 SIZE = 100  # images a bin
-Z = 1.959964
-FEWEST = 4  # bins, under which Fisher's interval does not exist
 PERMUTATIONS = 1000
 SEED = 12345
-FLAT = 1e-12  # a variance below this share of the values' squares is rounding
 
 Interval = tuple[float, float]
 
@@ -43,44 +39,10 @@ def bins(metric: Array, accuracy: Array, size: int = SIZE) -> tuple[Array, Array
     return metric[blocks].mean(axis=1), empirical_logit(accuracy[blocks].sum(axis=1), size)
 
 
-def pearson(x: Array, y: Array) -> float | None:
-    """Pearson's r; None for fewer than two points or where a side does not vary."""
-    if len(x) < 2 or _flat(x) or _flat(y):
-        return None
-    a, b = x - x.mean(), y - y.mean()
-    return max(-1.0, min(1.0, float(a @ b / math.sqrt(float(a @ a) * float(b @ b)))))
-
-
-def _flat(values: Array) -> bool:
-    """Does it not vary, but for rounding?"""
-    return float(values.var()) <= FLAT * max(1e-300, float(np.mean(values**2)))
-
-
-def ranks(values: Array) -> Array:
-    """Ranks from 1, ties at the mean of theirs."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    middle: Array = ends - (counts - 1) / 2
-    return middle[inverse]
-
-
-def spearman(x: Array, y: Array) -> float | None:
-    """Spearman's rank correlation; None where a side does not vary."""
-    return pearson(ranks(x), ranks(y))
-
-
-def fisher(r: float | None, m: int) -> Interval | None:
-    """Fisher's 95 % interval of r over m points; None under four points, without r, and for r of 1 or -1."""
-    if r is None or m < FEWEST or abs(r) >= 1:
-        return None
-    middle, half = math.atanh(r), Z / math.sqrt(m - 3)
-    return math.tanh(middle - half), math.tanh(middle + half)
-
-
 def residuals(metric: Array, length: Array) -> Array:
     """What a straight line in ``length`` leaves of a metric (least squares with an intercept)."""
     centred = length - length.mean()
-    slope = 0.0 if _flat(length) else float(centred @ metric) / float(centred @ centred)
+    slope = 0.0 if stats.is_constant(length) else float(centred @ metric) / float(centred @ centred)
     return np.asarray(metric - metric.mean() - slope * centred)
 
 
@@ -88,8 +50,8 @@ def within(x: Array, y: Array, groups: Sequence[str]) -> float | None:
     """Pearson's r after both sides are centred in each group; None where nothing varies inside groups."""
     _, inverse, counts = np.unique(np.array(groups), return_inverse=True, return_counts=True)
     a, b = (one - (np.bincount(inverse, weights=one) / counts)[inverse] for one in (x, y))
-    floor = [FLAT * max(1e-300, float(np.mean(one**2))) for one in (x, y)]
-    return None if a.var() <= floor[0] or b.var() <= floor[1] else pearson(a, b)
+    floor = [stats.CONSTANT * max(1e-300, float(np.mean(one**2))) for one in (x, y)]
+    return None if a.var() <= floor[0] or b.var() <= floor[1] else stats.pearson(a, b)
 
 
 def permuted(metric: Array, accuracy: Array, size: int = SIZE, draws: int = PERMUTATIONS) -> Interval | None:
@@ -101,7 +63,7 @@ def permuted(metric: Array, accuracy: Array, size: int = SIZE, draws: int = PERM
     orders = (np.argsort(generator.permutation(dense), kind="stable")[: len(means) * size] for _ in range(draws))
     hits = np.array([accuracy[order].reshape(-1, size).sum(axis=1) for order in orders])
     logits = empirical_logit(hits, size)
-    found = [r for row in logits if (r := pearson(means, row)) is not None]
+    found = [r for row in logits if (r := stats.pearson(means, row)) is not None]
     if len(found) < draws:
         return None
     low, high = np.quantile(found, [0.025, 0.975])
@@ -116,7 +78,7 @@ def resampled(pairs: Sequence[tuple[Array, Array]], groups: Sequence[str] | None
 
     None where r is undefined, or is so in one of the resamples.
     """
-    known = [at for at, (x, y) in enumerate(pairs) if pearson(x, y) is not None]
+    known = [at for at, (x, y) in enumerate(pairs) if stats.pearson(x, y) is not None]
     if not known:
         return [None] * len(pairs)
     columns = [stats.Column(_sums(*pairs[at], groups), _r_of_sums) for at in known]
@@ -142,6 +104,6 @@ def _r_of_sums(totals: Array, _: int) -> Array:
     """Pearson's r (..., 1) from sums (..., 6); NaN where a side does not vary."""
     n, a, b, aa, bb, ab = np.moveaxis(totals, -1, 0)
     spread_a, spread_b = aa / n - (a / n) ** 2, bb / n - (b / n) ** 2
-    flat = (spread_a <= FLAT) | (spread_b <= FLAT)
+    flat = (spread_a <= stats.CONSTANT) | (spread_b <= stats.CONSTANT)
     product = np.where(flat, 1.0, spread_a * spread_b)
     return np.asarray(np.where(flat, np.nan, (ab / n - a * b / n**2) / np.sqrt(product)))[..., None]

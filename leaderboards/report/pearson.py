@@ -15,7 +15,7 @@ import numpy as np
 
 from harness import registry
 from harness.errors import CimError
-from harness.runs import signature
+from harness.runs import signature, stats
 from harness.runs.stored_run import StoredRun
 from leaderboards.report import correlation
 from leaderboards.report.correlation import Interval
@@ -124,8 +124,8 @@ def study(found: Material) -> list[Panel]:
         inside = None if found.breeds is None else correlation.within(values, found.accuracy, found.breeds)
         panel = replace(panel, chance=chance, within=inside)
         if name in kept:
-            r = correlation.pearson(*correlation.bins(kept[name], found.accuracy))
-            own = correlation.pearson(kept[name], found.accuracy)
+            r = stats.pearson(*correlation.bins(kept[name], found.accuracy))
+            own = stats.pearson(kept[name], found.accuracy)
             panel = replace(panel, kept_r=r, kept_raw=own, kept_raw_ci=after[name])
         panels.append(panel)
     return panels
@@ -140,18 +140,18 @@ def brief(found: Sequence[Material]) -> list[list[Panel]]:
 
 def _panel(name: str, values: Array, accuracy: Array, raw_ci: Interval | None) -> Panel:
     x, y = correlation.bins(values, accuracy)
-    r = correlation.pearson(x, y) if len(x) >= correlation.FEWEST else None
+    r = stats.pearson(x, y) if len(x) >= stats.FISHER_FEWEST else None
     return Panel(
         metric=name,
         n=len(values),
         points=tuple(zip(x.tolist(), y.tolist(), strict=True)),
         dropped=len(values) % correlation.SIZE,
         r=r,
-        r_ci=correlation.fisher(r, len(x)),
-        rho_bins=correlation.spearman(x, y) if len(x) >= correlation.FEWEST else None,
-        raw=correlation.pearson(values, accuracy),
+        r_ci=stats.fisher(r, len(x)),
+        rho_bins=stats.spearman(x, y) if len(x) >= stats.FISHER_FEWEST else None,
+        raw=stats.pearson(values, accuracy),
         raw_ci=raw_ci,
-        rho=correlation.spearman(values, accuracy),
+        rho=stats.spearman(values, accuracy),
     )
 
 
