@@ -97,7 +97,8 @@ class Encoder:
     """What turns one text, or one image, into one unit vector; an encoder of images is given paths of files.
 
     ``settings()`` names everything that can change a vector: it keys the cache and enters signatures. ``session``
-    opens the weights and yields a function from texts to vectors (d,), float32, one a text, in order.
+    opens the weights and yields a function from texts to vectors (d,), float32, one per text, in order. ``text_tower``
+    names the encoder of texts in the space of an encoder of images, where there is one.
     """
 
     name: str
@@ -105,6 +106,7 @@ class Encoder:
     session: Callable[[], AbstractContextManager[Encode]]
     missing: Callable[[], str | None] = none_missing
     kind: Literal["text", "image"] = "text"
+    text_tower: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +218,8 @@ class RewardContext:
     """What rewards may read beside captions; a field is None where the run does not have it.
 
     ``image_text`` encodes texts into the space of the gallery's images (the text tower of a CLIP model), ``phrases``
-    into unit vectors of their own; ``graphs`` parses texts; ``references`` gives the reference of an image's key.
+    encodes words; both give L2-normalised embeddings (n, d). ``graphs`` parses texts into scene graphs. ``samples``
+    gives the sample of a source id, ``image`` its file's path; ``references`` the reference caption by source id.
     """
 
     scorer: CimScorer | None = None
@@ -224,6 +227,7 @@ class RewardContext:
     phrases: Callable[[Sequence[str]], Vectors] | None = None
     graphs: Callable[[Sequence[str]], Sequence[SceneGraph]] | None = None
     references: Mapping[str, str] | None = None
+    samples: Callable[[str], Sample] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,7 +128,7 @@ class World:
     first n of a split, ``draw`` the PNG bytes of one, ``target`` the caption that SFT teaches of it, ``varied`` one of
     random detail, for the correlation study. ``damages`` names ways to spoil a caption, ``damaged(name, id)`` gives a
     full caption and a spoilt one. ``validation`` is how many images choose a checkpoint, ``gallery`` where
-    captions are looked up.
+    captions are looked up, ``own_gallery`` one that also holds the images of training.
     """
 
     name: str
@@ -142,6 +142,7 @@ class World:
     validation: int
     parser: str
     gallery: str
+    own_gallery: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

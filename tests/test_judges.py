@@ -181,7 +181,7 @@ FIRST = {"Yes.": True, "no": False, "**YES**": True, "maybe": None, "Not yes": T
 
 @pytest.mark.parametrize(("reply", "expected"), FIRST.items())
 def test_first_yes_or_no(reply: str, expected: bool | None) -> None:
-    assert taxonomy.first_yes_no(reply) == [expected]
+    assert taxonomy.first_yes_no(reply) == [{True: "yes", False: "no"}.get(expected)]
 
 
 HOSTILE = (

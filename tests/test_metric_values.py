@@ -19,13 +19,16 @@ from harness.parts import Measurement, Metric, Value
 def _measure(records):
     shares = np.array([[100.0 * ("ghost" in caption)] for caption in records.captions])
     return Measurement(shares, shares)
-METRIC = Metric("hallucinated", (Value("rate", {direction}, decimals=1),), _measure, lambda: {{"v": "1"}}, (0.0,), frozenset())
+VALUES = (Value("rate", {direction}, decimals=1),)
+METRIC = Metric("hallucinated", VALUES, _measure, lambda: {{"v": "1"}}, (0.0,), frozenset())
 '''
 JUDGE = '''"""Is it a dog?"""
 from harness.parts import Judge
 def _parse(reply, n):
     return [{"yes": "yes", "no": "no"}.get(reply.strip().lower())]
-JUDGE = Judge("dogs", lambda sample, caption: {"": f"Caption: {caption}. A dog?"}, {"prompt": "dogs-1"}, {"word": _parse})
+def _prompts(sample, caption):
+    return {"": f"Caption: {caption}. A dog?"}
+JUDGE = Judge("dogs", _prompts, {"prompt": "dogs-1"}, {"word": _parse})
 '''
 SHARE = '''"""Captions of a dog."""
 from functools import partial

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.parts import Encoder
+from harness.retrieval.scorer import CimBatch
 from harness.train.scoring import Scored
 from harness.weights import Sampling, Weights
 
@@ -22,19 +23,26 @@ if TYPE_CHECKING:
 GROUP, IMAGES = 4, 8
 
 
-@dataclass(frozen=True, slots=True)
-class FakeBatch:
-    """The answer of the fake scorer."""
-
-    grc: Any
-    qir: Any
-    rows: Any
-    similarities: Any
-    self_hit_1: Any
-    self_hit_k: Any
-    own_qir: Any
-    truncated: Any
-    empty: Any
+def fake_batch(grc: Any, qir: Any, rows: Any, empty: Any) -> CimBatch:
+    """A batch made by hand: no own row is found."""
+    n = len(grc)
+    none = np.zeros(n, dtype=bool)
+    return CimBatch(
+        reward=grc + qir,
+        grc=grc,
+        qir=qir,
+        rows=rows,
+        similarities=np.full((n, 3), 0.5),
+        cosines=np.full((n, 3), 0.5),
+        k=np.full(n, 3),
+        source_rows=np.full(n, -1),
+        self_hit_1=none,
+        self_hit_k=none,
+        own_similarity=np.full(n, np.nan),
+        own_qir=np.zeros(n),
+        empty=empty,
+        duplicates=none,
+    )
 
 
 class FakeScorer:
@@ -43,23 +51,13 @@ class FakeScorer:
     def __init__(self, unscored: Callable[[str], bool] = lambda caption: False) -> None:
         self.calls, self._unscored = 0, unscored
 
-    def score(self, captions: Sequence[str], source_ids: Sequence[str]) -> FakeBatch:
+    def score(self, captions: Sequence[str], source_ids: Sequence[str]) -> CimBatch:
         self.calls += 1
         n = len(captions)
         bad = np.array([self._unscored(caption) for caption in captions])
         qir = np.where(bad, np.nan, [len(set(caption.split())) / 20 for caption in captions])
-        none = np.zeros(n, dtype=bool)
-        return FakeBatch(
-            grc=np.where(bad, np.nan, 0.5),
-            qir=qir,
-            rows=np.arange(3 * n).reshape(n, 3) % 97,
-            similarities=np.full((n, 3), 0.5),
-            self_hit_1=none,
-            self_hit_k=none,
-            own_qir=np.zeros(n),
-            truncated=none,
-            empty=np.array([not caption for caption in captions]),
-        )
+        rows, empty = np.arange(3 * n).reshape(n, 3) % 97, np.array([not caption for caption in captions])
+        return fake_batch(np.where(bad, np.nan, 0.5), qir, rows, empty)
 
     def qir(self, rows: Any, source_ids: Sequence[str]) -> Any:
         return np.zeros(len(source_ids))
@@ -80,17 +78,8 @@ def scored(
     n, dice = len(captions), np.random.default_rng(1)
     lengths = dice.integers(8, 16, n) if lengths is None else lengths
     none = np.zeros(n, dtype=bool)
-    batch = FakeBatch(
-        grc=np.full(n, 0.8),
-        qir=np.asarray(qir, dtype=float),
-        rows=np.arange(3 * n).reshape(n, 3) if rows is None else rows,
-        similarities=np.full((n, 3), 0.5),
-        self_hit_1=none,
-        self_hit_k=none,
-        own_qir=np.zeros(n),
-        truncated=none,
-        empty=none,
-    )
+    rows = np.arange(3 * n).reshape(n, 3) if rows is None else rows
+    batch = fake_batch(np.full(n, 0.8), np.asarray(qir, dtype=float), rows, none)
     return Scored(
         step=0,
         captions=captions,

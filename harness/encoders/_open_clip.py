@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 FILES = ("open_clip_model.safetensors", "open_clip_config.json")
 
 
-def encoder(name: str, hub_id: str, kind: Literal["text", "image"]) -> Encoder:
+def encoder(name: str, hub_id: str, kind: Literal["text", "image"], text_tower: str | None = None) -> Encoder:
     """The encoder of one tower of a checkpoint."""
     tower = Tower(hub_id, FILES, "open_clip_torch", "open_clip")
-    return Encoder(name, tower.settings, partial(_session, tower, kind), missing=tower.missing, kind=kind)
+    return Encoder(name, tower.settings, partial(_session, tower, kind), tower.missing, kind, text_tower)
 
 
 @contextmanager

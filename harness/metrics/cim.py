@@ -15,6 +15,7 @@ import numpy as np
 
 from harness.parts import Measurement, Metric, Records, Value
 from harness.retrieval import consistency
+from harness.retrieval.scorer import EVALUATION
 
 
 def _measure(records: Records) -> Measurement:
@@ -25,7 +26,8 @@ def _measure(records: Records) -> Measurement:
     for at, row in enumerate(rows):
         cosines[at, : len(row["cosines"])] = row["cosines"]
     grc = np.array([row["grc"] for row in rows], dtype=np.float64)
-    qir = consistency.qir(cosines, consistency.rank_weights(k))
+    weights = consistency.rank_weights(k, EVALUATION.rank_weights)
+    qir = consistency.qir(cosines, weights, normalize=EVALUATION.normalize_qir)
     values = np.stack([consistency.reward(grc, qir), grc, qir], axis=1)
     counts = {"n_empty": float(sum(row["empty"] for row in rows))}
     short = sum(0 < len(row["cosines"]) < k for row in rows)
@@ -33,7 +35,7 @@ def _measure(records: Records) -> Measurement:
 
 
 def _signature() -> Mapping[str, str]:
-    return {"reward": "GRC+QIR", "weights": "halving", "agg": "mean", "v": "1"}
+    return {"reward": "GRC+QIR", "weights": EVALUATION.rank_weights, "agg": "mean", "v": "1"}
 
 
 METRIC = Metric(

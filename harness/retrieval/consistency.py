@@ -1,4 +1,4 @@
-"""GRC, QIR, reward and advantages: formulas on arrays, accumulated in float64.
+"""GRC, QIR and reward: formulas on arrays, accumulated in float64.
 
 Of a caption whose K retrieved images have the unit vectors v_1..v_K (best first), with u that of its own image:
 GRC = ||(1/K) sum v_r||, QIR = sum 2^-(r-1) <u, v_r>, reward = w_g GRC + w_q QIR (CIM, arXiv 2603.01696;
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 RankWeights = Literal["halving", "uniform"]
-EPSILON = 1e-6  # verl-project/verl:verl/trainer/ppo/core_algos.py@1dda039b
 
 
 def rank_weights(k: int, kind: RankWeights = "halving") -> Array:
@@ -55,17 +54,3 @@ def qir(cosines: Array, weights: Array, *, normalize: bool = False) -> Array:
 def reward(grc: Array, qir: Array, w_g: float = 1.0, w_q: float = 1.0) -> Array:
     """``w_g`` GRC + ``w_q`` QIR; in [-11/12, 2.75] for K = 3, halving weights and both at 1."""
     return w_g * grc + w_q * qir
-
-
-def advantages(rewards: NDArray[Any], epsilon: float = EPSILON) -> Array:
-    """Rewards (..., G) of groups of captions of one image, each less its group's mean, in its standard deviations.
-
-    The deviation is the unbiased one plus ``epsilon``; a group of one keeps its reward (mean 0, deviation 1), as in
-    verl's GRPO.
-    """
-    values = rewards.astype(np.float64)
-    if values.shape[-1] == 1:
-        return values / (1 + epsilon)
-    centred = values - values.mean(axis=-1, keepdims=True)
-    made: Array = centred / (values.std(axis=-1, ddof=1, keepdims=True) + epsilon)
-    return made

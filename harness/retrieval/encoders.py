@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -11,13 +13,15 @@ import numpy as np
 from harness import registry
 from harness.errors import CimError, OutageError
 from harness.parts import Encoder
-from harness.retrieval.gallery import Gallery
+from harness.retrieval.gallery import Gallery, unit
 
 if TYPE_CHECKING:
     from harness.parts import Vectors
 
 Kind = Literal["text", "image"]
+Image = bytes | Path | Callable[[], bytes | Path]
 KINDS: tuple[Kind, ...] = ("text", "image")
+BLOCK = 1024  # images that are written to files for an encoder at a time
 
 
 @contextmanager
@@ -36,6 +40,42 @@ def opened(encoder: Encoder) -> Iterator[Callable[[Sequence[str]], Vectors]]:
             return np.stack(made) if made else np.zeros((0, 0), dtype=np.float32)
 
         yield encode
+
+
+def image_vectors(gallery: Gallery, images: Mapping[str, Image]) -> dict[str, Vectors]:
+    """L2-normalised embeddings by source id: of the gallery's row where there is one, else encoded now.
+
+    Raises:
+        CimError: an image cannot be read, or the encoder is not the gallery's.
+    """
+    rows = {name: gallery.rows[name][0] for name in images if name in gallery.rows}
+    vectors = (
+        dict(zip(rows, gallery.images(np.array(list(rows.values()), dtype=np.int64)), strict=True)) if rows else {}
+    )
+    outside = [name for name in images if name not in rows]
+    if outside:
+        with opened(of(gallery, "image")) as encode:
+            for start in range(0, len(outside), BLOCK):
+                names = outside[start : start + BLOCK]
+                encoded = _encode_images(encode, [_read(images[name]) for name in names], names)
+                vectors |= zip(names, encoded.astype(np.float64), strict=True)
+    return vectors
+
+
+def _read(image: Image) -> bytes | Path:
+    return image() if callable(image) else image
+
+
+def _encode_images(
+    encode: Callable[[Sequence[str]], Vectors], images: Sequence[bytes | Path], names: Sequence[str]
+) -> Vectors:
+    """Embeddings of images; bytes are written to files, which is what an encoder reads."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = [str(image) if isinstance(image, Path) else f"{folder}/{at}.png" for at, image in enumerate(images)]
+        for file, image in zip(files, images, strict=True):
+            if not isinstance(image, Path):
+                Path(file).write_bytes(image)
+        return unit(np.asarray(encode(files)), "image", names)
 
 
 def described(encoder: Encoder) -> dict[str, Any]:

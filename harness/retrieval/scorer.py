@@ -6,26 +6,28 @@ Each caption is looked up among the captions of a gallery; the images paired wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from harness.errors import CimError
-from harness.retrieval import consistency, filters
-from harness.retrieval.gallery import Gallery, unit
+from harness.retrieval import consistency, encoders, filters
+from harness.retrieval.gallery import Gallery, open_folder, place, unit
 from harness.retrieval.search import Search, exact, fine, ranks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from harness.retrieval.encoders import Image
 
     Floats = NDArray[np.float64]
     Rows = NDArray[np.int64]
     Flags = NDArray[np.bool_]
 
 Encode = Callable[[Sequence[str]], "NDArray[Any]"]
-Truncates = Callable[[Sequence[str]], Sequence[bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,8 @@ class CimSettings:
 
 PAPER = CimSettings()
 SAFE = CimSettings(self_policy="exclude", empty="zero", refuse_constant=True)
+EVALUATION = CimSettings(empty="zero", strict=False)  # the paper's, but an evaluation goes on where K rows are not left
+PRESETS = {"paper": PAPER, "safe": SAFE, "evaluation": EVALUATION}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +83,7 @@ class CimBatch:
     ``rows``, ``similarities`` (to the caption) and ``cosines`` (to the image), each (B, K), are padded with -1 and NaN
     where fewer than K were left; ``k`` (B,) is how many there were. ``source_rows`` is the image's own row, -1 if it
     has none in the gallery. ``own_similarity`` is that of the own key (NaN without), ``own_qir`` the part of QIR that
-    came from the own image. ``truncated`` is None where the encoder cannot tell. ``duplicates`` marks a caption that
-    stands earlier in the batch already.
+    came from the own image. ``duplicates`` marks a caption that stands earlier in the batch already.
     """
 
     reward: Floats
@@ -95,9 +98,13 @@ class CimBatch:
     self_hit_k: Flags
     own_similarity: Floats
     own_qir: Floats
-    truncated: Flags | None
     empty: Flags
     duplicates: Flags
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[CimBatch]) -> CimBatch:
+        """The batches of several processes as one, in their order."""
+        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in cls.__slots__})
 
 
 class CimScorer:
@@ -105,7 +112,6 @@ class CimScorer:
 
     Args:
         encode: n texts to vectors (n, d_t), of the encoder that the gallery's captions were encoded with.
-        truncates: which of n texts are longer than the encoder reads.
         search: exact on numpy if None; else one of ``search.py``.
     """
 
@@ -115,7 +121,6 @@ class CimScorer:
         encode: Encode,
         settings: CimSettings = PAPER,
         *,
-        truncates: Truncates | None = None,
         search: Search | None = None,
     ) -> None:
         settings.check()
@@ -126,9 +131,54 @@ class CimScorer:
         self.gallery, self.settings = gallery, settings
         self._stored = gallery.text if gallery.text_fine is None else gallery.text_fine
         self.search = search or exact(gallery.text, gallery.text_fine)
-        self._encode, self._truncates = encode, truncates
+        self._encode, self._images, self._stack = encode, dict[str, "NDArray[Any]"](), ExitStack()
         self._last: tuple[tuple[tuple[str, ...], tuple[str, ...]], CimBatch] | None = None
         self._weights = consistency.rank_weights(settings.k, settings.rank_weights)
+
+    @classmethod
+    def from_gallery(
+        cls, name: str, settings: CimSettings | str = "safe", *, search: Search | None = None
+    ) -> CimScorer:
+        """Open a gallery (a folder, or a name under ``$CIM_DATA/galleries``) and the encoder of its captions.
+
+        The encoder stays loaded until ``close``; the scorer may be used as a context manager.
+
+        Args:
+            settings: ``paper`` (as released), ``safe`` (source image left out, blank captions get 0), or your own.
+
+        Raises:
+            CimError: no gallery, unknown settings, or another encoder than the gallery's.
+        """
+        if isinstance(settings, str):
+            if settings not in PRESETS:
+                raise CimError(f"unknown settings {settings!r}", hint=f"one of {', '.join(PRESETS)}")
+            settings = PRESETS[settings]
+        gallery, stack = open_folder(place(name)), ExitStack()
+        encode = stack.enter_context(encoders.opened(encoders.of(gallery, "text")))
+        scorer = cls(gallery, encode, settings, search=search)
+        scorer._stack = stack
+        return scorer
+
+    def close(self) -> None:
+        """Unload the encoder that ``from_gallery`` opened."""
+        self._stack.close()
+
+    def __enter__(self) -> CimScorer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def add_images(self, images: Mapping[str, Image]) -> None:
+        """Make images known by source id: their gallery row's embedding, or that of the gallery's image encoder.
+
+        Args:
+            images: paths of files, bytes, or functions that give either, called only for images without a row.
+
+        Raises:
+            CimError: an image cannot be read, or the encoder is not the gallery's.
+        """
+        self._images |= encoders.image_vectors(self.gallery, images)
 
     def score(
         self,
@@ -141,7 +191,7 @@ class CimScorer:
         """Score B captions of the images with these keys (``<source>:<image id>``).
 
         Args:
-            source_vectors: (B, d_v), for images that need not be in the gallery.
+            source_vectors: (B, d_v), for images that need not be in the gallery (or ``add_images`` beforehand).
             source_hashes: sha256 of these images, by which a copy under another name is known.
 
         Raises:
@@ -149,7 +199,8 @@ class CimScorer:
         """
         if len(captions) != len(source_ids):
             raise CimError(f"{len(captions)} captions for {len(source_ids)} source ids")
-        sources = self._sources(source_ids, source_vectors, source_hashes)
+        images = self._added(source_ids) if source_vectors is None else source_vectors
+        sources = self._sources(source_ids, images, source_hashes)
         empty = np.array([not caption.strip() for caption in captions], dtype=bool)
         places = dict[str, int]()
         of = np.array([places.setdefault(caption, len(places)) for caption in captions], dtype=np.int64)
@@ -158,12 +209,11 @@ class CimScorer:
         read = ~empty if self.settings.empty == "zero" else np.ones(len(captions), dtype=bool)
         vectors = self._vectors(list(places))
         similarities, rows = self._retrieve(vectors, of, read, sources)
-        cut = None if self._truncates is None else np.asarray(self._truncates(list(places)), dtype=bool)[of]
-        return self._batch(vectors, of, similarities, rows, sources, cut, empty, duplicates)
+        return self._batch(vectors, of, similarities, rows, sources, empty, duplicates)
 
     def qir(self, rows: Rows, source_ids: Sequence[str]) -> Floats:
         """QIR (B,) of rows retrieved before against other images: the control with shuffled sources."""
-        return self._qir(self._terms(rows, self._sources(source_ids, None, None).vectors)[1])
+        return self._qir(self._terms(rows, self.source_vectors(source_ids))[1])
 
     def scored(self, captions: Sequence[str], source_ids: Sequence[str]) -> CimBatch:
         """``score``, and the batch before once more if it is asked for again: several rewards read one batch."""
@@ -192,8 +242,14 @@ class CimScorer:
         return np.where(vectors.any(axis=1), 1.0 / ranks(text, stored, vectors, own), 0.0)
 
     def source_vectors(self, source_ids: Sequence[str]) -> Floats:
-        """Unit vectors (B, d_v) of images in the gallery."""
-        return self._sources(source_ids, None, None).vectors
+        """L2-normalised embeddings (B, d_v) of images that were added or are in the gallery."""
+        added = self._added(source_ids)
+        return self._sources(source_ids, None, None).vectors if added is None else added
+
+    def _added(self, keys: Sequence[str]) -> Floats | None:
+        """Embeddings (B, d_v) of ``add_images``; None unless all of them are there."""
+        known = keys and all(key in self._images for key in keys)
+        return np.stack([self._images[key] for key in keys]) if known else None
 
     def _sources(
         self, keys: Sequence[str], vectors: NDArray[Any] | None, hashes: Sequence[str | None] | None
@@ -266,7 +322,6 @@ class CimScorer:
         similarities: Floats,
         rows: Rows,
         sources: filters.Sources,
-        cut: Flags | None,
         empty: Flags,
         duplicates: Flags,
     ) -> CimBatch:
@@ -289,7 +344,6 @@ class CimScorer:
             self_hit_k=np.asarray(hits.any(axis=1)),
             own_similarity=own,
             own_qir=self._qir(np.where(hits, cosines, np.nan)),
-            truncated=cut,
             empty=empty,
             duplicates=duplicates,
         )

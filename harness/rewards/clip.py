@@ -28,4 +28,4 @@ def _values(captions: Sequence[str], source_ids: Sequence[str], context: RewardC
     return consistency.cosines(texts, images[:, None, :])[:, 0]
 
 
-REWARD = Reward("clip", _values, needs=("scorer", "image_text"), own_row=True)
+REWARD = Reward("clip", _values, needs=("scorer", "image_text"))

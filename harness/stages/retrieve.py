@@ -8,7 +8,6 @@ so scoring needs neither gallery nor encoder. Run with ``cim retrieve --model M 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,20 +23,13 @@ from harness.types import Sample, Track, untracked
 if TYPE_CHECKING:
     from harness.parts import Vectors
     from harness.retrieval.gallery import Gallery
-    from harness.retrieval.scorer import CimBatch, CimSettings
+    from harness.retrieval.scorer import CimBatch
 
     Encode = Callable[[str, Sequence[str]], Vectors]
 
 NAME = "retrievals.jsonl"
 NEEDED = "gallery"  # what a metric that reads retrievals needs of a task
 CHUNK = 256  # captions looked up before their rows are written
-
-
-def _settings() -> CimSettings:
-    """Those of the paper, but that a blank caption gets 0 and a small gallery shrinks K: an evaluation goes on."""
-    from harness.retrieval.scorer import PAPER
-
-    return replace(PAPER, empty="zero", strict=False)
 
 
 def missing(metric: Metric, run: Run) -> str | None:
@@ -99,7 +91,7 @@ def retrieve(run: Run, metrics: Sequence[Metric], encode: Encode, track: Track =
     if not todo or not any(NEEDED in metric.needs for metric in metrics):
         return 0
     from harness.retrieval import encoders, gallery
-    from harness.retrieval.scorer import CimScorer
+    from harness.retrieval.scorer import EVALUATION, CimScorer
 
     if run.gallery is None:
         raise CimError(f"task {run.task.name} names no gallery", hint="--gallery NAME")
@@ -108,7 +100,7 @@ def retrieve(run: Run, metrics: Sequence[Metric], encode: Encode, track: Track =
         raise CimError(f"{len(absent)} images are not there: {', '.join(absent[:FEW])}", hint=hint)
     opened = gallery.open_folder(gallery.place(run.gallery))
     text, image = (encoders.of(opened, kind) for kind in encoders.KINDS)
-    scorer = CimScorer(opened, partial(encode, text.name), _settings())
+    scorer = CimScorer(opened, partial(encode, text.name), EVALUATION)
     how = _how(opened, scorer)
     for row in stored.values():
         if row["how"] != how:

@@ -114,7 +114,7 @@ def rank_correlation(values: Array, lengths: Array, group: int) -> float | None:
 
 
 def _retrieval(scored: Scored) -> dict[str, float | None]:
-    """Own rows found, hubs, text that the encoder did not read, and QIR against its shuffled control."""
+    """Retrieved own rows, hubs, and QIR against its shuffled control."""
     batch = scored.batch
     qir = batch.qir[np.isfinite(batch.qir)]
     rows, counts = np.unique(batch.rows[batch.rows >= 0], return_counts=True)
@@ -123,7 +123,6 @@ def _retrieval(scored: Scored) -> dict[str, float | None]:
         "self_hit_1": float(np.mean(batch.self_hit_1)),
         "self_hit_k": float(np.mean(batch.self_hit_k)),
         "own_share": float(np.sum(batch.own_qir) / qir.sum()) if qir.size and qir.sum() > 0 else None,
-        "truncated": None if batch.truncated is None else float(np.mean(batch.truncated)),
         "qir_shuffled": float(np.mean(scored.shuffled)),
         "qir_gap": float(gap.mean()) if gap.size else None,
         "grc_qir": correlation(batch.grc, batch.qir),

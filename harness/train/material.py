@@ -32,7 +32,8 @@ Precision = Callable[[Sequence[str]], float | None]
 class Material:
     """Images by id, the keys they have in galleries, captions of them, and how precise captions of validation are.
 
-    ``name`` says where they come from; ``place`` gives the file of an image or its bytes, ``target`` the caption that
+    ``name`` says where they come from; ``parser`` reads captions of these images as scene graphs, ``own_gallery`` is
+    a gallery that holds them; ``place`` gives the file of an image or its bytes, ``target`` the caption that
     fine-tuning teaches, ``reference`` the one that rewards may read.
     """
 
@@ -46,6 +47,8 @@ class Material:
     reference: Callable[[str], str]
     precision: Precision
     gallery: str | None = None
+    parser: str = "scene_graph"
+    own_gallery: str | None = None
 
     def digest(self) -> str:
         """Eight hex digits that stand for which images are trained on and which are held out."""
@@ -69,6 +72,8 @@ def of_world(world: World, count: int) -> Material:
         reference=references.__getitem__,
         precision=_precision(validation, world.parser),
         gallery=world.gallery,
+        parser=world.parser,
+        own_gallery=world.own_gallery,
     )
 
 

@@ -1,64 +1,38 @@
-"""The scorer of a training run: an opened gallery, its encoders, and images that have no row there.
+"""The scorer and the rewards of a training run: what can be asked for is checked when the run is planned.
 
-Run by ``cim train``; the metric ``cim`` and the reward server open galleries alike.
+Run by ``cim train``; metric ``cim`` and the reward server open galleries alike.
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-import numpy as np
-
-from harness import registry
+from harness import registry, store
 from harness.errors import CimError
-from harness.parts import RewardContext
-from harness.retrieval import consistency, encoders
-from harness.retrieval.gallery import Gallery, open_folder, place, unit
-from harness.retrieval.scorer import PAPER, SAFE, CimBatch, CimScorer, CimSettings
-from harness.train.scoring import Extra
+from harness.parts import Encoder, RewardContext
+from harness.resources import paths
+from harness.retrieval import encoders
+from harness.retrieval.gallery import Gallery, open_folder, place
+from harness.retrieval.scorer import PAPER, SAFE, CimScorer, CimSettings
+from harness.train.material import Material
+from harness.types import Sample, SceneGraph
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
-
-BLOCK = 1024  # images that are written out for an encoder at a time
 Policy = Literal["include", "exclude", "exclude_near"]
+TERMS = ("grc", "qir")  # of the scorer itself; other rewards are parts of the registry
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A scorer, rewards beside GRC and QIR, and the gallery's sha256."""
+    """A scorer, what the rewards beside GRC and QIR read, and the gallery's SHA-256."""
 
-    scorer: SourcedScorer
-    extra: Mapping[str, Extra]
+    scorer: CimScorer
+    context: RewardContext
     sha: str
-
-
-class SourcedScorer:
-    """``CimScorer`` for images that need not be in the gallery: their vectors are made once, when it is opened."""
-
-    def __init__(self, inner: CimScorer, vectors: Mapping[str, Any]) -> None:
-        self.inner, self._vectors = inner, vectors
-        self._weights = consistency.rank_weights(inner.settings.k, inner.settings.rank_weights)
-
-    def score(self, captions: Sequence[str], source_ids: Sequence[str]) -> CimBatch:
-        """As ``CimScorer.score``."""
-        return self.inner.score(captions, source_ids, source_vectors=self._of(source_ids))
-
-    def qir(self, rows: Any, source_ids: Sequence[str]) -> Floats:
-        """QIR (B,) of rows retrieved before against other images; places without a row count nothing."""
-        images = self.inner.gallery.images(np.maximum(rows, 0))
-        cosines = np.where(rows >= 0, consistency.cosines(self._of(source_ids), images), 0.0)
-        return consistency.qir(cosines, self._weights)
-
-    def _of(self, source_ids: Sequence[str]) -> Floats:
-        return np.stack([self._vectors[name] for name in source_ids])
 
 
 def scorer_settings(preset: str, policy: Policy | None, weights: Mapping[str, float]) -> CimSettings:
@@ -73,87 +47,104 @@ def scorer_settings(preset: str, policy: Policy | None, weights: Mapping[str, fl
     return chosen
 
 
-@contextmanager
-def opened(
-    gallery: str,
-    settings: CimSettings,
-    weights: Mapping[str, float],
-    keys: Mapping[str, str],
-    image: Callable[[str], bytes | Path],
-    reference: Callable[[str], str],
-    trained: Sequence[str],
-) -> Iterator[Opened]:
-    """Open a gallery and the encoder of its captions; vectors of images without a row are made by its image encoder.
-
-    Args:
-        keys: gallery keys of the training and validation images, by image id.
-        reference: the reference caption of an image, for rewards that read it.
-        trained: keys of the images that rewards are asked about.
+def check(names: Sequence[str], gallery: str, material: Material) -> None:
+    """Whether every reward can be computed in this run; asked before anything is written or loaded.
 
     Raises:
-        CimError: no gallery, other encoders than its own, an unknown reward, or one that this run cannot have.
+        CimError: an unknown reward, one that needs what this run does not have, or one that reads an image's own
+            gallery row where training images have none.
     """
-    for name in weights:
-        if name not in ("grc", "qir"):
-            registry.check("rewards", name)
-    held = open_folder(place(gallery))
-    _require_rows(held, [name for name in weights if name not in ("grc", "qir")], trained)
-    with encoders.opened(encoders.of(held, "text")) as encode:
-        inner = CimScorer(held, encode, settings)
-        scorer = SourcedScorer(inner, source_vectors(held, keys, image))
-        references = {name: reference(one) for one, name in keys.items()}
-        context = RewardContext(scorer=inner, references=references)
-        extra = {name: _extra(name, context) for name in weights if name not in ("grc", "qir")}
-        yield Opened(scorer, extra, held.sha)
+    rewards = [registry.reward(registry.check("rewards", name)) for name in names if name not in TERMS]
+    held = open_folder(place(gallery)) if rewards else None
+    for reward in rewards:
+        assert held is not None
+        for need in reward.needs:
+            if reason := _lacking(need, held, material):
+                raise CimError(
+                    f"reward {reward.name} needs {need}: {reason}", where="--rewards", hint="cim list rewards"
+                )
+        absent = [one for one in material.train if material.keys[one] not in held.rows]
+        if reward.own_row and absent:
+            what = (
+                f"reward {reward.name} reads an image's own gallery row, which {len(absent)} of {len(material.train)}"
+            )
+            hint = "train on images of the gallery"
+            if material.own_gallery:
+                hint += f", such as --gallery {material.own_gallery} in the embedded environment"
+            raise CimError(
+                f"{what} images lack, first {material.keys[absent[0]]!r}", where=f"gallery {held.name}", hint=hint
+            )
 
 
-def _require_rows(held: Gallery, rewards: Sequence[str], trained: Sequence[str]) -> None:
-    """CimError where a reward reads the own row of an image that has none: told before anything is trained."""
-    absent = [name for name in trained if name not in held.rows]
-    needing = [name for name in rewards if registry.reward(name).own_row]
-    if absent and needing:
-        what = f"reward {needing[0]} reads an image's own row, which {len(absent)} of {len(trained)} images do not have"
-        hint = "train on images of the gallery, such as --gallery miniscenes-own in the embedded world"
-        raise CimError(f"{what}, first {absent[0]!r}", where=f"gallery {held.name}", hint=hint)
+def _lacking(need: str, held: Gallery, material: Material) -> str | None:
+    """Why a run cannot have a field of ``RewardContext``; None if it can."""
+    if need == "graphs":
+        return registry.parser(material.parser).missing()
+    if need == "phrases":
+        return encoders.of(held, "text").missing()
+    if need == "image_text":
+        tower = encoders.of(held, "image").text_tower
+        if tower is None:
+            return f"image encoder {encoders.of(held, 'image').name} of gallery {held.name} has no text tower"
+        return registry.encoder(tower).missing()
+    return None if need in RewardContext.__dataclass_fields__ else "no run has it"
 
 
-def _extra(name: str, context: RewardContext) -> Extra:
-    reward = registry.reward(name)
+@contextmanager
+def opened(gallery: str, settings: CimSettings, weights: Mapping[str, float], material: Material) -> Iterator[Opened]:
+    """Open a gallery, the encoder of its captions and what the named rewards need; embeddings of all images are made.
 
-    def values(captions: Sequence[str], source_ids: Sequence[str]) -> Any:
-        return reward(captions, source_ids, context)
+    Raises:
+        CimError: no gallery, other encoders than its own, or an image that cannot be read.
+    """
+    needs = {need for name in weights if name not in TERMS for need in registry.reward(name).needs}
+    with ExitStack() as stack:
+        scorer = stack.enter_context(CimScorer.from_gallery(gallery, settings))
+        by_key = {key: one for one, key in material.keys.items()}
+        scorer.add_images({key: partial(material.place, one) for key, one in by_key.items()})
+        held = scorer.gallery
 
-    return values
+        def encoder(part: Encoder) -> Any:
+            return stack.enter_context(encoders.opened(part))
+
+        tower = encoders.of(held, "image").text_tower
+        context = RewardContext(
+            scorer=scorer,
+            references={key: material.reference(one) for key, one in by_key.items()},
+            samples=partial(_sample, material, by_key),
+            phrases=encoder(encoders.of(held, "text")) if "phrases" in needs else None,
+            image_text=encoder(registry.encoder(tower)) if "image_text" in needs and tower else None,
+            graphs=partial(_graphs, material.parser) if "graphs" in needs else None,
+        )
+        yield Opened(scorer, context, held.sha)
 
 
-def source_vectors(
-    gallery: Gallery, keys: Mapping[str, str], image: Callable[[str], bytes | Path]
-) -> dict[str, NDArray[Any]]:
-    """Unit vectors by key: the gallery's own row, or the image encoded now."""
-    rows = {name: gallery.rows[name][0] for name in keys.values() if name in gallery.rows}
-    found = dict(zip(rows, gallery.images(np.array(list(rows.values()), dtype=np.int64)), strict=True)) if rows else {}
-    outside = [one for one, name in keys.items() if name not in rows]
-    if not outside:
-        return found
-    with encoders.opened(encoders.of(gallery, "image")) as encode:
-        for start in range(0, len(outside), BLOCK):
-            some = outside[start : start + BLOCK]
-            made = _encode(encode, [image(one) for one in some], [keys[one] for one in some])
-            found |= zip([keys[one] for one in some], made.astype(np.float64), strict=True)
-    return found
+def _sample(material: Material, by_key: Mapping[str, str], source_id: str) -> Sample:
+    """The sample of a source id; an image that is rendered is written to the shared cache."""
+    image = material.place(by_key[source_id])
+    if not isinstance(image, Path):
+        file = paths.results_root() / ".cache" / "images" / material.name / f"{by_key[source_id]}.png"
+        if not file.is_file():
+            store.write_bytes(file, image)
+        image = file
+    return Sample(source_id, (material.reference(by_key[source_id]),), image=str(image.absolute()))
 
 
-def _encode(
-    encode: Callable[[Sequence[str]], Any], images: Sequence[bytes | Path], names: Sequence[str]
-) -> NDArray[np.float32]:
-    """Unit vectors of images; those that are bytes are written out, as an encoder reads files."""
-    with tempfile.TemporaryDirectory() as folder:
-        files = []
-        for at, one in enumerate(images):
-            files.append(str(one) if isinstance(one, Path) else f"{folder}/{at}.png")
-            if not isinstance(one, Path):
-                Path(files[-1]).write_bytes(one)
-        made = np.asarray(encode(files))
-    if len(made) != len(files):
-        raise CimError(f"the image encoder gave {len(made)} of {len(files)} vectors")
-    return unit(made, "image", names)
+def _graphs(parser: str, texts: Sequence[str]) -> list[SceneGraph]:
+    """Scene graphs of texts by a parser and those it builds on."""
+
+    def parse(name: str, inner: Sequence[str]) -> list[Any]:
+        with registry.parser(name).session(parse) as session:
+            return list(session(inner))
+
+    return [_graph(value) for value in parse(parser, texts)]
+
+
+def _graph(value: Mapping[str, Any]) -> SceneGraph:
+    attributes = {owner: tuple(words) for owner, words in value["attributes"].items()}
+    return SceneGraph(objects=tuple(value["objects"]), attributes=attributes)
+
+
+def extra(name: str, context: RewardContext) -> Callable[[Sequence[str], Sequence[str]], Any]:
+    """A reward of the registry as a function of captions and source ids."""
+    return partial(registry.reward(name), context=context)

@@ -94,6 +94,8 @@ def plan(asked: Asked, results: Path) -> Plan:
         encoders = f"--text-encoder {gallery}_text --image-encoder {gallery}_image"
         hint = f"cim gallery build {gallery} --from {world.name} 8000 {encoders}, as `make train-cim` alone does"
         raise CimError("no gallery to look captions up in", where=str(place(gallery)), hint=hint)
+    if gallery is not None:
+        reward.check(list(rewards), gallery, material)
     name = asked.name or _name(asked, preset)
     if name.startswith(".") or "/" in name or "-step" in name or not name.isprintable():
         raise CimError(f"{name!r} cannot be the name of a run", where="--name", hint="no slash, no '-step'")
@@ -222,9 +224,7 @@ def _train(made: Plan, say: Callable[[str], None], advance: Callable[[int, int],
 
     assert made.gallery is not None
     settings = reward.scorer_settings(made.preset.name, made.asked.self_policy, made.rewards)
-    material = made.material
-    images = (material.keys, material.place, material.reference, [material.keys[one] for one in material.train])
-    with reward.opened(made.gallery, settings, made.rewards, *images) as held:
+    with reward.opened(made.gallery, settings, made.rewards, made.material) as held:
         mark = {"gallery": held.sha[:12], "self_policy": settings.self_policy}
         return _conclude(made, trl_engine.train(_job(made, held, mark, say, advance)))
 
@@ -268,7 +268,7 @@ def _job(
         mark=mark,
         say=say,
         advance=advance,
-        extra=held.extra,
+        extra={name: reward.extra(name, held.context) for name in made.rewards if name not in reward.TERMS},
         limits=probe.Limits() if asked.probe else None,
         options=asked.options,
     )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from harness.errors import CimError
+from harness.retrieval.scorer import CimBatch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,33 +25,10 @@ if TYPE_CHECKING:
 RewardFunction = Callable[..., list[float | None]]
 
 
-class Batch(Protocol):
-    """What training reads of a scorer's answer for B captions; a caption that cannot be scored has NaN terms."""
-
-    @property
-    def grc(self) -> Array: ...
-    @property
-    def qir(self) -> Array: ...
-    @property
-    def rows(self) -> Array: ...
-    @property
-    def similarities(self) -> Array: ...
-    @property
-    def self_hit_1(self) -> Array: ...
-    @property
-    def self_hit_k(self) -> Array: ...
-    @property
-    def own_qir(self) -> Array: ...
-    @property
-    def truncated(self) -> Array | None: ...
-    @property
-    def empty(self) -> Array: ...
-
-
 class Scorer(Protocol):
     """A CIM scorer, as ``harness/retrieval/scorer.py``."""
 
-    def score(self, captions: Sequence[str], source_ids: Sequence[str]) -> Batch:
+    def score(self, captions: Sequence[str], source_ids: Sequence[str]) -> CimBatch:
         """GRC, QIR and what was retrieved for captions of the images with these keys."""
 
     def qir(self, rows: Array, source_ids: Sequence[str]) -> Array:
@@ -73,7 +51,7 @@ class Scored:
     group: int
     terms: Mapping[str, Array]
     weights: Mapping[str, float]
-    batch: Batch
+    batch: CimBatch
     shuffled: Array
 
     @property
@@ -164,30 +142,10 @@ class SharedScore:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Joined:
-    """The batches of several processes as one."""
-
-    grc: Array
-    qir: Array
-    rows: Array
-    similarities: Array
-    self_hit_1: Array
-    self_hit_k: Array
-    own_qir: Array
-    truncated: Array | None
-    empty: Array
-
-
 def joined(parts: Sequence[Scored]) -> Scored:
     """What several processes scored of one generation batch, in their order; each holds whole groups."""
     if len(parts) == 1:
         return parts[0]
-    columns = {
-        name: np.concatenate([getattr(part.batch, name) for part in parts])
-        for name in Joined.__slots__
-        if parts[0].batch.truncated is not None or name != "truncated"
-    }
     return Scored(
         step=parts[0].step,
         captions=[caption for part in parts for caption in part.captions],
@@ -197,13 +155,13 @@ def joined(parts: Sequence[Scored]) -> Scored:
         group=parts[0].group,
         terms={name: np.concatenate([part.terms[name] for part in parts]) for name in parts[0].terms},
         weights=parts[0].weights,
-        batch=Joined(**{"truncated": None, **columns}),
+        batch=CimBatch.concatenate([part.batch for part in parts]),
         shuffled=np.concatenate([part.shuffled for part in parts]),
     )
 
 
 def shuffled(source_ids: Sequence[str], group: int) -> list[str]:
-    """The source ids moved on by one group, so that every caption stands against another image of its batch."""
+    """Source ids rolled by one group: mismatched image-caption pairs, the shuffled control."""
     return [*source_ids[group:], *source_ids[:group]]
 
 

@@ -11,14 +11,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from harness import registry, store
 from harness.errors import CimError
 from harness.retrieval.gallery import key
-from harness.retrieval.scorer import SAFE, CimBatch
-from harness.train import reward
+from harness.retrieval.scorer import CimBatch, CimScorer
 from harness.types import World
 
 TERMS = ("grc", "qir", "reward")
@@ -50,9 +50,10 @@ def table(gallery: str, world: World, count: int = SCENES) -> list[dict[str, Any
         CimError: no gallery, or other encoders than its own.
     """
     ids = [sample.id for sample in world.samples("validation", count)]
-    keys = {one: key(world.name, one) for one in ids}
-    with reward.opened(gallery, SAFE, {"grc": 1.0, "qir": 1.0}, keys, world.draw, lambda one: "", ()) as held:
-        return compare(lambda captions: held.scorer.score(captions, list(keys.values())), world, ids)
+    images = {key(world.name, one): partial(world.draw, one) for one in ids}
+    with CimScorer.from_gallery(gallery, "safe") as scorer:
+        scorer.add_images(images)
+        return compare(lambda captions: scorer.score(captions, list(images)), world, ids)
 
 
 def main(given: Sequence[str] | None = None, say: Callable[[str], Any] = sys.stdout.write) -> int:

@@ -38,4 +38,5 @@ WORLD = World(
     validation=100,
     parser="grammar",
     gallery="miniscenes",
+    own_gallery="miniscenes-own",
 )

@@ -15,9 +15,9 @@ from harness.parts import Encode, Encoder
 BATCH = 256
 
 
-def encoder(name: str, kind: Literal["text", "image"]) -> Encoder:
+def encoder(name: str, kind: Literal["text", "image"], text_tower: str | None = None) -> Encoder:
     """The encoder of one side."""
-    return Encoder(name, partial(_settings, kind), partial(_session, kind), missing=_missing, kind=kind)
+    return Encoder(name, partial(_settings, kind), partial(_session, kind), _missing, kind, text_tower)
 
 
 def _missing() -> str | None:

@@ -6,4 +6,4 @@ It looks through mini-base's frozen vision tower (``dual_encoder.py``). Run with
 
 from tasks.miniscenes.encoders import _dual
 
-ENCODER = _dual.encoder("miniscenes_image", "image")
+ENCODER = _dual.encoder("miniscenes_image", "image", "miniscenes_text")
