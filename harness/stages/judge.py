@@ -267,8 +267,7 @@ def _is_reply(value: Mapping[str, Any]) -> bool:
 def _record(run: Run, one: Model) -> None:
     """Note in the manifest who answers; a model of one name must keep its settings while its replies are here."""
     judges, now = _recorded(run), dict(one.settings)
-    old, new = manifest.flat(judges.get(one.name, {}).get("settings", now)), manifest.flat(now)
-    differing = [f"{n}: {old.get(n)} / {new.get(n)}" for n in {**old, **new} if old.get(n) != new.get(n)]
+    differing = manifest.changes(judges[one.name]["settings"], now) if one.name in judges else []
     if differing and one.name in [name for _, name in reply_files(run.folder)]:
         hint = f"give this judge another name, or delete {file_name('*', one.name)} there"
         what = f"judge {one.name} answered with other settings (stored / now: {', '.join(differing)})"

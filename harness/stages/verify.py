@@ -52,16 +52,15 @@ def _checks(folder: Path, results: Path) -> Iterator[Check]:
     yield _check("manifest", "" if status == "complete" else f"status is {status}", "complete")
     captioner = model.resolve(str(stored.folder), results)[0]
     task = registry.task(captioner.tasks[0])
-    settings, fingerprint = manifest.flat(stored.manifest["settings"]), data.fingerprint(task)
-    fault = "" if settings["task.data"] == fingerprint else f"made on {settings['task.data']}, here is {fingerprint}"
+    made_on, fingerprint = stored.manifest["settings"]["task"]["data"], data.fingerprint(task)
+    fault = "" if made_on == fingerprint else f"made on {made_on}, here is {fingerprint}"
     yield _check("data", fault, f"{task.name}@{fingerprint}")
     yield _check("claims", "; ".join(_claims(stored, task)), "as they must be")
     place = stored.folder.parent.parent
     run = runs.plan(captioner, task.name, place, limit=None, partial=True, fresh=True)
     run = replace(run, files=stored.files)  # a run is checked wherever it lies
-    now = manifest.flat(run.settings)
-    differing = [name for name in {**settings, **now} if settings.get(name) != now.get(name)]
-    fault = f"differ from the manifest in {', '.join(differing)}" if differing else ""
+    differing = manifest.changes(stored.manifest["settings"], run.settings)
+    fault = f"differ from the manifest (stored / now: {', '.join(differing)})" if differing else ""
     yield _check("captions", fault, f"{len(run.samples)} rows")
     undigested = "" if "captions" in stored.manifest else f"{manifest.NAME} lacks their digest"
     yield _check("captions digest", "; ".join(validate.stale(stored)) or undigested, stored.document["captions"])
