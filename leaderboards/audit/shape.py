@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import Any
 
 from leaderboards.audit.record import FAILS, HOLDS, LISTED, Check, verdict
-from leaderboards.published import COLUMNS, TITLES, Place, PaperRow
+from leaderboards.published import COLUMNS, TITLES, PaperRow, Place
 
 ROWS = {6: 5, 7: 30, 8: 8}
 F1_ONLY = ("bleu4", "meteor", "capture", "obj_f1", "attr_f1", "rel_qa")  # the cells of Table 6

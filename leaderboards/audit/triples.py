@@ -25,7 +25,7 @@ from leaderboards.audit.record import (
     signed,
     verdict,
 )
-from leaderboards.published import TRIPLES, Place, PaperRow
+from leaderboards.published import TRIPLES, PaperRow, Place
 
 LIMIT = Fraction(35, 10)
 SCALE = Fraction(14826, 10000)  # of MAD, to the standard deviation of a normal distribution

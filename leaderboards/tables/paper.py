@@ -18,7 +18,7 @@ from harness.runs import signature, stats, stored_run
 from harness.runs.stored_run import StoredRun
 from leaderboards import published
 from leaderboards.audit import triples
-from leaderboards.published import COLUMNS, TASKS, Place, PaperRow
+from leaderboards.published import COLUMNS, TASKS, PaperRow, Place
 from leaderboards.standings import ALPHA
 from leaderboards.tables import systems
 from leaderboards.tables.cells import METRICS, Number, Numbers, usual
