@@ -199,18 +199,15 @@ def _notes(run: StoredRun, baseline: StoredRun, chosen: Sequence[str]) -> Iterat
         yield f"not in the baseline, so not compared: {', '.join(more)}"
     if left_out := [name for name in baseline.computed if name not in chosen]:
         yield f"in the baseline, left out by --metrics: {', '.join(left_out)}"
-    if differing := list(differing_settings(run, baseline)):
+    if differing := differing_settings(run, baseline):
         yield f"settings that differ (baseline / run): {', '.join(differing)}"
 
 
-def differing_settings(run: StoredRun, baseline: StoredRun) -> Iterator[str]:
+def differing_settings(run: StoredRun, baseline: StoredRun) -> list[str]:
     """Settings of model and prompt in which two runs differ, as ``name: baseline / run``; none need agree."""
-    after, before = (_told(one) for one in (run, baseline))
-    for name in {**before, **after}:
-        if before.get(name) != after.get(name):
-            yield f"{name}: {before.get(name, '-')} / {after.get(name, '-')}"
+    return manifest.changes(_told(baseline), _told(run))
 
 
 def _told(run: StoredRun) -> dict[str, Any]:
     settings = run.manifest["settings"]
-    return manifest.flat({"model": settings["model"], "prompt": settings["task"]["prompt"]})
+    return {"model": settings["model"], "prompt": settings["task"]["prompt"]}

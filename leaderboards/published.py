@@ -47,7 +47,7 @@ Place = tuple[str, str, str, Decimal]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PaperRow:
     """One printed row; ``printed`` has the text of each cell by column, without the empty ones."""
 
     table: int
@@ -79,7 +79,7 @@ class Row:
         return self.system, self.benchmark, column, Decimal(self.printed[column])
 
 
-def read(path: Path | None = None) -> list[Row]:
+def read(path: Path | None = None) -> list[PaperRow]:
     """The rows of the published tables, or of another file of that form, in the order of the file.
 
     Raises:
@@ -110,7 +110,7 @@ def source() -> dict[str, Any]:
     return found
 
 
-def _row(cells: Sequence[str], where: str) -> Row:
+def _row(cells: Sequence[str], where: str) -> PaperRow:
     if len(cells) != len(KEYS) + len(COLUMNS):
         raise CimError(f"has {len(cells)} cells, {len(KEYS) + len(COLUMNS)} expected", where=where)
     table, base, benchmark, method = cells[: len(KEYS)]
@@ -120,4 +120,4 @@ def _row(cells: Sequence[str], where: str) -> Row:
     for column, text in printed.items():
         if not NUMBER.fullmatch(text):
             raise CimError(f"{column} is no number with at most two decimals: {text!r}", where=where)
-    return Row(int(table), base, benchmark, method, printed)
+    return PaperRow(int(table), base, benchmark, method, printed)

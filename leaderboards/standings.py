@@ -58,8 +58,8 @@ def groups(runs: Sequence[StoredRun], draws: int = stats.DRAWS) -> Iterator[Grou
     by_samples = defaultdict[tuple[str, ...], list[StoredRun]](list)
     for run in runs:
         by_samples[tuple(sorted(run.per_sample))].append(run)
-    made = [group for ids, same in by_samples.items() if ids for group in _of_same_samples(same, draws)]
-    yield from sorted(made, key=lambda group: (group.metric, -len(group.standings), group.signature))
+    every = [group for ids, same in by_samples.items() if ids for group in _of_same_samples(same, draws)]
+    yield from sorted(every, key=lambda group: (group.metric, -len(group.standings), group.signature))
 
 
 def _of_same_samples(runs: Sequence[StoredRun], draws: int) -> Iterator[Group]:
@@ -73,7 +73,7 @@ def _of_same_samples(runs: Sequence[StoredRun], draws: int) -> Iterator[Group]:
     stored_order = [by_id[name] for name in runs[0].per_sample]
     columns = [_reordered(stored_run.column(run, metric), stored_order) for metric, _, run in members]
     drawn = stats.bootstrap(columns, draws) if columns else []
-    made = {
+    resampled = {
         (metric.name, line, run): (column, values)
         for (metric, line, run), column, values in zip(members, columns, drawn, strict=True)
     }
@@ -81,7 +81,7 @@ def _of_same_samples(runs: Sequence[StoredRun], draws: int) -> Iterator[Group]:
         for at, value in enumerate(registry.metric(name).names):
             cells = []
             for run in same:
-                column, values = made[name, signature, run]
+                column, values = resampled[name, signature, run]
                 cells.append((run, float(stats.point(column)[at]), values[:, at]))
             lowest_first = registry.metric(name).value(value).higher_is_better is False
             yield Group(runs[0].task, name, value, signature, tuple(_ranked(cells, lowest_first)))

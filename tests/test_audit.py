@@ -16,18 +16,18 @@ import pytest
 
 from leaderboards import published
 from leaderboards.audit import association, claims, counts, record, shape, triples
-from leaderboards.published import Row
+from leaderboards.published import PaperRow
 from tests.conftest import ROOT
 
 FULL = dict.fromkeys(published.COLUMNS, "50")
 QUESTIONS = {"COCO-LN500": 2462, "DOCCI500": 2481}
 
 
-def row(method: str = "Base", benchmark: str = "DOCCI500", table: int = 8, base: str = "M", **cells: str) -> Row:
-    return Row(table, base, benchmark, method, {**FULL, **cells})
+def row(method: str = "Base", benchmark: str = "DOCCI500", table: int = 8, base: str = "M", **cells: str) -> PaperRow:
+    return PaperRow(table, base, benchmark, method, {**FULL, **cells})
 
 
-def changed(label: str, **cells: str) -> list[Row]:
+def changed(label: str, **cells: str) -> list[PaperRow]:
     """The published rows with cells of one row replaced."""
     rows = published.read()
     assert label in {one.label for one in rows}
@@ -78,7 +78,7 @@ def test_repeated_values_are_listed_with_their_state() -> None:
 
 
 def test_a_row_that_another_table_repeats_counts_once() -> None:
-    short = Row(6, "Qwen2-VL-7B", "DOCCI500", "", {"bleu4": "50", "rel_qa": "50"})
+    short = PaperRow(6, "Qwen2-VL-7B", "DOCCI500", "", {"bleu4": "50", "rel_qa": "50"})
     whole = row(base="Qwen2-VL-7B")
     assert shape.distinct([short, whole]) == [whole]
     assert len(shape.distinct([replace(short, printed={"bleu4": "51"}), whole])) == 2
@@ -181,7 +181,9 @@ def test_an_unusual_gap_is_found_and_its_repair_gives_the_median() -> None:
 # --- A-7 to A-12, A-14 -------------------------------------------------------------------------
 
 
-def backbone(ours: Mapping[str, str], larger: Mapping[str, str], own: Mapping[str, str], name: str = "B") -> list[Row]:
+def backbone(
+    ours: Mapping[str, str], larger: Mapping[str, str], own: Mapping[str, str], name: str = "B"
+) -> list[PaperRow]:
     methods = {"7B-Base": own, "70B-Base": larger, "7B-Ours": ours}
     return [row(method, table=7, base=name, **cells) for method, cells in methods.items()]
 

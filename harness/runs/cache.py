@@ -39,17 +39,17 @@ class Cache:
     def find(self, keys: Collection[str]) -> dict[str, Any]:
         """The stored values of those keys that are there."""
         wanted = {name.encode() for name in keys}
-        found: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         if not wanted or not self.path.is_file():
-            return found
+            return values
         start, end = len(PREFIX), len(PREFIX) + DIGITS
         for line in self.path.read_bytes().split(b"\n"):
             if line.startswith(PREFIX) and line[start:end] in wanted:
                 try:
-                    found[line[start:end].decode()] = json.loads(line)["value"]
+                    values[line[start:end].decode()] = json.loads(line)["value"]
                 except (ValueError, KeyError):
                     continue
-        return found
+        return values
 
     def add(self, name: str, value: Any) -> None:
         """Append one value."""

@@ -82,6 +82,12 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return items
 
 
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Settings in which two (nested) sets differ, each as ``name: before / after``, ``-`` where it is absent."""
+    old, new = flat(before), flat(after)
+    return [f"{n}: {old.get(n, '-')} / {new.get(n, '-')}" for n in {**old, **new} if old.get(n) != new.get(n)]
+
+
 def read(folder: Path) -> dict[str, Any] | None:
     """The manifest of a run folder, or None; CimError when it lacks what a manifest must hold."""
     stored = read_document(folder / NAME)
@@ -99,13 +105,9 @@ def check(folder: Path, settings: Mapping[str, Any]) -> None:
     stored = read(folder)
     if stored is None:
         return
-    before, after = flat(stored.get("settings", {})), flat(settings)
-    names = [*before, *(name for name in after if name not in before)]
-    changed = [f"{n}: {before.get(n)} / {after.get(n)}" for n in names if before.get(n) != after.get(n)]
-    if changed:
+    if changed := ", ".join(changes(stored["settings"], settings)):
         hint = "repeat the command as it was, use another --results folder, or --fresh to discard the stored run"
-        listing = ", ".join(changed)
-        raise SettingsError(f"stored run has other settings (stored / now: {listing})", where=str(folder), hint=hint)
+        raise SettingsError(f"stored run has other settings (stored / now: {changed})", where=str(folder), hint=hint)
 
 
 def begin(

@@ -53,14 +53,16 @@ def read(folder: Path, name: str = NAME, field: str = "caption") -> dict[str, Co
     Raises:
         CimError: a row is damaged or an id stands twice; names file and line.
     """
-    path, found = folder / name, dict[str, Completion]()
+    path, completions = folder / name, dict[str, Completion]()
     for number, content in enumerate(store.read_rows(path), start=1):
-        made = completion(content, f"{path}:{number}", field)
-        if made.sample_id in found:
+        completed = completion(content, f"{path}:{number}", field)
+        if completed.sample_id in completions:
             hint = "two runs were mixed: make it again with --fresh"
-            raise CimError(f"sample_id {made.sample_id!r} stands a second time", where=f"{path}:{number}", hint=hint)
-        found[made.sample_id] = made
-    return found
+            raise CimError(
+                f"sample_id {completed.sample_id!r} stands a second time", where=f"{path}:{number}", hint=hint
+            )
+        completions[completed.sample_id] = completed
+    return completions
 
 
 class RowFiles:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from harness.runs import manifest
+
 
 def render(metric: str, fields: Mapping[str, str]) -> str:
     """The line of a metric and its fields, in the order given."""
@@ -19,15 +21,9 @@ def read(line: str) -> dict[str, str]:
     return {"metric": metric, **dict(field.split(":", 1) for field in fields if ":" in field)}
 
 
-def differences(one: str, other: str) -> list[str]:
-    """Names of the fields in which two lines differ, each as ``field: a / b``."""
-    first, second = read(one), read(other)
-    names = [*first, *(name for name in second if name not in first)]
-    return [
-        f"{name}: {first.get(name, '-')} / {second.get(name, '-')}"
-        for name in names
-        if first.get(name) != second.get(name)
-    ]
+def differences(first: str, second: str) -> list[str]:
+    """The fields in which two lines differ, each as ``field: first / second``."""
+    return manifest.changes(read(first), read(second))
 
 
 def _clean(value: str) -> str:

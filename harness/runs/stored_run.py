@@ -5,6 +5,7 @@ Nothing is run or written here. A folder that is no whole run is refused, or lef
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,22 +70,29 @@ class StoredRun:
         return sum(caption.text is None for caption in self.captions.values())
 
 
-def find(given: str, results: Path, task: str | None) -> Path:
+def folders(results: Path, task: str | None = None, name: str | None = None) -> list[Path]:
+    """Folders of stored runs below a results folder, by task and name; of one task or name only where it is set."""
+    pattern = "/".join("*" if part is None else glob.escape(part) for part in (task, name))
+    every = sorted(path.parent for path in results.glob(f"{pattern}/{manifest.NAME}"))
+    return [path for path in every if path.parent.name not in NO_TASKS and not path.parent.name.startswith(".")]
+
+
+def find(named: str, results: Path, task: str | None) -> Path:
     """The folder of a stored run: a path, or a name under the results folder.
 
     Raises:
         CimError: no such run, or several tasks hold one of this name.
     """
-    if (Path(given) / manifest.NAME).is_file():
-        return Path(given)
-    found = [results / task / given] if task else sorted(path for path in results.glob("*/*") if path.name == given)
-    found = [path for path in found if (path / manifest.NAME).is_file() and path.parent.name != paths.TRAINED]
-    if not found:
-        known = sorted({path.parent.name for path in results.glob(f"*/*/{manifest.NAME}")} - {paths.TRAINED})
-        raise CimError(f"no stored run {given!r} under {results}", hint=f"stored: {', '.join(known) or 'none'}")
-    if len(found) > 1:
-        raise CimError(f"{given!r} is stored for {', '.join(path.parent.name for path in found)}", hint="say --task")
-    return found[0]
+    if (Path(named) / manifest.NAME).is_file():
+        return Path(named)
+    matches = folders(results, task, named)
+    if not matches:
+        stored = ", ".join(sorted({folder.name for folder in folders(results)}))
+        raise CimError(f"no stored run {named!r} under {results}", hint=f"stored: {stored or 'none'}")
+    if len(matches) > 1:
+        tasks = ", ".join(folder.parent.name for folder in matches)
+        raise CimError(f"{named!r} is stored for {tasks}", hint="say --task")
+    return matches[0]
 
 
 def load(folder: Path, files: RowFiles | None = None) -> StoredRun:
@@ -113,11 +121,9 @@ def load(folder: Path, files: RowFiles | None = None) -> StoredRun:
 def load_all(results: Path, tell: Callable[[str], None], task: str | None = None) -> list[StoredRun]:
     """All scored runs below a results folder, by task and name; ``tell`` is called with what is left out and why."""
     runs = list[StoredRun]()
-    for path in sorted(results.glob(f"{task or '*'}/*/{manifest.NAME}")):
-        if path.parent.parent.name in NO_TASKS or path.parent.parent.name.startswith("."):
-            continue
+    for folder in folders(results, task):
         try:
-            runs.append(load(path.parent))
+            runs.append(load(folder))
         except CimError as error:
             tell(f"left out: {error}")
     return runs

@@ -64,10 +64,10 @@ class Sway:
     followed_ci95: Interval
 
 
-def confusion(one: Verdicts, other: Verdicts) -> Array:
+def confusion(first: Verdicts, second: Verdicts) -> Array:
     """Counts (n, 9) a sample: how often verdict class i of one stands against class j of the other, at 3 i + j."""
-    counts = np.zeros((len(one), SIZE * SIZE))
-    for row, pair in zip(counts, zip(one, other, strict=True), strict=True):
+    counts = np.zeros((len(first), SIZE * SIZE))
+    for row, pair in zip(counts, zip(first, second, strict=True), strict=True):
         for left, right in zip(*pair, strict=True):
             row[SIZE * _class(left) + _class(right)] += 1
     return counts
@@ -146,7 +146,7 @@ def _with_others(run: Run, metrics: Sequence[Metric], draws: int) -> Iterator[Ag
 
 def sway(run: Run, metrics: Sequence[Metric], draws: int = stats.DRAWS) -> list[Sway]:
     """What every injection does to the verdicts of the model that answers, prompt by prompt; replies must be stored."""
-    found, now = list[Sway](), answering_name(run) or ""
+    rows, now = list[Sway](), answering_name(run) or ""
     for metric in metrics:
         if metric.judge is None or metric.verdicts is None:
             continue
@@ -155,10 +155,10 @@ def sway(run: Run, metrics: Sequence[Metric], draws: int = stats.DRAWS) -> list[
             counts = confusion(base, _verdicts(run, metric, now, injection))
             (changed, to_no), (around, around_no) = _numbers(counts, followed, draws)
             assert changed is not None
-            found.append(Sway(prompt, injection, int(counts.sum()), changed, around, to_no, around_no))
-    return found
+            rows.append(Sway(prompt, injection, int(counts.sum()), changed, around, to_no, around_no))
+    return rows
 
 
-def as_rows(found: Sequence[Agreement | Sway]) -> list[Mapping[str, Any]]:
+def as_rows(rows: Sequence[Agreement | Sway]) -> list[Mapping[str, Any]]:
     """What ``--json`` prints."""
-    return [asdict(one) for one in found]
+    return [asdict(row) for row in rows]

@@ -83,15 +83,15 @@ class _Stored:
             return self._numpy.zeros((0, 0), dtype=self._numpy.float32)
         rows = self._numpy.fromiter(map(self.places.__getitem__, keys), self._numpy.intp, len(keys))
         of = self._numpy.searchsorted(self._ends, rows, side="right")
-        found = self._numpy.empty((len(keys), self._parts[of[0]].shape[1]), dtype=self._numpy.float32)
+        vectors = self._numpy.empty((len(keys), self._parts[of[0]].shape[1]), dtype=self._numpy.float32)
         for part in self._numpy.unique(of):
             here = of == part
             inside = rows[here] - (self._ends[part] - len(self._parts[part]))
             if here.all():
-                self._numpy.take(self._parts[part], inside, axis=0, out=found, mode="clip")
+                self._numpy.take(self._parts[part], inside, axis=0, out=vectors, mode="clip")
             else:
-                found[here] = self._parts[part][inside]
-        return found
+                vectors[here] = self._parts[part][inside]
+        return vectors
 
 
 class Encodings:
@@ -119,9 +119,9 @@ class Encodings:
         keys = _keys(encoder, texts)
         absent = {key: text for key, text in zip(keys, texts, strict=True) if key not in stored.places}
         if absent:
-            made = self._track(self._session(encoder)(list(absent.values())), name, len(absent))
-            given, wanted = iter(made), iter(absent)
-            while part := list(islice(given, PART)):
+            vectors = self._track(self._session(encoder)(list(absent.values())), name, len(absent))
+            rest, wanted = iter(vectors), iter(absent)
+            while part := list(islice(rest, PART)):
                 stored.add(list(islice(wanted, len(part))), part)
             if lacking := sum(key not in stored.places for key in absent):
                 raise OutageError(f"encoder {name} gave {len(absent) - lacking} of {len(absent)} vectors")

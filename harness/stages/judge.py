@@ -60,9 +60,9 @@ def reply_files(folder: Path) -> list[tuple[str, str]]:
 
 def answering_name(run: Run) -> str | None:
     """The name of the model that answers: that of ``--judge``, else the task's own, or None."""
-    given = run.judge or run.task.judge
-    in_folder = given is not None and (Path(given) / model.TOML).is_file()
-    return Path(given).resolve().name if given and in_folder else given
+    named = run.judge or run.task.judge
+    in_folder = named is not None and (Path(named) / model.TOML).is_file()
+    return Path(named).resolve().name if named and in_folder else named
 
 
 def answering(run: Run) -> Model:
@@ -71,13 +71,13 @@ def answering(run: Run) -> Model:
     Raises:
         CimError: none of that name, or one that has captions and writes no replies.
     """
-    given = run.judge or run.task.judge or ""
-    one = model.resolve(given, run.results, run.task.name)[0]
-    if registry.engine(one.engine).known is not None:
+    named = run.judge or run.task.judge or ""
+    answerer = model.resolve(named, run.results, run.task.name)[0]
+    if registry.engine(answerer.engine).known is not None:
         raise CimError(
-            f"{given} has captions and answers no questions", hint="name a model that writes: cim list models"
+            f"{named} has captions and answers no questions", hint="name a model that writes: cim list models"
         )
-    return one
+    return answerer
 
 
 def check(run: Run) -> None:
@@ -97,13 +97,15 @@ def missing(metric: Metric, run: Run, *, fresh: bool = False) -> str | None:
     return _obstacle(run, answering(run))
 
 
-def _obstacle(run: Run, one: Model) -> str | None:
-    if run.judge is None and one.weights and not one.weights.local and not _gpu():
-        hint = f"add `--judge {one.name}` to ask it all the same, or another J"
-        return f"judge {one.name} wants a GPU and none answers here; {hint}"
-    if one.server and one.server.api_key_env and not os.environ.get(one.server.api_key_env):
-        return f"environment variable {one.server.api_key_env} with the API key of judge {one.name} is not set"
-    return registry.engine(one.engine).missing()
+def _obstacle(run: Run, answerer: Model) -> str | None:
+    if run.judge is None and answerer.weights and not answerer.weights.local and not _gpu():
+        hint = f"add `--judge {answerer.name}` to ask it all the same, or another J"
+        return f"judge {answerer.name} wants a GPU and none answers here; {hint}"
+    if answerer.server and answerer.server.api_key_env and not os.environ.get(answerer.server.api_key_env):
+        return (
+            f"environment variable {answerer.server.api_key_env} with the API key of judge {answerer.name} is not set"
+        )
+    return registry.engine(answerer.engine).missing()
 
 
 def _gpu() -> bool:
@@ -112,23 +114,26 @@ def _gpu() -> bool:
 
 def _recorded(run: Run) -> Mapping[str, Any]:
     """Settings and engines of the models that have answered for a run, by name, as its manifest has them."""
-    found = (manifest.read(run.folder) or {}).get("judges", {})
-    form = {name: {"settings": {}, "engines": list} for name in found} if isinstance(found, dict) else {}
-    if faults := list(malformed(found, form, f"{manifest.NAME}.judges")):
+    judges = (manifest.read(run.folder) or {}).get("judges", {})
+    schema = {name: {"settings": {}, "engines": list} for name in judges} if isinstance(judges, dict) else {}
+    if faults := list(malformed(judges, schema, f"{manifest.NAME}.judges")):
         raise CimError("; ".join(faults[:3]), where=str(run.folder), hint="make the run again with --fresh")
-    return dict(found)
+    return dict(judges)
 
 
 def signed(run: Run, judge: str) -> dict[str, str]:
     """What a signature says of a judge: who answered, in which version, how it wrote, and the prompt."""
     name = answering_name(run) or ""
     entry = _recorded(run).get(name)
-    told = entry["settings"] if entry else answering(run).settings
-    versions = (str(told[field]) for field in ("revision", "checkpoint", "model", "sha256") if told.get(field))
+    settings = entry["settings"] if entry else answering(run).settings
+    versions = (str(settings[field]) for field in ("revision", "checkpoint", "model", "sha256") if settings.get(field))
     version = next(versions, "").removeprefix("sha256:").replace("@", "-")
-    fields = {"judge": f"{name}@{version[:12] if len(version) >= 40 else version}", "judge_settings": identity(told)}
-    if sampling := told.get("sampling"):
-        thinking = f",thinking={told['thinking']}".lower() if "thinking" in told else ""
+    fields = {
+        "judge": f"{name}@{version[:12] if len(version) >= 40 else version}",
+        "judge_settings": identity(settings),
+    }
+    if sampling := settings.get("sampling"):
+        thinking = f",thinking={settings['thinking']}".lower() if "thinking" in settings else ""
         fields["decode"] = f"temperature={sampling['temperature']:g},max_tokens={sampling['max_tokens']}{thinking}"
     return {**fields, **registry.judge(judge).signature}
 
@@ -140,13 +145,13 @@ def identity(settings: Mapping[str, Any]) -> str:
 
 def questions(run: Run, judge: str, captions: Mapping[str, Completion], probe: str = "") -> list[Prompted]:
     """Every prompt of a judge about the captions of a run; a failed caption is judged as the empty text."""
-    file, asked = file_name(judge, answering_name(run) or "", probe), registry.judge(judge)
+    file, part = file_name(judge, answering_name(run) or "", probe), registry.judge(judge)
     texts = [captions[sample.id].text or "" for sample in run.samples]
     texts = probes.PROBES[probe](run.samples, texts) if probe else texts
     return [
         Prompted(file, _request_id(sample, key), prompt)
         for sample, text in zip(run.samples, texts, strict=True)
-        for key, prompt in asked.prompts(sample, text).items()
+        for key, prompt in part.prompts(sample, text).items()
     ]
 
 
@@ -157,13 +162,13 @@ def _request_id(sample: Sample, key: str) -> str:
 def _read(run: Run, judge: str, probe: str) -> tuple[list[dict[str, str]], int, int]:
     """Replies of each sample by the judge's keys, how many questions are unanswered, and how many there are."""
     rows = run.files.completions(file_name(judge, answering_name(run) or "", probe), FIELD)
-    asked, found, lacking, total = registry.judge(judge), list[dict[str, str]](), 0, 0
+    part, by_sample, lacking, total = registry.judge(judge), list[dict[str, str]](), 0, 0
     for sample in run.samples:
-        answers = {key: rows.get(_request_id(sample, key)) for key in asked.prompts(sample, "")}
-        texts = {key: made.text for key, made in answers.items() if made and made.text is not None}
-        found.append(texts)
+        answers = {key: rows.get(_request_id(sample, key)) for key in part.prompts(sample, "")}
+        texts = {key: reply.text for key, reply in answers.items() if reply and reply.text is not None}
+        by_sample.append(texts)
         lacking, total = lacking + len(answers) - len(texts), total + len(answers)
-    return found, lacking, total
+    return by_sample, lacking, total
 
 
 def answered(run: Run, judge: str, probe: str = "") -> bool:
@@ -177,12 +182,12 @@ def replies(run: Run, judge: str, probe: str = "") -> list[dict[str, str]]:
     Raises:
         OutageError: a reply is missing or failed; an unanswered question is no answer.
     """
-    found, lacking, total = _read(run, judge, probe)
+    by_sample, lacking, total = _read(run, judge, probe)
     if lacking:
         chosen = f" --judge {run.judge}" if run.judge else ""
         hint = f"run `cim judge --model {run.model.name} --task {run.task.name}{chosen}`"
         raise OutageError(f"judge {judge} has not answered {lacking} of {total} questions", hint=hint)
-    return found
+    return by_sample
 
 
 def judge(run: Run, metrics: Sequence[Metric], track: Track = untracked, probe: Sequence[str] = ()) -> dict[str, int]:
@@ -193,41 +198,41 @@ def judge(run: Run, metrics: Sequence[Metric], track: Track = untracked, probe: 
         OutageError: the judge's engine ended before its last reply, or replies failed; what it gave is kept.
         SettingsError: other replies of the run were given by a model of this name with other settings.
     """
-    captions, made, todo = caption.stored(run), dict[str, int](), list[Prompted]()
+    captions, counts, todo = caption.stored(run), dict[str, int](), list[Prompted]()
     names = sorted({metric.judge for metric in metrics if metric.judge})
     for name, altered in ((name, altered) for name in names for altered in ("", *probe)):
-        asked = questions(run, name, captions, altered) if answering_name(run) else []
-        done = _keep_answers(run, asked[0].file) if asked else set[str]()
-        lacking = [question for question in asked if question.id not in done]
-        made[f"{name} {altered}".rstrip()], todo = len(lacking), todo + lacking
+        prompts = questions(run, name, captions, altered) if answering_name(run) else []
+        done = _keep_answers(run, prompts[0].file) if prompts else set[str]()
+        lacking = [question for question in prompts if question.id not in done]
+        counts[f"{name} {altered}".rstrip()], todo = len(lacking), todo + lacking
     if todo:
-        one = answering(run)
-        if reason := _obstacle(run, one):
-            raise CimError(f"judge {one.name} cannot answer here: {reason}")
-        _ask(run, one, todo, track)
-    return made
+        answerer = answering(run)
+        if reason := _obstacle(run, answerer):
+            raise CimError(f"judge {answerer.name} cannot answer here: {reason}")
+        _ask(run, answerer, todo, track)
+    return counts
 
 
 def _keep_answers(run: Run, file: str) -> set[str]:
     """Ids of the answered rows of a file; failed rows are taken out, so that they are asked again."""
     rows = run.files.completions(file, FIELD)
-    good = {name: made for name, made in rows.items() if made.text is not None}
-    if len(good) < len(rows):
-        store.write_rows(run.folder / file, [records.row(made, FIELD) for made in good.values()])
-    return set(good)
+    answered_rows = {name: reply for name, reply in rows.items() if reply.text is not None}
+    if len(answered_rows) < len(rows):
+        store.write_rows(run.folder / file, [records.row(reply, FIELD) for reply in answered_rows.values()])
+    return set(answered_rows)
 
 
-def _ask(run: Run, one: Model, todo: Sequence[Prompted], track: Track) -> None:
+def _ask(run: Run, answerer: Model, todo: Sequence[Prompted], track: Track) -> None:
     """Put all questions to one opened engine, but for those whose reply another run has had."""
-    _record(run, one)
-    engine, failed, count = registry.engine(one.engine), list[Completion](), 0
-    cache = _cache(run, one)
+    _record(run, answerer)
+    engine, failed, count = registry.engine(answerer.engine), list[Completion](), 0
+    cache = _cache(run, answerer)
     known = cache.find({key(question.prompt) for question in todo}) if cache else {}
     usable = {name: value for name, value in known.items() if isinstance(value, dict) and _is_reply(value)}
     flying = {f"{q.file}:{q.id}": q for q in todo if key(q.prompt) not in usable}
     requests = [Request(name, question.prompt) for name, question in flying.items()]
     if requests and engine.describe is not None:
-        _describe(run, one.name, engine.describe(one))
+        _describe(run, answerer.name, engine.describe(answerer))
     with ExitStack() as opened:
         add = {name: opened.enter_context(run.files.appending(name, FIELD)) for name in {q.file for q in todo}}
         if cache:
@@ -235,7 +240,7 @@ def _ask(run: Run, one: Model, todo: Sequence[Prompted], track: Track) -> None:
         for question in todo:
             if (value := usable.get(key(question.prompt))) is not None:
                 add[question.file]({"sample_id": question.id, **value})
-        for completed in track(engine.generate(one, requests), FIELD, len(requests)) if requests else ():
+        for completed in track(engine.generate(answerer, requests), FIELD, len(requests)) if requests else ():
             question, count = flying[completed.sample_id], count + 1
             row = records.row(replace(completed, sample_id=question.id), FIELD)
             add[question.file](row)
@@ -247,34 +252,33 @@ def _ask(run: Run, one: Model, todo: Sequence[Prompted], track: Track) -> None:
     if count < len(requests):
         raise OutageError(f"engine {engine.name} gave {count} of {len(requests)} replies", hint=hint)
     if failed:
-        told = f"{len(failed)} of {len(requests)} questions failed, the first: {failed[0].error}"
-        raise OutageError(told, where=one.name, hint=hint)
+        what = f"{len(failed)} of {len(requests)} questions failed, the first: {failed[0].error}"
+        raise OutageError(what, where=answerer.name, hint=hint)
 
 
-def _cache(run: Run, one: Model) -> Cache | None:
+def _cache(run: Run, answerer: Model) -> Cache | None:
     """The shared replies of a model that writes the same each time: weights or a server, at temperature 0."""
-    held = one.weights or one.server
-    moving = one.weights and not one.weights.local and not COMMIT.fullmatch(one.weights.revision or "")
-    if held is None or held.sampling.temperature or moving:
+    source = answerer.weights or answerer.server
+    moving = answerer.weights and not answerer.weights.local and not COMMIT.fullmatch(answerer.weights.revision or "")
+    if source is None or source.sampling.temperature or moving:
         return None
-    return Cache(run.results / ".cache" / "replies" / f"{identity(one.settings)}-{PUT}.jsonl")
+    return Cache(run.results / ".cache" / "replies" / f"{identity(answerer.settings)}-{PUT}.jsonl")
 
 
 def _is_reply(value: Mapping[str, Any]) -> bool:
     return isinstance(value.get(FIELD), str) and value.get("error") is None
 
 
-def _record(run: Run, one: Model) -> None:
+def _record(run: Run, answerer: Model) -> None:
     """Note in the manifest who answers; a model of one name must keep its settings while its replies are here."""
-    judges, now = _recorded(run), dict(one.settings)
-    old, new = manifest.flat(judges.get(one.name, {}).get("settings", now)), manifest.flat(now)
-    differing = [f"{n}: {old.get(n)} / {new.get(n)}" for n in {**old, **new} if old.get(n) != new.get(n)]
-    if differing and one.name in [name for _, name in reply_files(run.folder)]:
-        hint = f"give this judge another name, or delete {file_name('*', one.name)} there"
-        what = f"judge {one.name} answered with other settings (stored / now: {', '.join(differing)})"
+    judges, now = _recorded(run), dict(answerer.settings)
+    differing = manifest.changes(judges[answerer.name]["settings"], now) if answerer.name in judges else []
+    if differing and answerer.name in [name for _, name in reply_files(run.folder)]:
+        hint = f"give this judge another name, or delete {file_name('*', answerer.name)} there"
+        what = f"judge {answerer.name} answered with other settings (stored / now: {', '.join(differing)})"
         raise SettingsError(what, where=str(run.folder), hint=hint)
-    if differing or one.name not in judges:
-        manifest.note(run.folder, judges={**judges, one.name: {"settings": now, "engines": []}})
+    if differing or answerer.name not in judges:
+        manifest.note(run.folder, judges={**judges, answerer.name: {"settings": now, "engines": []}})
 
 
 def _describe(run: Run, name: str, engine: Mapping[str, Any]) -> None:

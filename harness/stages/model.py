@@ -20,7 +20,7 @@ from harness.errors import CimError
 from harness.models import model_file
 from harness.resources import checkpoint
 from harness.resources.paths import TRAINED
-from harness.runs import manifest
+from harness.runs import manifest, stored_run
 from harness.types import Model
 from harness.weights import Sampling, Server, Weights
 
@@ -50,20 +50,14 @@ def resolve(given: str, results: Path, task: str | None = None, engine: str | No
             return [from_toml(path / TOML, engine)]
         _no_engine(engine, given)
         return [_stored(path)]
-    found = [run.parent for run in sorted(results.glob(f"*/{_literal(given)}/{manifest.NAME}"))]
-    stored = [run for run in found if run.parent.name != TRAINED]
+    stored = stored_run.folders(results, name=given.replace("/", "_"))
     if (results / TRAINED / given / TOML).is_file() and given not in registry.names("models") and not stored:
         return [from_toml(results / TRAINED / given / TOML, engine)]
     if given not in registry.names("models") and stored:
         _no_engine(engine, given)
         return [_stored(run) for run in stored if task in (None, run.parent.name)] or [_stored(stored[0])]
-    known = [run for run in results.glob("*/*") if (run / manifest.NAME).is_file() and run.parent.name != TRAINED]
-    registry.check("models", given, also=[run.name for run in known])
+    registry.check("models", given, also=[run.name for run in stored_run.folders(results)])
     return [from_toml(registry.model_file(given), engine)]
-
-
-def _literal(name: str) -> str:
-    return re.sub(r"([*?\[])", r"[\1]", name.replace("/", "_"))
 
 
 def run_name(stem: str, where: Path) -> str:

@@ -62,21 +62,21 @@ class Parses:
         Raises:
             CimError: a row without parser, key and value; names file and line.
         """
-        given = dict[str, dict[str, Any]]()
+        by_parser = dict[str, dict[str, Any]]()
         for number, row in enumerate(store.read_rows(folder / NAME) if folder else (), start=1):
             if not (isinstance(row.get("parser"), str) and isinstance(row.get("key"), str) and "value" in row):
                 hint = "delete that line to have it made again"
                 raise CimError("a row without parser, key and value", where=f"{folder}/{NAME}:{number}", hint=hint)
-            given.setdefault(row["parser"], {})[row["key"]] = row["value"]
-        self._given = given
+            by_parser.setdefault(row["parser"], {})[row["key"]] = row["value"]
+        self._given = by_parser
 
     def stored(self, name: str, texts: Sequence[str]) -> dict[str, Any]:
         """Values by key that are at hand for these texts."""
         full = _full_name(registry.parser(name))
         keys = {key(text) for text in texts}
-        given, read = self._given.get(full, {}), self._read.setdefault(full, {})
-        read |= Cache(self._folder / f"{full}.jsonl").find(keys - given.keys() - read.keys())
-        return {k: given[k] if k in given else read[k] for k in keys if k in given or k in read}
+        of_run, read = self._given.get(full, {}), self._read.setdefault(full, {})
+        read |= Cache(self._folder / f"{full}.jsonl").find(keys - of_run.keys() - read.keys())
+        return {k: of_run[k] if k in of_run else read[k] for k in keys if k in of_run or k in read}
 
     def parse(self, name: str, texts: Sequence[str]) -> list[Any]:
         """One value a text, in order; equal texts are parsed once.
@@ -88,18 +88,18 @@ class Parses:
         values, keys = self.stored(name, texts), [key(text) for text in texts]
         absent = {k: text for k, text in zip(keys, texts, strict=True) if k not in values}
         if absent:
-            session, made, full = self._session(parser), 0, _full_name(parser)
+            session, count, full = self._session(parser), 0, _full_name(parser)
             cache, read = Cache(self._folder / f"{full}.jsonl"), self._read[full]
             try:
                 parsed = session(list(absent.values()))
                 for k, value in zip(absent, self._track(parsed, name, len(absent)), strict=False):
                     cache.add(k, value)
                     values[k] = read[k] = value
-                    made += 1
+                    count += 1
             finally:
                 cache.close()
-            if made < len(absent):
-                raise OutageError(f"parser {name} gave {made} of {len(absent)} values")
+            if count < len(absent):
+                raise OutageError(f"parser {name} gave {count} of {len(absent)} values")
         return [values[k] for k in keys]
 
     def _session(self, parser: Parser) -> Parse:
@@ -136,10 +136,10 @@ def missing(run: Run, metric: Metric, parses: Parses, *, named: bool) -> str | N
 
 def names(run: Run, metrics: Sequence[Metric]) -> list[str]:
     """The parsers that the metrics name, and the one that reads the task's captions where they ask for graphs."""
-    found = {name for metric in metrics for name in metric.parsers}
+    parsers = {name for metric in metrics for name in metric.parsers}
     if run.task.parser and any("graph" in metric.needs for metric in metrics):
-        found.add(run.task.parser)
-    return sorted(found)
+        parsers.add(run.task.parser)
+    return sorted(parsers)
 
 
 def ahead(run: Run, metrics: Sequence[Metric], parses: Parses) -> list[str]:
@@ -170,18 +170,18 @@ def summaries(run: Run, metrics: Sequence[Metric], parses: Parses) -> list[str]:
 
 def parse(run: Run, metrics: Sequence[Metric], parses: Parses) -> dict[str, int]:
     """Parse captions and references for all parsers that the metrics name; texts a parser, new or not."""
-    wanted, found = texts(run), names(run, metrics)
-    for name in found:
+    wanted, parsers = texts(run), names(run, metrics)
+    for name in parsers:
         values = parses.parse(name, wanted)
         if registry.parser(name).kept:
             _keep(run.folder / NAME, registry.parser(name), dict(zip(map(key, wanted), values, strict=True)))
-    return dict.fromkeys(found, len(wanted))
+    return dict.fromkeys(parsers, len(wanted))
 
 
 def _keep(path: Path, parser: Parser, values: Mapping[str, Any]) -> None:
     """Store values with the run, beside those of its other parsers; a file that holds them already is left alone."""
     rows = store.read_rows(path)
-    own = [{"parser": _full_name(parser), "key": k, "value": value} for k, value in values.items()]
-    if own != [row for row in rows if row.get("parser") == _full_name(parser)]:
+    new = [{"parser": _full_name(parser), "key": k, "value": value} for k, value in values.items()]
+    if new != [row for row in rows if row.get("parser") == _full_name(parser)]:
         stem = parser.name + "-"
-        store.write_rows(path, [*(row for row in rows if not str(row.get("parser")).startswith(stem)), *own])
+        store.write_rows(path, [*(row for row in rows if not str(row.get("parser")).startswith(stem)), *new])

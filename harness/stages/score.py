@@ -93,7 +93,7 @@ class RunScores:
 
 def together(parts: Sequence[RunScores]) -> RunScores:
     """Several metrics' results on the same samples as one."""
-    scores = [one for part in parts for one in part.scores]
+    scores = [score for part in parts for score in part.scores]
     columns = ([getattr(part, name) for part in parts] for name in ("per_sample", "statistics", "details"))
     return RunScores(
         scores, *([{k: v for row in rows for k, v in row.items()} for rows in zip(*c, strict=True)] for c in columns)
@@ -111,50 +111,52 @@ def compute(run: Run, metrics: Sequence[Metric], parses: Parses, *, draws: int =
     Raises:
         CimError: captions are missing.
     """
-    made = stored(run)
-    failed = sum(made[sample.id].text is None for sample in run.samples)
-    captions = [made[sample.id].text or "" for sample in run.samples]
+    by_id = stored(run)
+    failed = sum(by_id[sample.id].text is None for sample in run.samples)
+    captions = [by_id[sample.id].text or "" for sample in run.samples]
     answers, looked_up = partial(replies, run), partial(retrieve.retrievals, run)
-    seen = Records(run.samples, captions, parses.parse, answers, run.task.parser, parses.encode, looked_up)
-    floor = replace(seen, captions=_next_references(run))
+    inputs = Records(run.samples, captions, parses.parse, answers, run.task.parser, parses.encode, looked_up)
+    floor = replace(inputs, captions=_next_references(run))
     names = [metric.name for metric in metrics]
     measured, controls, stopped = dict[str, Measurement](), dict[str, dict[str, Measurement]](), dict[str, Score]()
     for metric in metrics:
         try:
-            found = metric.measure(seen)
+            measurement = metric.measure(inputs)
             controls[metric.name] = {FLOOR: metric.measure(floor)} if metric.floor else {}
-            controls[metric.name] |= {name: metric.measure(other) for name, other in _judged(run, metric, seen)}
-            measured[metric.name] = found
+            controls[metric.name] |= {name: metric.measure(other) for name, other in _judged(run, metric, inputs)}
+            measured[metric.name] = measurement
         except OutageError as error:
             stopped[metric.name] = _not_computed(metric, str(error), len(run.samples), outage=True)
     metrics = [metric for metric in metrics if metric.name in measured]
-    computed = {one.metric: one for one in _scores(run, metrics, measured, controls, failed, draws)}
+    computed = {score.metric: score for score in _scores(run, metrics, measured, controls, failed, draws)}
     return RunScores(
         [computed[name] if name in computed else stopped[name] for name in names],
         _rows(run, {m.name: [_named(m, row) for row in measured[m.name].values] for m in metrics}),
         _rows(run, {m.name: measured[m.name].statistics.tolist() for m in metrics if m.aggregate is not mean}),
-        _rows(run, {m.name: _details(m, seen) for m in metrics if m.elements or m.verdicts}),
+        _rows(run, {m.name: _details(m, inputs) for m in metrics if m.elements or m.verdicts}),
     )
 
 
-def _judged(run: Run, metric: Metric, seen: Records) -> Iterator[tuple[str, Records]]:
+def _judged(run: Run, metric: Metric, inputs: Records) -> Iterator[tuple[str, Records]]:
     """Control C-5: what judges that never read would reply; then what was asked about altered captions."""
     for name, reply in metric.constants.items():
-        yield name, replace(seen, replies=partial(_constant, run, reply))
+        yield name, replace(inputs, replies=partial(_constant, run, reply))
     for name in CONTROLS if metric.judge else ():
         if metric.judge and answered(run, metric.judge, name):
-            yield name, replace(seen, replies=partial(replies, run, probe=name))
+            yield name, replace(inputs, replies=partial(replies, run, probe=name))
 
 
 def _constant(run: Run, reply: Callable[[Sample], Mapping[str, str]], _: str) -> list[dict[str, str]]:
     return [dict(reply(sample)) for sample in run.samples]
 
 
-def _details(metric: Metric, seen: Records) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = [{} for _ in seen.samples]
-    for row, found in zip(rows, metric.elements(seen) if metric.elements else (), strict=False):
-        row["elements"] = [(one.kind, one.text, one.state, one.marks, one.near) for one in found]
-    for row, answers in zip(rows, metric.verdicts(seen) if metric.verdicts else (), strict=False):
+def _details(metric: Metric, inputs: Records) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = [{} for _ in inputs.samples]
+    for row, elements in zip(rows, metric.elements(inputs) if metric.elements else (), strict=False):
+        row["elements"] = [
+            (element.kind, element.text, element.state, element.marks, element.near) for element in elements
+        ]
+    for row, answers in zip(rows, metric.verdicts(inputs) if metric.verdicts else (), strict=False):
         row["verdicts"] = answers
     return rows
 
@@ -175,16 +177,20 @@ def score(
     draws: int = stats.DRAWS,
 ) -> list[Score]:
     """Score the stored captions of a run and write its score files; returns the new scores and ``absent``."""
-    made = compute(run, metrics, parses, draws=draws)
+    computed = compute(run, metrics, parses, draws=draws)
     digest = records.digest(run.captions)
     before = store.read_document(run.folder / SCORES) or {}
     interval = how_drawn(draws)
     same = before.get("captions") == digest and before.get("interval") == interval
-    rows = {one.metric: asdict(one) for one in (*made.scores, *absent)}
+    rows = {result.metric: asdict(result) for result in (*computed.scores, *absent)}
     for row in before.get("scores", []) if same else []:
         if row["not_computed"] is None and rows.get(row["metric"], {"not_computed": ""})["not_computed"] is not None:
             rows[row["metric"]] = row
-    for name, new in ((PER_SAMPLE, made.per_sample), (STATISTICS, made.statistics), (DETAILS, made.details)):
+    for name, new in (
+        (PER_SAMPLE, computed.per_sample),
+        (STATISTICS, computed.statistics),
+        (DETAILS, computed.details),
+    ):
         store.write_rows(run.folder / name, _merged(run.files.rows(name) if same else {}, new))
     content = {
         "format": manifest.FORMAT,
@@ -195,7 +201,7 @@ def score(
         "scores": [rows[name] for name in sorted(rows)],
     }
     store.write_document(run.folder / SCORES, content)
-    return [*made.scores, *absent]
+    return [*computed.scores, *absent]
 
 
 def how_drawn(draws: int) -> dict[str, Any]:
@@ -227,15 +233,19 @@ def _scores(
     draws: int,
 ) -> list[Score]:
     columns = [stats.Column(measured[metric.name].statistics, metric.aggregate) for metric in metrics]
-    beside = [(metric, control, found) for metric in metrics for control, found in controls[metric.name].items()]
-    columns += [stats.Column(found.statistics, metric.aggregate) for metric, _, found in beside]
+    beside = [
+        (metric, control, measurement) for metric in metrics for control, measurement in controls[metric.name].items()
+    ]
+    columns += [stats.Column(measurement.statistics, metric.aggregate) for metric, _, measurement in beside]
     points = [stats.point(column) for column in columns]
     enough = draws > 0 and len(run.samples) > 1 and columns
     bounds = [stats.interval(drawn) for drawn in stats.bootstrap(columns, draws)] if enough else [None] * len(columns)
     below: dict[str, dict[str, dict[str, Any]]] = {metric.name: {} for metric in metrics}
-    for (metric, control, seen), at, around in zip(beside, points[len(metrics) :], bounds[len(metrics) :], strict=True):
+    for (metric, control, measurement), at, around in zip(
+        beside, points[len(metrics) :], bounds[len(metrics) :], strict=True
+    ):
         row = {"values": _named(metric, at), "ci95": _bounds(metric, around)}
-        below[metric.name][control] = row | ({"counts": seen.counts} if seen.counts else {})
+        below[metric.name][control] = row | ({"counts": measurement.counts} if measurement.counts else {})
     return [
         Score(
             metric.name,

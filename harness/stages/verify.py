@@ -52,16 +52,15 @@ def _checks(folder: Path, results: Path) -> Iterator[Check]:
     yield _check("manifest", "" if status == "complete" else f"status is {status}", "complete")
     captioner = model.resolve(str(stored.folder), results)[0]
     task = registry.task(captioner.tasks[0])
-    settings, fingerprint = manifest.flat(stored.manifest["settings"]), data.fingerprint(task)
-    fault = "" if settings["task.data"] == fingerprint else f"made on {settings['task.data']}, here is {fingerprint}"
+    made_on, fingerprint = stored.manifest["settings"]["task"]["data"], data.fingerprint(task)
+    fault = "" if made_on == fingerprint else f"made on {made_on}, here is {fingerprint}"
     yield _check("data", fault, f"{task.name}@{fingerprint}")
     yield _check("claims", "; ".join(_claims(stored, task)), "as they must be")
     place = stored.folder.parent.parent
     run = runs.plan(captioner, task.name, place, limit=None, partial=True, fresh=True)
     run = replace(run, files=stored.files)  # a run is checked wherever it lies
-    now = manifest.flat(run.settings)
-    differing = [name for name in {**settings, **now} if settings.get(name) != now.get(name)]
-    fault = f"differ from the manifest in {', '.join(differing)}" if differing else ""
+    differing = manifest.changes(stored.manifest["settings"], run.settings)
+    fault = f"differ from the manifest (stored / now: {', '.join(differing)})" if differing else ""
     yield _check("captions", fault, f"{len(run.samples)} rows")
     undigested = "" if "captions" in stored.manifest else f"{manifest.NAME} lacks their digest"
     yield _check("captions digest", "; ".join(validate.stale(stored)) or undigested, stored.document["captions"])
@@ -81,8 +80,8 @@ def _claims(run: StoredRun, task: Task) -> Iterator[str]:
     draws = document["interval"]["draws"]
     if not 0 <= draws <= MOST_DRAWS:
         yield f"{draws} draws; 0 to {MOST_DRAWS} are made again"
-    must = {"format": manifest.FORMAT, "task": task.name, "model": run.model, "interval": score.how_drawn(draws)}
-    for name, value in must.items():
+    expected = {"format": manifest.FORMAT, "task": task.name, "model": run.model, "interval": score.how_drawn(draws)}
+    for name, value in expected.items():
         if document.get(name) != value:
             yield f"{name} in {stored_run.SCORES} is {document.get(name)}, must be {value}"
 
@@ -106,15 +105,15 @@ def _scored_again(run: runs.Run, stored: StoredRun) -> Iterator[Check]:
             return
         draws = stored.document["interval"]["draws"]
         parts = [score.compute(by, metrics, parses, draws=draws) for by, metrics in judged.values()]
-    made = score.together(parts)
-    again = {one.metric: asdict(one) for one in made.scores}
+    rescored = score.together(parts)
+    again = {row.metric: asdict(row) for row in rescored.scores}
     for row in computed:
         anew = again[row["metric"]]
         # A judge may have been asked about controls since.
-        anew |= {"controls": {name: found for name, found in anew["controls"].items() if name in row["controls"]}}
+        anew |= {"controls": {name: control for name, control in anew["controls"].items() if name in row["controls"]}}
         faults = list(validate.differences(row, anew))
         yield _check(row["metric"], "; ".join(faults[:3]), "same values, interval and signature")
-    for name, rows in zip(FILES, (made.per_sample, made.statistics, made.details), strict=True):
+    for name, rows in zip(FILES, (rescored.per_sample, rescored.statistics, rescored.details), strict=True):
         kept = run.files.rows(name)
         faults = [f"{name} is of no sample" for name in kept.keys() - {row["sample_id"] for row in rows}]
         faults += [

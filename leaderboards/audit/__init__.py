@@ -19,7 +19,7 @@ from harness.runs import stored_run
 
 if TYPE_CHECKING:
     from leaderboards.audit.record import Check
-    from leaderboards.published import Row
+    from leaderboards.published import PaperRow
 
 FOLDER = Path(".leaderboards") / "audit"  # below the results folder; never a task's
 
@@ -62,7 +62,7 @@ def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[s
     return 0
 
 
-def of_tables(rows: Sequence[Row], tell: Callable[[str], None]) -> list[Check]:
+def of_tables(rows: Sequence[PaperRow], tell: Callable[[str], None]) -> list[Check]:
     """All checks of published rows; those of claims about certain rows need these rows."""
     from leaderboards import published
     from leaderboards.audit import association, claims, counts, shape, triples

@@ -17,7 +17,7 @@ import numpy as np
 from harness.runs import stats
 from leaderboards.audit.record import LISTED, UNDEFINED, Check, plain, signed, verdict
 from leaderboards.audit.shape import distinct
-from leaderboards.published import COLUMNS, TITLES, Row
+from leaderboards.published import COLUMNS, TITLES, PaperRow
 
 WARNING = (
     "The rows are not independent: models of one family, and one backbone before and after training, stand beside each "
@@ -38,7 +38,7 @@ class Pair:
     spearman_ci95: tuple[float, float] | None
 
 
-def pairs(rows: Sequence[Row], benchmark: str) -> list[Pair]:
+def pairs(rows: Sequence[PaperRow], benchmark: str) -> list[Pair]:
     """All pairs of columns over the distinct rows of one benchmark; a row counts where it has both cells."""
     own = [row for row in distinct(rows) if row.benchmark == benchmark]
     made = list[Pair]()
@@ -51,7 +51,7 @@ def pairs(rows: Sequence[Row], benchmark: str) -> list[Pair]:
     return made
 
 
-def correlations(rows: Sequence[Row]) -> Check:
+def correlations(rows: Sequence[PaperRow]) -> Check:
     """A-13: metric-to-metric correlation between the published systems."""
     found = {b: pairs(rows, b) for b in dict.fromkeys(row.benchmark for row in rows)}
     known = [pair for own in found.values() for pair in own if pair.pearson is not None]
@@ -87,9 +87,9 @@ def _told(pair: Pair) -> str:
     return f"{TITLES[pair.first]} and {TITLES[pair.second]}: Pearson {shown[0]}, Spearman {shown[1]}, n = {pair.n}"
 
 
-def short_references(rows: Sequence[Row]) -> Check:
+def short_references(rows: Sequence[PaperRow]) -> Check:
     """A-12: is precision lower on COCO-LN500, and has the base the highest BLEU-4 among its siblings there?"""
-    by_system = defaultdict[tuple[int, str], dict[str, Row]](dict)
+    by_system = defaultdict[tuple[int, str], dict[str, PaperRow]](dict)
     for row in distinct(rows):
         by_system[row.table, row.system][row.benchmark] = row
     both = [two for two in by_system.values() if len(two) == 2 and "obj_p" in two["COCO-LN500"].printed]
@@ -125,16 +125,16 @@ def short_references(rows: Sequence[Row]) -> Check:
     )
 
 
-def _is_base(row: Row, rows: Sequence[Row]) -> bool:
+def _is_base(row: PaperRow, rows: Sequence[PaperRow]) -> bool:
     """The first row of its block."""
     return row is next(one for one in rows if _block(one) == _block(row))
 
 
-def _block(row: Row) -> tuple[int, str, str]:
+def _block(row: PaperRow) -> tuple[int, str, str]:
     return row.table, row.base, row.benchmark
 
 
-def _place(rows: Sequence[Row], base: Row) -> dict[str, Any]:
+def _place(rows: Sequence[PaperRow], base: PaperRow) -> dict[str, Any]:
     own = [row for row in rows if _block(row) == _block(base)]
     best = max(own, key=lambda row: row.values["bleu4"])
     return {

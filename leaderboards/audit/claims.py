@@ -15,7 +15,7 @@ from typing import Any
 
 from leaderboards.audit.counts import count
 from leaderboards.audit.record import Check, Number, average, plain, signed, verdict
-from leaderboards.published import COLUMNS, TITLES, Row
+from leaderboards.published import COLUMNS, TITLES, PaperRow
 
 GAINS = {"bleu4": "2.3", "meteor": "3.6", "capture": "2.0", "obj_f1": "4.3", "attr_f1": "5.0", "rel_qa": "5.1"}
 ROOM = Fraction(6, 100)
@@ -36,9 +36,9 @@ class Group:
 
     backbone: str
     benchmark: str
-    ours: Row
-    own: Row
-    larger: Row
+    ours: PaperRow
+    own: PaperRow
+    larger: PaperRow
 
     @property
     def label(self) -> str:
@@ -46,7 +46,7 @@ class Group:
         return f"{self.backbone}, {self.benchmark}"
 
 
-def groups(rows: Sequence[Row]) -> list[Group]:
+def groups(rows: Sequence[PaperRow]) -> list[Group]:
     """Table 7 by backbone and benchmark: Ours, the base of its size, the base of another size."""
     made = list[Group]()
     seven = [row for row in rows if row.table == 7]
@@ -62,7 +62,7 @@ def groups(rows: Sequence[Row]) -> list[Group]:
     return made
 
 
-def gains(rows: Sequence[Row], claimed: Mapping[str, str] = GAINS) -> Check:
+def gains(rows: Sequence[PaperRow], claimed: Mapping[str, str] = GAINS) -> Check:
     """A-7: mean gain of Ours over the larger base, and other readings of "averaged over all"."""
     found = groups(rows)
     table = {column: _readings(found, column) for column in claimed}
@@ -121,7 +121,7 @@ def _subsets(found: Sequence[Group], claimed: Mapping[str, str]) -> dict[str, An
     return {"tried": tried, "most matched": best, "of": len(claimed), "subsets": len(which), "first": which[:1]}
 
 
-def wins(rows: Sequence[Row]) -> Check:
+def wins(rows: Sequence[PaperRow]) -> Check:
     """A-8: does Ours win in every column against the larger sibling, and against its own base?"""
     found = groups(rows)
     table, details, won_all, cases = dict[str, Any](), list[str](), 0, 0
@@ -150,7 +150,7 @@ def wins(rows: Sequence[Row]) -> Check:
     )
 
 
-def closed_models(rows: Sequence[Row]) -> Check:
+def closed_models(rows: Sequence[PaperRow]) -> Check:
     """A-9: Table 6, SFT + Ours best in all columns, both closed models above the base."""
     six = {row.base: row for row in rows if row.table == 6}
     ours, base = six["SFT + Ours"], six["Qwen2-VL-7B"]
@@ -182,7 +182,7 @@ def closed_models(rows: Sequence[Row]) -> Check:
     )
 
 
-def over_sc_captioner(rows: Sequence[Row], questions: Mapping[str, int]) -> Check:
+def over_sc_captioner(rows: Sequence[PaperRow], questions: Mapping[str, int]) -> Check:
     """A-10: Table 8, gains over SFT and SC-Captioner; QA from the recovered counts."""
     eight = {(row.benchmark, row.method): row for row in rows if row.table == 8}
     benchmarks = list(dict.fromkeys(benchmark for benchmark, _ in eight))
@@ -228,7 +228,7 @@ def _gain_lines(table: Mapping[str, Any], gained: Mapping[str, bool]) -> Iterato
             yield f"{key}: claimed +{text}, recomputed {signed(Fraction(str(found)), 4)}"
 
 
-def abstract(rows: Sequence[Row]) -> Check:
+def abstract(rows: Sequence[PaperRow]) -> Check:
     """A-11: "20% improvement in relation reasoning", Qwen2.5-VL-7B on COCO-LN500."""
     group = next(g for g in groups(rows) if (g.backbone, g.benchmark) == ("Qwen2.5-VL", "COCO-LN500"))
     ours, base = group.ours.values["rel_qa"], group.own.values["rel_qa"]
@@ -252,7 +252,7 @@ def abstract(rows: Sequence[Row]) -> Check:
     )
 
 
-def object_recall(rows: Sequence[Row]) -> Check:
+def object_recall(rows: Sequence[PaperRow]) -> Check:
     """A-14: gains in "Relation Recall" that a digest of the main paper names, read as Objects R of Table 7."""
     found = {g.backbone: g for g in groups(rows) if g.benchmark == "COCO-LN500"}
     gained = {b: found[b].ours.values["obj_r"] - found[b].own.values["obj_r"] for b in RELATION_RECALL}

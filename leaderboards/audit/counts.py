@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 from leaderboards.audit.record import FAILS, Check, plain, scientific, verdict
-from leaderboards.published import Row
+from leaderboards.published import PaperRow
 
 FIRST, LAST = 400, 2699  # question counts that are tried
 
@@ -37,7 +37,7 @@ def _near(k: int, n: int) -> range:
     return range(max(0, low), min(10_000, (20_000 * k + n) // (2 * n)) + 1)
 
 
-def shares(rows: Sequence[Row], questions: Mapping[str, int]) -> Check:
+def shares(rows: Sequence[PaperRow], questions: Mapping[str, int]) -> Check:
     """A-3 on every Relations QA value, with the question counts that would fit as well."""
     found, details, right, wrong = dict[str, Any](), list[str](), 0, 0
     for benchmark, n in questions.items():
@@ -68,7 +68,7 @@ def shares(rows: Sequence[Row], questions: Mapping[str, int]) -> Check:
     )
 
 
-def _benchmark(rows: Sequence[Row], benchmark: str, values: Sequence[Decimal], n: int) -> dict[str, Any]:
+def _benchmark(rows: Sequence[PaperRow], benchmark: str, values: Sequence[Decimal], n: int) -> dict[str, Any]:
     cells = list[dict[str, Any]]()
     for value in values:
         ks = solutions(value, n)

@@ -8,13 +8,13 @@ from itertools import combinations
 from typing import Any
 
 from leaderboards.audit.record import FAILS, HOLDS, LISTED, Check, verdict
-from leaderboards.published import COLUMNS, TITLES, Place, Row
+from leaderboards.published import COLUMNS, TITLES, PaperRow, Place
 
 ROWS = {6: 5, 7: 30, 8: 8}
 F1_ONLY = ("bleu4", "meteor", "capture", "obj_f1", "attr_f1", "rel_qa")  # the cells of Table 6
 
 
-def shape(rows: Sequence[Row], expected: Mapping[int, int] = ROWS) -> Check:
+def shape(rows: Sequence[PaperRow], expected: Mapping[int, int] = ROWS) -> Check:
     """A-1: row counts, unique keys, which cells there are, numbers within 0 to 100."""
     counted = Counter(row.table for row in rows)
     keys = Counter((row.table, row.base, row.benchmark, row.method) for row in rows)
@@ -45,9 +45,9 @@ def shape(rows: Sequence[Row], expected: Mapping[int, int] = ROWS) -> Check:
     )
 
 
-def agreement(rows: Sequence[Row]) -> Check:
+def agreement(rows: Sequence[PaperRow]) -> Check:
     """A-2: cells of systems that several tables show on one benchmark."""
-    places = defaultdict[tuple[str, str], list[Row]](list)
+    places = defaultdict[tuple[str, str], list[PaperRow]](list)
     for row in rows:
         places[row.system, row.benchmark].append(row)
     pairs = [_compared(one, other) for same in places.values() for one, other in combinations(same, 2)]
@@ -73,7 +73,7 @@ def agreement(rows: Sequence[Row]) -> Check:
     )
 
 
-def _compared(one: Row, other: Row) -> dict[str, Any]:
+def _compared(one: PaperRow, other: PaperRow) -> dict[str, Any]:
     shared = [column for column in COLUMNS if column in one.printed and column in other.printed]
     return {
         "system": one.system,
@@ -88,9 +88,9 @@ def _compared(one: Row, other: Row) -> dict[str, Any]:
     }
 
 
-def distinct(rows: Sequence[Row]) -> list[Row]:
+def distinct(rows: Sequence[PaperRow]) -> list[PaperRow]:
     """Rows without those that only repeat cells of another row of the same system and benchmark."""
-    kept = list[Row]()
+    kept = list[PaperRow]()
     for row in sorted(rows, key=lambda row: -len(row.printed)):
         same = [one for one in kept if (one.system, one.benchmark) == (row.system, row.benchmark)]
         if not any(row.values.items() <= one.values.items() for one in same):
@@ -98,7 +98,7 @@ def distinct(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if any(row is one for one in kept)]
 
 
-def repeated(rows: Sequence[Row], states: Mapping[Place, Sequence[str]]) -> Check:
+def repeated(rows: Sequence[PaperRow], states: Mapping[Place, Sequence[str]]) -> Check:
     """A-6: equal cells of one system on both benchmarks, and of different systems in one column of a benchmark.
 
     Args:

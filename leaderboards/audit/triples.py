@@ -25,7 +25,7 @@ from leaderboards.audit.record import (
     signed,
     verdict,
 )
-from leaderboards.published import TRIPLES, Place, Row
+from leaderboards.published import TRIPLES, PaperRow, Place
 
 LIMIT = Fraction(35, 10)
 SCALE = Fraction(14826, 10000)  # of MAD, to the standard deviation of a normal distribution
@@ -35,7 +35,7 @@ SCALE = Fraction(14826, 10000)  # of MAD, to the standard deviation of a normal 
 class Triple:
     """Precision, recall and F1 of one row in one family, ``objects`` or ``attributes``."""
 
-    row: Row
+    row: PaperRow
     family: str
     p: Fraction
     r: Fraction
@@ -71,7 +71,7 @@ class Triple:
         return dict(zip(("P", "R", "F1"), (self.row.printed[c] for c in TRIPLES[self.family]), strict=True))
 
 
-def triples(rows: Sequence[Row]) -> list[Triple]:
+def triples(rows: Sequence[PaperRow]) -> list[Triple]:
     """All complete triples, in the order of rows."""
     return [
         Triple(row, family, *(Fraction(row.values[column]) for column in columns))
@@ -87,7 +87,7 @@ def distinct(found: Sequence[Triple]) -> list[Triple]:
     return [t for t in found if any(t is kept for kept in seen.values())]
 
 
-def bounded(rows: Sequence[Row]) -> Check:
+def bounded(rows: Sequence[PaperRow]) -> Check:
     """A-4: F1 - 0.005 <= H(P + 0.005, R + 0.005)."""
     found = triples(rows)
     wrong = [t for t in found if t.impossible]
@@ -153,14 +153,14 @@ def outliers(found: Sequence[Triple]) -> list[Outlier] | None:
     return [one for one in scored if abs(one.z) > LIMIT]
 
 
-def groups(rows: Sequence[Row]) -> dict[tuple[str, str], list[Triple]]:
+def groups(rows: Sequence[PaperRow]) -> dict[tuple[str, str], list[Triple]]:
     """Distinct triples by benchmark and family."""
     found = distinct(triples(rows))
     keys = dict.fromkeys((t.row.benchmark, t.family) for t in found)
     return {key: [t for t in found if (t.row.benchmark, t.family) == key] for key in keys}
 
 
-def gaps(rows: Sequence[Row]) -> Check:
+def gaps(rows: Sequence[PaperRow]) -> Check:
     """A-5: robust z of the gap F1 - H(P, R) among the triples of a benchmark and family."""
     recomputed, details, listed, undefined = list[dict[str, Any]](), list[str](), 0, 0
     for (benchmark, family), own in groups(rows).items():
@@ -211,7 +211,7 @@ def _record(one: Outlier) -> dict[str, Any]:
     }
 
 
-def suspects(rows: Sequence[Row]) -> dict[Place, list[str]]:
+def suspects(rows: Sequence[PaperRow]) -> dict[Place, list[str]]:
     """Of cells (``Row.place``): ``suspect`` where A-4 fails and ``unusual`` where A-5 lists the triple."""
     marks = dict[Place, list[str]]()
     far = [one.triple for own in groups(rows).values() for one in outliers(own) or ()]

@@ -43,7 +43,7 @@ class Pair:
         return f"{self.a.model} → {self.b.model}"
 
 
-Row = tuple[str, Pair, compare.Comparison, Control]
+ComparedValue = tuple[str, Pair, compare.Comparison, Control]
 
 
 def pairs(runs: Mapping[str, StoredRun], base: str, seeds: Mapping[str, Sequence[int]]) -> list[tuple[str, list[Pair]]]:
@@ -78,7 +78,7 @@ def section(groups: Sequence[tuple[str, Sequence[Pair]]]) -> Section:
     return Section("against", title, tuple(parts), numbers)
 
 
-def _rows(pairs: Sequence[Pair]) -> list[Row]:
+def _rows(pairs: Sequence[Pair]) -> list[ComparedValue]:
     """A row a pair and value; pairs over equally many images share their resamples."""
     found = list[tuple[str, Pair, compare.Comparison]]()
     columns: dict[int, list[tuple[Array, Array, Array, Array]]] = {}
@@ -100,7 +100,7 @@ def _column(run: StoredRun, metric: str, value: str) -> Array:
     return np.array([cells[metric][value] for _, cells in sorted(run.per_sample.items())], dtype=np.float64)
 
 
-def _table(name: str, made: Sequence[Pair], rows: Sequence[Row]) -> Table:
+def _table(name: str, made: Sequence[Pair], rows: Sequence[ComparedValue]) -> Table:
     n = len(made[0].a.per_sample)
     words = "; ".join(f"{_words(pair.a)} → {_words(pair.b)}" for pair in made)
     head = ("value", "run", "difference", "p (Holm)", "matched on length", "adjusted for length", "a word more")
@@ -118,7 +118,7 @@ def _words(run: StoredRun) -> str:
     return number(float(pearson.words(run).mean()), 1)
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: ComparedValue) -> tuple[str, ...]:
     label, pair, test, control = row
     matched, adjusted = control.matched, control.adjusted
     return (

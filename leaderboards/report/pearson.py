@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -172,14 +173,13 @@ def unread(found: Material) -> tuple[int, Material] | None:
     if not said:
         return None
     keep = np.array([said.get(name, True) for name in found.ids])
-    kept = Material(
-        found.run,
-        tuple(name for name, stays in zip(found.ids, keep, strict=True) if stays),
-        {name: values[keep] for name, values in found.metrics.items()},
-        found.words[keep],
-        found.accuracy[keep],
-        found.source,
-        None if found.breeds is None else tuple(b for b, stays in zip(found.breeds, keep, strict=True) if stays),
-        found.gallery_rows,
+    breeds = None if found.breeds is None else tuple(compress(found.breeds, keep))
+    kept = replace(
+        found,
+        ids=tuple(compress(found.ids, keep)),
+        metrics={name: values[keep] for name, values in found.metrics.items()},
+        words=found.words[keep],
+        accuracy=found.accuracy[keep],
+        breeds=breeds,
     )
     return int((~keep).sum()), kept

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from leaderboards import published
 from leaderboards.audit.association import WARNING, Pair, pairs
 from leaderboards.audit.shape import distinct
-from leaderboards.published import COLUMNS, TASKS, TITLES, Row
+from leaderboards.published import COLUMNS, TASKS, TITLES, PaperRow
 from leaderboards.report import style
 from leaderboards.report.parts import NONE, UNDEFINED, Figure, Part, Remark, Section, Table, bounds, number
 
@@ -17,7 +17,7 @@ ABOUT = (
 )
 
 
-def section(rows: Sequence[Row] | None = None) -> Section:
+def section(rows: Sequence[PaperRow] | None = None) -> Section:
     """The section over published rows, those of the project unless others are given."""
     rows = published.read() if rows is None else rows
     own = [row for row in distinct(rows) if row.benchmark in TASKS]

@@ -18,7 +18,7 @@ from harness.runs import signature, stats, stored_run
 from harness.runs.stored_run import StoredRun
 from leaderboards import published
 from leaderboards.audit import triples
-from leaderboards.published import COLUMNS, TASKS, Place, Row
+from leaderboards.published import COLUMNS, TASKS, PaperRow, Place
 from leaderboards.standings import ALPHA
 from leaderboards.tables import systems
 from leaderboards.tables.cells import METRICS, Number, Numbers, usual
@@ -73,7 +73,7 @@ class Cell:
 class Line:
     """One system in a block: its cells by column, its run if one is stored, and what fills its empty cells."""
 
-    row: Row
+    row: PaperRow
     label: str
     cells: Mapping[str, Cell]
     link: str | None
@@ -124,14 +124,14 @@ Key = tuple[int, str]
 """A cell of a table: the position of its row, its column."""
 
 
-def tables(rows: Sequence[Row], stored: Stored) -> list[Table]:
+def tables(rows: Sequence[PaperRow], stored: Stored) -> list[Table]:
     """The three tables."""
     states = triples.suspects(rows)
     return [_table(n, title, [row for row in rows if row.table == n], states, stored) for n, title in TITLES.items()]
 
 
 def _table(
-    number: int, title: str, rows: Sequence[Row], states: Mapping[Place, Sequence[str]], stored: Stored
+    number: int, title: str, rows: Sequence[PaperRow], states: Mapping[Place, Sequence[str]], stored: Stored
 ) -> Table:
     columns = tuple(c for c in COLUMNS if any(c in row.printed for row in rows))
     found = dict(_found(rows, columns, stored))
@@ -158,7 +158,7 @@ def _table(
     return Table(number, title, columns, tuple(blocks), tuple(fills), notes, _by_signature(lines))
 
 
-def _blocks(rows: Sequence[Row]) -> dict[tuple[str, str], list[int]]:
+def _blocks(rows: Sequence[PaperRow]) -> dict[tuple[str, str], list[int]]:
     """Positions of rows by block: what Table 6 shows together, elsewhere a backbone on a benchmark."""
     blocks = dict[tuple[str, str], list[int]]()
     for at, row in enumerate(rows):
@@ -166,12 +166,12 @@ def _blocks(rows: Sequence[Row]) -> dict[tuple[str, str], list[int]]:
     return blocks
 
 
-def _run(row: Row, stored: Stored) -> tuple[str, str]:
+def _run(row: PaperRow, stored: Stored) -> tuple[str, str]:
     """Task and name of the run that fills a row."""
     return TASKS[row.benchmark], stored.systems[row.system].run
 
 
-def _found(rows: Sequence[Row], columns: Sequence[str], stored: Stored) -> Iterator[tuple[Key, Number]]:
+def _found(rows: Sequence[PaperRow], columns: Sequence[str], stored: Stored) -> Iterator[tuple[Key, Number]]:
     for at, row in enumerate(rows):
         task, run = _run(row, stored)
         for column in columns:
@@ -180,7 +180,7 @@ def _found(rows: Sequence[Row], columns: Sequence[str], stored: Stored) -> Itera
 
 
 def _signatures(
-    rows: Sequence[Row], found: Mapping[Key, Number]
+    rows: Sequence[PaperRow], found: Mapping[Key, Number]
 ) -> tuple[dict[tuple[str, str], str], dict[tuple[str, str, str], str]]:
     """The usual signature by benchmark and column; a letter for each other (benchmark, metric, signature)."""
     usuals, letters = dict[tuple[str, str], str](), dict[tuple[str, str, str], str]()
@@ -206,7 +206,7 @@ def _differing(usuals: Mapping[tuple[str, str], str], key: tuple[str, str, str])
 
 
 def _compared(
-    rows: Sequence[Row], found: Mapping[Key, Number], letters: Mapping[tuple[str, str, str], str]
+    rows: Sequence[PaperRow], found: Mapping[Key, Number], letters: Mapping[tuple[str, str, str], str]
 ) -> dict[Key, Ours]:
     tests = dict[Key, float]()
     for first, *others in _blocks(rows).values():
@@ -231,7 +231,9 @@ def _ours(number: Number, printed: Decimal, p: float | None, letter: str) -> Our
     return Ours(value, shown, value - printed, outside, p, number.signature, letter)
 
 
-def _cell(row: Row, column: str, states: Mapping[Place, Sequence[str]], ours: Ours | None, fill: int | None) -> Cell:
+def _cell(
+    row: PaperRow, column: str, states: Mapping[Place, Sequence[str]], ours: Ours | None, fill: int | None
+) -> Cell:
     if column not in row.printed:
         return Cell(None)
     marks = tuple(states.get(row.place(column), ()))
@@ -256,7 +258,7 @@ def _marked(cell: Cell, published: Decimal | None, ours: Decimal | None) -> Cell
     return replace(cell, best=cell.published is not None and cell.published == published, ours=own)
 
 
-def _fill(row: Row, missing: Sequence[str], stored: Stored, there: bool) -> str:
+def _fill(row: PaperRow, missing: Sequence[str], stored: Stored, there: bool) -> str:
     metrics = list(dict.fromkeys(METRICS[column][0] for column in missing if column in row.printed))
     system = stored.systems[row.system]
     return systems.command(system, TASKS[row.benchmark], metrics, stored.models, stored=there)
