@@ -218,8 +218,10 @@ def test_a_benchmark_image_is_an_error_or_dropped(
     assert build.build(plan(tmp_path / "before"))
     told = gallery.open_folder(tmp_path / "before").manifest["benchmarks"]
     assert told == {"held": "ids disjoint; images not compared: they are not on this machine"}
-    (tmp_path / "images").mkdir()
-    (tmp_path / "images" / "s.png").write_bytes(b"000000007 pixels" + (b"" if copy == "same bytes" else b" and more"))
+    (tmp_path / "held" / "images").mkdir(parents=True)
+    (tmp_path / "held" / "images" / "s.png").write_bytes(
+        b"000000007 pixels" + (b"" if copy == "same bytes" else b" and more")
+    )
     with pytest.raises(CimError, match="1 rows show images of held or near copies, first 'made:7'"):
         build.build(plan(tmp_path / "g"))
     build.discard(tmp_path / "g")

@@ -217,10 +217,10 @@ def block(lines: list[dict[str, Any]], boards: Boards) -> paper.Block:
             document, one = score(folder / "scores.json", "capture@cim")
             one["signature"] += extra
             store.write_document(folder / "scores.json", document)
-    from leaderboards import runs as stored
+    from harness.runs import stored_run
     from leaderboards.tables import cells
 
-    found = stored.runs(boards.results, print)
+    found = stored_run.load_all(boards.results, print)
     numbers = {"docci500": cells.numbers(found, print)}
     everything = paper.Stored(
         numbers, {(run.task, run.model): run for run in found}, mapping, frozenset(), boards.results / "out"

@@ -180,7 +180,7 @@ def test_a_reward_is_checked_when_a_run_is_planned(cim: Cim, tmp_path: Path, mon
     for reward, told in (("nosuch", "nosuch"), ("needy", "weather")):
         for dry in ((), ("--dry-run",)):
             line = cim.refused("train", "--model", "mini-base", "--rewards", reward, "--name", "planned", *dry)
-            assert told in line and "--rewards" in line or "did you mean" in line or "known rewards" in line
+            assert (told in line and "--rewards" in line) or "did you mean" in line or "known rewards" in line
     assert not (cim.results / "train" / "planned").exists()
 
 
@@ -189,8 +189,10 @@ def test_every_offered_reward_can_train(cim: Cim, tmp_path: Path, monkeypatch: p
     (tmp_path / "parts" / "rewards").mkdir(parents=True)
     (tmp_path / "parts" / "rewards" / "sees.py").write_text(SEES)
     monkeypatch.setenv("CIM_PATH", str(tmp_path / "parts"))
+    encoders = ("--text-encoder", "miniscenes_text", "--image-encoder", "miniscenes_image")
+    assert cim("gallery", "build", tmp_path / "real", "--from", "miniscenes", "60", *encoders).code == 0
     arguments = ("train", "--model", "mini-base", "--steps", "1", "--name", "all", *SHORT, "--no-probe")
-    done = cim(*arguments, "--rewards", "qir,clip,sc,sees")
+    done = cim(*arguments, "--rewards", "qir,clip,sc,sees", "--gallery", tmp_path / "real")
     assert done.code == 0, done.err
     (row,) = rows(cim, "all")
     terms = row["terms"]

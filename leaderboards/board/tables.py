@@ -18,6 +18,7 @@ from harness.runs.stored_run import StoredRun
 from leaderboards.standings import Group, Standing, groups
 
 FLOOR = "wrong_image"
+UNKNOWN = 10_000  # order of a metric that is not known here: last
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +118,9 @@ def rank(standing: Standing) -> str:
 
 
 def order(metric: str) -> tuple[int, str]:
-    """What the columns of metrics are sorted by."""
-    return registry.metric(metric).order, metric
+    """What the columns of metrics are sorted by; a run may name a metric that is not known here."""
+    known = metric.partition("@")[0] in registry.names("metrics")
+    return registry.metric(metric).order if known else UNKNOWN, metric
 
 
 def board(task: str, runs: Sequence[StoredRun], draws: int = stats.DRAWS) -> TaskBoard:
