@@ -12,11 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness import registry
+from harness.errors import CimError
 from harness.parts import Value
 from harness.runs import signature, stats
 from harness.runs.stored_run import StoredRun
 from leaderboards.standings import Group, Standing, groups
 
+UNKNOWN_LAST = 1000
 FLOOR = "wrong_image"
 
 
@@ -117,8 +119,11 @@ def rank(standing: Standing) -> str:
 
 
 def order(metric: str) -> tuple[int, str]:
-    """What the columns of metrics are sorted by."""
-    return registry.metric(metric).order, metric
+    """What the columns of metrics are sorted by; a metric that is unknown here, as runs from elsewhere name, is last."""
+    try:
+        return registry.metric(metric).order, metric
+    except CimError:
+        return UNKNOWN_LAST, metric
 
 
 def board(task: str, runs: Sequence[StoredRun], draws: int = stats.DRAWS) -> TaskBoard:
