@@ -119,7 +119,7 @@ def rank(standing: Standing) -> str:
 
 
 def order(metric: str) -> tuple[int, str]:
-    """What the columns of metrics are sorted by; a metric that is unknown here, as runs from elsewhere name, is last."""
+    """What the columns of metrics are sorted by; one that is unknown here, as of runs from elsewhere, is last."""
     try:
         return registry.metric(metric).order, metric
     except CimError:
