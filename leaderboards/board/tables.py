@@ -12,13 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness import registry
+from harness.errors import CimError
 from harness.parts import Value
 from harness.runs import signature, stats
 from harness.runs.stored_run import StoredRun
 from leaderboards.standings import Group, Standing, groups
 
+UNKNOWN_LAST = 10_000
 FLOOR = "wrong_image"
-UNKNOWN = 10_000  # order of a metric that is not known here: last
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +119,11 @@ def rank(standing: Standing) -> str:
 
 
 def order(metric: str) -> tuple[int, str]:
-    """What the columns of metrics are sorted by; a run may name a metric that is not known here."""
-    known = metric.partition("@")[0] in registry.names("metrics")
-    return registry.metric(metric).order if known else UNKNOWN, metric
+    """What the columns of metrics are sorted by; one that is unknown here, as of runs from elsewhere, is last."""
+    try:
+        return registry.metric(metric).order, metric
+    except CimError:
+        return UNKNOWN_LAST, metric
 
 
 def board(task: str, runs: Sequence[StoredRun], draws: int = stats.DRAWS) -> TaskBoard:
