@@ -116,8 +116,9 @@ mini-models: $(VENV)/.ok-models  ## train the embedded tiny models again, 16 CPU
 	@$(PY) -m tasks.miniscenes.train tasks/miniscenes/weights
 	@$(PY) -m tasks.miniscenes.train_encoders tasks/miniscenes/weights
 
-lint: $(VENV)/.ok-dev  ## ruff, mypy and the import contracts
+lint: $(VENV)/.ok-dev  ## ruff, mypy, import contracts and licences
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy && $(VENV)/bin/lint-imports --no-cache >/dev/null || { $(VENV)/bin/lint-imports --no-cache; exit 1; }
+	@$(VENV)/bin/reuse lint --quiet || { $(VENV)/bin/reuse lint; exit 1; }
 
 bench: $(VENV)/.ok-dev  ## time and memory of the evaluation
 	@$(PY) -m tests.bench $(call option,--limit,$(LIMIT)) $(ARGS)

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import random
 import subprocess
+import sys
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,10 +18,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cim_meteor import paraphrases
+from cim_meteor import words as meteor_words
 from harness.errors import CimError
-from harness.parsers import _meteor_paraphrases, _meteor_words, _porter2, meteor15, ptb
+from harness.parsers import meteor15, ptb
 from harness.parts import Parse
 from harness.resources import java
+from tests.cli import Cim
 from tests.controls import FILES, perturbed, references
 from tests.test_meteor import KINDS, oracle, records  # noqa: F401
 from tests.test_ptb import HOSTILE, needs_java
@@ -158,12 +163,13 @@ def test_every_stem_is_the_jars(tmp_path: Path) -> None:
     done = subprocess.run(command, stdin=(tmp_path / "words").open("rb"), capture_output=True, check=True)
     expected = done.stdout.decode().split("\n")[:-1]
     assert len(expected) == len(words) > 100_000
-    assert [(w, s) for w, s in zip(sorted(words), expected, strict=True) if _porter2.stem(w) != s] == []
+    stem = meteor_words.lexicon(FOLDER / "meteor-1.5.jar").stem
+    assert [(w, s) for w, s in zip(sorted(words), expected, strict=True) if stem(w) != s] == []
 
 
 def test_javas_hash() -> None:
-    assert [_meteor_words.java_hash(text) for text in ("", "dog", "Aa", "BB")] == [0, 99644, 2112, 2112]
-    assert _meteor_words.java_hash("😀") == 1772899
+    assert [meteor_words.java_hash(text) for text in ("", "dog", "Aa", "BB")] == [0, 99644, 2112, 2112]
+    assert meteor_words.java_hash("😀") == 1772899
 
 
 @pytest.fixture
@@ -171,41 +177,41 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A cache folder of this test, and two phrases in place of the large table; counts how often it is made."""
     made = list[int]()
 
-    def build(_: Path) -> _meteor_paraphrases.Arrays:
+    def build(_: Path) -> paraphrases.Arrays:
         made.append(1)
         return np.array([1, 2], np.uint64), np.array([0, 1, 2], np.int32), np.array([1, 0], np.int32)
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(_meteor_paraphrases, "_build", build)
+    monkeypatch.setattr(paraphrases, "_build", build)
     return made
 
 
 def test_the_table_is_built_once(small: list[int], tmp_path: Path) -> None:
     for _ in range(3):
-        assert _meteor_paraphrases.table(FOLDER).pairs.tolist() == [1, 0] and small == [1]
+        assert paraphrases.table(FOLDER).pairs.tolist() == [1, 0] and small == [1]
     (kept,) = (tmp_path / "cim-harness").iterdir()
     assert sorted(path.name for path in kept.iterdir()) == ["pairs.npy", "phrases.npy", "starts.npy"]
     content = (kept / "pairs.npy").read_bytes()
     for damaged in (content[:-3], b"", None):
         (kept / "pairs.npy").unlink() if damaged is None else (kept / "pairs.npy").write_bytes(damaged)
         small.clear()
-        assert _meteor_paraphrases.table(FOLDER).pairs.tolist() == [1, 0] and small == [1]
+        assert paraphrases.table(FOLDER).pairs.tolist() == [1, 0] and small == [1]
         assert (kept / "pairs.npy").read_bytes() == content and len(list((tmp_path / "cim-harness").iterdir())) == 1
 
 
 def test_where_nothing_can_be_kept_the_table_is_still_there(small: list[int], tmp_path: Path) -> None:
     (tmp_path / "cim-harness").write_text("a file where the folder should be")
-    assert _meteor_paraphrases.table(FOLDER).pairs.tolist() == [1, 0]
+    assert paraphrases.table(FOLDER).pairs.tolist() == [1, 0]
 
 
 def test_another_paraphrase_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(CimError, match=r"paraphrase-en.gz: is missing or another version; run `make setup`"):
-        _meteor_paraphrases.table(tmp_path)
+        paraphrases.table(tmp_path)
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "paraphrase-en.gz").write_bytes(b"x")
     with pytest.raises(CimError, match="another version"):
-        _meteor_paraphrases.table(tmp_path)
+        paraphrases.table(tmp_path)
 
 
 def test_it_needs_no_java(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,3 +220,21 @@ def test_it_needs_no_java(monkeypatch: pytest.MonkeyPatch) -> None:
     with meteor15.PARSER.session() as parse:
         (made,) = parse(["a dog runs fast ||| a dog runs quickly"])
     assert made[:4] == [4.0, 4.0, 1.0, 1.0] and len(made) == meteor15.STATISTICS
+
+
+@needs_java
+def test_the_jar_by_name_gives_the_same_numbers(cim: Cim) -> None:
+    done = cim("eval", "--model", "demo-terse", "--metrics", "meteor,meteor@jar", "--json").json["scores"]
+    ours_, jars = (next(row for row in done if row["metric"] == name) for name in ("meteor", "meteor@jar"))
+    assert ours_["values"] == jars["values"] and ours_["ci95"] == jars["ci95"] and ours_["values"]["score"] > 0
+    assert "impl:meteor-1.5.jar" in jars["signature"] and "impl:meteor1.5" in ours_["signature"]
+
+
+def test_without_the_lgpl_folder_meteor_is_not_computed(cim: Cim, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "cim_meteor" else real(name))
+    for module in [name for name in sys.modules if name.partition(".")[0] == "cim_meteor"]:
+        monkeypatch.setitem(sys.modules, module, None)
+    assert "meteor@jar" in cim.refused("eval", "--model", "demo-terse", "--metrics", "meteor")
+    rows = cim("eval", "--model", "demo-terse", "--metrics", "length", "--json").json["scores"]
+    assert rows[0]["values"]["words"] > 0

@@ -10,7 +10,8 @@ words f and matches m of the hypothesis (h) and the reference (r), and the numbe
     score = max(0, F (1 - gamma (c / ((words_h + words_r) / 2)) ** beta)),   0 where 0 / 0
 
 as ``meteor-1.5.jar:MeteorScorer.computeMetrics`` has it (javap -c; parameters ``Constants``, task
-"rank", en), after Denkowski and Lavie, WMT 2014. ``meteor@mean`` is the mean of the sentence values.
+"rank", en), after Denkowski and Lavie, WMT 2014. ``meteor@mean`` is the mean of the sentence values,
+``meteor@jar`` the same number by the original jar.
 ``cim eval --metrics meteor``; beside the other candidates for the paper's column: ``cim meteor``
 """
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,7 +47,7 @@ LENGTHS, FUNCTION_WORDS, MATCHES = slice(0, 2), slice(2, 4), slice(4, 20)
 CHUNKS, WORDS = 20, slice(21, 23)
 
 
-def measure(records: Records) -> Measurement:
+def measure(records: Records, parser: str = "meteor15") -> Measurement:
     """METEOR of each caption in percent; a caption without tokens has 0.
 
     Returns:
@@ -56,7 +58,7 @@ def measure(records: Records) -> Measurement:
     """
     texts = _tokens.tokens(records)
     pairs = [meteor15.pair(group, text) for group, text in zip(texts.references, texts.captions, strict=True)]
-    lines = np.array(records.parse("meteor15", pairs), dtype=np.float64)
+    lines = np.array(records.parse(parser, pairs), dtype=np.float64)
     statistics = poolable(lines.reshape(len(pairs), meteor15.STATISTICS))
     return Measurement(aggregate(statistics, 1), statistics)
 
@@ -112,6 +114,11 @@ def signature() -> Mapping[str, str]:
     }
 
 
+def missing() -> str | None:
+    """Why METEOR by this project's code cannot be computed here."""
+    return _tokens.missing() or meteor15.missing()
+
+
 METRIC = Metric(
     name="meteor",
     values=SCORE,
@@ -122,7 +129,7 @@ METRIC = Metric(
     parsers=(_tokens.PTB,),
     aggregate=aggregate,
     floor=True,
-    missing=_tokens.missing,
+    missing=missing,
 )
 
 VARIANTS = {
@@ -132,5 +139,12 @@ VARIANTS = {
         measure=_sentences,
         signature=lambda: {**signature(), "agg": "mean"},
         aggregate=mean,
+    ),
+    "jar": replace(
+        METRIC,
+        name="meteor@jar",
+        measure=partial(measure, parser="meteor15_jar"),
+        signature=lambda: {**signature(), "impl": "meteor-1.5.jar-pycocoevalcap1.2"},
+        missing=_tokens.missing,
     ),
 }

@@ -8,15 +8,20 @@ read from its files. Equal to the jar on every text tried: ``tests/test_meteor15
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from harness.parsers._meteor_align import Match, align
-from harness.parsers._meteor_paraphrases import FILE, Table, table
-from harness.parsers._meteor_words import Lexicon, Word, lexicon
 from harness.parts import Parse, Parser, Values
 from harness.resources import java
 
+if TYPE_CHECKING:
+    from cim_meteor.align import Match
+    from cim_meteor.paraphrases import Table
+    from cim_meteor.words import Lexicon, Word
+
+PARAPHRASES = "c147ac7d2c91"  # of the SHA-256 of METEOR's paraphrase table in pycocoevalcap 1.2
 JAR = ("meteor/meteor-1.5.jar", "1e57b4c72c0830ebe68558f1c799a624e96cbc1b6045c9f6330e26dcff6eafc2")
 OPTIONS = ("-l", "en", "-norm")
 STATISTICS = 23
@@ -46,6 +51,9 @@ def session(_: Values | None = None) -> Iterator[Parse]:
     Raises:
         CimError: no pycocoevalcap 1.2.
     """
+    from cim_meteor.paraphrases import table
+    from cim_meteor.words import lexicon
+
     jar = java.find_jar(*JAR)
     words, paraphrases = lexicon(jar), table(jar.parent)
     yield lambda texts: (_best(text, words, paraphrases) for text in texts)
@@ -60,6 +68,8 @@ def _best(text: str, words: Lexicon, paraphrases: Table) -> list[float]:
 
 def statistics(caption: Sequence[Word], reference: Sequence[Word], paraphrases: Table) -> list[float]:
     """Lengths, function words, matches of each stage, chunks and matched words."""
+    from cim_meteor.align import align
+
     found = align(caption, reference, paraphrases)
     counts, chunks, last, following = [0] * 16, 0, -1, 0
     for place, match in enumerate(found):
@@ -104,14 +114,25 @@ def score(line: Sequence[float]) -> float:
     return max(0.0, mean * (1 - GAMMA * float(fragments**BETA)))
 
 
+def shared_settings() -> dict[str, str]:
+    """What this parser and that of the jar have in common."""
+    return {"options": " ".join(OPTIONS), "removed": "||| from every part", "blanked": java.BLANKED}
+
+
+def missing() -> str | None:
+    """Why it cannot run here: it needs package ``cim_meteor``, which is under a licence of its own."""
+    if importlib.util.find_spec("cim_meteor") is None:
+        return "package cim_meteor (LGPL) is not installed; `--metrics meteor@jar` runs the original jar"
+    return None
+
+
 PARSER = Parser(
     name="meteor15",
     settings=lambda: {
-        "scorer": f"METEOR 1.5 (jar {JAR[1][:12]}, paraphrase table {FILE[1]})",
-        "options": " ".join(OPTIONS),
-        "removed": "||| from every part",
-        "blanked": java.BLANKED,
+        "scorer": f"METEOR 1.5 (jar {JAR[1][:12]}, paraphrase table {PARAPHRASES})",
+        **shared_settings(),
         "without Java": "1",  # goes up whenever a change may move a number
     },
     session=session,
+    missing=missing,
 )

@@ -105,13 +105,16 @@ class Java:
 
 
 @contextlib.contextmanager
-def running(arguments: Sequence[str], folder: Path) -> Iterator[Java]:
+def running(
+    arguments: Sequence[str], folder: Path, source: IO[bytes] | None = None, sink: IO[bytes] | None = None
+) -> Iterator[Java]:
     """A Java process in ``folder`` with the fixed locale and encoding; it has started, not loaded, when this yields.
 
     It is killed at the end, after an exception and when the interpreter ends, unless it has ended by itself.
 
     Args:
         arguments: what follows ``java`` and ``FLAGS``: JVM flags, the class or jar, its options.
+        source: its standard input; empty if None. ``sink``: its standard output, dropped if None.
 
     Raises:
         CimError: there is no Java.
@@ -126,8 +129,8 @@ def running(arguments: Sequence[str], folder: Path) -> Iterator[Java]:
             [str(java), *FLAGS, *arguments],
             cwd=folder,
             env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdin=source or subprocess.DEVNULL,
+            stdout=sink or subprocess.DEVNULL,
             stderr=errors,
             start_new_session=True,  # `java` may be a shell script, whose children must be killed with it
         )

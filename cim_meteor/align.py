@@ -1,10 +1,13 @@
+# SPDX-FileCopyrightText: 2026 cim-harness contributors
+# SPDX-FileCopyrightText: Carnegie Mellon University (METEOR 1.5, of which this re-states the behaviour)
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """METEOR 1.5's alignment of a caption with a reference: all matches of four stages, then the best set by beam search.
 
 A path through the reference takes a match or skips a word; paths are ranked by covered words (more), chunks (fewer) and
 distance (less), ties by the order they were made in, and 40 go on from each word. Two oddities decide ties and are
 kept: a match that is not exact counts half its words, rounded down, so a single stem or synonym counts nothing; and the
 distance of a match is added to the path that does not take it. Source: Denkowski and Lavie, WMT 2014; behaviour after
-``cmu-mtlab/meteor:src/edu/cmu/meteor/aligner/Aligner.java`` @57a9ec5 and ``javap -c`` of the jar, the code is ours.
+``cmu-mtlab/meteor:src/edu/cmu/meteor/aligner/Aligner.java`` @57a9ec5 and ``javap -c`` of the jar.
 """
 
 from __future__ import annotations
@@ -13,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from typing import Any
 
-from harness.parsers._meteor_paraphrases import Table
-from harness.parsers._meteor_words import Word
+from cim_meteor.paraphrases import Table
+from cim_meteor.words import Word
 
 BEAM = 40
 EXACT, STEM, SYNONYM, PARAPHRASE = range(4)

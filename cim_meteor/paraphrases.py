@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: 2026 cim-harness contributors
+# SPDX-FileCopyrightText: Carnegie Mellon University (METEOR 1.5, of which this re-states the behaviour)
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """METEOR 1.5's paraphrase table (5.3 million pairs of phrases of up to seven words) as arrays that load at once.
 
 A phrase is a 64-bit hash of its words, a polynomial in their hashes, so that all phrases of a text are looked up in one
@@ -20,13 +23,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cim_meteor.words import phrase_hash
 from harness.errors import CimError
-from harness.parsers._meteor_words import phrase_hash
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from harness.parsers._meteor_words import Word
+    from cim_meteor.words import Word
 
     Integers = NDArray[np.int64]
     Arrays = tuple[NDArray[np.uint64], NDArray[np.int32], NDArray[np.int32]]
