@@ -2,8 +2,9 @@
 
 PyPI holds torchvision for CUDA alone. Beside CPU torch its library cannot be loaded, ``torchvision::nms`` is
 never registered and ``import torchvision`` fails, and with it the processors of Qwen-VL, InternVL and SmolVLM.
-The hook declares the schemas of the two operators before they are asked for; resizing and normalising, all
-that processors use, then work. Run with ``python -m harness.resources.torchvision_hook``, as ``make`` does.
+The set-up appends to the installed ``torchvision/extension.py`` a declaration of the two operators' schemas; resizing and
+normalising, all that processors use, then work. Nothing runs where torchvision is not imported (an earlier ``.pth`` file
+cost 25 ms at every start of this Python and is removed). Run with ``python -m harness.resources.torchvision_hook``.
 """
 
 from __future__ import annotations
@@ -11,38 +12,22 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
+from harness import store
+
 SYMPTOM = "operator torchvision::nms does not exist"
-MODULE = "cim_torchvision_hook"
-# A module of its own, not of this project: the .pth line runs at every start of this Python, also in the
-# worker processes of vLLM, and must stay cheap there. The Library object must live as long as the process.
-SOURCE = '''"""Written by harness.resources.torchvision_hook: torchvision's CUDA build beside CPU torch."""
-import importlib.abc
-import sys
+OLD = ("cim_torchvision_hook.pth", "cim_torchvision_hook.py")  # of site-packages, from earlier set-ups
+MARK = "# Appended by the set-up of cim-harness: torchvision's CUDA build beside CPU torch."
+# The Library object must live as long as the process.
+SOURCE = f"""
 
-_kept = []
-
-
-class _Finder(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name != "torchvision._meta_registrations":
-            return None
-        sys.meta_path.remove(self)
-        import torch
-        import torchvision.extension
-
-        if not torchvision.extension._has_ops():
-            library = torch.library.Library("torchvision", "FRAGMENT")
-            _kept.append(library)
-            for operator in ("nms", "qnms"):
-                library.define(operator + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        return None
-
-
-sys.meta_path.insert(0, _Finder())
-'''
+{MARK}
+if not _has_ops():
+    _cim_harness_library = torch.library.Library("torchvision", "FRAGMENT")
+    for _name in ("nms", "qnms"):
+        _cim_harness_library.define(_name + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+"""
 
 
 def complaint() -> str:
@@ -51,26 +36,34 @@ def complaint() -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=300).stderr.strip()
 
 
-def write(folder: Path) -> None:
-    """Write the hook and the line that loads it into a folder of site-packages."""
-    (folder / f"{MODULE}.py").write_text(SOURCE, encoding="utf-8")
-    (folder / f"{MODULE}.pth").write_text(f"import {MODULE}\n", encoding="utf-8")
+def write(package: Path) -> None:
+    """Append the declarations to ``extension.py`` of an installed torchvision; once."""
+    file = package / "extension.py"
+    text = file.read_text(encoding="utf-8")
+    if MARK not in text:
+        store.write_bytes(
+            file, (text + SOURCE).encode()
+        )  # a new file: the old one may be linked to an installer's cache
 
 
-def mend(folder: Path) -> str | None:
-    """Write the hook where torchvision fails for just this reason; returns what is still wrong, or None."""
-    if importlib.util.find_spec("torchvision") is None:
+def mend() -> str | None:
+    """Mend torchvision where it fails for just this reason; returns what is still wrong, or None."""
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or spec.origin is None:
         return "torchvision is not installed"
+    package = Path(spec.origin).parent
+    for name in OLD:
+        (package.parent / name).unlink(missing_ok=True)
     said = complaint()
     if SYMPTOM in said:
-        write(folder)
+        write(package)
         said = complaint()
     return said.splitlines()[-1] if said else None
 
 
 def main() -> int:
     """Mend this environment; exit 1, with the reason on standard error, where torchvision still fails."""
-    wrong = mend(Path(sysconfig.get_path("purelib")))
+    wrong = mend()
     if wrong:
         sys.stderr.write(f"setup: torchvision cannot be used ({wrong})\n")
     return int(wrong is not None)
