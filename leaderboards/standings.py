@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness import registry
-from harness.runs import stats, stored_run
+from harness.runs import stats
 from harness.runs.stored_run import StoredRun
 
 if TYPE_CHECKING:
@@ -71,9 +71,7 @@ def _of_same_samples(runs: Sequence[StoredRun], draws: int) -> Iterator[Group]:
     by_id = {name: at for at, name in enumerate(sorted(runs[0].per_sample))}
     stored_order = [by_id[name] for name in runs[0].per_sample]
     columns = [
-        _reordered(stored_run.column(run, registry.metric(name)), stored_order)
-        for (name, _), same in rows.items()
-        for run in same
+        _reordered(run.column(registry.metric(name)), stored_order) for (name, _), same in rows.items() for run in same
     ]
     resampled = zip(columns, stats.bootstrap(columns, draws) if columns else [], strict=True)
     for (name, signature), same in rows.items():

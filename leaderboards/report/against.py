@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from harness import registry
 from harness.runs import compare
 from harness.runs.stored_run import StoredRun
 from leaderboards.report import lengths, pearson
@@ -88,16 +85,10 @@ def _rows(pairs: Sequence[Pair]) -> list[ComparedValue]:
         labels = [label for label in VALUES if label in tests] or [label for label in tests if label != "length"][:3]
         for one in (tests[label] for label in labels):
             found.append((one.label, pair, one))
-            a, b = (_column(run, one.metric, one.value) for run in (pair.a, pair.b))
+            a, b = (run.numbers(one.metric, one.value) for run in (pair.a, pair.b))
             columns.setdefault(len(a), []).append((a, b, words[0], words[1]))
     controls = {n: iter(lengths.controls(own)) for n, own in columns.items()}
     return [(label, pair, one, next(controls[len(pair.a.per_sample)])) for label, pair, one in found]
-
-
-def _column(run: StoredRun, metric: str, value: str) -> Array:
-    """The value of each image in the order of ids; NaN nowhere, ``compare`` has read the same rows."""
-    assert value in registry.metric(metric).names
-    return np.array([cells[metric][value] for _, cells in sorted(run.per_sample.items())], dtype=np.float64)
 
 
 def _table(name: str, made: Sequence[Pair], rows: Sequence[ComparedValue]) -> Table:

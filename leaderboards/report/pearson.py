@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness import registry
-from harness.errors import CimError
 from harness.runs import signature, stats
 from harness.runs.stored_run import StoredRun
 from leaderboards.report import correlation
@@ -81,21 +80,12 @@ def material(run: StoredRun) -> Material | None:
     Raises:
         CimError: a row lacks a number that the scores speak of.
     """
-    held = {name for name, row in run.scores.items() if not row.get("not_computed")}
-    source = next((pair for pair in ACCURACIES if pair[0] in held), None)
-    if "cim" not in held or source is None:
+    source = next((pair for pair in ACCURACIES if pair[0] in run.computed), None)
+    if "cim" not in run.computed or source is None:
         return None
-    rows = sorted(run.per_sample.items())
-    ids = tuple(name for name, _ in rows)
-    try:
-        metrics = {label: np.array([cells["cim"][name] for _, cells in rows]) for label, name in METRICS.items()}
-        accuracy = np.array([cells[source[0]][source[1]] for _, cells in rows]) / 100
-        length = words(run)
-        columns = np.stack([*metrics.values(), accuracy, length]).astype(np.float64)
-    except (KeyError, TypeError) as error:
-        raise CimError("rows lack a number", where=str(run.folder), hint="score the run again") from error
-    if not np.isfinite(columns).all():
-        raise CimError("rows hold what is no number", where=str(run.folder), hint="score the run again")
+    ids = tuple(sorted(run.per_sample))
+    metrics = {label: run.numbers("cim", name) for label, name in METRICS.items()}
+    accuracy, length = run.numbers(*source) / 100, words(run)
     breeds = tuple(name.rsplit("_", 1)[0] for name in ids) if run.task == PETS else None
     read = signature.read(run.scores["cim"]["signature"] or "")
     size = int(read["rows"]) if read.get("rows", "").isdigit() else None
@@ -104,11 +94,10 @@ def material(run: StoredRun) -> Material | None:
 
 def words(run: StoredRun) -> Array:
     """Words a caption, in the order of ids: those of metric ``length``, or counted where it was not computed."""
-    rows = sorted(run.per_sample.items())
-    if not run.scores.get("length", {"not_computed": "no"}).get("not_computed"):
-        return np.array([cells["length"]["words"] for _, cells in rows], dtype=np.float64)
-    made = run.captions
-    return np.array([len((made[name].text or "").split()) if name in made else 0 for name, _ in rows], dtype=np.float64)
+    if "length" in run.computed:
+        return run.numbers("length", "words")
+    texts = ((run.captions[name].text or "") if name in run.captions else "" for name in sorted(run.per_sample))
+    return np.array([len(text.split()) for text in texts], dtype=np.float64)
 
 
 def study(found: Material) -> list[Panel]:
