@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness import registry
-from harness.runs import stats, stored_run
+from harness.runs import stats
 from harness.runs.stored_run import StoredRun
 
 if TYPE_CHECKING:
@@ -68,23 +68,18 @@ def _of_same_samples(runs: Sequence[StoredRun], draws: int) -> Iterator[Group]:
         for name, score in run.scores.items():
             if not score.get("not_computed") and score.get("signature"):
                 rows[name, score["signature"]].append(run)
-    members = [(registry.metric(name), signature, run) for (name, signature), same in rows.items() for run in same]
     by_id = {name: at for at, name in enumerate(sorted(runs[0].per_sample))}
     stored_order = [by_id[name] for name in runs[0].per_sample]
-    columns = [_reordered(stored_run.column(run, metric), stored_order) for metric, _, run in members]
-    drawn = stats.bootstrap(columns, draws) if columns else []
-    resampled = {
-        (metric.name, line, run): (column, values)
-        for (metric, line, run), column, values in zip(members, columns, drawn, strict=True)
-    }
+    columns = [
+        _reordered(run.column(registry.metric(name)), stored_order) for (name, _), same in rows.items() for run in same
+    ]
+    resampled = zip(columns, stats.bootstrap(columns, draws) if columns else [], strict=True)
     for (name, signature), same in rows.items():
-        for at, value in enumerate(registry.metric(name).names):
-            cells = []
-            for run in same:
-                column, values = resampled[name, signature, run]
-                cells.append((run, float(stats.point(column)[at]), values[:, at]))
-            lowest_first = registry.metric(name).value(value).higher_is_better is False
-            yield Group(runs[0].task, name, value, signature, tuple(_ranked(cells, lowest_first)))
+        numbers = [(run, stats.point(column), drawn) for run, (column, drawn) in zip(same, resampled, strict=False)]
+        for at, value in enumerate(registry.metric(name).values):
+            cells = [(run, float(points[at]), drawn[:, at]) for run, points, drawn in numbers]
+            ranked = _ranked(cells, lowest_first=value.higher_is_better is False)
+            yield Group(runs[0].task, name, value.name, signature, tuple(ranked))
 
 
 def _reordered(column: stats.Column, order: Sequence[int]) -> stats.Column:

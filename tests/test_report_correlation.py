@@ -128,7 +128,7 @@ def test_a_metric_that_is_only_length_has_nothing_left() -> None:
 
 def test_a_run_is_studied_and_constant_accuracy_is_undefined(tmp_path: Path) -> None:
     run = stored_run.load(report_runs.random_detail(tmp_path / "miniscenes_pearson" / "random-detail"))
-    found = pearson.material(run)
+    found = pearson.columns_of(run)
     assert found is not None and found.gallery_rows == 8000 and found.source == "fine_names recall"
     panels = {panel.metric: panel for panel in pearson.study(found)}
     assert list(panels) == ["GRC", "QIR", "reward", "words"]
@@ -142,7 +142,7 @@ def test_a_run_is_studied_and_constant_accuracy_is_undefined(tmp_path: Path) -> 
         "length": np.full((n, 1), 9.0),
     }
     folder = report_runs.write(tmp_path / "miniscenes_pearson" / "always", [f"p_{at:04d}" for at in range(n)], cells)
-    constant = pearson.material(stored_run.load(folder))
+    constant = pearson.columns_of(stored_run.load(folder))
     assert constant is not None
     for panel in pearson.study(constant):
         assert (panel.r, panel.raw, panel.raw_ci, panel.rho, panel.chance) == (None,) * 5 and panel.dropped == 50
@@ -161,7 +161,7 @@ def test_pets_are_resampled_by_breed_and_unread_replies_can_be_left_out(tmp_path
         for key in ("species", "breed")
     ]
     store.write_rows(folder / "replies.taxonomy.rule-judge.jsonl", replies)
-    found = pearson.material(stored_run.load(folder))
+    found = pearson.columns_of(stored_run.load(folder))
     assert found is not None and set(found.breeds or ()) == {"Bengal", "great_pyrenees", "pug", "Sphynx"}
     assert found.words.tolist() == [2.0] * 400
     count, kept = pearson.unread(found) or (0, found)

@@ -56,7 +56,7 @@ def test_intervals_are_those_of_the_score_files_whatever_the_order_of_samples(th
             store.write_rows(run / name, store.read_rows(run / name)[::-1])
     (group,) = [group for group in standings.groups(read(tmp_path)) if group.metric == "capture"]
     for one in group.standings:
-        column = stored_run.column(one.run, synthetic_runs.registry.metric("capture"))
+        column = one.run.column(synthetic_runs.registry.metric("capture"))
         backwards = stats.Column(column.statistics[::-1], column.aggregate)
         assert one.ci95 == pytest.approx(tuple(stats.interval(stats.bootstrap([backwards])[0])[0]), abs=1e-9)
         assert one.ci95 != pytest.approx(tuple(stats.interval(stats.bootstrap([column])[0])[0]), abs=1e-9)

@@ -16,7 +16,7 @@ from harness import registry
 from harness.errors import CimError
 from harness.parts import Metric
 from harness.runs import stats
-from harness.runs.stored_run import StoredRun, column, obstacle
+from harness.runs.stored_run import StoredRun, obstacle
 
 LEGEND = (
     "p boot, p perm: paired bootstrap and permutation over images, 10,000 draws each; Holm: p perm corrected over all "
@@ -59,7 +59,7 @@ def compare(a: StoredRun, b: StoredRun, draws: int = stats.DRAWS) -> list[Compar
         else:
             metric = registry.metric(name)
             metrics.append(metric)
-            pairs.append((column(a, metric), column(b, metric)))
+            pairs.append((a.column(metric), b.column(metric)))
             if pairs[-1][0].statistics.shape != pairs[-1][1].statistics.shape or set(a.per_sample) != set(b.per_sample):
                 raise CimError(f"{a.folder} and {b.folder} hold different samples", hint="score both again")
     if not pairs:

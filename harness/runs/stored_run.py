@@ -9,7 +9,7 @@ import glob
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from harness.runs import manifest, signature, stats
 from harness.runs.form import DOCUMENT, malformed
 from harness.runs.records import RowFiles
 from harness.types import Completion
+
+if TYPE_CHECKING:
+    from harness.parts import Array
 
 SCORES, PER_SAMPLE, STATISTICS, DETAILS = "scores.json", "per_sample.jsonl", "statistics.jsonl", "details.jsonl"
 PUBLISHED, BASELINE = "published", "baseline"
@@ -63,6 +66,37 @@ class StoredRun:
     def computed(self) -> dict[str, dict[str, Any]]:
         """The scores that have values, by metric."""
         return {name: row for name, row in self.scores.items() if not row.get("not_computed")}
+
+    def numbers(self, metric: str, value: str) -> Array:
+        """One value of a metric per sample (n,), float64, in the order of ids.
+
+        Raises:
+            CimError: a row lacks it, or holds no finite number.
+        """
+        return self._finite(metric, [_cell(row, metric, value) for _, row in sorted(self.per_sample.items())])
+
+    def column(self, metric: Metric) -> stats.Column:
+        """Statistics (n, s) of a metric, in the order of ids; CimError as ``numbers``, or for another n than scored."""
+        if metric.aggregate is mean:
+            values = np.stack([self.numbers(metric.name, name) for name in metric.names], axis=1)
+        else:
+            values = self._finite(metric.name, [row.get(metric.name) for _, row in sorted(self.statistics.items())])
+        if len(values) != self.scores[metric.name]["n"] or values.ndim != 2:
+            raise self._lacks(metric.name)
+        return stats.Column(values, metric.aggregate)
+
+    def _finite(self, metric: str, rows: list[Any]) -> Array:
+        try:
+            values = np.array(rows, dtype=np.float64)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise self._lacks(metric) from error
+        if not np.isfinite(values).all():
+            raise self._lacks(metric)
+        return values
+
+    def _lacks(self, metric: str) -> CimError:
+        hint = "score the run again"
+        return CimError(f"score files lack numbers of {metric}", where=str(self.folder), hint=hint)
 
     @property
     def failed(self) -> int:
@@ -137,18 +171,6 @@ def obstacle(one: dict[str, Any] | None, other: dict[str, Any] | None) -> str | 
     return f"signatures differ ({', '.join(differing)})" if differing else None
 
 
-def column(run: StoredRun, metric: Metric) -> stats.Column:
-    """Statistics (n, s) of a stored metric, in the order of sample ids."""
-    try:
-        if metric.aggregate is mean:
-            rows = [[cells[metric.name][v] for v in metric.names] for _, cells in sorted(run.per_sample.items())]
-        else:
-            rows = [cells[metric.name] for _, cells in sorted(run.statistics.items())]
-        values = np.array(rows, dtype=np.float64)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        hint = "score the run again"
-        raise CimError(f"score files lack numbers of {metric.name}", where=str(run.folder), hint=hint) from error
-    if len(values) != run.scores[metric.name]["n"] or values.ndim != 2 or not np.isfinite(values).all():
-        hint = "score the run again"
-        raise CimError(f"score files lack numbers of {metric.name}", where=str(run.folder), hint=hint)
-    return stats.Column(values, metric.aggregate)
+def _cell(row: dict[str, Any], metric: str, value: str) -> Any:
+    cells = row.get(metric)
+    return cells.get(value) if isinstance(cells, dict) else None

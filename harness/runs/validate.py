@@ -78,7 +78,7 @@ def unfounded(run: StoredRun, name: str) -> Iterator[str]:
     """
     metric, stated = registry.metric(name), run.scores[name]["values"]
     try:
-        again = np.atleast_1d(stats.point(stored_run.column(run, metric)))
+        again = np.atleast_1d(stats.point(run.column(metric)))
     except (IndexError, ValueError) as error:
         raise CimError(f"{name}: {stored_run.STATISTICS} has the wrong width", where=str(run.folder)) from error
     for value, number in zip(metric.names, again.tolist(), strict=True):

@@ -40,21 +40,21 @@ class Pair:
 
 def pairs(rows: Sequence[PaperRow], benchmark: str) -> list[Pair]:
     """All pairs of columns over the distinct rows of one benchmark; a row counts where it has both cells."""
-    own = [row for row in distinct(rows) if row.benchmark == benchmark]
-    made = list[Pair]()
+    of_benchmark = [row for row in distinct(rows) if row.benchmark == benchmark]
+    found_pairs = list[Pair]()
     for first, second in combinations(COLUMNS, 2):
-        both = [row.values for row in own if first in row.printed and second in row.printed]
+        both = [row.values for row in of_benchmark if first in row.printed and second in row.printed]
         x, y = (np.array([values[column] for values in both], dtype=np.float64) for column in (first, second))
         r, rho, n = stats.pearson(x, y), stats.spearman(x, y), len(both)
         ci95 = stats.fisher(r, n), stats.fisher(rho, n, stats.SPEARMAN_VARIANCE)
-        made.append(Pair(first, second, n, r, ci95[0], rho, ci95[1]))
-    return made
+        found_pairs.append(Pair(first, second, n, r, ci95[0], rho, ci95[1]))
+    return found_pairs
 
 
 def correlations(rows: Sequence[PaperRow]) -> Check:
     """A-13: metric-to-metric correlation between the published systems."""
     found = {b: pairs(rows, b) for b in dict.fromkeys(row.benchmark for row in rows)}
-    known = [pair for own in found.values() for pair in own if pair.pearson is not None]
+    known = [pair for of_benchmark in found.values() for pair in of_benchmark if pair.pearson is not None]
     return Check(
         id="A-13",
         what="Correlation between columns over systems",
@@ -63,20 +63,21 @@ def correlations(rows: Sequence[PaperRow]) -> Check:
         "sqrt(1.06/(n - 3))",
         tolerance="none",
         claimed=None,
-        recomputed={"warning": WARNING} | {b: [_record(pair) for pair in own] for b, own in found.items()},
+        recomputed={"warning": WARNING}
+        | {b: [_record(pair) for pair in of_benchmark] for b, of_benchmark in found.items()},
         verdict=LISTED if known else UNDEFINED,
         found=f"{len(known)} pairs of columns. {WARNING}",
-        details=tuple(f"{b}, {_told(pair)}" for b, own in found.items() for pair in own),
+        details=tuple(f"{b}, {_told(pair)}" for b, of_benchmark in found.items() for pair in of_benchmark),
     )
 
 
 def _record(pair: Pair) -> dict[str, Any]:
-    made = asdict(pair)
+    record = asdict(pair)
     for name in ("pearson", "spearman"):
-        bounds = made[f"{name}_ci95"]
-        made[name] = None if made[name] is None else round(made[name], 6)
-        made[f"{name}_ci95"] = None if bounds is None else [round(bound, 6) for bound in bounds]
-    return made
+        bounds = record[f"{name}_ci95"]
+        record[name] = None if record[name] is None else round(record[name], 6)
+        record[f"{name}_ci95"] = None if bounds is None else [round(bound, 6) for bound in bounds]
+    return record
 
 
 def _told(pair: Pair) -> str:

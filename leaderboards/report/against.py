@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from harness import registry
 from harness.runs import compare
 from harness.runs.stored_run import StoredRun
 from leaderboards.report import lengths, pearson
@@ -49,14 +46,14 @@ ComparedValue = tuple[str, Pair, compare.Comparison, Control]
 def pairs(runs: Mapping[str, StoredRun], base: str, seeds: Mapping[str, Sequence[int]]) -> list[tuple[str, list[Pair]]]:
     """What is compared, by title: base against each arm, and arms against each other, seed by seed."""
     arms = [arm for arm in ORDER if arm in seeds]
-    found = list[tuple[str, list[Pair]]]()
+    groups = list[tuple[str, list[Pair]]]()
     for arm in arms:
-        own = [runs[f"{arm}-seed{seed}"] for seed in seeds[arm] if f"{arm}-seed{seed}" in runs]
-        found.append((f"{base} → {arm}", [Pair(runs[base], run) for run in own] if base in runs else []))
+        runs_of_arm = [runs[f"{arm}-seed{seed}"] for seed in seeds[arm] if f"{arm}-seed{seed}" in runs]
+        groups.append((f"{base} → {arm}", [Pair(runs[base], run) for run in runs_of_arm] if base in runs else []))
     for first, second in pairwise(arms):
         both = [(f"{first}-seed{seed}", f"{second}-seed{seed}") for seed in seeds[first] if seed in seeds[second]]
-        found.append((f"{first} → {second}", [Pair(runs[a], runs[b]) for a, b in both if {a, b} <= runs.keys()]))
-    return [(title, made) for title, made in found if made]
+        groups.append((f"{first} → {second}", [Pair(runs[a], runs[b]) for a, b in both if {a, b} <= runs.keys()]))
+    return [(title, group) for title, group in groups if group]
 
 
 def section(groups: Sequence[tuple[str, Sequence[Pair]]]) -> Section:
@@ -88,21 +85,15 @@ def _rows(pairs: Sequence[Pair]) -> list[ComparedValue]:
         labels = [label for label in VALUES if label in tests] or [label for label in tests if label != "length"][:3]
         for one in (tests[label] for label in labels):
             found.append((one.label, pair, one))
-            a, b = (_column(run, one.metric, one.value) for run in (pair.a, pair.b))
+            a, b = (run.numbers(one.metric, one.value) for run in (pair.a, pair.b))
             columns.setdefault(len(a), []).append((a, b, words[0], words[1]))
     controls = {n: iter(lengths.controls(own)) for n, own in columns.items()}
     return [(label, pair, one, next(controls[len(pair.a.per_sample)])) for label, pair, one in found]
 
 
-def _column(run: StoredRun, metric: str, value: str) -> Array:
-    """The value of each image in the order of ids; NaN nowhere, ``compare`` has read the same rows."""
-    assert value in registry.metric(metric).names
-    return np.array([cells[metric][value] for _, cells in sorted(run.per_sample.items())], dtype=np.float64)
-
-
-def _table(name: str, made: Sequence[Pair], rows: Sequence[ComparedValue]) -> Table:
-    n = len(made[0].a.per_sample)
-    words = "; ".join(f"{_words(pair.a)} → {_words(pair.b)}" for pair in made)
+def _table(name: str, of_systems: Sequence[Pair], rows: Sequence[ComparedValue]) -> Table:
+    n = len(of_systems[0].a.per_sample)
+    words = "; ".join(f"{_words(pair.a)} → {_words(pair.b)}" for pair in of_systems)
     head = ("value", "run", "difference", "p (Holm)", "matched on length", "adjusted for length", "a word more")
     note = (
         f"{n} images; words a caption: {words}. Brackets: 95 % percentile bootstrap over images. p: paired "

@@ -12,7 +12,7 @@ from harness.runs.stored_run import StoredRun
 from leaderboards.report import draw, pearson
 from leaderboards.report.associations import STUDIED, by_captions
 from leaderboards.report.parts import NONE, Missing, Part, Remark, Section, Table, bounds, number, p_text, signed
-from leaderboards.report.pearson import Material
+from leaderboards.report.pearson import RunColumns
 from leaderboards.report.study import REFERENCE, Arm, Contrast, Mean, Study, contrasts, over_seeds
 
 VALUES = ("objects f1", "attributes f1", "fine_names f1", "capture", "relation_qa", "length")
@@ -74,7 +74,7 @@ def _row(arm: Arm, value: str, against: Contrast | None) -> tuple[str, ...]:
 
 
 def scaling(
-    study: Study | None, found: Sequence[Material], runs: Sequence[StoredRun], results: Path, n: int
+    study: Study | None, found: Sequence[RunColumns], runs: Sequence[StoredRun], results: Path, n: int
 ) -> Section:
     """Figure 5, two readings apart: galleries trained with, and galleries that the same captions are scored with."""
     numbers = dict[str, object]()
@@ -141,7 +141,7 @@ def _over(arm: Arm, value: str) -> float | None:
     return None if mean is None else mean.mean
 
 
-def _scored(found: Sequence[Material], numbers: dict[str, object]) -> list[Part]:
+def _scored(found: Sequence[RunColumns], numbers: dict[str, object]) -> list[Part]:
     groups = by_captions([one for one in found if one.run.task in STUDIED and one.gallery_rows])
     groups = [group for group in groups if len({one.gallery_rows for one in group}) >= FEWEST]
     if not groups:

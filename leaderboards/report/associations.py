@@ -11,7 +11,7 @@ from harness.runs.stored_run import StoredRun
 from leaderboards.report import draw, pearson
 from leaderboards.report.correlation import SIZE
 from leaderboards.report.parts import NONE, UNDEFINED, Missing, Part, Remark, Section, Table, bounds, number
-from leaderboards.report.pearson import Material, Panel
+from leaderboards.report.pearson import Panel, RunColumns
 
 STUDIED = ("miniscenes_pearson", pearson.PETS)
 NAMES = {"fine_names recall": "fine-name accuracy", "taxonomy breed": "breed accuracy"}
@@ -25,36 +25,36 @@ WARNINGS = (
 )
 
 
-def section(found: Sequence[Material], first: Sequence[str]) -> Section:
+def section(runs: Sequence[RunColumns], first: Sequence[str]) -> Section:
     """The section over all runs that hold both sides; runs named ``first`` get the charts of own captions."""
     parts: list[Part] = [Remark(text) for text in WARNINGS]
     numbers = dict[str, object]()
-    studied = [one for one in found if one.run.task in STUDIED]
-    for one in largest(studied):
-        panels = pearson.study(one)
-        parts += _whole(one, panels)
-        numbers[one.title] = {p.metric: _numbers(p) for p in panels}
-        if left := pearson.unread(one):
+    studied = [columns for columns in runs if columns.run.task in STUDIED]
+    for columns in largest(studied):
+        panels = pearson.study(columns)
+        parts += _whole(columns, panels)
+        numbers[columns.title] = {p.metric: _numbers(p) for p in panels}
+        if left := pearson.unread(columns):
             parts += _without(left[0], left[1])
-    if not any(one.run.task == STUDIED[0] for one in studied):
+    if not any(columns.run.task == STUDIED[0] for columns in studied):
         parts.append(Missing("No scored run of the 3,000 captions of random detail is stored.", "make ablation"))
-    if not any(one.run.task == pearson.PETS for one in studied):
+    if not any(columns.run.task == pearson.PETS for columns in studied):
         command = "make eval MODEL=... TASK=pets METRICS=cim,taxonomy,length ARGS='--gallery NAME'"
         parts.append(Missing("No scored run on Oxford-IIIT Pet holds both cim and taxonomy.", command))
-    parts += _own([one for one in found if one.run.task not in STUDIED], first)
+    parts += _own([columns for columns in runs if columns.run.task not in STUDIED], first)
     return Section("pearson", "Does the score follow what captions get right?", tuple(parts), numbers)
 
 
-def largest(found: Sequence[Material]) -> list[Material]:
+def largest(runs: Sequence[RunColumns]) -> list[RunColumns]:
     """Of runs with the same captions the one on the largest gallery; the others are section (c)'s."""
-    return [max(group, key=lambda one: one.gallery_rows or 0) for group in by_captions(found)]
+    return [max(group, key=lambda columns: columns.gallery_rows or 0) for group in by_captions(runs)]
 
 
-def by_captions(found: Sequence[Material]) -> list[list[Material]]:
+def by_captions(runs: Sequence[RunColumns]) -> list[list[RunColumns]]:
     """Runs in groups of one task and the same captions."""
-    groups = defaultdict[tuple[str, str], list[Material]](list)
-    for one in found:
-        groups[one.run.task, str(one.run.manifest.get("captions") or one.run.model)].append(one)
+    groups = defaultdict[tuple[str, str], list[RunColumns]](list)
+    for columns in runs:
+        groups[columns.run.task, str(columns.run.manifest.get("captions") or columns.run.model)].append(columns)
     return list(groups.values())
 
 
@@ -69,15 +69,15 @@ def _numbers(panel: Panel) -> dict[str, object]:
     return {"n": panel.n, "bins": len(panel.points), "r": panel.r, "raw": panel.raw, "rho": panel.rho}
 
 
-def _whole(one: Material, panels: Sequence[Panel]) -> list[Part]:
-    name = f"pearson-{one.run.task}-{one.run.model}"
-    shown = [(one.title, NAMES[one.source], panels[: len(pearson.METRICS)])]
+def _whole(columns: RunColumns, panels: Sequence[Panel]) -> list[Part]:
+    name = f"pearson-{columns.run.task}-{columns.run.model}"
+    shown = [(columns.title, NAMES[columns.source], panels[: len(pearson.METRICS)])]
     chart: list[Part] = [draw.pearson(name, shown, told)] if panels[0].points else []
-    return [*chart, _table(one, panels, one.title)]
+    return [*chart, _table(columns, panels, columns.title)]
 
 
-def _table(one: Material, panels: Sequence[Panel], title: str) -> Table:
-    drawn = "images" if one.breeds is None else f"{len(set(one.breeds))} breeds"
+def _table(columns: RunColumns, panels: Sequence[Panel], title: str) -> Table:
+    drawn = "images" if columns.breeds is None else f"{len(set(columns.breeds))} breeds"
     lines: list[tuple[str, Callable[[Panel], str]]] = [
         (f"bins of {SIZE}", lambda p: str(len(p.points))),
         ("binned r, Fisher's interval over bins", told),
@@ -88,14 +88,14 @@ def _table(one: Material, panels: Sequence[Panel], title: str) -> Table:
         ("length taken out: binned r", lambda p: _kept(p, number(p.kept_r))),
         ("length taken out: un-binned r", lambda p: _kept(p, f"{number(p.kept_raw)} {bounds(p.kept_raw_ci)}")),
     ]
-    if one.breeds is not None:
+    if columns.breeds is not None:
         lines.append(("within breeds: un-binned r", lambda p: number(p.within)))
     rows = tuple((label, *(cell(panel) for panel in panels)) for label, cell in lines)
     note = (
-        f"{panels[0].n:,} captions; accuracy is {one.source} of an image, 0 to 1. With k its sum over a bin of {SIZE} "
-        f"images, the bin's logit is ln((k + 0.5) / ({SIZE} − k + 0.5)). {_dropped(panels[0])} Gallery of {_rows(one)} "
-        "rows. Length is taken out of the metric by a straight line in words. Mean token log-probability, another "
-        "control, is not stored."
+        f"{panels[0].n:,} captions; accuracy is {columns.source} of an image, 0 to 1. With k its sum over a bin of "
+        f"{SIZE} images, the bin's logit is ln((k + 0.5) / ({SIZE} − k + 0.5)). {_dropped(panels[0])} Gallery of "
+        f"{_rows(columns)} rows. Length is taken out of the metric by a straight line in words. Mean token "
+        "log-probability, another control, is not stored."
     )
     return Table(title, ("", *(panel.metric for panel in panels)), rows, note)
 
@@ -112,11 +112,11 @@ def _dropped(panel: Panel) -> str:
     )
 
 
-def _rows(one: Material) -> str:
-    return "unknown" if one.gallery_rows is None else f"{one.gallery_rows:,}"
+def _rows(columns: RunColumns) -> str:
+    return "unknown" if columns.gallery_rows is None else f"{columns.gallery_rows:,}"
 
 
-def _without(count: int, kept: Material) -> list[Part]:
+def _without(count: int, kept: RunColumns) -> list[Part]:
     share = count / (count + len(kept.ids))
     told = Remark(f"The judge said neither yes nor no about {count} captions ({share:.1%}); they count as no.")
     if not count or not kept.ids:
@@ -124,17 +124,17 @@ def _without(count: int, kept: Material) -> list[Part]:
     return [told, _table(kept, pearson.study(kept), f"{kept.title}, without them")]
 
 
-def _own(found: Sequence[Material], first: Sequence[str]) -> list[Part]:
-    parts, by_n = list[Part](), defaultdict[tuple[str, int], list[Material]](list)
-    for one in found:
-        by_n[one.run.task, len(one.ids)].append(one)
+def _own(runs: Sequence[RunColumns], first: Sequence[str]) -> list[Part]:
+    parts, by_n = list[Part](), defaultdict[tuple[str, int], list[RunColumns]](list)
+    for columns in runs:
+        by_n[columns.run.task, len(columns.ids)].append(columns)
     for (task, n), group in by_n.items():
         every = pearson.brief(group)
-        charted = [at for name in first for at, one in enumerate(group) if one.run.model == name][:SHOWN]
+        charted = [at for name in first for at, columns in enumerate(group) if columns.run.model == name][:SHOWN]
         if charted and n >= SIZE:
             rows = [(group[at].title, NAMES[group[at].source], every[at]) for at in charted]
             parts.append(draw.pearson(f"pearson-own-{task}", rows, told))
-        rows_of = tuple(_line(one, panels) for one, panels in zip(group, every, strict=True))
+        rows_of = tuple(_line(columns, panels) for columns, panels in zip(group, every, strict=True))
         head = ("run", "bins", "binned r, reward", *(f"un-binned r, {name}" for name in pearson.METRICS))
         note = (
             f"{n:,} captions a run, each model's own; {group[0].source} as accuracy, gallery of {_rows(group[0])} "
@@ -144,18 +144,18 @@ def _own(found: Sequence[Material], first: Sequence[str]) -> list[Part]:
     return parts
 
 
-def _line(one: Material, panels: Sequence[Panel]) -> tuple[str, ...]:
+def _line(columns: RunColumns, panels: Sequence[Panel]) -> tuple[str, ...]:
     cells = (f"{number(panel.raw)} {bounds(panel.raw_ci)}" for panel in panels)
-    return (one.run.model, str(len(panels[-1].points)), told(panels[-1]), *cells)
+    return (columns.run.model, str(len(panels[-1].points)), told(panels[-1]), *cells)
 
 
-def materials(runs: Sequence[StoredRun], tell: Callable[[str], None]) -> list[Material]:
+def columns_of_all(runs: Sequence[StoredRun], tell: Callable[[str], None]) -> list[RunColumns]:
     """The columns of every run that holds both sides; ``tell`` hears of damaged ones, which are left out."""
-    found = []
+    complete = []
     for run in runs:
         try:
-            if (one := pearson.material(run)) is not None:
-                found.append(one)
+            if (columns := pearson.columns_of(run)) is not None:
+                complete.append(columns)
         except CimError as error:
             tell(f"left out of the correlations: {error}")
-    return found
+    return complete

@@ -44,7 +44,7 @@ def gather(results: Path, tell: Callable[[str], None], chosen: Chosen | None = N
         CimError: a study is malformed, or a run that the user named is not stored.
     """
     every, stored = load_all(results, tell), study.read(results)
-    found = associations.materials(every, tell)
+    found = associations.columns_of_all(every, tell)
     groups = _chosen(every, chosen) if chosen else _of_study(every, stored)
     first = [stored.base, *(f"{arm}-seed0" for arm in FIRST)] if stored else [run.model for run in every[:1]]
     n = _images(every, stored)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness import registry
-from harness.errors import CimError
 from harness.runs import signature, stats
 from harness.runs.stored_run import StoredRun
 from leaderboards.report import correlation
@@ -31,7 +30,7 @@ PETS = "pets"
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
+class RunColumns:
     """Columns of a run, a row an image, in the order of image ids; ``breeds`` where they are known."""
 
     run: StoredRun
@@ -75,68 +74,61 @@ class Panel:
     within: float | None = None
 
 
-def material(run: StoredRun) -> Material | None:
+def columns_of(run: StoredRun) -> RunColumns | None:
     """The columns of a run, or None where its scores do not hold both sides.
 
     Raises:
         CimError: a row lacks a number that the scores speak of.
     """
-    held = {name for name, row in run.scores.items() if not row.get("not_computed")}
-    source = next((pair for pair in ACCURACIES if pair[0] in held), None)
-    if "cim" not in held or source is None:
+    source = next((pair for pair in ACCURACIES if pair[0] in run.computed), None)
+    if "cim" not in run.computed or source is None:
         return None
-    rows = sorted(run.per_sample.items())
-    ids = tuple(name for name, _ in rows)
-    try:
-        metrics = {label: np.array([cells["cim"][name] for _, cells in rows]) for label, name in METRICS.items()}
-        accuracy = np.array([cells[source[0]][source[1]] for _, cells in rows]) / 100
-        length = words(run)
-        columns = np.stack([*metrics.values(), accuracy, length]).astype(np.float64)
-    except (KeyError, TypeError) as error:
-        raise CimError("rows lack a number", where=str(run.folder), hint="score the run again") from error
-    if not np.isfinite(columns).all():
-        raise CimError("rows hold what is no number", where=str(run.folder), hint="score the run again")
+    ids = tuple(sorted(run.per_sample))
+    metrics = {label: run.numbers("cim", name) for label, name in METRICS.items()}
+    accuracy, length = run.numbers(*source) / 100, words(run)
     breeds = tuple(name.rsplit("_", 1)[0] for name in ids) if run.task == PETS else None
     read = signature.read(run.scores["cim"]["signature"] or "")
     size = int(read["rows"]) if read.get("rows", "").isdigit() else None
-    return Material(run, ids, metrics, length, accuracy, " ".join(source), breeds, size)
+    return RunColumns(run, ids, metrics, length, accuracy, " ".join(source), breeds, size)
 
 
 def words(run: StoredRun) -> Array:
     """Words a caption, in the order of ids: those of metric ``length``, or counted where it was not computed."""
-    rows = sorted(run.per_sample.items())
-    if not run.scores.get("length", {"not_computed": "no"}).get("not_computed"):
-        return np.array([cells["length"]["words"] for _, cells in rows], dtype=np.float64)
-    made = run.captions
-    return np.array([len((made[name].text or "").split()) if name in made else 0 for name, _ in rows], dtype=np.float64)
+    if "length" in run.computed:
+        return run.numbers("length", "words")
+    texts = ((run.captions[name].text or "") if name in run.captions else "" for name in sorted(run.per_sample))
+    return np.array([len(text.split()) for text in texts], dtype=np.float64)
 
 
-def study(found: Material) -> list[Panel]:
+def study(columns: RunColumns) -> list[Panel]:
     """A panel for GRC, QIR, reward and, as a control, caption length, with all controls."""
-    columns = {**found.metrics, LENGTH: found.words}
-    kept = {name: correlation.residuals(values, found.words) for name, values in found.metrics.items()}
-    pairs = [(values, found.accuracy) for values in (*columns.values(), *kept.values())]
-    drawn = correlation.resampled(pairs, found.breeds)
-    raw, after = dict(zip(columns, drawn, strict=False)), dict(zip(kept, drawn[len(columns) :], strict=True))
+    by_name = {**columns.metrics, LENGTH: columns.words}
+    kept = {name: correlation.residuals(values, columns.words) for name, values in columns.metrics.items()}
+    pairs = [(values, columns.accuracy) for values in (*by_name.values(), *kept.values())]
+    drawn = correlation.resampled(pairs, columns.breeds)
+    raw, after = dict(zip(by_name, drawn, strict=False)), dict(zip(kept, drawn[len(by_name) :], strict=True))
     panels = []
-    for name, values in columns.items():
-        panel = _panel(name, values, found.accuracy, raw[name])
-        chance = None if panel.r is None else correlation.permuted(values, found.accuracy)
-        inside = None if found.breeds is None else correlation.within(values, found.accuracy, found.breeds)
+    for name, values in by_name.items():
+        panel = _panel(name, values, columns.accuracy, raw[name])
+        chance = None if panel.r is None else correlation.permuted(values, columns.accuracy)
+        inside = None if columns.breeds is None else correlation.within(values, columns.accuracy, columns.breeds)
         panel = replace(panel, chance=chance, within=inside)
         if name in kept:
-            r = stats.pearson(*correlation.bins(kept[name], found.accuracy))
-            own = stats.pearson(kept[name], found.accuracy)
+            r = stats.pearson(*correlation.bins(kept[name], columns.accuracy))
+            own = stats.pearson(kept[name], columns.accuracy)
             panel = replace(panel, kept_r=r, kept_raw=own, kept_raw_ci=after[name])
         panels.append(panel)
     return panels
 
 
-def brief(found: Sequence[Material]) -> list[list[Panel]]:
+def brief(runs: Sequence[RunColumns]) -> list[list[Panel]]:
     """Panels for GRC, QIR and reward of several runs over equally many images (or the same pets), without controls."""
-    pairs = [(values, one.accuracy) for one in found for values in one.metrics.values()]
-    drawn = iter(correlation.resampled(pairs, found[0].breeds))
-    return [[_panel(name, values, one.accuracy, next(drawn)) for name, values in one.metrics.items()] for one in found]
+    pairs = [(values, columns.accuracy) for columns in runs for values in columns.metrics.values()]
+    drawn = iter(correlation.resampled(pairs, runs[0].breeds))
+    return [
+        [_panel(name, values, columns.accuracy, next(drawn)) for name, values in columns.metrics.items()]
+        for columns in runs
+    ]
 
 
 def _panel(name: str, values: Array, accuracy: Array, raw_ci: Interval | None) -> Panel:
@@ -156,30 +148,30 @@ def _panel(name: str, values: Array, accuracy: Array, raw_ci: Interval | None) -
     )
 
 
-def unread(found: Material) -> tuple[int, Material] | None:
+def unread(columns: RunColumns) -> tuple[int, RunColumns] | None:
     """How many breed replies of the judge say neither yes nor no, and the columns without those images.
 
     None where accuracy is not a judge's verdict or no reply is stored.
     """
-    if not found.source.startswith("taxonomy"):
+    if not columns.source.startswith("taxonomy"):
         return None
     (parse, *_) = registry.judge("taxonomy").parsers.values()
     said = dict[str, bool]()
-    for path in sorted(found.run.folder.glob("replies.taxonomy.*.jsonl")):
-        for request, made in found.run.files.completions(path.name, "reply").items():
+    for path in sorted(columns.run.folder.glob("replies.taxonomy.*.jsonl")):
+        for request, reply in columns.run.files.completions(path.name, "reply").items():
             sample, _, key = request.rpartition("#")
             if key == "breed":
-                said[sample] = parse(made.text or "", 1)[0] is not None
+                said[sample] = parse(reply.text or "", 1)[0] is not None
     if not said:
         return None
-    keep = np.array([said.get(name, True) for name in found.ids])
-    breeds = None if found.breeds is None else tuple(compress(found.breeds, keep))
+    keep = np.array([said.get(name, True) for name in columns.ids])
+    breeds = None if columns.breeds is None else tuple(compress(columns.breeds, keep))
     kept = replace(
-        found,
-        ids=tuple(compress(found.ids, keep)),
-        metrics={name: values[keep] for name, values in found.metrics.items()},
-        words=found.words[keep],
-        accuracy=found.accuracy[keep],
+        columns,
+        ids=tuple(compress(columns.ids, keep)),
+        metrics={name: values[keep] for name, values in columns.metrics.items()},
+        words=columns.words[keep],
+        accuracy=columns.accuracy[keep],
         breeds=breeds,
     )
     return int((~keep).sum()), kept

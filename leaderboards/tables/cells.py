@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from harness import registry
 from harness.errors import CimError
-from harness.runs import stats, stored_run
+from harness.runs import stats
 from harness.runs.stored_run import StoredRun
 from leaderboards import standings
 
@@ -81,7 +81,7 @@ def _of_same_samples(
             if row is None or row.get("not_computed") or not row.get("signature"):
                 continue
             try:
-                members.append((run, name, stored_run.column(run, registry.metric(name))))
+                members.append((run, name, run.column(registry.metric(name))))
             except CimError as error:
                 tell(f"left out: {error}")
     drawn = stats.bootstrap([column for *_, column in members], draws) if members else []

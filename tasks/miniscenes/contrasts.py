@@ -14,7 +14,7 @@ import numpy as np
 
 from harness import registry
 from harness.runs import compare, stats
-from harness.runs.stored_run import StoredRun, column, obstacle
+from harness.runs.stored_run import StoredRun, obstacle
 
 SHOWN = ("objects f1", "attributes f1", "fine_names f1", "relation_qa", "length")
 LEVEL = 0.05
@@ -97,7 +97,7 @@ def _comparable(first: StoredRun, run: StoredRun, label: str) -> bool:
 def _average(runs: Sequence[StoredRun], label: str) -> stats.Column:
     """Each image's mean statistics; shown values are means, or shares of what is asked of an image in every run."""
     metric = registry.metric(_place(label)[0])
-    return stats.Column(np.mean([column(run, metric).statistics for run in runs], axis=0), metric.aggregate)
+    return stats.Column(np.mean([run.column(metric).statistics for run in runs], axis=0), metric.aggregate)
 
 
 def _value(run: StoredRun, label: str) -> float:
