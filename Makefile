@@ -24,6 +24,9 @@ option = $(if $(2),$(1) $(call quoted,$(2)))
 # What is there for a GPU stays; the CPU build of vLLM exists for one system.
 for_tests = $(if $(wildcard $(VENV)/.ok-gpu),gpu,$(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),vllm,models))
 
+# Tests of one file run in one process, files side by side, one process per core.
+PARALLEL = -n logical --dist loadfile
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -107,10 +110,10 @@ parity: $(VENV)/.ok-dev  ## compare engines, then CAPTURE with its reference on 
 	@$(PY) -m pytest -q -m slow tests/test_capture_parity.py
 
 test: $(VENV)/.ok-dev $(VENV)/.ok-report $(VENV)/.ok-$(for_tests)  ## the tests that take minutes
-	@$(PY) -m pytest -q -m "not slow" $(ARGS)
+	@$(PY) -m pytest -q $(PARALLEL) -m "not slow" $(ARGS)
 
 test-slow: $(VENV)/.ok-dev $(VENV)/.ok-report $(VENV)/.ok-$(for_tests)  ## all tests
-	@$(PY) -m pytest -q $(ARGS)
+	@$(PY) -m pytest -q $(PARALLEL) $(ARGS)
 
 mini-models: $(VENV)/.ok-models  ## train the embedded tiny models again, 16 CPU minutes
 	@$(PY) -m tasks.miniscenes.train tasks/miniscenes/weights
