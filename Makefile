@@ -73,13 +73,13 @@ ablation: $(VENV)/.ok-core  ## every arm in the embedded world, one seed: make a
 	@$(VENV)/bin/cim study --arms all --pearson $(call option,--seeds,$(SEEDS)) $(ARGS)
 
 tables: $(VENV)/.ok-core  ## the paper's Tables 6 to 8, published beside ours, from stored runs
-	@$(PY) -m leaderboards tables $(ARGS)
+	@$(VENV)/bin/cim tables $(ARGS)
 
 audit: $(VENV)/.ok-core  ## recompute what can be checked in the published tables, or in stored runs: ARGS=--runs
-	@$(PY) -m leaderboards audit $(ARGS)
+	@$(VENV)/bin/cim audit $(ARGS)
 
 leaderboard: $(VENV)/.ok-core  ## a static site of all stored runs, in results/.leaderboards/board
-	@$(PY) -m leaderboards board $(ARGS)
+	@$(VENV)/bin/cim board $(ARGS)
 
 # The gate is about what the code does now, so its run is made anew; a run that is named is taken as it is.
 check baseline: override MODEL := mini-base
@@ -91,15 +91,15 @@ endef
 
 check: $(VENV)/.ok-core  ## the regression gate: mini-base, evaluated anew, against results/baseline: make check [RUN=name]
 	@$(evaluate_for_gate)
-	@$(PY) -m leaderboards check $(gated) $(call option,--metrics,$(METRICS)) $(ARGS)
+	@$(VENV)/bin/cim check $(gated) $(call option,--metrics,$(METRICS)) $(ARGS)
 
 baseline: $(VENV)/.ok-core  ## move the gate's baseline, after cim verify, and say what changes: make baseline [RUN=name]
 	@$(evaluate_for_gate)
 	@$(VENV)/bin/cim verify $(gated)
-	@$(PY) -m leaderboards baseline $(gated) $(call option,--metrics,$(METRICS)) $(ARGS)
+	@$(VENV)/bin/cim baseline $(gated) $(call option,--metrics,$(METRICS)) $(ARGS)
 
 report: $(VENV)/.ok-report  ## one page over stored runs: correlation, ablation, gallery sizes, comparison, training
-	@$(PY) -m leaderboards report $(ARGS)
+	@$(VENV)/bin/cim report $(ARGS)
 
 parity: $(VENV)/.ok-dev  ## compare engines, then CAPTURE with its reference on all captions: make parity MODEL=... [LIMIT=16]
 	@need=vllm; ! $(gpu) || need=gpu; $(again) --no-print-directory $(VENV)/.ok-$$need

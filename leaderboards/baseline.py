@@ -2,7 +2,7 @@
 
 Copies what the gate reads (manifest, captions, scores, rows a sample) to ``results/baseline/<task>/<run>/``, without
 what belongs to one machine: paths, platform, times. The metrics stay those of the baseline that is there. Run with
-``python -m leaderboards baseline RUN`` (``make baseline``); explained in ``docs/gate.md``.
+``cim baseline RUN`` (``make baseline``); explained in ``docs/gate.md``.
 """
 
 from __future__ import annotations

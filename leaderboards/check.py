@@ -1,7 +1,7 @@
 """The ``check`` command: a stored run against a stored baseline; exit 1 where it is worse, 2 where they do not compare.
 
 The rule is in ``leaderboards/gate.py``, ``docs/gate.md`` explains it. Run with
-``python -m leaderboards check RUN [--baseline B] [--margin POINTS]``.
+``cim check RUN [--baseline B] [--margin POINTS]``.
 """
 
 from __future__ import annotations

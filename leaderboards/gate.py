@@ -2,7 +2,7 @@
 
 A value fails where its drop is larger than the margin *and* significant: paired permutation test over images
 (``runs/stats.py``), corrected by Holm over all values compared, p < 0.05. What cannot be compared is refused, never
-left out. Run with ``python -m leaderboards check RUN``; explained in ``docs/gate.md``.
+left out. Run with ``cim check RUN``; explained in ``docs/gate.md``.
 """
 
 from __future__ import annotations

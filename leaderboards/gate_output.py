@@ -2,7 +2,7 @@
 
 Texts that come from runs are escaped in each; nothing depends on the clock. Annotations follow GitHub's rules for
 workflow commands: %, CR and LF are %25, %0D, %0A in a message, and : and , are %3A and %2C in a property
-(``actions/toolkit:packages/core/src/command.ts``). Written by ``python -m leaderboards check``.
+(``actions/toolkit:packages/core/src/command.ts``). Written by ``cim check``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The published numbers: Tables 6, 7 and 8 of the paper's supplement, as printed.
 
 They lie in ``results/published/``, with source, licence and sha256 beside them: data with a source, never the truth.
-Cells are kept as the text that was printed and compared as decimals. Read by ``python -m leaderboards tables`` and
+Cells are kept as the text that was printed and compared as decimals. Read by ``cim tables`` and
 ``audit``.
 """
 

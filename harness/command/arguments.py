@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.metadata
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from harness.errors import CimError
@@ -19,6 +21,17 @@ STAGES = {
 }
 
 
+# Commands of the leaderboards: each is a module with ``arguments(parser)`` and ``main(args, say, tell) -> exit code``.
+BOARDS = {
+    "report": "the page of one stored run; without RUN one page over all: correlation, ablation, comparison, training",
+    "tables": "the paper's Tables 6 to 8, published beside ours, as Markdown, LaTeX, CSV and HTML",
+    "audit": "recompute what can be checked in published tables, or in stored runs",
+    "board": "a static site over all stored runs: ranks, intervals, a page per run",
+    "check": "the regression gate: a stored run against a stored baseline",
+    "baseline": "update the gate's baseline to a stored run",
+}
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, like all others."""
 
@@ -26,8 +39,8 @@ class _Parser(argparse.ArgumentParser):
         raise CimError(message, hint=f"{self.prog} --help")
 
 
-def parser() -> argparse.ArgumentParser:
-    """All verbs and their options."""
+def parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """All verbs; a command of the leaderboards has options only where ``given`` names it: its module is imported."""
     top = _Parser(prog="cim", description="Evaluate detailed image captions.", allow_abbrev=False)
     top.add_argument("--version", action="version", version=f"cim {importlib.metadata.version('cim-harness')}")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
@@ -47,9 +60,6 @@ def parser() -> argparse.ArgumentParser:
     verify = _add(verbs, "verify", "check a stored run: schema, hashes, counts, scores made again")
     verify.add_argument("run", help="run folder, or run name")
     verify.add_argument("--task", help="task of the run, where a name is given")
-    report = _add(verbs, "report", "make report.html of a stored run again, from its files alone")
-    report.add_argument("run", help="run folder, or run name")
-    report.add_argument("--task", help="task of the run, where a name is given")
     listing = _add(verbs, "list", "what there is, by kind")
     listing.add_argument("kind", nargs="?", help=", ".join(KINDS))
     _add(verbs, "where", "the folders and programs in use")
@@ -62,6 +72,14 @@ def parser() -> argparse.ArgumentParser:
     _gallery(verbs)
     _train(verbs)
     _study(verbs)
+    wanted = next((word for word in given if not word.startswith("-")), "")
+    for name, about in BOARDS.items():
+        board = verbs.add_parser(name, help=about, description=about, allow_abbrev=False)
+        board.add_argument("--results", metavar="DIR", help="folder of all runs (default: $CIM_RESULTS, then results/)")
+        if name == wanted:
+            if name == "report":
+                board.add_argument("run", nargs="?", help="run folder, or run name: write its own page again")
+            importlib.import_module(f"leaderboards.{name}").arguments(board)
     return top
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from harness.command import arguments
 from harness.command.gallery import gallery_verb
 from harness.command.places import data_verb, doctor_verb, list_verb, models, split, where_verb
-from harness.command.stored import compare_verb, report_verb, verify_verb
+from harness.command.stored import boards_verb, compare_verb, verify_verb
 from harness.command.train import study_verb, train_verb
 from harness.errors import CimError, OutageError, one_line
 from harness.resources import paths
@@ -246,7 +246,7 @@ def _terminated(number: int, _: object) -> None:
 VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
     "compare": compare_verb,
     "verify": verify_verb,
-    "report": report_verb,
+    **dict.fromkeys(arguments.BOARDS, boards_verb),
     "meteor": _meteor,
     "list": list_verb,
     "where": where_verb,
@@ -267,7 +267,8 @@ def main(given: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 shows "?" in place of a traceback
     try:
-        args = arguments.parser().parse_args(given)
+        words = sys.argv[1:] if given is None else list(given)
+        args = arguments.parser(words).parse_args(words)
         code = VERBS.get(args.verb, _eval)(args)
         if sys.stdout:
             sys.stdout.flush()

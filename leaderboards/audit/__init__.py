@@ -2,7 +2,7 @@
 
 Each check (``record.Check``) says what was claimed, how it was recomputed and its verdict; exact numbers throughout.
 Written to ``audit.json`` and ``audit.md``. Exit code 0 whatever the verdicts are: they are what it is for.
-Run with ``python -m leaderboards audit`` (published tables), ``audit RUN...`` or ``audit --runs`` (stored runs).
+Run with ``cim audit`` (published tables), ``audit RUN...`` or ``audit --runs`` (stored runs).
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ FOLDER = Path(".leaderboards") / "audit"  # below the results folder; never a ta
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``audit``."""
-    parser.add_argument("runs_named", nargs="*", metavar="RUN", help="stored runs: folders, or names with --task")
+    parser.add_argument(
+        "runs_named", nargs="*", metavar="RUN", help="stored runs: folders, or names with --task; or one CSV of tables"
+    )
     parser.add_argument("--runs", action="store_true", help="all stored runs")
     parser.add_argument("--task", help="the task of the runs")
     parser.add_argument("--tables", type=Path, metavar="FILE", help="another CSV of the form of the published tables")
@@ -43,6 +45,9 @@ def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[s
 
     results = paths.results_root(args.results)
     out = args.out or results / FOLDER
+    match args.runs_named:
+        case [file] if file.endswith(".csv") and args.tables is None:
+            args.tables, args.runs_named = Path(file), []
     own = args.runs or bool(args.runs_named)
     if own and args.tables:
         raise CimError("stored runs and a file of tables: one or the other", where="--tables")

@@ -2,7 +2,7 @@
 
 Reads ``results/`` and writes HTML that loads nothing; the same runs give the same bytes. What stands on it is computed
 again from the rows a sample (``leaderboards/standings.py``); runs whose files contradict each other are left out and
-named. Run with ``python -m leaderboards board`` (``make leaderboard``).
+named. Run with ``cim board`` (``make leaderboard``).
 """
 
 from __future__ import annotations

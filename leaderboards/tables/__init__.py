@@ -1,7 +1,7 @@
 """The paper's Tables 6, 7 and 8: every published cell beside ours, as Markdown, LaTeX, CSV and HTML.
 
 Ours comes from stored runs alone; a cell without one names the command that fills it. Run with
-``python -m leaderboards tables`` (``make tables``); docs/tables.md says how to read a cell.
+``cim tables`` (``make tables``); docs/tables.md says how to read a cell.
 """
 
 from __future__ import annotations
