@@ -1,6 +1,7 @@
 """Species and breed named in captions, from a judge's stored yes-or-no replies: share of images in percent.
 
-A reply with neither yes nor no is left out of the share and counted under ``unparsed``. Run with ``cim eval --metrics taxonomy``.
+A reply with neither yes nor no is left out of the share and counted under ``unparsed``.
+Run with ``cim eval --metrics taxonomy``.
 """
 
 from __future__ import annotations
