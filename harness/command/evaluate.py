@@ -44,6 +44,7 @@ def _plan(args: argparse.Namespace) -> list[Run]:
 
 
 def evaluate_verb(args: argparse.Namespace) -> int:
+    """Do the stages that the verb asks for, run after run; exit 1 where something stopped answering."""
     from harness.command import terminal
     from harness.stages import caption, parse
 
