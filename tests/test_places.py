@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness import places, registry
+from harness.resources import data
 from tests.cli import Cim, captions_file
 from tests.conftest import ROOT
 
@@ -131,17 +132,31 @@ def test_a_package_brings_parts_by_entry_points(tmp_path: Path, monkeypatch: pyt
     write(tmp_path / "their_package" / "commas.py", METRIC.format(name="commas", empty="(0.0,)"))
     information = tmp_path / "their_package-1.dist-info"
     write(information / "METADATA", "Metadata-Version: 2.1\nName: their-package\nVersion: 1\n")
-    write(information / "entry_points.txt", "[cim_harness.metrics]\ncommas = their_package.commas\n")
+    points = "[cim_harness.metrics]\ncommas = their_package.commas\n"
+    write(information / "entry_points.txt", f"{points}[cim_harness.models]\ntheirs = their_package\n")
+    write(tmp_path / "their_package" / "theirs.toml", SHORTEST["models/mine.toml"])
     monkeypatch.syspath_prepend(str(tmp_path))
     places._entry_points.cache_clear()
     assert "their_package.commas" not in sys.modules and "Commas per caption." in cim("list", "metrics").out
-    assert "their_package.commas" not in sys.modules, "a list imports no part"
+    assert "their_package" not in sys.modules, "a list imports no part and no package around it"
+    assert registry.model_file("theirs") == tmp_path / "their_package" / "theirs.toml"
     assert registry.metric("commas").name == "commas" and "their_package.commas" in sys.modules
     write(information / "entry_points.txt", "[cim_harness.metrics]\ncommas = their_package.gone\n")
     places._entry_points.cache_clear()
     assert "cim_harness.metrics: commas" in cim.refused("list", "metrics")
     monkeypatch.undo()
     places._entry_points.cache_clear()
+
+
+def test_a_judge_is_answered_by_a_model_of_a_file(parts: Path, tmp_path: Path, cim: Cim) -> None:
+    text = (ROOT / "tasks" / "miniscenes" / "models" / "rule-judge.toml").read_text()
+    answerer = write(tmp_path / "loose" / "other-rules.toml", text)
+    one = data.samples(registry.task("miniscenes"))[0]
+    file = captions_file(tmp_path / "mine.jsonl", {one.id: one.references[0]})
+    asked = ("--model", file, "--partial", "--metrics", "taxonomy", "--judge", answerer)
+    (score,) = cim("eval", *asked, "--json").json["scores"]
+    assert score["values"] == {"species": 100, "breed": 100}
+    assert (cim.results / "miniscenes" / "mine" / "replies.taxonomy.other-rules.jsonl").is_file()
 
 
 def test_doctor_checks_a_part(parts: Path, tmp_path: Path, cim: Cim) -> None:
