@@ -28,6 +28,14 @@ TASK = Task(name="scene", title="One scene", prompt="Describe.", files=(FILE,), 
     provides=frozenset({"references"}), load=lambda folder: [Sample("one", ("A dog.",))],
     licence="CC0", source="a test", folder=Path(__file__).parent)
 '''
+ENCODER = '''"""The same vector for every text; of length 2, which is not L2-normalised."""
+from contextlib import nullcontext
+import numpy as np
+from harness.parts import Encoder
+def encode(texts):
+    yield from (np.ones(4, np.float32) for _ in texts)
+ENCODER = Encoder("ones", lambda: {"v": "1"}, lambda: nullcontext(encode))
+'''
 # The shortest part of each kind, by the sub-folder it lies in.
 SHORTEST = {
     "judges/mine.py": '"""J."""\nfrom harness.parts import Judge\nJUDGE = Judge("mine", lambda s, c: {}, {}, {})\n',
@@ -166,6 +174,11 @@ def test_doctor_checks_a_part(parts: Path, tmp_path: Path, cim: Cim) -> None:
     worse = write(tmp_path / "worse.py", METRIC.format(name="worse", empty="(7.0,)"))
     done = cim("doctor", "--part", worse, "--json")
     assert done.code == 1 and [row["state"] for row in done.json] == ["ok", "ok", "failed", "ok", "ok"]
+    encoder = write(tmp_path / "ones.py", ENCODER)
+    assert [row["state"] for row in cim("doctor", "--part", encoder, "--json").json] == ["ok", "failed"]
+    halves = write(tmp_path / "halves.py", ENCODER.replace("np.ones(4, np.float32)", "np.full(4, 0.5, np.float32)"))
+    halves.write_text(halves.read_text().replace('"ones"', '"halves"'))
+    assert [row["state"] for row in cim("doctor", "--part", halves, "--json").json] == ["ok", "ok"]
     assert str(tmp_path / "none.py") in cim.refused("doctor", "--part", tmp_path / "none.py")
     nothing = write(tmp_path / "nothing.py", "x = 1\n")
     assert str(nothing) in cim.refused("doctor", "--part", nothing)
