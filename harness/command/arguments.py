@@ -140,7 +140,7 @@ def _gallery(verbs: Any) -> None:
         required=True,
         metavar=("KIND", "PATH"),
         help="KIND FILE [IMAGES], any number of times; kinds: refinedcaps densefusion docci jsonl folder webdataset; "
-        "or miniscenes N, drawn scenes",
+        "or a world of cim_rl and N, its rendered scenes",
     )
     build.add_argument("--text-encoder", default="mpnet", metavar="NAME", help="default: mpnet")
     build.add_argument("--image-encoder", default="vit_h_14", metavar="NAME", help="default: vit_h_14")

@@ -28,6 +28,8 @@ def _plan(args: argparse.Namespace) -> list[Run]:
 
     if args.judge == "":
         raise CimError("--judge is empty", hint="cim list models")
+    if args.judge and args.judge.endswith(".toml"):
+        args.judge = registry.named("models", args.judge)
     results, found = paths.results_root(args.results), list[run.Run]()
     tasks = [registry.named("tasks", text) for text in split(args.task)]
     args.metrics = ",".join(registry.named("metrics", text) for text in split(args.metrics))
