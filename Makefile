@@ -211,7 +211,7 @@ $(VENV)/.ok-core: pyproject.toml requirements/core.lock requirements/java.lock
 	@$(PY) -m harness.resources.nltk_data || echo "setup: going on without NLTK's splitter and tagger; scene graphs will not be computed" >&2
 	@touch $@
 
-$(VENV)/.ok-models: $(VENV)/.ok-core requirements/models.lock requirements/torch.txt
+$(VENV)/.ok-models: $(VENV)/.ok-core requirements/models.lock requirements/torch.txt harness/resources/torchvision_hook.py
 	@echo "setup: packages of requirements/models.lock, and CPU torch"; $(torch_installer); \
 	install --no-deps -r requirements/models.lock && install_torch --no-deps -r requirements/torch.txt \
 	  && $(PY) -m harness.resources.torchvision_hook || { $(not_installed); }
@@ -228,7 +228,7 @@ $(VENV)/.ok-report: $(VENV)/.ok-core requirements/report.lock
 	@touch $@
 
 # One Python and one system have this lock; elsewhere the tests of vLLM are skipped.
-$(VENV)/.ok-vllm: $(VENV)/.ok-core requirements/cpu.lock
+$(VENV)/.ok-vllm: $(VENV)/.ok-core requirements/cpu.lock harness/resources/torchvision_hook.py
 	@$(PY) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
 	  echo "setup: the CPU build of vLLM is for Python 3.11 here; going on without it"; \
 	  $(again) --no-print-directory $(VENV)/.ok-models && touch $@ && exit; }; \
