@@ -36,30 +36,23 @@ __all__ = [
     "trl_reward",
 ]
 _MODULES = {
-    "CimError": "harness.errors",
-    "CimScorer": "harness.retrieval.scorer",
-    "Comparisons": "harness.api.comparison",
-    "Result": "harness.api.result",
-    "compare": "harness.api.comparison",
-    "evaluate": "harness.api.evaluation",
-    "load_run": "harness.api.result",
-    "load_samples": "harness.api.listing",
-    "metrics": "harness.api.listing",
-    "models": "harness.api.listing",
-    "rewards": "harness.api.listing",
-    "score": "harness.api.evaluation",
-    "tasks": "harness.api.listing",
-    "trl_reward": "harness.train.trl_reward",
+    "harness.api.comparison": ("Comparisons", "compare"),
+    "harness.api.evaluation": ("evaluate", "score"),
+    "harness.api.listing": ("load_samples", "metrics", "models", "rewards", "tasks"),
+    "harness.api.result": ("Result", "load_run"),
+    "harness.errors": ("CimError",),
+    "harness.retrieval.scorer": ("CimScorer",),
+    "harness.train.trl_reward": ("trl_reward",),
 }
 
 
 def __getattr__(name: str) -> object:
     """Import a public name when it is first used."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(_MODULES[name]), name)
-    globals()[name] = value
-    return value
+    for module, names in _MODULES.items():
+        if name in names:
+            value: object = getattr(importlib.import_module(module), name)
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""The public Python interface: values are the command line's, results print themselves, bad input is one clear error."""
+"""The public Python interface: values are the command's, results print themselves, bad input is one clear error."""
 
 from __future__ import annotations
 
