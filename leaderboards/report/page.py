@@ -13,7 +13,6 @@ from pathlib import Path
 
 from harness import store
 from harness.pages import highlight, templates
-from harness.resources import paths
 from leaderboards.report.gather import Report
 from leaderboards.report.parts import Figure, Missing, Remark, Table, number, signed
 
