@@ -104,10 +104,10 @@ def read(path: Path | None = None) -> list[PaperRow]:
 
 def source() -> dict[str, Any]:
     """Where the numbers come from, their licence and sha256, and what the columns are."""
-    found = store.read_document(FOLDER / f"{NAME}.json")
-    if found is None:
+    document = store.read_document(FOLDER / f"{NAME}.json")
+    if document is None:
         raise CimError("no such file", where=str(FOLDER / f"{NAME}.json"), hint="`git checkout results/published`")
-    return found
+    return document
 
 
 def _row(cells: Sequence[str], where: str) -> PaperRow:
