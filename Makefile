@@ -76,13 +76,13 @@ ablation: $(VENV)/.ok-core  ## every arm in the embedded world, one seed: make a
 	@$(VENV)/bin/cim study --arms all --pearson $(call option,--seeds,$(SEEDS)) $(ARGS)
 
 tables: $(VENV)/.ok-core  ## the paper's Tables 6 to 8, published beside ours, from stored runs
-	@$(PY) -m leaderboards tables $(ARGS)
+	@$(VENV)/bin/cim tables $(ARGS)
 
 audit: $(VENV)/.ok-core  ## recompute what can be checked in the published tables, or in stored runs: ARGS=--runs
-	@$(PY) -m leaderboards audit $(ARGS)
+	@$(VENV)/bin/cim audit $(ARGS)
 
 leaderboard: $(VENV)/.ok-core  ## a static site of all stored runs, in results/.leaderboards/board
-	@$(PY) -m leaderboards board $(ARGS)
+	@$(VENV)/bin/cim board $(ARGS)
 
 # The gate is about what the code does now, so its run is made anew; a run that is named is taken as it is.
 check baseline: override MODEL := mini-base
@@ -94,15 +94,15 @@ endef
 
 check: $(VENV)/.ok-core  ## the regression gate: mini-base, evaluated anew, against results/baseline: make check [RUN=name]
 	@$(evaluate_for_gate)
-	@$(PY) -m leaderboards check $(gated) $(call option,--metrics,$(METRICS)) $(ARGS)
+	@$(VENV)/bin/cim check $(gated) $(call option,--metrics,$(METRICS)) $(ARGS)
 
 baseline: $(VENV)/.ok-core  ## move the gate's baseline, after cim verify, and say what changes: make baseline [RUN=name]
 	@$(evaluate_for_gate)
 	@$(VENV)/bin/cim verify $(gated)
-	@$(PY) -m leaderboards baseline $(gated) $(call option,--metrics,$(METRICS)) $(ARGS)
+	@$(VENV)/bin/cim baseline $(gated) $(call option,--metrics,$(METRICS)) $(ARGS)
 
 report: $(VENV)/.ok-report  ## one page over stored runs: correlation, ablation, gallery sizes, comparison, training
-	@$(PY) -m leaderboards report $(ARGS)
+	@$(VENV)/bin/cim report $(ARGS)
 
 parity: $(VENV)/.ok-dev  ## compare engines, then CAPTURE with its reference on all captions: make parity MODEL=... [LIMIT=16]
 	@need=vllm; ! $(gpu) || need=gpu; $(again) --no-print-directory $(VENV)/.ok-$$need
@@ -214,7 +214,7 @@ $(VENV)/.ok-core: pyproject.toml requirements/core.lock requirements/java.lock
 	@$(PY) -m harness.resources.nltk_data || echo "setup: going on without NLTK's splitter and tagger; scene graphs will not be computed" >&2
 	@touch $@
 
-$(VENV)/.ok-models: $(VENV)/.ok-core requirements/models.lock requirements/torch.txt
+$(VENV)/.ok-models: $(VENV)/.ok-core requirements/models.lock requirements/torch.txt harness/resources/torchvision_hook.py
 	@echo "setup: packages of requirements/models.lock, and CPU torch"; $(torch_installer); \
 	install --no-deps -r requirements/models.lock && install_torch --no-deps -r requirements/torch.txt \
 	  && $(PY) -m harness.resources.torchvision_hook || { $(not_installed); }
@@ -231,7 +231,7 @@ $(VENV)/.ok-report: $(VENV)/.ok-core requirements/report.lock
 	@touch $@
 
 # One Python and one system have this lock; elsewhere the tests of vLLM are skipped.
-$(VENV)/.ok-vllm: $(VENV)/.ok-core requirements/cpu.lock
+$(VENV)/.ok-vllm: $(VENV)/.ok-core requirements/cpu.lock harness/resources/torchvision_hook.py
 	@$(PY) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
 	  echo "setup: the CPU build of vLLM is for Python 3.11 here; going on without it"; \
 	  $(again) --no-print-directory $(VENV)/.ok-models && touch $@ && exit; }; \

@@ -9,11 +9,16 @@ from harness import registry
 from harness.errors import OutageError
 
 if TYPE_CHECKING:
-    from harness.parts import Measurement, Records
+    from harness.parts import Array, Measurement, Records
 
 
 def yes_share(records: Records, judge: str, keys: Sequence[str] = ("",)) -> Measurement:
-    """Per sample and prompt key 100 where the judge says yes, else 0: values (n, keys), and how many were unparsed.
+    """Share of yes among the parsed replies, in percent, per prompt key; its aggregate is ``share_of_parsed``.
+
+    An unparsed reply is no answer: its sample is left out of that key's share and counted under ``unparsed``.
+
+    Returns:
+        ``values`` (n, keys), 100 or 0; ``statistics`` (n, 2 keys): yes, then parsed.
 
     Raises:
         OutageError: not one reply can be parsed, which says nothing about the captions.
@@ -30,5 +35,21 @@ def yes_share(records: Records, judge: str, keys: Sequence[str] = ("",)) -> Meas
         first = next((text for row in replies for text in row.values()), "")
         hint = "another --judge, or --fresh to ask again"
         raise OutageError(f"none of {unparsed} replies to judge {judge} can be parsed, first {first[:40]!r}", hint=hint)
-    values = np.array([[100.0 * (answer == "yes") for answer in row] for row in answers], dtype=np.float64)
-    return Measurement(values, values, {"unparsed": float(unparsed)})
+    yes, parsed = (np.array([[test(one) for one in row] for row in answers], dtype=np.float64) for test in (_yes, _any))
+    return Measurement(100.0 * yes, np.hstack([yes, parsed]), {"unparsed": float(unparsed)})
+
+
+def _yes(answer: str | None) -> bool:
+    return answer == "yes"
+
+
+def _any(answer: str | None) -> bool:
+    return answer is not None
+
+
+def share_of_parsed(totals: Array, n: int) -> Array:
+    """Percentages (..., k) of summed statistics (..., 2 k); 0 where nothing was parsed."""
+    import numpy as np
+
+    yes, parsed = np.split(totals, 2, axis=-1)
+    return np.asarray(100.0 * np.divide(yes, parsed, out=np.zeros_like(yes), where=parsed > 0))

@@ -2,7 +2,7 @@
 
 Copies what the gate reads (manifest, captions, scores, rows a sample) to ``results/baseline/<task>/<run>/``, without
 what belongs to one machine: paths, platform, times. The metrics stay those of the baseline that is there. Run with
-``python -m leaderboards baseline RUN`` (``make baseline``); explained in ``docs/gate.md``.
+``cim baseline RUN`` (``make baseline``); explained in ``docs/gate.md``.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[s
 
 def _metrics(run: StoredRun, before: StoredRun | None, named: Sequence[str] | None) -> list[str]:
     """Metrics the baseline will hold; CimError where the run lacks one."""
-    wanted = list(named or (before.computed if before else run.computed))
-    if lacking := [name for name in wanted if name not in run.computed]:
+    metrics = list(named or (before.computed if before else run.computed))
+    if lacking := [name for name in metrics if name not in run.computed]:
         hint = "score it, or say with --metrics what the baseline shall hold"
         raise CimError(f"the run lacks {', '.join(lacking)}", where=str(run.folder), hint=hint)
-    return sorted(wanted)
+    return sorted(metrics)
 
 
 def _fault(run: StoredRun) -> str | None:
@@ -97,11 +97,11 @@ def changes(run: StoredRun, before: StoredRun | None, metrics: Sequence[str]) ->
 
 def write(run: StoredRun, metrics: Sequence[str], into: Path) -> int:
     """Write a baseline's files, the manifest last; returns their size in bytes."""
-    made = run.captions
+    captions = run.captions
     document = {**run.document, "scores": [row for row in run.document["scores"] if row["metric"] in metrics]}
-    store.write_rows(into / records.NAME, (records.row(made[name]) for name in sorted(made)))
+    store.write_rows(into / records.NAME, (records.row(captions[name]) for name in sorted(captions)))
     for name, rows in ((stored_run.PER_SAMPLE, run.per_sample), (stored_run.STATISTICS, run.statistics)):
-        store.write_rows(into / name, (_of(rows[one], metrics) for one in sorted(rows)))
+        store.write_rows(into / name, (_of(rows[sample_id], metrics) for sample_id in sorted(rows)))
     store.write_document(into / stored_run.SCORES, document)
     store.write_document(into / manifest.NAME, _manifest(run.manifest))
     return sum(path.stat().st_size for path in into.iterdir())

@@ -1,7 +1,7 @@
 """The ``check`` command: a stored run against a stored baseline; exit 1 where it is worse, 2 where they do not compare.
 
 The rule is in ``leaderboards/gate.py``, ``docs/gate.md`` explains it. Run with
-``python -m leaderboards check RUN [--baseline B] [--margin POINTS]``.
+``cim check RUN [--baseline B] [--margin POINTS]``.
 """
 
 from __future__ import annotations
@@ -56,17 +56,17 @@ def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[s
     try:
         run = stored_run.load(stored_run.find(args.run, paths.results_root(args.results), args.task))
         baseline = stored_run.load(gate.baseline_folder(run, args.baseline))
-        found = gate.compare_with(run, baseline, args.margin, metrics)
+        result = gate.compare_with(run, baseline, args.margin, metrics)
     except CimError as error:
         _write(args, gate_output.refused_junit(str(error)), gate_output.refused_markdown(str(error)))
         if annotated:
             say(gate_output.annotation("error", gate_output.SUITE, str(error)))
         raise
-    _write(args, gate_output.junit(found), gate_output.markdown(found))
-    say(json.dumps(gate_output.as_json(found), indent=1) if args.json else gate_output.text(found))
+    _write(args, gate_output.junit(result), gate_output.markdown(result))
+    say(json.dumps(gate_output.as_json(result), indent=1) if args.json else gate_output.text(result))
     if annotated:
-        say("\n".join(gate_output.workflow_commands(found)))
-    return 1 if found.failures else 0
+        say("\n".join(gate_output.workflow_commands(result)))
+    return 1 if result.failures else 0
 
 
 def _write(args: argparse.Namespace, junit: bytes, summary: str) -> None:

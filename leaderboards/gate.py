@@ -2,7 +2,7 @@
 
 A value fails where its drop is larger than the margin *and* significant: paired permutation test over images
 (``runs/stats.py``), corrected by Holm over all values compared, p < 0.05. What cannot be compared is refused, never
-left out. Run with ``python -m leaderboards check RUN``; explained in ``docs/gate.md``.
+left out. Run with ``cim check RUN``; explained in ``docs/gate.md``.
 """
 
 from __future__ import annotations
@@ -65,18 +65,18 @@ def compare_with(
         CimError: one of them is damaged or not complete; another task; other samples; a metric is missing or has
             another signature; too few images for any drop to be significant.
     """
-    for one, role in ((run, "the run"), (baseline, "the baseline")):
-        whole(one, role)
+    for side, role in ((run, "the run"), (baseline, "the baseline")):
+        whole(side, role)
     _same_task(run, baseline)
     _same_samples(run, baseline)
     chosen = _chosen(run, baseline, metrics)
-    before, after = (replace(one, scores={name: one.scores[name] for name in chosen}) for one in (baseline, run))
+    before, after = (replace(side, scores={name: side.scores[name] for name in chosen}) for side in (baseline, run))
     n, values = len(run.per_sample), sum(len(registry.metric(name).names) for name in chosen)
     if values * 2.0 ** (1 - n) >= ALPHA:  # the smallest p that n swaps allow, corrected
         raise CimError(
             f"{n} samples are too few: no drop in one of {values} values could be significant", hint="caption more"
         )
-    rows = tuple(_row(one, points) for one in compare(before, after))
+    rows = tuple(_row(comparison, points) for comparison in compare(before, after))
     return Gate(run, baseline, points, n, rows, tuple(_notes(run, baseline, chosen)))
 
 
@@ -85,7 +85,7 @@ def task_of(run: StoredRun) -> str:
     return registry.check("tasks", run.manifest["settings"]["task"]["name"])
 
 
-def baseline_folder(run: StoredRun, given: str | None) -> Path:
+def baseline_folder(run: StoredRun, baseline: str | None) -> Path:
     """The baseline of a run: a folder, or a name under ``results/baseline/<task>/``.
 
     Without a name the run's own, else the only one of its task.
@@ -93,15 +93,16 @@ def baseline_folder(run: StoredRun, given: str | None) -> Path:
     Raises:
         CimError: there is none; names those there are.
     """
-    if given is not None and (Path(given) / manifest.NAME).is_file():
-        return Path(given)
-    task, name = task_of(run), given or run.model
+    if baseline is not None and (Path(baseline) / manifest.NAME).is_file():
+        return Path(baseline)
+    task, name = task_of(run), baseline or run.model
     folder = BASELINES / task / name
-    if given is None and not folder.is_dir() and len(only := list((BASELINES / task).glob(f"*/{manifest.NAME}"))) == 1:
+    only = list((BASELINES / task).glob(f"*/{manifest.NAME}"))
+    if baseline is None and not folder.is_dir() and len(only) == 1:
         return only[0].parent
     if not (folder / manifest.NAME).is_file():
-        there = sorted(f"{path.parent.parent.name}/{path.parent.name}" for path in BASELINES.glob("*/*/manifest.json"))
-        hint = f"there are: {', '.join(there) or 'none'}; name one with --baseline"
+        known = sorted(f"{path.parent.parent.name}/{path.parent.name}" for path in BASELINES.glob("*/*/manifest.json"))
+        hint = f"there are: {', '.join(known) or 'none'}; name one with --baseline"
         raise CimError(f"no baseline {name!r} of task {task}", hint=hint)
     return folder
 
@@ -122,32 +123,32 @@ def whole(run: StoredRun, role: str) -> None:
 
 
 def _same_task(run: StoredRun, baseline: StoredRun) -> None:
-    mine, theirs = (one.manifest["settings"]["task"] for one in (run, baseline))
-    if mine["name"] != theirs["name"]:
+    task, expected = (side.manifest["settings"]["task"] for side in (run, baseline))
+    if task["name"] != expected["name"]:
         hint = "name a baseline of the same task with --baseline"
-        raise CimError(f"another task: the run is of {mine['name']}, the baseline of {theirs['name']}", hint=hint)
+        raise CimError(f"another task: the run is of {task['name']}, the baseline of {expected['name']}", hint=hint)
     for field in ("version", "data"):
-        if mine[field] != theirs[field]:
-            what = f"task {mine['name']} has another {field}: {mine[field]}, that of the baseline {theirs[field]}"
+        if task[field] != expected[field]:
+            what = f"task {task['name']} has another {field}: {task[field]}, that of the baseline {expected[field]}"
             raise CimError(what, hint="make the baseline again on it (make baseline)")
 
 
 def _same_samples(run: StoredRun, baseline: StoredRun) -> None:
-    mine, theirs = set(run.per_sample), set(baseline.per_sample)
-    if len(mine) != len(theirs):
+    ids, expected = set(run.per_sample), set(baseline.per_sample)
+    if len(ids) != len(expected):
         hint = "run it without --limit and --partial, or name another baseline"
-        raise CimError(f"the run has {len(mine)} samples, the baseline {len(theirs)}", hint=hint)
-    if strangers := sorted(mine - theirs):
+        raise CimError(f"the run has {len(ids)} samples, the baseline {len(expected)}", hint=hint)
+    if strangers := sorted(ids - expected):
         first = ", ".join(strangers[:3])
-        raise CimError(f"{len(strangers)} of {len(mine)} samples are not in the baseline: {first}")
+        raise CimError(f"{len(strangers)} of {len(ids)} samples are not in the baseline: {first}")
 
 
 def _chosen(run: StoredRun, baseline: StoredRun, metrics: Sequence[str] | None) -> list[str]:
     """Metrics to compare; CimError where one is missing or was made in another way."""
-    there = baseline.computed
-    if absent := [name for name in metrics or () if name not in there]:
-        raise CimError(f"the baseline lacks {', '.join(absent)}", hint=f"it holds {', '.join(there) or 'no metric'}")
-    chosen = [name for name in there if metrics is None or name in metrics]
+    computed = baseline.computed
+    if absent := [name for name in metrics or () if name not in computed]:
+        raise CimError(f"the baseline lacks {', '.join(absent)}", hint=f"it holds {', '.join(computed) or 'no metric'}")
+    chosen = [name for name in computed if metrics is None or name in metrics]
     faults = [fault for name in chosen if (fault := _obstacle(name, run, baseline))]
     if faults:
         more = f", and {len(faults) - 3} more" if len(faults) > 3 else ""
@@ -159,12 +160,12 @@ def _chosen(run: StoredRun, baseline: StoredRun, metrics: Sequence[str] | None) 
 
 
 def _obstacle(name: str, run: StoredRun, baseline: StoredRun) -> str | None:
-    mine, theirs = run.scores.get(name), baseline.scores[name]
-    if mine is None:
+    score, expected = run.scores.get(name), baseline.scores[name]
+    if score is None:
         return f"the run lacks {name}"
-    if mine.get("not_computed"):
-        return f"the run lacks {name} (not computed: {mine['not_computed']})"
-    changed = signature.differences(theirs["signature"] or "", mine["signature"] or "")
+    if score.get("not_computed"):
+        return f"the run lacks {name} (not computed: {score['not_computed']})"
+    changed = signature.differences(expected["signature"] or "", score["signature"] or "")
     return f"{name} has another signature (baseline / run: {', '.join(changed)})" if changed else None
 
 
@@ -174,11 +175,11 @@ def margin_of(metric: str, points: float) -> float | None:
     return None if scale is None else points * scale / 100
 
 
-def _row(one: Comparison, points: float) -> Row:
-    assert one.test is not None  # what cannot be compared was refused
-    margin = None if one.higher_is_better is None else margin_of(one.metric, points)
-    gain = -one.test.difference if one.higher_is_better is False else one.test.difference
-    return Row(one, one.test, margin, verdict(gain, one.holm_permutation, margin))
+def _row(comparison: Comparison, points: float) -> Row:
+    assert comparison.test is not None  # what cannot be compared was refused
+    margin = None if comparison.higher_is_better is None else margin_of(comparison.metric, points)
+    gain = -comparison.test.difference if comparison.higher_is_better is False else comparison.test.difference
+    return Row(comparison, comparison.test, margin, verdict(gain, comparison.holm_permutation, margin))
 
 
 def verdict(gain: float, p: float, margin: float | None) -> str:

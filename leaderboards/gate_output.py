@@ -2,7 +2,7 @@
 
 Texts that come from runs are escaped in each; nothing depends on the clock. Annotations follow GitHub's rules for
 workflow commands: %, CR and LF are %25, %0D, %0A in a message, and : and , are %3A and %2C in a property
-(``actions/toolkit:packages/core/src/command.ts``). Written by ``python -m leaderboards check``.
+(``actions/toolkit:packages/core/src/command.ts``). Written by ``cim check``.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def outcome(gate: Gate) -> str:
     """Passed or failed, and why."""
     rule = "both significant (Holm-corrected p < 0.05) and larger than its margin"
     better = [row.comparison.label for row in gate.rows if row.verdict == BETTER]
-    told = f"; better: {', '.join(better)}" if better else ""
+    gains = f"; better: {', '.join(better)}" if better else ""
     if not gate.failures:
-        return f"passed: no drop is {rule}{told}"
-    return f"failed: {len(gate.failures)} of {len(gate.rows)} values show a drop that is {rule}{told}"
+        return f"passed: no drop is {rule}{gains}"
+    return f"failed: {len(gate.failures)} of {len(gate.rows)} values show a drop that is {rule}{gains}"
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -92,9 +92,9 @@ def refused_markdown(reason: str) -> str:
     return f"### Regression gate: refused\n\n{_plain(reason)}\n"
 
 
-def _plain(given: str) -> str:
+def _plain(text: str) -> str:
     """Text that Markdown and HTML read as text."""
-    escaped = one_line(given).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    escaped = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_\[\]|~@#!$])", r"\\\1", escaped)
 
 
@@ -162,7 +162,8 @@ def workflow_commands(gate: Gate) -> Iterator[str]:
 def as_json(gate: Gate) -> dict[str, Any]:
     """What ``check --json`` prints."""
     rows = compare.as_json(gate.baseline.folder, gate.run.folder, [row.comparison for row in gate.rows])["comparisons"]
-    told = [{**one, "margin": row.margin, "verdict": row.verdict} for one, row in zip(rows, gate.rows, strict=True)]
+    both = zip(rows, gate.rows, strict=True)
+    comparisons = [{**fields, "margin": row.margin, "verdict": row.verdict} for fields, row in both]
     return {
         "run": gate.run.model,
         "baseline": gate.baseline.model,
@@ -170,6 +171,6 @@ def as_json(gate: Gate) -> dict[str, Any]:
         "n": gate.n,
         "margin": gate.points,
         "passed": not gate.failures,
-        "comparisons": told,
+        "comparisons": comparisons,
         "notes": list(gate.notes),
     }

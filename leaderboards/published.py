@@ -1,7 +1,7 @@
 """The published numbers: Tables 6, 7 and 8 of the paper's supplement, as printed.
 
 They lie in ``results/published/``, with source, licence and sha256 beside them: data with a source, never the truth.
-Cells are kept as the text that was printed and compared as decimals. Read by ``python -m leaderboards tables`` and
+Cells are kept as the text that was printed and compared as decimals. Read by ``cim tables`` and
 ``audit``.
 """
 
@@ -104,10 +104,10 @@ def read(path: Path | None = None) -> list[PaperRow]:
 
 def source() -> dict[str, Any]:
     """Where the numbers come from, their licence and sha256, and what the columns are."""
-    found = store.read_document(FOLDER / f"{NAME}.json")
-    if found is None:
+    document = store.read_document(FOLDER / f"{NAME}.json")
+    if document is None:
         raise CimError("no such file", where=str(FOLDER / f"{NAME}.json"), hint="`git checkout results/published`")
-    return found
+    return document
 
 
 def _row(cells: Sequence[str], where: str) -> PaperRow:

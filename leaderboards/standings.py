@@ -58,8 +58,8 @@ def groups(runs: Sequence[StoredRun], draws: int = stats.DRAWS) -> Iterator[Grou
     by_samples = defaultdict[tuple[str, ...], list[StoredRun]](list)
     for run in runs:
         by_samples[tuple(sorted(run.per_sample))].append(run)
-    every = [group for ids, same in by_samples.items() if ids for group in _of_same_samples(same, draws)]
-    yield from sorted(every, key=lambda group: (group.metric, -len(group.standings), group.signature))
+    unsorted = [group for ids, same in by_samples.items() if ids for group in _of_same_samples(same, draws)]
+    yield from sorted(unsorted, key=lambda group: (group.metric, -len(group.standings), group.signature))
 
 
 def _of_same_samples(runs: Sequence[StoredRun], draws: int) -> Iterator[Group]:

@@ -30,7 +30,7 @@ class Boards:
         """Run a command that must be refused: exit 2, one line, nothing on standard output; returns the line."""
         done = self(command, *arguments)
         assert done.code == 2 and done.out == "" and done.err.count("\n") == 1, done
-        assert done.err.startswith("leaderboards: "), done.err
+        assert done.err.startswith("cim: "), done.err
         return done.err
 
 

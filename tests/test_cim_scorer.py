@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from harness.errors import CimError
 from harness.retrieval import consistency, gallery
-from harness.retrieval.scorer import PAPER, SAFE, CimScorer, CimSettings
+from harness.retrieval.scorer import CimScorer
+from harness.retrieval.settings import PAPER, SAFE, CimSettings
 
 HALF = 2**-0.5
 GOLDEN: dict[str, tuple[Any, Any, tuple[float, float, float]]] = {

@@ -33,9 +33,9 @@ JUDGE = Judge("dogs", _prompts, {"prompt": "dogs-1"}, {"word": _parse})
 SHARE = '''"""Captions of a dog."""
 from functools import partial
 from harness.parts import Metric, Value
-from judges import yes_share
+from judges import share_of_parsed, yes_share
 METRIC = Metric("dogs", (Value("share"),), partial(yes_share, judge="dogs"), lambda: {"v": "1"}, (0.0,), frozenset(),
-    judge="dogs")
+    judge="dogs", aggregate=share_of_parsed)
 '''
 
 
@@ -101,3 +101,14 @@ def test_replies_that_nobody_can_parse_are_no_score(cim: Cim, tmp_path: Path, mo
     (score,) = done.json["scores"]
     assert done.code == 1 and score["values"] == {"share": None}
     assert "12" in score["not_computed"] and "dogs" in score["not_computed"]
+
+
+def test_an_unparsed_reply_is_left_out_and_never_a_no() -> None:
+    from harness.parts import Records
+    from harness.types import Sample
+
+    metric = registry.metric("taxonomy")
+    replies = [{"species": "yes", "breed": "no"}, {"species": "who knows", "breed": "Yes."}]
+    samples = [Sample("a", ()), Sample("b", ())]
+    made = metric.measure(Records(samples, ["x", "y"], lambda *_: [], lambda judge: replies))
+    assert metric.aggregate(made.statistics.sum(axis=0), 2).tolist() == [100, 50] and made.counts == {"unparsed": 1}

@@ -14,7 +14,8 @@ from harness import registry
 from harness.errors import CimError
 from harness.retrieval import gallery, worlds
 from harness.retrieval.encoders import opened
-from harness.retrieval.scorer import SAFE, CimBatch, CimScorer
+from harness.retrieval.scorer import CimBatch, CimScorer
+from harness.retrieval.settings import SAFE
 from harness.types import SceneGraph
 from tasks.miniscenes import damage, draw, language, samples, sensitivity, world
 

@@ -1,11 +1,14 @@
-"""The face of the verbs that read stored runs: compare, verify, report."""
+"""The verbs that read stored runs: compare, verify, report, and the commands of the leaderboards."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
+import sys
 
 from harness.command.places import show_rows
+from harness.errors import one_line
 from harness.resources import paths
 
 
@@ -36,8 +39,20 @@ def verify_verb(args: argparse.Namespace) -> int:
     return show_rows(args, ("check", "result", "detail"), checks)
 
 
-def report_verb(args: argparse.Namespace) -> int:
-    """Make the page of a stored run again."""
+def boards_verb(args: argparse.Namespace) -> int:
+    """Run a command of the leaderboards, or write the page of one run."""
+    if args.verb == "report" and args.run:
+        return _run_page(args)
+    module = importlib.import_module(f"leaderboards.{args.verb}")
+    return int(module.main(args, print, _tell))
+
+
+def _tell(line: str) -> None:
+    print(f"cim: {one_line(line)}", file=sys.stderr)
+
+
+def _run_page(args: argparse.Namespace) -> int:
+    """Write report.html of a stored run again."""
     from harness import store
     from harness.pages import report
     from harness.runs import stored_run

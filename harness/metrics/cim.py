@@ -15,7 +15,7 @@ import numpy as np
 
 from harness.parts import Measurement, Metric, Records, Value
 from harness.retrieval import consistency
-from harness.retrieval.scorer import EVALUATION
+from harness.retrieval.settings import EVALUATION
 
 
 def _measure(records: Records) -> Measurement:

@@ -1,6 +1,7 @@
 """Species and breed named in captions, from a judge's stored yes-or-no replies: share of images in percent.
 
-A reply with neither yes nor no is counted under ``unparsed``. Run with ``cim eval --metrics taxonomy``.
+A reply with neither yes nor no is left out of the share and counted under ``unparsed``.
+Run with ``cim eval --metrics taxonomy``.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from functools import partial
 
 from harness.parts import Metric, Value
 from harness.types import Sample
-from judges import yes_share
+from judges import share_of_parsed, yes_share
 
 VALUES = ("species", "breed")
 
@@ -23,9 +24,10 @@ METRIC = Metric(
     values=tuple(Value(name) for name in VALUES),
     order=6,
     measure=partial(yes_share, judge="taxonomy", keys=VALUES),
-    signature=lambda: {"read": "first-yes-no", "agg": "mean", "v": "1"},
+    signature=lambda: {"read": "first-yes-no", "agg": "mean of parsed", "v": "2"},
     empty=(0.0, 0.0),
     needs=frozenset({"taxonomy"}),
     judge="taxonomy",
+    aggregate=share_of_parsed,
     constants={"all_yes": partial(_always, "yes"), "all_no": partial(_always, "no")},
 )

@@ -2,9 +2,9 @@
 
 PyPI holds torchvision for CUDA alone. Beside CPU torch its library cannot be loaded, ``torchvision::nms`` is
 never registered and ``import torchvision`` fails, and with it the processors of Qwen-VL, InternVL and SmolVLM.
-The set-up appends to the installed ``torchvision/extension.py`` a declaration of the two operators' schemas; resizing and
-normalising, all that processors use, then work. Nothing runs where torchvision is not imported (an earlier ``.pth`` file
-cost 25 ms at every start of this Python and is removed). Run with ``python -m harness.resources.torchvision_hook``.
+The set-up appends to the installed ``torchvision/extension.py`` a declaration of the two operators' schemas; resizing
+and normalising, all that processors use, then work. Nothing runs where torchvision is not imported (an earlier ``.pth``
+file cost 25 ms at every start of this Python and is removed). ``python -m harness.resources.torchvision_hook``
 """
 
 from __future__ import annotations

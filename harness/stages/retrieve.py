@@ -91,7 +91,8 @@ def retrieve(run: Run, metrics: Sequence[Metric], encode: Encode, track: Track =
     if not todo or not any(NEEDED in metric.needs for metric in metrics):
         return 0
     from harness.retrieval import encoders, gallery
-    from harness.retrieval.scorer import EVALUATION, CimScorer
+    from harness.retrieval.scorer import CimScorer
+    from harness.retrieval.settings import EVALUATION
 
     if run.gallery is None:
         raise CimError(f"task {run.task.name} names no gallery", hint="--gallery NAME")

@@ -6,7 +6,7 @@ Run by ``cim train``; metric ``cim`` and the reward server open galleries alike.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,8 @@ from harness.parts import Encoder, RewardContext
 from harness.resources import paths
 from harness.retrieval import encoders
 from harness.retrieval.gallery import Gallery, open_folder, place
-from harness.retrieval.scorer import PAPER, SAFE, CimScorer, CimSettings
+from harness.retrieval.scorer import CimScorer
+from harness.retrieval.settings import PAPER, SAFE, CimSettings
 from harness.train.material import Material
 from harness.types import Sample, SceneGraph
 
@@ -99,7 +100,7 @@ def opened(gallery: str, settings: CimSettings, weights: Mapping[str, float], ma
     """
     needs = {need for name in weights if name not in TERMS for need in registry.reward(name).needs}
     with ExitStack() as stack:
-        scorer = stack.enter_context(CimScorer.from_gallery(gallery, settings))
+        scorer = stack.enter_context(closing(CimScorer.from_gallery(gallery, settings)))
         by_key = {key: one for one, key in material.keys.items()}
         scorer.add_images({key: partial(material.place, one) for key, one in by_key.items()})
         held = scorer.gallery

@@ -28,7 +28,8 @@ from harness.errors import CimError
 from harness.retrieval import encoders
 from harness.retrieval.gallery import open_folder
 from harness.retrieval.index import NAMES, by_name
-from harness.retrieval.scorer import PAPER, SAFE, CimBatch, CimScorer
+from harness.retrieval.scorer import CimBatch, CimScorer
+from harness.retrieval.settings import PAPER, SAFE
 
 HOST = "127.0.0.1"
 WINDOW = 0.005  # seconds that the first request of a batch waits for others

@@ -2,7 +2,7 @@
 
 Each check (``record.Check``) says what was claimed, how it was recomputed and its verdict; exact numbers throughout.
 Written to ``audit.json`` and ``audit.md``. Exit code 0 whatever the verdicts are: they are what it is for.
-Run with ``python -m leaderboards audit`` (published tables), ``audit RUN...`` or ``audit --runs`` (stored runs).
+Run with ``cim audit`` (published tables), ``audit RUN...`` or ``audit --runs`` (stored runs).
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ FOLDER = Path(".leaderboards") / "audit"  # below the results folder; never a ta
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``audit``."""
-    parser.add_argument("runs_named", nargs="*", metavar="RUN", help="stored runs: folders, or names with --task")
+    parser.add_argument(
+        "runs_named", nargs="*", metavar="RUN", help="stored runs: folders, or names with --task; or one CSV of tables"
+    )
     parser.add_argument("--runs", action="store_true", help="all stored runs")
     parser.add_argument("--task", help="the task of the runs")
     parser.add_argument("--tables", type=Path, metavar="FILE", help="another CSV of the form of the published tables")
@@ -43,17 +45,20 @@ def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[s
 
     results = paths.results_root(args.results)
     out = args.out or results / FOLDER
-    own = args.runs or bool(args.runs_named)
-    if own and args.tables:
+    match args.runs_named:
+        case [file] if file.endswith(".csv") and args.tables is None:
+            args.tables, args.runs_named = Path(file), []
+    stored_runs = args.runs or bool(args.runs_named)
+    if stored_runs and args.tables:
         raise CimError("stored runs and a file of tables: one or the other", where="--tables")
-    if own:
+    if stored_runs:
         folders = [stored_run.find(name, results, args.task) for name in args.runs_named]
         load_all = stored_run.load_all
         runs = [stored_run.load(folder) for folder in folders] if folders else load_all(results, tell, args.task)
         checks, title = list(stored.checks(runs)), f"Audit of {len(runs)} stored runs"
     else:
         checks, title = of_tables(published.read(args.tables), tell), "Audit of the published tables"
-    name = "runs" if own else "audit"
+    name = "runs" if stored_runs else "audit"
     records, text = {"title": title, "checks": [check.as_json() for check in checks]}, summary.page(title, checks)
     store.write_document(out / f"{name}.json", records)
     store.write_bytes(out / f"{name}.md", text.encode())
@@ -68,7 +73,7 @@ def of_tables(rows: Sequence[PaperRow], tell: Callable[[str], None]) -> list[Che
     from leaderboards.audit import association, claims, counts, shape, triples
 
     questions = {b: n for b, task in published.TASKS.items() if (n := registry.task(task).questions)}
-    made = [
+    checks = [
         shape.shape(rows),
         shape.agreement(rows),
         counts.shares(rows, questions),
@@ -78,8 +83,8 @@ def of_tables(rows: Sequence[PaperRow], tell: Callable[[str], None]) -> list[Che
         association.correlations(rows),
     ]
     if {(row.label, *row.printed) for row in rows} == {(row.label, *row.printed) for row in published.read()}:
-        made += [check(rows) for check in (*claims.OF_TABLES, association.short_references)]
-        made += [claims.over_sc_captioner(rows, questions)]
+        checks += [check(rows) for check in (*claims.OF_TABLES, association.short_references)]
+        checks += [claims.over_sc_captioner(rows, questions)]
     else:
         tell("rows or cells are others than the published ones: checks of claims about them are left out")
-    return sorted(made, key=lambda check: int(check.id.removeprefix("A-")))
+    return sorted(checks, key=lambda check: int(check.id.removeprefix("A-")))

@@ -41,33 +41,33 @@ class Pair:
 def pairs(rows: Sequence[PaperRow], benchmark: str) -> list[Pair]:
     """All pairs of columns over the distinct rows of one benchmark; a row counts where it has both cells."""
     of_benchmark = [row for row in distinct(rows) if row.benchmark == benchmark]
-    found_pairs = list[Pair]()
+    result = list[Pair]()
     for first, second in combinations(COLUMNS, 2):
         both = [row.values for row in of_benchmark if first in row.printed and second in row.printed]
         x, y = (np.array([values[column] for values in both], dtype=np.float64) for column in (first, second))
         r, rho, n = stats.pearson(x, y), stats.spearman(x, y), len(both)
         ci95 = stats.fisher(r, n), stats.fisher(rho, n, stats.SPEARMAN_VARIANCE)
-        found_pairs.append(Pair(first, second, n, r, ci95[0], rho, ci95[1]))
-    return found_pairs
+        result.append(Pair(first, second, n, r, ci95[0], rho, ci95[1]))
+    return result
 
 
 def correlations(rows: Sequence[PaperRow]) -> Check:
     """A-13: metric-to-metric correlation between the published systems."""
-    found = {b: pairs(rows, b) for b in dict.fromkeys(row.benchmark for row in rows)}
-    known = [pair for of_benchmark in found.values() for pair in of_benchmark if pair.pearson is not None]
+    by_benchmark = {b: pairs(rows, b) for b in dict.fromkeys(row.benchmark for row in rows)}
+    known = [pair for of_benchmark in by_benchmark.values() for pair in of_benchmark if pair.pearson is not None]
     return Check(
         id="A-13",
         what="Correlation between columns over systems",
-        inputs={b: {"rows": sum(row.benchmark == b for row in distinct(rows))} for b in found},
+        inputs={b: {"rows": sum(row.benchmark == b for row in distinct(rows))} for b in by_benchmark},
         formula="Pearson and Spearman over distinct rows; Fisher's z, standard error 1/sqrt(n - 3), for Spearman "
         "sqrt(1.06/(n - 3))",
         tolerance="none",
         claimed=None,
         recomputed={"warning": WARNING}
-        | {b: [_record(pair) for pair in of_benchmark] for b, of_benchmark in found.items()},
+        | {b: [_record(pair) for pair in of_benchmark] for b, of_benchmark in by_benchmark.items()},
         verdict=LISTED if known else UNDEFINED,
         found=f"{len(known)} pairs of columns. {WARNING}",
-        details=tuple(f"{b}, {_told(pair)}" for b, of_benchmark in found.items() for pair in of_benchmark),
+        details=tuple(f"{b}, {_told(pair)}" for b, of_benchmark in by_benchmark.items() for pair in of_benchmark),
     )
 
 
@@ -99,7 +99,7 @@ def short_references(rows: Sequence[PaperRow]) -> Check:
         for column in ("obj_p", "attr_p")
     }
     places = [_place(rows, base) for base in rows if base.table in (7, 8) and _is_base(base, rows)]
-    counted = {column: sum(x < 0 for x in found) for column, found in lower.items()}
+    counted = {column: sum(x < 0 for x in differences) for column, differences in lower.items()}
     first = [p for p in places if p["benchmark"] == "COCO-LN500"]
     highest = sum(p["rank"] == 1 for p in first)
     right, wrong = sum(counted.values()) + highest, 2 * len(both) - sum(counted.values()) + len(first) - highest
@@ -112,7 +112,7 @@ def short_references(rows: Sequence[PaperRow]) -> Check:
         claimed="precision is lower on COCO-LN500; there the base has the highest BLEU-4",
         recomputed={
             "lower on COCO-LN500": counted,
-            "differences": {c: [plain(x, 2) for x in found] for c, found in lower.items()},
+            "differences": {c: [plain(x, 2) for x in differences] for c, differences in lower.items()},
             "BLEU-4 ranks of bases": places,
         },
         verdict=verdict(right, wrong),
@@ -128,7 +128,7 @@ def short_references(rows: Sequence[PaperRow]) -> Check:
 
 def _is_base(row: PaperRow, rows: Sequence[PaperRow]) -> bool:
     """The first row of its block."""
-    return row is next(one for one in rows if _block(one) == _block(row))
+    return row is next(other for other in rows if _block(other) == _block(row))
 
 
 def _block(row: PaperRow) -> tuple[int, str, str]:
@@ -136,14 +136,14 @@ def _block(row: PaperRow) -> tuple[int, str, str]:
 
 
 def _place(rows: Sequence[PaperRow], base: PaperRow) -> dict[str, Any]:
-    own = [row for row in rows if _block(row) == _block(base)]
-    best = max(own, key=lambda row: row.values["bleu4"])
+    block = [row for row in rows if _block(row) == _block(base)]
+    best = max(block, key=lambda row: row.values["bleu4"])
     return {
         "table": base.table,
         "benchmark": base.benchmark,
         "base": base.system,
-        "rank": 1 + sum(row.values["bleu4"] > base.values["bleu4"] for row in own),
-        "of": len(own),
+        "rank": 1 + sum(row.values["bleu4"] > base.values["bleu4"] for row in block),
+        "of": len(block),
         "best": best.system,
         "ahead": plain(best.values["bleu4"] - base.values["bleu4"], 2),
     }

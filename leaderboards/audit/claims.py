@@ -48,30 +48,30 @@ class Group:
 
 def groups(rows: Sequence[PaperRow]) -> list[Group]:
     """Table 7 by backbone and benchmark: Ours, the base of its size, the base of another size."""
-    made = list[Group]()
+    complete = list[Group]()
     seven = [row for row in rows if row.table == 7]
     for backbone, benchmark in dict.fromkeys((row.base, row.benchmark) for row in seven):
         by_method = {row.method: row for row in seven if (row.base, row.benchmark) == (backbone, benchmark)}
         ours = next((row for method, row in by_method.items() if method.endswith("-Ours")), None)
         if ours is None:
             continue
-        own = by_method.get(ours.method.removesuffix("Ours") + "Base")
-        larger = next((row for row in by_method.values() if row not in (ours, own)), None)
-        if own and larger:
-            made.append(Group(backbone, benchmark, ours, own, larger))
-    return made
+        base = by_method.get(ours.method.removesuffix("Ours") + "Base")
+        larger = next((row for row in by_method.values() if row not in (ours, base)), None)
+        if base and larger:
+            complete.append(Group(backbone, benchmark, ours, base, larger))
+    return complete
 
 
 def gains(rows: Sequence[PaperRow], claimed: Mapping[str, str] = GAINS) -> Check:
     """A-7: mean gain of Ours over the larger base, and other readings of "averaged over all"."""
-    found = groups(rows)
-    table = {column: _readings(found, column) for column in claimed}
+    backbones = groups(rows)
+    table = {column: _readings(backbones, column) for column in claimed}
     matched = {c: abs(table[c]["larger, points"] - Fraction(claimed[c])) <= ROOM for c in claimed}
-    right, subsets = sum(matched.values()), _subsets(found, claimed)
+    right, subsets = sum(matched.values()), _subsets(backbones, claimed)
     return Check(
         id="A-7",
         what="Section 8.2: average gains over the larger sibling",
-        inputs={"groups": [group.label for group in found]},
+        inputs={"groups": [group.label for group in backbones]},
         formula="D = mean over groups of (Ours - larger base), points; beside it by benchmark, mean relative gain, "
         "ratio of means, Ours - own base, and all non-empty subsets of groups",
         tolerance="abs(D - claim) <= 0.05 + 0.01",
@@ -89,57 +89,57 @@ def gains(rows: Sequence[PaperRow], claimed: Mapping[str, str] = GAINS) -> Check
     )
 
 
-def _readings(found: Sequence[Group], column: str) -> dict[str, Fraction]:
-    ours, own, larger = (
-        [Fraction(getattr(g, name).values[column]) for g in found] for name in ("ours", "own", "larger")
+def _readings(backbones: Sequence[Group], column: str) -> dict[str, Fraction]:
+    ours, base, larger = (
+        [Fraction(getattr(g, name).values[column]) for g in backbones] for name in ("ours", "own", "larger")
     )
     over = [a - b for a, b in zip(ours, larger, strict=True)]
     readings = {"larger, points": average(over)}
-    for benchmark in dict.fromkeys(group.benchmark for group in found):
-        some = [x for x, group in zip(over, found, strict=True) if group.benchmark == benchmark]
+    for benchmark in dict.fromkeys(group.benchmark for group in backbones):
+        some = [x for x, group in zip(over, backbones, strict=True) if group.benchmark == benchmark]
         readings[f"larger, points, {benchmark}"] = average(some)
     readings["larger, mean relative %"] = average([100 * x / b for x, b in zip(over, larger, strict=True)])
     readings["larger, ratio of means %"] = 100 * (average(ours) / average(larger) - 1)
-    readings["own base, points"] = average([a - b for a, b in zip(ours, own, strict=True)])
+    readings["own base, points"] = average([a - b for a, b in zip(ours, base, strict=True)])
     return readings
 
 
-def _subsets(found: Sequence[Group], claimed: Mapping[str, str]) -> dict[str, Any]:
+def _subsets(backbones: Sequence[Group], claimed: Mapping[str, str]) -> dict[str, Any]:
     over = [
         [Fraction(g.ours.values[c]) - Fraction(g.larger.values[c]) - Fraction(claimed[c]) for c in claimed]
-        for g in found
+        for g in backbones
     ]
     best, tried, which = 0, 0, list[list[str]]()
-    for size in range(1, len(found) + 1):
-        for chosen in combinations(range(len(found)), size):
+    for size in range(1, len(backbones) + 1):
+        for chosen in combinations(range(len(backbones)), size):
             tried += 1
             hits = sum(abs(sum(column)) <= ROOM * size for column in zip(*(over[at] for at in chosen), strict=True))
             if hits > best:
                 best, which = hits, []
             if hits == best and hits:
-                which.append([found[at].label for at in chosen])
+                which.append([backbones[at].label for at in chosen])
     return {"tried": tried, "most matched": best, "of": len(claimed), "subsets": len(which), "first": which[:1]}
 
 
 def wins(rows: Sequence[PaperRow]) -> Check:
     """A-8: does Ours win in every column against the larger sibling, and against its own base?"""
-    found = groups(rows)
+    backbones = groups(rows)
     table, details, won_all, cases = dict[str, Any](), list[str](), 0, 0
     for against in ("larger", "own"):
         name = "larger sibling" if against == "larger" else "own base"
         table[name] = {}
         for column in COLUMNS:
-            differences = {g.label: g.ours.values[column] - getattr(g, against).values[column] for g in found}
+            differences = {g.label: g.ours.values[column] - getattr(g, against).values[column] for g in backbones}
             won = sum(x > 0 for x in differences.values())
             lost = {label: plain(x) for label, x in differences.items() if x <= 0}
-            table[name][column] = {"wins": won, "of": len(found), "losses": lost}
+            table[name][column] = {"wins": won, "of": len(backbones), "losses": lost}
             won_all, cases = won_all + (not lost), cases + 1
             listed = "".join(f"; {label} {x:+.2f}" for label, x in lost.items())
-            details.append(f"{TITLES[column]} over the {name}: {won} of {len(found)}{listed}")
+            details.append(f"{TITLES[column]} over the {name}: {won} of {len(backbones)}{listed}")
     return Check(
         id="A-8",
         what='Section 8.2: "consistently", "surpass much larger models on both"',
-        inputs={"groups": [group.label for group in found], "columns": list(COLUMNS)},
+        inputs={"groups": [group.label for group in backbones], "columns": list(COLUMNS)},
         formula="Ours - larger base, Ours - own base; a win is above 0",
         tolerance="none",
         claimed="a win in every column and group",
@@ -159,7 +159,7 @@ def closed_models(rows: Sequence[PaperRow]) -> Check:
         group: {name: {c: six[name].values[c] > base.values[c] for c in columns} for name in CLOSED}
         for group, columns in ABOVE.items()
     }
-    claims = [*best.values(), *(one for named in above["claimed"].values() for one in named.values())]
+    claims = [*best.values(), *(above_base for named in above["claimed"].values() for above_base in named.values())]
     details = [
         f"{name}, {TITLES[c]}: {signed(six[name].values[c] - base.values[c])} to the base ({group})"
         for group, columns in ABOVE.items()
@@ -216,16 +216,16 @@ def over_sc_captioner(rows: Sequence[PaperRow], questions: Mapping[str, int]) ->
 
 
 def _difference(ours: Decimal, other: Decimal, column: str, n: int) -> Fraction:
-    one, two = (count(value, n) if column == "rel_qa" else None for value in (ours, other))
-    return Fraction(ours - other) if one is None or two is None else Fraction(100 * (one - two), n)
+    k_ours, k_other = (count(value, n) if column == "rel_qa" else None for value in (ours, other))
+    return Fraction(ours - other) if k_ours is None or k_other is None else Fraction(100 * (k_ours - k_other), n)
 
 
 def _gain_lines(table: Mapping[str, Any], gained: Mapping[str, bool]) -> Iterator[str]:
     for (column, benchmark), text in OVER_SC.items():
         key = f"{TITLES[column]}, {benchmark}"
         if key in gained:
-            found = table[f"{benchmark}, over SC-Captioner"][column]
-            yield f"{key}: claimed +{text}, recomputed {signed(Fraction(str(found)), 4)}"
+            gain = table[f"{benchmark}, over SC-Captioner"][column]
+            yield f"{key}: claimed +{text}, recomputed {signed(Fraction(str(gain)), 4)}"
 
 
 def abstract(rows: Sequence[PaperRow]) -> Check:
@@ -254,8 +254,8 @@ def abstract(rows: Sequence[PaperRow]) -> Check:
 
 def object_recall(rows: Sequence[PaperRow]) -> Check:
     """A-14: gains in "Relation Recall" that a digest of the main paper names, read as Objects R of Table 7."""
-    found = {g.backbone: g for g in groups(rows) if g.benchmark == "COCO-LN500"}
-    gained = {b: found[b].ours.values["obj_r"] - found[b].own.values["obj_r"] for b in RELATION_RECALL}
+    by_backbone = {g.backbone: g for g in groups(rows) if g.benchmark == "COCO-LN500"}
+    gained = {b: by_backbone[b].ours.values["obj_r"] - by_backbone[b].own.values["obj_r"] for b in RELATION_RECALL}
     matches = {b: abs(Fraction(x) - Fraction(RELATION_RECALL[b])) <= ROOM for b, x in gained.items()}
     right = sum(matches.values())
     return Check(

@@ -39,20 +39,20 @@ def _near(k: int, n: int) -> range:
 
 def shares(rows: Sequence[PaperRow], questions: Mapping[str, int]) -> Check:
     """A-3 on every Relations QA value, with the question counts that would fit as well."""
-    found, details, right, wrong = dict[str, Any](), list[str](), 0, 0
+    by_benchmark, details, right, wrong = dict[str, Any](), list[str](), 0, 0
     for benchmark, n in questions.items():
         values = sorted(
             {row.values["rel_qa"] for row in rows if row.benchmark == benchmark and "rel_qa" in row.printed}
         )
-        one = _benchmark(rows, benchmark, values, n)
-        found[benchmark] = one
-        right, wrong = right + one["fit"], wrong + one["distinct values"] - one["fit"]
-        misfits = [cell["value"] for cell in one["values"] if not cell["solutions"]]
+        entry = _benchmark(rows, benchmark, values, n)
+        by_benchmark[benchmark] = entry
+        right, wrong = right + entry["fit"], wrong + entry["distinct values"] - entry["fit"]
+        misfits = [cell["value"] for cell in entry["values"] if not cell["solutions"]]
         details.append(
-            f"{benchmark}: {one['fit']} of {len(values)} distinct values are k/{n:,}"
+            f"{benchmark}: {entry['fit']} of {len(values)} distinct values are k/{n:,}"
             + (f"; not: {', '.join(misfits)}" if misfits else "")
-            + f"; chance of one random value {one['chance of one']:.3f}, of all {scientific(one['joint chance'])}; "
-            f"N from {FIRST} to {LAST} that fit all: {', '.join(map(str, one['fitting N'])) or 'none'}"
+            + f"; chance of one random value {entry['chance of one']:.3f}, of all {scientific(entry['joint chance'])}; "
+            f"N from {FIRST} to {LAST} that fit all: {', '.join(map(str, entry['fitting N'])) or 'none'}"
         )
     return Check(
         id="A-3",
@@ -61,7 +61,7 @@ def shares(rows: Sequence[PaperRow], questions: Mapping[str, int]) -> Check:
         formula="whole k with |q - 100 k/N| <= 0.005; chance: share of the 10,001 values that fit, joint: its power",
         tolerance="0.005, by whole numbers",
         claimed="every value is 100 k/N with N = " + " and ".join(f"{n:,} ({b})" for b, n in questions.items()),
-        recomputed=found,
+        recomputed=by_benchmark,
         verdict=verdict(right, 0) if not wrong else FAILS,
         found=f"{right} of {right + wrong} distinct values are shares of the question counts",
         details=tuple(details),
@@ -91,5 +91,5 @@ def _benchmark(rows: Sequence[PaperRow], benchmark: str, values: Sequence[Decima
 
 def count(value: Decimal, n: int) -> int | None:
     """The one k that a printed share stands for; None where there is none or several."""
-    found = solutions(value, n)
-    return found[0] if len(found) == 1 else None
+    ks = solutions(value, n)
+    return ks[0] if len(ks) == 1 else None

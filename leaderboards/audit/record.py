@@ -80,9 +80,9 @@ def median(numbers: Sequence[Fraction]) -> Fraction:
     return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
-def harmonic(one: Fraction, other: Fraction) -> Fraction:
+def harmonic(a: Fraction, b: Fraction) -> Fraction:
     """H(P, R) = 2 P R / (P + R); 0 where both are."""
-    return 2 * one * other / (one + other) if one + other else Fraction(0)
+    return 2 * a * b / (a + b) if a + b else Fraction(0)
 
 
 def scientific(number: float) -> str:

@@ -23,14 +23,14 @@ def shape(rows: Sequence[PaperRow], expected: Mapping[int, int] = ROWS) -> Check
     ]
     faults += [f"{times} rows are {key}" for key, times in keys.items() if times > 1]
     for row in rows:
-        wanted = F1_ONLY if row.table == 6 else COLUMNS
-        if tuple(row.printed) != wanted:
-            faults.append(f"{row.label} has {len(row.printed)} cells, {len(wanted)} expected")
+        columns = F1_ONLY if row.table == 6 else COLUMNS
+        if tuple(row.printed) != columns:
+            faults.append(f"{row.label} has {len(row.printed)} cells, {len(columns)} expected")
         faults += [
             f"{row.label}: {TITLES[c]} is {v}, not within 0 to 100" for c, v in row.values.items() if not 0 <= v <= 100
         ]
     cells = sum(len(row.printed) for row in rows)
-    found = f"{len(rows)} rows, {cells} cells" + (f", {len(faults)} faults" if faults else ", no fault")
+    summary = f"{len(rows)} rows, {cells} cells" + (f", {len(faults)} faults" if faults else ", no fault")
     return Check(
         id="A-1",
         what="Shape of the tables",
@@ -40,7 +40,7 @@ def shape(rows: Sequence[PaperRow], expected: Mapping[int, int] = ROWS) -> Check
         claimed={"rows": {str(table): n for table, n in expected.items()}},
         recomputed={"rows": {str(table): counted[table] for table in expected}, "faults": faults},
         verdict=FAILS if faults else HOLDS,
-        found=found,
+        found=summary,
         details=tuple(faults),
     )
 
@@ -50,7 +50,7 @@ def agreement(rows: Sequence[PaperRow]) -> Check:
     places = defaultdict[tuple[str, str], list[PaperRow]](list)
     for row in rows:
         places[row.system, row.benchmark].append(row)
-    pairs = [_compared(one, other) for same in places.values() for one, other in combinations(same, 2)]
+    pairs = [_compared(first, second) for same in places.values() for first, second in combinations(same, 2)]
     equal = sum(len(pair["equal"]) for pair in pairs)
     unequal = sum(len(pair["unequal"]) for pair in pairs)
     details = [
@@ -73,17 +73,17 @@ def agreement(rows: Sequence[PaperRow]) -> Check:
     )
 
 
-def _compared(one: PaperRow, other: PaperRow) -> dict[str, Any]:
-    shared = [column for column in COLUMNS if column in one.printed and column in other.printed]
+def _compared(first: PaperRow, second: PaperRow) -> dict[str, Any]:
+    shared = [column for column in COLUMNS if column in first.printed and column in second.printed]
     return {
-        "system": one.system,
-        "benchmark": one.benchmark,
-        "tables": [one.table, other.table],
-        "equal": [column for column in shared if one.values[column] == other.values[column]],
+        "system": first.system,
+        "benchmark": first.benchmark,
+        "tables": [first.table, second.table],
+        "equal": [column for column in shared if first.values[column] == second.values[column]],
         "unequal": [
-            {"column": column, "values": [one.printed[column], other.printed[column]]}
+            {"column": column, "values": [first.printed[column], second.printed[column]]}
             for column in shared
-            if one.values[column] != other.values[column]
+            if first.values[column] != second.values[column]
         ],
     }
 
@@ -92,10 +92,10 @@ def distinct(rows: Sequence[PaperRow]) -> list[PaperRow]:
     """Rows without those that only repeat cells of another row of the same system and benchmark."""
     kept = list[PaperRow]()
     for row in sorted(rows, key=lambda row: -len(row.printed)):
-        same = [one for one in kept if (one.system, one.benchmark) == (row.system, row.benchmark)]
-        if not any(row.values.items() <= one.values.items() for one in same):
+        same = [known for known in kept if (known.system, known.benchmark) == (row.system, row.benchmark)]
+        if not any(row.values.items() <= known.values.items() for known in same):
             kept.append(row)
-    return [row for row in rows if any(row is one for one in kept)]
+    return [row for row in rows if any(row is known for known in kept)]
 
 
 def repeated(rows: Sequence[PaperRow], states: Mapping[Place, Sequence[str]]) -> Check:
@@ -106,8 +106,8 @@ def repeated(rows: Sequence[PaperRow], states: Mapping[Place, Sequence[str]]) ->
     """
     alone, across, within = distinct(rows), list[dict[str, Any]](), list[dict[str, Any]]()
     for column in COLUMNS:
-        for one, other in combinations([row for row in alone if column in row.printed], 2):
-            if one.values[column] != other.values[column]:
+        for first, second in combinations([row for row in alone if column in row.printed], 2):
+            if first.values[column] != second.values[column]:
                 continue
             cells = [
                 {
@@ -116,12 +116,12 @@ def repeated(rows: Sequence[PaperRow], states: Mapping[Place, Sequence[str]]) ->
                     "table": row.table,
                     "state": list(states.get(row.place(column), ())),
                 }
-                for row in (one, other)
+                for row in (first, second)
             ]
-            repeat = {"column": column, "value": one.printed[column], "cells": cells}
-            if one.benchmark == other.benchmark:
+            repeat = {"column": column, "value": first.printed[column], "cells": cells}
+            if first.benchmark == second.benchmark:
                 within.append(repeat)
-            elif one.system == other.system:
+            elif first.system == second.system:
                 across.append(repeat)
     return Check(
         id="A-6",
@@ -134,7 +134,7 @@ def repeated(rows: Sequence[PaperRow], states: Mapping[Place, Sequence[str]]) ->
         verdict=LISTED,
         found=f"{len(across)} cells of one system are equal on both benchmarks, {len(within)} pairs of different "
         "systems in a column of one benchmark; some two-decimal numbers are equal by chance",
-        details=tuple(_told(one) for one in (*across, *within)),
+        details=tuple(_told(first) for first in (*across, *within)),
     )
 
 

@@ -31,14 +31,14 @@ CORRECT, TOTAL = (0, 1), 6  # of the counts of relation_qa: right by either read
 READINGS = ("score", "score_tolerant")
 
 
-def checks(found: Sequence[StoredRun]) -> Iterator[Check]:
+def checks(runs: Sequence[StoredRun]) -> Iterator[Check]:
     """The checks of every run, then what runs of one task share."""
-    for run in found:
+    for run in runs:
         yield reproduced(run)
         yield counted(run)
         yield bounded(run)
-    for task in dict.fromkeys(run.task for run in found):
-        yield repeated(task, [run for run in found if run.task == task])
+    for task in dict.fromkeys(run.task for run in runs):
+        yield repeated(task, [run for run in runs if run.task == task])
 
 
 def _name(run: StoredRun) -> str:
@@ -71,7 +71,7 @@ def reproduced(run: StoredRun) -> Check:
 
 def counted(run: StoredRun) -> Check:
     """A-3: relation questions as whole counts that give the stored score, as many as the benchmark has."""
-    faults, found = list[str](), dict[str, Any]()
+    faults, by_metric = list[str](), dict[str, Any]()
     for name, row in run.computed.items():
         if name.partition("@")[0] != "relation_qa":
             continue
@@ -81,7 +81,7 @@ def counted(run: StoredRun) -> Check:
             faults.append(f"{name}: {len(rows)} of {row['n']} images have whole counts")
             continue
         *correct, total = (sum(int(c[at]) for c in rows) for at in (*CORRECT, TOTAL))
-        found[name] = {"correct": correct[0], "correct_tolerant": correct[1], "total": total}
+        by_metric[name] = {"correct": correct[0], "correct_tolerant": correct[1], "total": total}
         faults += [f"{name}: more right answers than questions"] * (max(correct) > total)
         for value, k in zip(READINGS, correct, strict=True):
             if not abs(_number(row["values"], value) * total - 100 * k) <= EXACT * 100 * max(1, total):
@@ -90,13 +90,13 @@ def counted(run: StoredRun) -> Check:
     return Check(
         id="A-3",
         what="Relation questions are whole counts that give the score",
-        inputs={"metrics": list(found)},
+        inputs={"metrics": list(by_metric)},
         formula="score = 100 correct/total from statistics.jsonl; where all images count, total = the benchmark's",
         tolerance=f"{EXACT:g} (binary numbers), no rounding",
-        claimed={name: {v: _shown(run.computed[name]["values"], v) for v in READINGS} for name in found},
-        recomputed={"counts": found, "faults": faults},
-        verdict=FAILS if faults else HOLDS if found else UNDEFINED,
-        found=", ".join(f"{n}: {c['correct']} of {c['total']}" for n, c in found.items())
+        claimed={name: {v: _shown(run.computed[name]["values"], v) for v in READINGS} for name in by_metric},
+        recomputed={"counts": by_metric, "faults": faults},
+        verdict=FAILS if faults else HOLDS if by_metric else UNDEFINED,
+        found=", ".join(f"{n}: {c['correct']} of {c['total']}" for n, c in by_metric.items())
         or "no relation questions stored",
         details=tuple(faults),
         run=_name(run),
@@ -115,7 +115,7 @@ def _whole(run: StoredRun, name: str, n: int, total: int) -> Iterator[str]:
 
 def bounded(run: StoredRun) -> Check:
     """A-4 without room for rounding: F1 <= H(P, R) image by image and in the mean, of every stored triple."""
-    faults, found = list[str](), dict[str, Any]()
+    faults, by_metric = list[str](), dict[str, Any]()
     for name, row in run.computed.items():
         if set(row["values"]) != set(TRIPLE):
             continue
@@ -125,8 +125,8 @@ def bounded(run: StoredRun) -> Check:
         over = ~(rows[:, 2] <= _harmonic(rows) + EXACT) & ~negative
         means = np.array([[_number(row["values"], v) for v in TRIPLE]])
         bound = float(_harmonic(means)[0])
-        found[name] = {"images": len(rows), "over": int(over.sum()), "negative": int(negative.sum())}
-        found[name] |= {"F1": _shown(row["values"], "f1"), "H": bound if math.isfinite(bound) else None}
+        by_metric[name] = {"images": len(rows), "over": int(over.sum()), "negative": int(negative.sum())}
+        by_metric[name] |= {"F1": _shown(row["values"], "f1"), "H": bound if math.isfinite(bound) else None}
         faults += [f"{name}: F1 is over H(P, R) in {int(over.sum())} of {len(rows)} images"] * bool(over.any())
         # With a cosine below 0 the mean may exceed its bound, for H is concave on the positive quadrant only.
         if not negative.any() and not means[0, 2] <= bound + EXACT:
@@ -134,13 +134,13 @@ def bounded(run: StoredRun) -> Check:
     return Check(
         id="A-4",
         what="F1 within the harmonic mean of P and R, image by image and in the mean",
-        inputs={"triples": list(found)},
+        inputs={"triples": list(by_metric)},
         formula="F1 <= H(P, R) = 2PR/(P + R)",
         tolerance=f"{EXACT:g} (binary numbers), no rounding; images with a negative P or R are left out",
         claimed="means over the same images",
-        recomputed=found | {"faults": faults},
-        verdict=FAILS if faults else HOLDS if found else UNDEFINED,
-        found=f"{len(found)} triples, {len(faults)} faults",
+        recomputed=by_metric | {"faults": faults},
+        verdict=FAILS if faults else HOLDS if by_metric else UNDEFINED,
+        found=f"{len(by_metric)} triples, {len(faults)} faults",
         details=tuple(faults),
         run=_name(run),
     )
@@ -148,17 +148,17 @@ def bounded(run: StoredRun) -> Check:
 
 def _number(cells: Any, value: str) -> float:
     """A stored number; NaN, which no comparison holds for, where there is none."""
-    found = cells.get(value) if isinstance(cells, dict) else None
-    return float(found) if isinstance(found, int | float) and abs(found) < LARGEST else math.nan
+    number = cells.get(value) if isinstance(cells, dict) else None
+    return float(number) if isinstance(number, int | float) and abs(number) < LARGEST else math.nan
 
 
 def _shown(cells: Any, value: str) -> float | None:
     """The same for JSON."""
-    return None if math.isnan(found := _number(cells, value)) else found
+    return None if math.isnan(number := _number(cells, value)) else number
 
 
-def _is_count(found: Any) -> bool:
-    return isinstance(found, int | float) and 0 <= found < LARGEST and found == int(found)
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 <= value < LARGEST and value == int(value)
 
 
 def _harmonic(rows: Array) -> Array:
@@ -166,11 +166,11 @@ def _harmonic(rows: Array) -> Array:
     return np.asarray(2 * rows[:, 0] * rows[:, 1] / np.where(total == 0, 1, total))
 
 
-def repeated(task: str, found: Sequence[StoredRun]) -> Check:
+def repeated(task: str, task_runs: Sequence[StoredRun]) -> Check:
     """A-6: values that several runs of one task share to the last digit, and runs whose captions are the same."""
     values = defaultdict[tuple[str, str, float], list[str]](list)
     rows = defaultdict[tuple[str, str], list[str]](list)
-    for run in found:
+    for run in task_runs:
         rows["captions", str(run.manifest.get("captions"))] += [run.model] * bool(run.manifest.get("captions"))
         for name, row in run.computed.items():
             for value in row["values"]:
@@ -189,7 +189,7 @@ def repeated(task: str, found: Sequence[StoredRun]) -> Check:
     return Check(
         id="A-6",
         what=f"Values that runs of {task} share",
-        inputs={"runs": [run.model for run in found]},
+        inputs={"runs": [run.model for run in task_runs]},
         formula="equal binary numbers in one value of one metric; equal digests of captions. 0 and 100 are left out",
         tolerance="none",
         claimed=None,

@@ -10,11 +10,11 @@ from leaderboards.escape import markdown
 
 def page(title: str, checks: Sequence[Check]) -> str:
     """The summary; names come from files and are escaped."""
-    own = any(check.run for check in checks)
-    head = ["check", *(["run"] if own else []), "what", "verdict", "found"]
+    named = any(check.run for check in checks)
+    head = ["check", *(["run"] if named else []), "what", "verdict", "found"]
     lines = [f"# {title}", "", _line(head), _line(["---"] * len(head))]
     for check in checks:
-        run = [check.run or ""] if own else []
+        run = [check.run or ""] if named else []
         lines.append(_line([check.id, *run, check.what, check.verdict, check.found]))
     for check in checks:
         if not check.details:

@@ -81,16 +81,16 @@ def triples(rows: Sequence[PaperRow]) -> list[Triple]:
     ]
 
 
-def distinct(found: Sequence[Triple]) -> list[Triple]:
+def distinct(repeating: Sequence[Triple]) -> list[Triple]:
     """Without triples that another table repeats for the same system and benchmark."""
-    seen = {(t.row.system, t.row.benchmark, t.family, t.p, t.r, t.f1): t for t in reversed(found)}
-    return [t for t in found if any(t is kept for kept in seen.values())]
+    seen = {(t.row.system, t.row.benchmark, t.family, t.p, t.r, t.f1): t for t in reversed(repeating)}
+    return [t for t in repeating if any(t is first for first in seen.values())]
 
 
 def bounded(rows: Sequence[PaperRow]) -> Check:
     """A-4: F1 - 0.005 <= H(P + 0.005, R + 0.005)."""
-    found = triples(rows)
-    wrong = [t for t in found if t.impossible]
+    printed = triples(rows)
+    wrong = [t for t in printed if t.impossible]
     records = [
         {
             "row": t.row.label,
@@ -111,14 +111,14 @@ def bounded(rows: Sequence[PaperRow]) -> Check:
     return Check(
         id="A-4",
         what="F1 within the harmonic mean of P and R",
-        inputs={"triples": len(found), "distinct": len(distinct(found))},
+        inputs={"triples": len(printed), "distinct": len(distinct(printed))},
         formula="F1 - 0.005 <= H(P + 0.005, R + 0.005), H = 2PR/(P + R): means over the same images",
         tolerance="0.005 on each cell (rounding), exact fractions",
         claimed="possible as printed",
         recomputed=records,
-        verdict=FAILS if wrong else verdict(len(found), 0),
-        found=f"{len(wrong)} of {len(found)} triples ({len(distinct(wrong))} of {len(distinct(found))} distinct ones) "
-        "cannot be means over the same images as printed",
+        verdict=FAILS if wrong else verdict(len(printed), 0),
+        found=f"{len(wrong)} of {len(printed)} triples ({len(distinct(wrong))} of {len(distinct(printed))} "
+        "distinct ones) cannot be means over the same images as printed",
         details=tuple(details),
     )
 
@@ -134,56 +134,56 @@ class Outlier:
     def restored(self) -> dict[str, float | None]:
         """The P, the R or the F1 that alone would give the median gap; None where none within 0 to 100 does."""
         h, p, r = self.triple.f1 - self.median, self.triple.p, self.triple.r
-        wanted = {"P": _other(h, r), "R": _other(h, p), "F1": self.triple.harmonic + self.median}
-        return {name: None if x is None or not 0 <= x <= 100 else plain(x, 2) for name, x in wanted.items()}
+        values = {"P": _other(h, r), "R": _other(h, p), "F1": self.triple.harmonic + self.median}
+        return {name: None if x is None or not 0 <= x <= 100 else plain(x, 2) for name, x in values.items()}
 
 
-def _other(h: Fraction, one: Fraction) -> Fraction | None:
+def _other(h: Fraction, known: Fraction) -> Fraction | None:
     """The x with H(x, one) = h."""
-    return h * one / (2 * one - h) if 2 * one > h else None
+    return h * known / (2 * known - h) if 2 * known > h else None
 
 
-def outliers(found: Sequence[Triple]) -> list[Outlier] | None:
+def outliers(group: Sequence[Triple]) -> list[Outlier] | None:
     """Triples of one group with abs(z) > 3.5; None where their gaps have no spread (MAD 0)."""
-    middle = median([t.gap for t in found])
-    spread = SCALE * median([abs(t.gap - middle) for t in found])
+    middle = median([t.gap for t in group])
+    spread = SCALE * median([abs(t.gap - middle) for t in group])
     if spread == 0:
         return None
-    scored = [Outlier(t, middle, (t.gap - middle) / spread) for t in found]
-    return [one for one in scored if abs(one.z) > LIMIT]
+    scored = [Outlier(t, middle, (t.gap - middle) / spread) for t in group]
+    return [outlier for outlier in scored if abs(outlier.z) > LIMIT]
 
 
 def groups(rows: Sequence[PaperRow]) -> dict[tuple[str, str], list[Triple]]:
     """Distinct triples by benchmark and family."""
-    found = distinct(triples(rows))
-    keys = dict.fromkeys((t.row.benchmark, t.family) for t in found)
-    return {key: [t for t in found if (t.row.benchmark, t.family) == key] for key in keys}
+    unique = distinct(triples(rows))
+    keys = dict.fromkeys((t.row.benchmark, t.family) for t in unique)
+    return {key: [t for t in unique if (t.row.benchmark, t.family) == key] for key in keys}
 
 
 def gaps(rows: Sequence[PaperRow]) -> Check:
     """A-5: robust z of the gap F1 - H(P, R) among the triples of a benchmark and family."""
     recomputed, details, listed, undefined = list[dict[str, Any]](), list[str](), 0, 0
-    for (benchmark, family), own in groups(rows).items():
-        found = outliers(own)
-        middle = median([t.gap for t in own])
-        spread = median([abs(t.gap - middle) for t in own])
+    for (benchmark, family), group in groups(rows).items():
+        unusual = outliers(group)
+        middle = median([t.gap for t in group])
+        spread = median([abs(t.gap - middle) for t in group])
         recomputed.append(
             {
                 "benchmark": benchmark,
                 "family": family,
-                "n": len(own),
+                "n": len(group),
                 "median gap": plain(middle),
                 "MAD": plain(spread),
-                "unusual": None if found is None else [_record(one) for one in found],
+                "unusual": None if unusual is None else [_record(outlier) for outlier in unusual],
             }
         )
-        undefined += found is None
-        for one in found or ():
+        undefined += unusual is None
+        for outlier in unusual or ():
             listed += 1
-            told = ", ".join(f"{name} {x}" for name, x in one.restored().items() if x is not None)
+            alternatives = ", ".join(f"{name} {x}" for name, x in outlier.restored().items() if x is not None)
             details.append(
-                f"{one.triple.label}: gap {signed(one.triple.gap)}, median {signed(one.median)}, z {signed(one.z)}; "
-                f"the median gap would need {told.replace(', ', ' or ')}"
+                f"{outlier.triple.label}: gap {signed(outlier.triple.gap)}, median {signed(outlier.median)}, "
+                f"z {signed(outlier.z)}; the median gap would need {alternatives.replace(', ', ' or ')}"
             )
     return Check(
         id="A-5",
@@ -200,23 +200,23 @@ def gaps(rows: Sequence[PaperRow]) -> Check:
     )
 
 
-def _record(one: Outlier) -> dict[str, Any]:
-    triple = one.triple
+def _record(outlier: Outlier) -> dict[str, Any]:
+    triple = outlier.triple
     return {
         "row": triple.row.label,
         "as_printed": triple.printed(),
         "gap": plain(triple.gap),
-        "z": plain(one.z, 2),
-        "restored": one.restored(),
+        "z": plain(outlier.z, 2),
+        "restored": outlier.restored(),
     }
 
 
 def suspects(rows: Sequence[PaperRow]) -> dict[Place, list[str]]:
     """Of cells (``Row.place``): ``suspect`` where A-4 fails and ``unusual`` where A-5 lists the triple."""
     marks = dict[Place, list[str]]()
-    far = [one.triple for own in groups(rows).values() for one in outliers(own) or ()]
-    for name, found in (("suspect", [t for t in triples(rows) if t.impossible]), ("unusual", far)):
-        for t in found:
+    far = [outlier.triple for group in groups(rows).values() for outlier in outliers(group) or ()]
+    for name, marked in (("suspect", [t for t in triples(rows) if t.impossible]), ("unusual", far)):
+        for t in marked:
             for column in TRIPLES[t.family]:
                 states = marks.setdefault(t.row.place(column), [])
                 states += [name] * (name not in states)

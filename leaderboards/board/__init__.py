@@ -2,7 +2,7 @@
 
 Reads ``results/`` and writes HTML that loads nothing; the same runs give the same bytes. What stands on it is computed
 again from the rows a sample (``leaderboards/standings.py``); runs whose files contradict each other are left out and
-named. Run with ``python -m leaderboards board`` (``make leaderboard``).
+named. Run with ``cim board`` (``make leaderboard``).
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[s
     if not results.is_dir():
         hint = "`make eval` makes a run, --results names another folder"
         raise CimError("no folder of stored runs", where=str(results), hint=hint)
-    made = site.build(results, Path(args.out) if args.out else results.joinpath(*PLACE), tell)
+    built = site.build(results, Path(args.out) if args.out else results.joinpath(*PLACE), tell)
     if args.json:
-        say(json.dumps(made.as_json(), indent=1))
+        say(json.dumps(built.as_json(), indent=1))
     else:
-        runs = sum(made.runs.values())
-        tasks = f"{len(made.runs)} {'task' if len(made.runs) == 1 else 'tasks'}"
-        left_out = f", {len(made.left_out)} left out" if made.left_out else ""
-        say(f"{runs} {'run' if runs == 1 else 'runs'} on {tasks}{left_out}; to look at: {made.index}")
+        runs = sum(built.runs.values())
+        tasks = f"{len(built.runs)} {'task' if len(built.runs) == 1 else 'tasks'}"
+        left_out = f", {len(built.left_out)} left out" if built.left_out else ""
+        say(f"{runs} {'run' if runs == 1 else 'runs'} on {tasks}{left_out}; to look at: {built.index}")
     return 0

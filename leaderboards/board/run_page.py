@@ -84,18 +84,18 @@ class Page:
 def page(board: TaskBoard, run: StoredRun, results: Path) -> Page:
     """The page of one of a task's runs."""
     training = _training(run, results)
-    base = next((one for one in board.runs if training and one.model == training.base), None)
-    own = [(column, at) for table in board.tables for column, at in _own(table, run)]
-    own.sort(key=lambda one: order(one[0].group.metric))
+    base = next((candidate for candidate in board.runs if training and candidate.model == training.base), None)
+    standings = [(column, at) for table in board.tables for column, at in _own(table, run)]
+    standings.sort(key=lambda pair: order(pair[0].group.metric))
     scores = [run.scores[name] for name in sorted(run.scores, key=order)]
     flat = {name: str(value) for name, value in manifest.flat(run.manifest).items() if name not in HIDDEN}
-    sampled = next((column for column, _ in own if column.ranked and column.main), None)
+    sampled = next((column for column, _ in standings if column.ranked and column.main), None)
     best, worst = _ends(run, sampled) if sampled else ([], [])
     return Page(
         run=run,
         facts=next((f"{row['n']} samples, {row['n_failed']} failed" for row in scores if row.get("signature")), ""),
         prompt=str(run.manifest.get("prompt", "")),
-        rows=[row for column, at in own for row in _rows(column, at, base)]
+        rows=[row for column, at in standings for row in _rows(column, at, base)]
         + [Row(row["metric"], not_computed=str(row["not_computed"])) for row in scores if row.get("not_computed")],
         signatures=[row["signature"] for row in scores if row.get("signature") and not row.get("not_computed")],
         counts=[pair for row in scores for pair in _counts(row)],
@@ -116,20 +116,19 @@ def _own(table: Table, run: StoredRun) -> Iterator[tuple[Column, Standing]]:
             yield column, cell.standing
 
 
-def _rows(column: Column, own: Standing, base: StoredRun | None) -> Iterator[Row]:
-    group, row = column.group, own.run.scores[column.group.metric]
+def _rows(column: Column, standing: Standing, base: StoredRun | None) -> Iterator[Row]:
+    group, row = column.group, standing.run.scores[column.group.metric]
     first = group.standings[0]
-    beside = next((one for one in group.standings if one.run is base), None)
-    to_best = (
-        "" if not column.ranked or len(group.standings) == 1 else "first" if own is first else _to(column, own, first)
-    )
+    beside = next((candidate for candidate in group.standings if candidate.run is base), None)
+    alone = not column.ranked or len(group.standings) == 1
+    to_best = "" if alone else "first" if standing is first else _to(column, standing, first)
     yield Row(
         label=" ".join(filter(None, column.label)),
-        value=column.text(own.point),
-        interval=_interval(column, own.ci95),
-        rank=f"{rank(own)} of {len(group.standings)}" if column.ranked else "",
+        value=column.text(standing.point),
+        interval=_interval(column, standing.ci95),
+        rank=f"{rank(standing)} of {len(group.standings)}" if column.ranked else "",
         to_best=to_best,
-        to_base=_to(column, own, beside) if beside else "",
+        to_base=_to(column, standing, beside) if beside else "",
         n=str(row["n"]),
         failed=str(row["n_failed"]),
     )
@@ -156,11 +155,11 @@ def _interval(column: Column, bounds: Sequence[float]) -> str:
     return " to ".join(column.text(bound) for bound in bounds)
 
 
-def _to(column: Column, own: Standing, other: Standing) -> str:
+def _to(column: Column, standing: Standing, other: Standing) -> str:
     """The paired difference to another run, with its interval, on the resamples that all runs of the group share."""
-    low, high = stats.interval(own.drawn - other.drawn)
+    low, high = stats.interval(standing.drawn - other.drawn)
     signed = [f"{column.text(number)}" if number < 0 else f"+{column.text(number)}" for number in (low, high)]
-    difference = own.point - other.point
+    difference = standing.point - other.point
     return f"{'' if difference < 0 else '+'}{column.text(difference)} ({signed[0]} to {signed[1]})"
 
 
@@ -171,19 +170,19 @@ def _counts(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _made(flat: Mapping[str, str]) -> list[tuple[str, str]]:
-    found = list[tuple[str, str]]()
+    facts = list[tuple[str, str]]()
     for label, fields in MADE:
         parts = [(name, form, flat[name]) for name, form in fields.items() if flat.get(name, "None") != "None"]
         texts = [
             DIRTY.get(value, value) if name.endswith(".dirty") else form.format(value) for name, form, value in parts
         ]
         if texts:
-            found.append((label, ", ".join(dict.fromkeys(texts))))
+            facts.append((label, ", ".join(dict.fromkeys(texts))))
     for at, (label, prefix) in enumerate((("sampling", SAMPLING), ("packages", PACKAGES))):
         listed = [f"{name.removeprefix(prefix)} {value}" for name, value in flat.items() if name.startswith(prefix)]
         if listed:
-            found.insert(min(len(found), 3 + 2 * at), (label, ", ".join(listed)))
-    return found
+            facts.insert(min(len(facts), 3 + 2 * at), (label, ", ".join(listed)))
+    return facts
 
 
 def _training(run: StoredRun, results: Path) -> Training | None:
@@ -192,25 +191,25 @@ def _training(run: StoredRun, results: Path) -> Training | None:
         return None
     folder = results / paths.TRAINED / parts[1]
     try:
-        told = tomllib.loads((folder / parts[2]).read_text(encoding="utf-8")).get("training")
+        table = tomllib.loads((folder / parts[2]).read_text(encoding="utf-8")).get("training")
     except (OSError, ValueError):  # not here, or no TOML
         return None
-    if not isinstance(told, dict) or not (folder / manifest.NAME).is_file():
+    if not isinstance(table, dict) or not (folder / manifest.NAME).is_file():
         return None
     facts = tuple(
-        (name, ", ".join(map(str, value)) if isinstance(value, list) else str(value)) for name, value in told.items()
+        (name, ", ".join(map(str, value)) if isinstance(value, list) else str(value)) for name, value in table.items()
     )
-    return Training(parts[1], str(told.get("base", "")), facts, folder / manifest.NAME)
+    return Training(parts[1], str(table.get("base", "")), facts, folder / manifest.NAME)
 
 
 def _ends(
     run: StoredRun, column: Column
 ) -> tuple[list[tuple[str, str, Completion]], list[tuple[str, str, Completion]]]:
     metric, value = column.group.metric, column.group.value
-    made = run.captions
+    captions = run.captions
     cells = [(name, row.get(metric)) for name, row in run.per_sample.items()]
-    numbers = [(own[value], name) for name, own in cells if isinstance(own, dict) and is_number(own.get(value))]
-    numbers.sort(key=lambda one: (-one[0], one[1]))
-    rows = [(name, column.text(number), made[name]) for number, name in numbers]
+    numbers = [(row[value], name) for name, row in cells if isinstance(row, dict) and is_number(row.get(value))]
+    numbers.sort(key=lambda pair: (-pair[0], pair[1]))
+    rows = [(name, column.text(number), captions[name]) for number, name in numbers]
     shown = min(SHOWN, (len(rows) + 1) // 2)
     return rows[:shown], rows[shown:][-shown:][::-1]

@@ -7,7 +7,6 @@ published.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import os
 import re
@@ -19,13 +18,13 @@ from urllib.parse import quote
 
 from harness import registry, store
 from harness.errors import CimError
-from harness.pages import highlight
+from harness.pages import templates
 from harness.runs import stored_run, validate
 from harness.runs.stored_run import StoredRun
 from leaderboards.board import run_page, tables
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
+    pass
 
 HERE = Path(__file__).parent
 INDEX, LIST, REPORT = "index.html", "made.json", "report.html"
@@ -35,7 +34,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class Built:
     """What was built: where, how many pages, runs by task, and what was left out and why."""
 
     index: Path
@@ -58,7 +57,7 @@ class Names:
     runs: Mapping[tuple[str, str], str]
 
 
-def build(results: Path, out: Path, tell: Callable[[str], None]) -> Made:
+def build(results: Path, out: Path, tell: Callable[[str], None]) -> Built:
     """Make the site of all runs below ``results`` in the folder ``out``; ``tell`` hears of runs that are left out.
 
     Raises:
@@ -70,39 +69,39 @@ def build(results: Path, out: Path, tell: Callable[[str], None]) -> Made:
         tell(line)
         left_out.append(line.removeprefix("left out: ").replace(f"{results}{os.sep}", ""))
 
-    found = dict[tuple[str, str], StoredRun]()
+    runs = dict[tuple[str, str], StoredRun]()
     for run in stored_run.load_all(results, leave_out):
-        twin = found.get((run.task, run.model))  # a link to a folder that was read already
+        twin = runs.get((run.task, run.model))  # a link to a folder that was read already
         if reason := f"is the same as {twin.folder.name}" if twin else _misplaced(run) or validate.fault(run):
             named = reason.startswith(str(run.folder))
             leave_out(f"left out: {reason}" if named else f"left out: {run.folder}: {reason}")
         else:
-            found[run.task, run.model] = run
-    by_task = {
-        task: [run for key, run in found.items() if key[0] == task] for task in sorted({key[0] for key in found})
-    }
+            runs[run.task, run.model] = run
+    by_task = {task: [run for key, run in runs.items() if key[0] == task] for task in sorted({key[0] for key in runs})}
     names = _names(by_task)
     inside = out.resolve().is_relative_to(results.resolve())
     files = dict[str, bytes | Path]()  # a page, or the report to copy
     counts = dict[str, int]()
     summaries = list[dict[str, Any]]()
     page = _pages(names, inside, out, results)
-    for task, own in by_task.items():
-        board = tables.board(task, own)
+    for task, task_runs in by_task.items():
+        board = tables.board(task, task_runs)
         counts[task] = len(board.tables)
         summaries.append(_summary(board))
         metrics = list(dict.fromkeys(column.group.metric for table in board.tables for column in table.columns))
         content = {"board": board, "title": _title(task), "metrics": metrics}
         files[names.tasks[task]] = page("task.html", names.tasks[task], task, **content)
-        for run in own:
+        for run in task_runs:
             name = names.runs[task, run.model]
             if not inside and (run.folder / REPORT).is_file():
                 files[_report_copy(name)] = run.folder / REPORT
             own_page = run_page.page(board, run, results)
             files[name] = page("run.html", name, task, page=own_page, title=_title(task))
-    files[INDEX] = page("index.html", INDEX, "", tasks=summaries, left_out=left_out, runs=len(found))
+    files[INDEX] = page("index.html", INDEX, "", tasks=summaries, left_out=left_out, runs=len(runs))
     _write(out, files)
-    return Made(out / INDEX, len(files), {task: len(own) for task, own in by_task.items()}, counts, left_out)
+    return Built(
+        out / INDEX, len(files), {task: len(task_runs) for task, task_runs in by_task.items()}, counts, left_out
+    )
 
 
 def _misplaced(run: StoredRun) -> str | None:
@@ -115,21 +114,21 @@ def _names(by_task: Mapping[str, Sequence[StoredRun]]) -> Names:
     tasks = {task: _name(f"{task}.html", task, taken) for task in by_task}
     runs = {
         (task, run.model): _name(f"runs/{Path(tasks[task]).stem}/{run.model}.html", run.model, taken)
-        for task, own in by_task.items()
-        for run in own
+        for task, task_runs in by_task.items()
+        for run in task_runs
     }
     return Names(tasks, runs)
 
 
-def _name(wanted: str, name: str, taken: set[str]) -> str:
+def _name(path: str, name: str, taken: set[str]) -> str:
     """The path of a page: the name of its task or run where every file system and host takes it, else with a digest."""
-    folder, _, _ = wanted.rpartition("/")
-    if not PLAIN.fullmatch(name) or wanted.casefold() in taken or name.endswith(".report"):
+    folder, _, _ = path.rpartition("/")
+    if not PLAIN.fullmatch(name) or path.casefold() in taken or name.endswith(".report"):
         plain = re.sub(r"[^A-Za-z0-9-]+", "-", name).strip("-")[:40]
         digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:12]
-        wanted = f"{folder}/{plain}-{digest}.html".lstrip("/-")
-    taken.add(wanted.casefold())
-    return wanted
+        path = f"{folder}/{plain}-{digest}.html".lstrip("/-")
+    taken.add(path.casefold())
+    return path
 
 
 def _report_copy(name: str) -> str:
@@ -142,16 +141,13 @@ def _title(task: str) -> str:
 
 def _summary(board: tables.TaskBoard) -> dict[str, Any]:
     table = board.tables[0]
-    leaders = [one for one in table.ranking.group.standings if one.rank[0] == 1] if table.ranking else []
+    leaders = [standing for standing in table.ranking.group.standings if standing.rank[0] == 1] if table.ranking else []
     return {"task": board.task, "title": _title(board.task), "board": board, "table": table, "leaders": leaders}
 
 
 def _pages(names: Names, inside: bool, out: Path, results: Path) -> Callable[..., bytes]:
     """A function that renders a template as the page of this name."""
-    from markupsafe import Markup
-
-    environment = _environment()
-    script, style = (HERE.joinpath(name).read_text(encoding="utf-8") for name in ("board.js", "board.css"))
+    script, style = (templates.read(HERE / name) for name in ("board.js", "board.css"))
     tabs = [(task, _title(task), names.tasks[task]) for task in names.tasks]
 
     def page(template: str, name: str, task: str, **content: Any) -> bytes:
@@ -170,40 +166,26 @@ def _pages(names: Names, inside: bool, out: Path, results: Path) -> Callable[...
                 return stored(run.folder / REPORT)
             return link(_report_copy(names.runs[run.task, run.model]))
 
-        return (
-            environment.get_template(template)
-            .render(
-                **content,
-                script=Markup(script),
-                style=Markup(style),
-                script_hash=_hash(script),
-                style_hash=_hash(style),
-                tabs=[(one, title, link(path)) for one, title, path in tabs],
-                task=task,
-                index=link(INDEX),
-                link_run=lambda run: link(names.runs[run.task, run.model]),
-                link_task=lambda one: link(names.tasks[one]),
-                stored=stored,
-                report=report,
-            )
-            .encode()
-        )
+        shared = {
+            "tabs": [(one, title, link(path)) for one, title, path in tabs],
+            "task": task,
+            "index": link(INDEX),
+            "link_run": lambda run: link(names.runs[run.task, run.model]),
+            "link_task": lambda one: link(names.tasks[one]),
+            "stored": stored,
+            "report": report,
+        }
+        return templates.page(
+            HERE,
+            template,
+            style=style,
+            script=script,
+            attributes=False,
+            filters={"rank": tables.rank},
+            content={**content, **shared},
+        ).encode()
 
     return page
-
-
-def _environment() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(visible=highlight.visible, plain=highlight.plain, rank=tables.rank)
-    return environment
-
-
-def _hash(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _write(out: Path, files: Mapping[str, bytes | Path]) -> None:
@@ -215,8 +197,8 @@ def _write(out: Path, files: Mapping[str, bytes | Path]) -> None:
             raise CimError("is in the way and not from this command", where=str(out / name), hint=hint)
     with store.writing(out, "this board"):
         store.write_document(out / LIST, {"format": FORMAT, "files": sorted({*before, *files})})
-        for name, given in files.items():
-            path, content = out / name, given.read_bytes() if isinstance(given, Path) else given
+        for name, source in files.items():
+            path, content = out / name, source.read_bytes() if isinstance(source, Path) else source
             if not path.is_file() or path.read_bytes() != content:
                 store.write_bytes(path, content)
         for name in sorted(before - files.keys()):

@@ -57,7 +57,7 @@ class Column:
 
     def place(self, number: float) -> float:
         """Where a number lies between the ends of all intervals of the column, 0 to 100."""
-        ends = [bound for one in self.group.standings for bound in one.ci95]
+        ends = [bound for standing in self.group.standings for bound in standing.ci95]
         low, high = min(ends), max(ends)
         return 100 * (number - low) / (high - low) if high > low else 50.0
 
@@ -98,8 +98,8 @@ class Table:
     @property
     def controls(self) -> list[str]:
         """Names of control rows, the wrong-image floor first."""
-        found = {name for column in self.columns for name in column.controls}
-        return sorted(found, key=lambda name: (name != FLOOR, name))
+        names = {name for column in self.columns for name in column.controls}
+        return sorted(names, key=lambda name: (name != FLOOR, name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,58 +131,58 @@ def board(task: str, runs: Sequence[StoredRun], draws: int = stats.DRAWS) -> Tas
     sets = {run: frozenset(run.per_sample) for run in runs}
     together = _together(list(groups(runs, draws)), runs, sets)
     where = {
-        (one.run, group.metric): number
-        for number, (_, found) in enumerate(together, start=1)
-        for group in found
-        for one in group.standings
+        (standing.run, group.metric): number
+        for number, (_, members) in enumerate(together, start=1)
+        for group in members
+        for standing in group.standings
     }
-    placed = {one.run for _, found in together for group in found for one in group.standings}
+    placed = {standing.run for _, members in together for group in members for standing in group.standings}
     tables = list[Table]()
-    for number, (apart, found) in enumerate(together, start=1):
-        own = {one.run for group in found for one in group.standings}
-        shown = [run for run in runs if run in own or (number == 1 and run not in placed)]
-        tables.append(_table(number, apart, _columns(found), shown, where))
+    for number, (apart, members) in enumerate(together, start=1):
+        in_table = {standing.run for group in members for standing in group.standings}
+        shown = [run for run in runs if run in in_table or (number == 1 and run not in placed)]
+        tables.append(_table(number, apart, _columns(members), shown, where))
     return TaskBoard(task, tuple(runs), tuple(tables), _absent(runs, {metric for _, metric in where}))
 
 
 def _together(
-    found: Sequence[Group], runs: Sequence[StoredRun], sets: Mapping[StoredRun, frozenset[str]]
+    candidates: Sequence[Group], runs: Sequence[StoredRun], sets: Mapping[StoredRun, frozenset[str]]
 ) -> list[tuple[tuple[str, ...], list[Group]]]:
     """Groups that share a table, with what keeps them from the first; the first table first, then larger ones."""
     counted = Counter(sets[run] for run in runs if sets[run])
     most = max(counted, key=lambda ids: (counted[ids], len(ids)), default=frozenset[str]())
     usual = dict[str, str]()  # of each metric, the signature of the first table
-    for group in found:  # of one metric, the largest first
+    for group in candidates:  # of one metric, the largest first
         if sets[group.standings[0].run] == most:
             usual.setdefault(group.metric, group.signature)
     split = defaultdict[tuple[frozenset[str], tuple[str, ...]], list[Group]](list)
-    for group in found:
+    for group in candidates:
         ids = sets[group.standings[0].run]
         apart = signature.differences(_reference(group, usual), group.signature)
         split[ids, tuple(apart if apart or ids == most else ["samples: those of the first table / others"])].append(
             group
         )
     first = split.pop((most, ()), [])
-    others = sorted(
+    further = sorted(
         split.items(), key=lambda item: (-max(len(g.standings) for g in item[1]), item[0][1], min(item[0][0]))
     )
-    return [((), first), *((apart, below) for (_, apart), below in others)]
+    return [((), first), *((apart, below) for (_, apart), below in further)]
 
 
 def _reference(group: Group, usual: Mapping[str, str]) -> str:
     """What a group's signature is compared with; for a metric that the first table lacks, its n and task alone."""
     if group.metric in usual or not usual:
         return usual.get(group.metric, group.signature)
-    other, fields = signature.read(next(iter(usual.values()))), signature.read(group.signature)
-    kept = {name: other.get(name, value) if name in ("n", "task") else value for name, value in fields.items()}
-    del kept["metric"]
-    return signature.render(group.metric, kept)
+    shared, fields = signature.read(next(iter(usual.values()))), signature.read(group.signature)
+    merged = {name: shared.get(name, value) if name in ("n", "task") else value for name, value in fields.items()}
+    del merged["metric"]
+    return signature.render(group.metric, merged)
 
 
-def _columns(found: Sequence[Group]) -> tuple[Column, ...]:
+def _columns(members: Sequence[Group]) -> tuple[Column, ...]:
     return tuple(
         Column(g, registry.metric(g.metric).value(g.value).main, _controls(g))
-        for g in sorted(found, key=lambda g: order(g.metric))
+        for g in sorted(members, key=lambda g: order(g.metric))
     )
 
 
@@ -193,8 +193,8 @@ def _worse(column: Column, ci95: tuple[float, float], floor: tuple[float, float]
 
 def _controls(group: Group) -> dict[str, tuple[float, float]]:
     seen = defaultdict[str, list[float]](list)
-    for one in group.standings:
-        for name, control in one.run.scores[group.metric]["controls"].items():
+    for standing in group.standings:
+        for name, control in standing.run.scores[group.metric]["controls"].items():
             seen[name].append(control["values"][group.value])
     return {name: (min(values), max(values)) for name, values in seen.items()}
 
@@ -211,7 +211,7 @@ def _table(
         key=lambda column: -len(column.group.standings),
         default=None,
     )
-    at = {one.run: place for place, one in enumerate(ranking.group.standings)} if ranking else {}
+    at = {standing.run: place for place, standing in enumerate(ranking.group.standings)} if ranking else {}
     notes, lines = dict[str, int](), list[Line]()
     for run in sorted(runs, key=lambda run: (at.get(run, len(at)), run.model)):
         failed = max((row["n_failed"] for row in run.scores.values() if not row.get("not_computed")), default=0)
@@ -223,7 +223,7 @@ def _table(
 
 def _cell(column: Column, run: StoredRun, where: Mapping[tuple[StoredRun, str], int], notes: dict[str, int]) -> Cell:
     group = column.group
-    standing = next((one for one in group.standings if one.run is run), None)
+    standing = next((candidate for candidate in group.standings if candidate.run is run), None)
     if standing is not None:
         best = column.ranked and standing.rank[0] == 1 and len(group.standings) > 1
         under = FLOOR in column.controls and _worse(column, standing.ci95, column.controls[FLOOR])
@@ -244,8 +244,8 @@ def _absent(runs: Sequence[StoredRun], computed: set[str]) -> tuple[tuple[str, s
         for name, row in run.scores.items():
             if row.get("not_computed") and name not in computed:
                 reasons[name, str(row["not_computed"])].append(run.model)
-    every = len(runs)
+    n = len(runs)
     return tuple(
-        (name, reason, tuple(own) if len(own) < every else ())
-        for (name, reason), own in sorted(reasons.items(), key=lambda item: (order(item[0][0]), item[0][1]))
+        (name, reason, tuple(names) if len(names) < n else ())
+        for (name, reason), names in sorted(reasons.items(), key=lambda item: (order(item[0][0]), item[0][1]))
     )

@@ -1,7 +1,7 @@
 """One report over stored runs: correlation, ablation, gallery sizes, comparison, training, captions side by side.
 
 Written into ``.leaderboards/report/`` of the results folder: ``report.html``, which needs nothing else, ``report.md``
-and ``figures/``. What is missing is named with the command that makes it. Run with ``python -m leaderboards report``
+and ``figures/``. What is missing is named with the command that makes it. Run with ``cim report``
 (``make report``).
 """
 

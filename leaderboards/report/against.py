@@ -64,31 +64,31 @@ def section(groups: Sequence[tuple[str, Sequence[Pair]]]) -> Section:
         return Section("against", title, (Missing(what, "make train-cim SEEDS=3"),))
     parts: list[Part] = [Remark(WHAT)]
     numbers = dict[str, object]()
-    every = _rows([pair for _, made in groups for pair in made])
-    for name, made in groups:
-        rows = [row for row in every if any(row[1] is pair for pair in made)]
-        parts.append(_table(name, made, rows))
+    all_rows = _rows([pair for _, group in groups for pair in group])
+    for name, group in groups:
+        rows = [row for row in all_rows if any(row[1] is pair for pair in group)]
+        parts.append(_table(name, group, rows))
         numbers[name] = {
             pair.b.model: {label: control.plain.difference for label, of, _, control in rows if of is pair}
-            for pair in made
+            for pair in group
         }
     return Section("against", title, tuple(parts), numbers)
 
 
 def _rows(pairs: Sequence[Pair]) -> list[ComparedValue]:
     """A row a pair and value; pairs over equally many images share their resamples."""
-    found = list[tuple[str, Pair, compare.Comparison]]()
+    rows = list[tuple[str, Pair, compare.Comparison]]()
     columns: dict[int, list[tuple[Array, Array, Array, Array]]] = {}
     for pair in pairs:
-        tests = {one.label: one for one in compare.compare(pair.a, pair.b) if one.test is not None}
+        tests = {test.label: test for test in compare.compare(pair.a, pair.b) if test.test is not None}
         words = pearson.words(pair.a), pearson.words(pair.b)
         labels = [label for label in VALUES if label in tests] or [label for label in tests if label != "length"][:3]
-        for one in (tests[label] for label in labels):
-            found.append((one.label, pair, one))
-            a, b = (run.numbers(one.metric, one.value) for run in (pair.a, pair.b))
+        for test in (tests[label] for label in labels):
+            rows.append((test.label, pair, test))
+            a, b = (run.numbers(test.metric, test.value) for run in (pair.a, pair.b))
             columns.setdefault(len(a), []).append((a, b, words[0], words[1]))
-    controls = {n: iter(lengths.controls(own)) for n, own in columns.items()}
-    return [(label, pair, one, next(controls[len(pair.a.per_sample)])) for label, pair, one in found]
+    controls = {n: iter(lengths.controls(columns_of_n)) for n, columns_of_n in columns.items()}
+    return [(label, pair, test, next(controls[len(pair.a.per_sample)])) for label, pair, test in rows]
 
 
 def _table(name: str, of_systems: Sequence[Pair], rows: Sequence[ComparedValue]) -> Table:

@@ -35,7 +35,7 @@ def ablation(study: Study | None, n: int) -> Section:
     if all(len(arm.seeds) < 2 for arm in study.arms):
         parts.append(Missing("One seed an arm: no two arms are told apart by this.", COMMAND))
     means = {arm.name: {value: _mean(arm, value) for value in values} for arm in study.arms}
-    numbers = {arm: {value: mean.mean for value, mean in found.items() if mean} for arm, found in means.items()}
+    numbers = {arm: {value: mean.mean for value, mean in arm_means.items() if mean} for arm, arm_means in means.items()}
     return Section("ablation", title, tuple(parts), numbers)
 
 
@@ -49,7 +49,7 @@ def _about(arm: Arm) -> tuple[str, ...]:
 
 
 def _table(study: Study, value: str, n: int) -> Table:
-    against = {one.arm: one for one in contrasts(study, value)}
+    against = {contrast.arm: contrast for contrast in contrasts(study, value)}
     rows = tuple(_row(arm, value, against.get(arm.name)) for arm in study.arms if value in arm.points)
     base = next(point.base for arm in study.arms for point in arm.points.get(value, ()))
     head = ("arm", f"each seed, less {study.base}", "mean over seeds", f"less {REFERENCE}", "p (Holm)")
@@ -74,7 +74,7 @@ def _row(arm: Arm, value: str, against: Contrast | None) -> tuple[str, ...]:
 
 
 def scaling(
-    study: Study | None, found: Sequence[RunColumns], runs: Sequence[StoredRun], results: Path, n: int
+    study: Study | None, scored: Sequence[RunColumns], runs: Sequence[StoredRun], results: Path, n: int
 ) -> Section:
     """Figure 5, two readings apart: galleries trained with, and galleries that the same captions are scored with."""
     numbers = dict[str, object]()
@@ -85,13 +85,13 @@ def scaling(
         )
     ]
     parts += _trained(study, sizes(study, runs, results) if study else {}, n, numbers)
-    parts += _scored(found, numbers)
+    parts += _scored(scored, numbers)
     return Section("scaling", "How large must the gallery be?", tuple(parts), numbers)
 
 
 def sizes(study: Study, runs: Sequence[StoredRun], results: Path) -> dict[str, int]:
     """Gallery rows by arm: as its name says; of the reference arm those of the gallery with the same sha256."""
-    found = {arm.name: int(match[1]) for arm in study.arms if (match := SIZED.fullmatch(arm.name))}
+    rows = {arm.name: int(match[1]) for arm in study.arms if (match := SIZED.fullmatch(arm.name))}
     arm = study.arm(REFERENCE)
     for seed in arm.seeds if arm else ():
         stored = manifest.read(results / paths.TRAINED / f"{REFERENCE}-seed{seed}") or {}
@@ -101,8 +101,8 @@ def sizes(study: Study, runs: Sequence[StoredRun], results: Path) -> dict[str, i
             read = signature.read(line)
             digest = read.get("gallery", "").rpartition("@")[2]
             if digest and sha.startswith(digest) and read.get("rows", "").isdigit():
-                found[REFERENCE] = int(read["rows"])
-    return dict(sorted(found.items(), key=lambda pair: pair[1]))
+                rows[REFERENCE] = int(read["rows"])
+    return dict(sorted(rows.items(), key=lambda pair: pair[1]))
 
 
 def _trained(study: Study | None, rows: Mapping[str, int], n: int, numbers: dict[str, object]) -> list[Part]:
@@ -141,21 +141,23 @@ def _over(arm: Arm, value: str) -> float | None:
     return None if mean is None else mean.mean
 
 
-def _scored(found: Sequence[RunColumns], numbers: dict[str, object]) -> list[Part]:
-    groups = by_captions([one for one in found if one.run.task in STUDIED and one.gallery_rows])
-    groups = [group for group in groups if len({one.gallery_rows for one in group}) >= FEWEST]
+def _scored(runs: Sequence[RunColumns], numbers: dict[str, object]) -> list[Part]:
+    groups = by_captions([columns for columns in runs if columns.run.task in STUDIED and columns.gallery_rows])
+    groups = [group for group in groups if len({columns.gallery_rows for columns in group}) >= FEWEST]
     if not groups:
         return [Missing("No captions are scored with galleries of different sizes.", "make ablation")]
     parts = list[Part]()
     for group in groups:
-        group = sorted(group, key=lambda one: one.gallery_rows or 0)
-        panels = pearson.brief(group)
-        rows = [one.gallery_rows or 0 for one in group]
+        group = sorted(group, key=lambda columns: columns.gallery_rows or 0)
+        by_size = pearson.brief(group)
+        rows = [columns.gallery_rows or 0 for columns in group]
         curves = {
             title: {
-                name: [(size, float(getattr(every[at], key) or 0.0)) for size, every in zip(rows, panels, strict=True)]
+                name: [
+                    (size, float(getattr(panels[at], key) or 0.0)) for size, panels in zip(rows, by_size, strict=True)
+                ]
                 for at, name in enumerate(pearson.METRICS)
-                if all(getattr(every[at], key) is not None for every in panels)
+                if all(getattr(panels[at], key) is not None for panels in by_size)
             }
             for title, key in (("un-binned r", "raw"), ("binned r", "r"), ("un-binned Spearman's rho", "rho"))
         }
@@ -167,12 +169,13 @@ def _scored(found: Sequence[RunColumns], numbers: dict[str, object]) -> list[Par
                 draw.sizes(f"scaling-scored-{task}", curves, dict.fromkeys(curves, "correlation"), caption, False)
             )
         lines = tuple(
-            (f"{size:,}", one.run.model, panel.metric, number(panel.r), f"{number(panel.raw)} {bounds(panel.raw_ci)}",
-             number(panel.rho), number(float(one.metrics[panel.metric].mean()), 3))
-            for size, one, every in zip(rows, group, panels, strict=True)
-            for panel in every
+            (f"{size:,}", columns.run.model, panel.metric, number(panel.r),
+             f"{number(panel.raw)} {bounds(panel.raw_ci)}", number(panel.rho),
+             number(float(columns.metrics[panel.metric].mean()), 3))
+            for size, columns, panels in zip(rows, group, by_size, strict=True)
+            for panel in panels
         )  # fmt: skip
         head = ("gallery rows", "run", "metric", "binned r", "un-binned r", "un-binned rho", "mean of the metric")
         parts.append(Table(f"Scored with, {task}", head, lines, f"{n:,} captions, the same in every row."))
-        numbers[f"scored {task}"] = {str(s): {p.metric: p.raw for p in e} for s, e in zip(rows, panels, strict=True)}
+        numbers[f"scored {task}"] = {str(s): {p.metric: p.raw for p in e} for s, e in zip(rows, by_size, strict=True)}
     return parts

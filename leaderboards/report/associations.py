@@ -116,12 +116,12 @@ def _rows(columns: RunColumns) -> str:
     return "unknown" if columns.gallery_rows is None else f"{columns.gallery_rows:,}"
 
 
-def _without(count: int, kept: RunColumns) -> list[Part]:
-    share = count / (count + len(kept.ids))
+def _without(count: int, rest: RunColumns) -> list[Part]:
+    share = count / (count + len(rest.ids))
     told = Remark(f"The judge said neither yes nor no about {count} captions ({share:.1%}); they count as no.")
-    if not count or not kept.ids:
+    if not count or not rest.ids:
         return [told]
-    return [told, _table(kept, pearson.study(kept), f"{kept.title}, without them")]
+    return [told, _table(rest, pearson.study(rest), f"{rest.title}, without them")]
 
 
 def _own(runs: Sequence[RunColumns], first: Sequence[str]) -> list[Part]:
@@ -129,16 +129,16 @@ def _own(runs: Sequence[RunColumns], first: Sequence[str]) -> list[Part]:
     for columns in runs:
         by_n[columns.run.task, len(columns.ids)].append(columns)
     for (task, n), group in by_n.items():
-        every = pearson.brief(group)
+        by_run = pearson.brief(group)
         charted = [at for name in first for at, columns in enumerate(group) if columns.run.model == name][:SHOWN]
         if charted and n >= SIZE:
-            rows = [(group[at].title, NAMES[group[at].source], every[at]) for at in charted]
+            rows = [(group[at].title, NAMES[group[at].source], by_run[at]) for at in charted]
             parts.append(draw.pearson(f"pearson-own-{task}", rows, told))
-        rows_of = tuple(_line(columns, panels) for columns, panels in zip(group, every, strict=True))
+        rows_of = tuple(_line(columns, panels) for columns, panels in zip(group, by_run, strict=True))
         head = ("run", "bins", "binned r, reward", *(f"un-binned r, {name}" for name in pearson.METRICS))
         note = (
             f"{n:,} captions a run, each model's own; {group[0].source} as accuracy, gallery of {_rows(group[0])} "
-            f"rows. {_dropped(every[0][0])} With so few bins the binned r says little: read the un-binned ones."
+            f"rows. {_dropped(by_run[0][0])} With so few bins the binned r says little: read the un-binned ones."
         )
         parts.append(Table(f"Models' own captions on {task}", head, rows_of, note))
     return parts

@@ -68,12 +68,12 @@ def browser(a: StoredRun, b: StoredRun, tell: Callable[[str], None]) -> Browser:
     """The cards of the images that both runs captioned, by id."""
     columns = [pair for pair in SHOWN if _computed(a, b, *pair)]
     columns = columns or [(name, v) for name in a.scores for v in _values(a, name) if _computed(a, b, name, v)][:7]
-    ours, theirs = a.captions, b.captions
-    both = sorted(ours.keys() & theirs.keys())
+    captions_a, captions_b = a.captions, b.captions
+    both = sorted(captions_a.keys() & captions_b.keys())
     task, samples = _samples(a, tell)
     cards = []
     for name in both[:LARGEST]:
-        one, other = highlight.Text(ours[name].text or ""), highlight.Text(theirs[name].text or "")
+        text_a, text_b = highlight.Text(captions_a[name].text or ""), highlight.Text(captions_b[name].text or "")
         sample = samples.get(name)
         reference = sample.references[0] if sample and sample.references else ""
         cells = [run.per_sample.get(name, {}) for run in (a, b)]
@@ -81,8 +81,8 @@ def browser(a: StoredRun, b: StoredRun, tell: Callable[[str], None]) -> Browser:
             Card(
                 name,
                 _picture(task, sample) if task and sample else None,
-                one.pieces(_apart(one, other, ONLY_A)),
-                other.pieces(_apart(other, one, ONLY_B)),
+                text_a.pieces(_apart(text_a, text_b, ONLY_A)),
+                text_b.pieces(_apart(text_b, text_a, ONLY_B)),
                 highlight.plain(reference),
                 tuple((_cell(cells[0], *pair), _cell(cells[1], *pair)) for pair in columns),
             )
@@ -99,7 +99,7 @@ def _digits(column: Sequence[float | None]) -> int:
 
 def _apart(text: highlight.Text, other: highlight.Text, state: str) -> list[str]:
     """``state`` for the words that the other caption lacks, nothing for those they share."""
-    return [state if one == state else "" for one in highlight.by_words(text, [other], state)]
+    return [state if mark == state else "" for mark in highlight.by_words(text, [other], state)]
 
 
 def _values(run: StoredRun, name: str) -> Sequence[str]:
@@ -107,8 +107,8 @@ def _values(run: StoredRun, name: str) -> Sequence[str]:
 
 
 def _computed(a: StoredRun, b: StoredRun, name: str, value: str) -> bool:
-    one, other = a.scores.get(name), b.scores.get(name)
-    return stored_run.obstacle(one, other) is None and value in _values(a, name)
+    score_a, score_b = a.scores.get(name), b.scores.get(name)
+    return stored_run.obstacle(score_a, score_b) is None and value in _values(a, name)
 
 
 def _cell(cells: Mapping[str, Mapping[str, float]], metric: str, value: str) -> float | None:

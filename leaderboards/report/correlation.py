@@ -49,8 +49,8 @@ def residuals(metric: Array, length: Array) -> Array:
 def within(x: Array, y: Array, groups: Sequence[str]) -> float | None:
     """Pearson's r after both sides are centred in each group; None where nothing varies inside groups."""
     _, inverse, counts = np.unique(np.array(groups), return_inverse=True, return_counts=True)
-    a, b = (one - (np.bincount(inverse, weights=one) / counts)[inverse] for one in (x, y))
-    floor = [stats.CONSTANT * max(1e-300, float(np.mean(one**2))) for one in (x, y)]
+    a, b = (column - (np.bincount(inverse, weights=column) / counts)[inverse] for column in (x, y))
+    floor = [stats.CONSTANT * max(1e-300, float(np.mean(column**2))) for column in (x, y)]
     return None if a.var() <= floor[0] or b.var() <= floor[1] else stats.pearson(a, b)
 
 
@@ -63,10 +63,10 @@ def permuted(metric: Array, accuracy: Array, size: int = SIZE, draws: int = PERM
     orders = (np.argsort(generator.permutation(dense), kind="stable")[: len(means) * size] for _ in range(draws))
     hits = np.array([accuracy[order].reshape(-1, size).sum(axis=1) for order in orders])
     logits = empirical_logit(hits, size)
-    found = [r for row in logits if (r := stats.pearson(means, row)) is not None]
-    if len(found) < draws:
+    rs = [r for row in logits if (r := stats.pearson(means, row)) is not None]
+    if len(rs) < draws:
         return None
-    low, high = np.quantile(found, [0.025, 0.975])
+    low, high = np.quantile(rs, [0.025, 0.975])
     return float(low), float(high)
 
 
@@ -82,17 +82,17 @@ def resampled(pairs: Sequence[tuple[Array, Array]], groups: Sequence[str] | None
     if not known:
         return [None] * len(pairs)
     columns = [stats.Column(_sums(*pairs[at], groups), _r_of_sums) for at in known]
-    found: list[Interval | None] = [None] * len(pairs)
+    intervals: list[Interval | None] = [None] * len(pairs)
     for at, drawn in zip(known, stats.bootstrap(columns), strict=True):
         if np.isfinite(drawn).all():
             low, high = stats.interval(drawn)[0]
-            found[at] = float(low), float(high)
-    return found
+            intervals[at] = float(low), float(high)
+    return intervals
 
 
 def _sums(x: Array, y: Array, groups: Sequence[str] | None) -> Array:
     """Rows 1, x, y, xx, yy, xy, both sides in standard units, summed over clusters."""
-    a, b = ((one - one.mean()) / one.std() for one in (x, y))
+    a, b = ((side - side.mean()) / side.std() for side in (x, y))
     rows = np.stack([np.ones(len(a)), a, b, a * a, b * b, a * b], axis=1)
     if groups is None:
         return rows

@@ -69,23 +69,23 @@ class Training:
 
 def read(results: Path, order: Sequence[str] = ()) -> list[Training]:
     """All stored training runs that have rows; arms of ``order`` first, then by name, seeds in their order."""
-    found = []
+    runs = []
     for path in sorted((results / paths.TRAINED).glob(f"*/{STEPS}")):
         stored, rows = manifest.read(path.parent), store.read_rows(path)
         if stored is not None and rows:
             arm, _, seed = path.parent.name.rpartition(SEED)
             named = (arm, int(seed)) if arm and seed.isdigit() else (path.parent.name, 0)
-            found.append(_training(*named, stored, rows, store.read_rows(path.parent / VALIDATION)))
+            runs.append(_training(*named, stored, rows, store.read_rows(path.parent / VALIDATION)))
     places = {arm: at for at, arm in enumerate(order)}
-    return sorted(found, key=lambda one: (places.get(one.arm, len(places)), one.arm, one.seed))
+    return sorted(runs, key=lambda run: (places.get(run.arm, len(places)), run.arm, run.seed))
 
 
 def _training(
     arm: str, seed: int, stored: Mapping[str, Any], steps: list[dict[str, Any]], held_out: list[dict[str, Any]]
 ) -> Training:
     rows = {STEPS: steps, VALIDATION: held_out}
-    wanted = {(one.file, name) for one in QUANTITIES for name in (one.name, one.control) if name}
-    lines = {(file, name): line for file, name in sorted(wanted) if (line := _line(rows[file], name))}
+    needed = {(quantity.file, name) for quantity in QUANTITIES for name in (quantity.name, quantity.control) if name}
+    lines = {(file, name): line for file, name in sorted(needed) if (line := _line(rows[file], name))}
     rung = dict.fromkeys((int(row["step"]), name) for row in steps for name in row.get("alarms", {}))
     if stopped := stored.get("alarm"):
         rung.setdefault((int(steps[-1]["step"]), str(stopped)))
@@ -103,11 +103,11 @@ def _training(
 
 
 def _line(rows: Sequence[Mapping[str, Any]], name: str) -> Line:
-    found = []
+    points = []
     for row in rows:
         value: Any = row
         for key in name.split("."):
             value = value.get(key) if isinstance(value, Mapping) else None
         if isinstance(value, int | float) and math.isfinite(value) and "step" in row:
-            found.append((float(row["step"]), float(value)))
-    return tuple(found)
+            points.append((float(row["step"]), float(value)))
+    return tuple(points)

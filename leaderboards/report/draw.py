@@ -25,7 +25,7 @@ def pearson(name: str, rows: Sequence[tuple[str, str, Sequence[Panel]]], read: C
         read: what a panel says of its binned r, as in the tables.
     """
     columns = max(len(panels) for *_, panels in rows)
-    with style.canvas(WIDTH, 2.95 * len(rows), len(rows), columns, sharey="row") as (made, axes):
+    with style.canvas(WIDTH, 2.95 * len(rows), len(rows), columns, sharey="row") as (canvas, axes):
         for at, (title, accuracy, panels) in enumerate(rows):
             for column, panel in enumerate(panels):
                 ax = axes[at * columns + column]
@@ -39,7 +39,7 @@ def pearson(name: str, rows: Sequence[tuple[str, str, Sequence[Panel]]], read: C
             "averaging take most of the scatter of single captions away: compare both r of each panel."
         )
         alt = "; ".join(f"{title}, {p.metric}: binned r {read(p)}" for title, _, panels in rows for p in panels)
-        return style.saved(made, name, caption, alt)
+        return style.saved(canvas, name, caption, alt)
 
 
 def _bins(ax: Axes, panel: Panel, read: Callable[[Panel], str]) -> None:
@@ -61,7 +61,7 @@ def ablation(arms: Sequence[Arm], values: Sequence[str], base: str, n: int, orde
     """A panel a value: each seed's difference to the base with its interval, the mean and its t interval over seeds."""
     columns = 3
     rows = -(-len(values) // columns)
-    with style.canvas(WIDTH, rows * (0.8 + 0.31 * len(arms)), rows, columns, sharey=True) as (made, axes):
+    with style.canvas(WIDTH, rows * (0.8 + 0.31 * len(arms)), rows, columns, sharey=True) as (canvas, axes):
         for ax, value in zip(axes, values, strict=False):
             for at, arm in enumerate(arms):
                 _arm(ax, len(arms) - 1 - at, arm, value, order.index(arm.name))
@@ -79,7 +79,7 @@ def ablation(arms: Sequence[Arm], values: Sequence[str], base: str, n: int, orde
             f"(seeds an arm: {' or '.join(map(str, seeds))}). A cross is a seed that an alarm stopped."
         )
         return style.saved(
-            made, "ablation", caption, f"Differences of {len(arms)} arms to {base} in {len(values)} values"
+            canvas, "ablation", caption, f"Differences of {len(arms)} arms to {base} in {len(values)} values"
         )
 
 
@@ -110,7 +110,7 @@ def sizes(
     """A panel a value, gallery rows on a log axis: points by series; with ``mean`` the line joins means a size."""
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
-    with style.canvas(WIDTH, 2.6 * rows, rows, columns) as (made, axes):
+    with style.canvas(WIDTH, 2.6 * rows, rows, columns) as (canvas, axes):
         for ax, (title, series) in zip(axes, panels.items(), strict=False):
             ticks = sorted({size for points in series.values() for size, _ in points})
             for at, (label, points) in enumerate(series.items()):
@@ -131,18 +131,18 @@ def sizes(
             if len(series) > 1:
                 ax.legend()
         style.hide(axes[len(panels) :])
-        return style.saved(made, name, caption, f"{', '.join(panels)} against gallery rows")
+        return style.saved(canvas, name, caption, f"{', '.join(panels)} against gallery rows")
 
 
 def _mean(points: Sequence[tuple[int, float]], size: int) -> float:
-    own = [value for other, value in points if other == size]
-    return sum(own) / len(own)
+    values = [value for at, value in points if at == size]
+    return sum(values) / len(values)
 
 
 def training(name: str, runs: Sequence[curves.Training], order: Sequence[str]) -> Figure:
     """A panel a quantity: an arm a colour and line, its seeds as lines of one look, alarms as crosses."""
     arms = list(dict.fromkeys(run.arm for run in runs))
-    with style.canvas(WIDTH, 7.4, 3, 3, sharex=True) as (made, axes):
+    with style.canvas(WIDTH, 7.4, 3, 3, sharex=True) as (canvas, axes):
         for ax, quantity in zip(axes, curves.QUANTITIES, strict=True):
             shown = [run for run in runs if (quantity.file, quantity.name) in run.lines]
             for run in shown:
@@ -156,16 +156,16 @@ def training(name: str, runs: Sequence[curves.Training], order: Sequence[str]) -
         for ax in axes[6:]:
             ax.set_xlabel("step")
         handles = [_key(arm, order.index(arm) % len(style.COLOURS)) for arm in arms]
-        made.legend(handles=handles, loc="outside upper center", ncols=len(handles))
-        batch, held = max(run.captions for run in runs), max(run.held_out for run in runs)
+        canvas.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+        batch, held_out = max(run.captions for run in runs), max(run.held_out for run in runs)
         seeds = ", ".join(f"{arm}: {sum(run.arm == arm for run in runs)}" for arm in arms)
         caption = (
             f"Seeds an arm: {seeds}. A point of a step is a mean over {batch or NONE} drawn captions, of a held-out "
-            f"panel over {held or NONE} images captioned greedily. Crosses: steps at which an alarm rang."
+            f"panel over {held_out or NONE} images captioned greedily. Crosses: steps at which an alarm rang."
         )
         rung = sorted({f"{run.name}: {alarm}" for run in runs for _, alarm in run.alarms})
         return style.saved(
-            made, name, caption, f"Training curves of {', '.join(arms)}; alarms: {'; '.join(rung) or 'none'}"
+            canvas, name, caption, f"Training curves of {', '.join(arms)}; alarms: {'; '.join(rung) or 'none'}"
         )
 
 

@@ -43,18 +43,18 @@ def gather(results: Path, tell: Callable[[str], None], chosen: Chosen | None = N
     Raises:
         CimError: a study is malformed, or a run that the user named is not stored.
     """
-    every, stored = load_all(results, tell), study.read(results)
-    found = associations.columns_of_all(every, tell)
-    groups = _chosen(every, chosen) if chosen else _of_study(every, stored)
-    first = [stored.base, *(f"{arm}-seed0" for arm in FIRST)] if stored else [run.model for run in every[:1]]
-    n = _images(every, stored)
+    runs, stored = load_all(results, tell), study.read(results)
+    columns = associations.columns_of_all(runs, tell)
+    groups = _chosen(runs, chosen) if chosen else _of_study(runs, stored)
+    first = [stored.base, *(f"{arm}-seed0" for arm in FIRST)] if stored else [run.model for run in runs[:1]]
+    n = _images(runs, stored)
     trained = curves.read(results, [arm.name for arm in stored.arms] if stored else ())
     pair = _browsed(groups)
     return Report(
         (
-            associations.section(found, first),
+            associations.section(columns, first),
             arms.ablation(stored, n),
-            arms.scaling(stored, found, every, results, n),
+            arms.scaling(stored, columns, runs, results, n),
             against.section(groups),
             training.section(trained),
             systems.section(),
@@ -62,26 +62,26 @@ def gather(results: Path, tell: Callable[[str], None], chosen: Chosen | None = N
         browser.browser(pair.a, pair.b, tell)
         if pair
         else Missing("No base run with an arm trained from it is stored.", "make train-cim"),
-        tuple(dict.fromkeys(run.task for run in every)),
-        len(every),
+        tuple(dict.fromkeys(run.task for run in runs)),
+        len(runs),
     )
 
 
-def _images(every: Sequence[StoredRun], stored: Study | None) -> int:
+def _images(runs: Sequence[StoredRun], stored: Study | None) -> int:
     """How many images the base of a study was scored on."""
-    own = [run for run in every if stored and (run.task, run.model) == (stored.task, stored.base)]
-    return len(own[0].per_sample) if own else 0
+    bases = [run for run in runs if stored and (run.task, run.model) == (stored.task, stored.base)]
+    return len(bases[0].per_sample) if bases else 0
 
 
-def _of_study(every: Sequence[StoredRun], stored: Study | None) -> list[tuple[str, list[Pair]]]:
+def _of_study(runs: Sequence[StoredRun], stored: Study | None) -> list[tuple[str, list[Pair]]]:
     if stored is None:
         return []
-    own = {run.model: run for run in every if run.task == stored.task}
-    return against.pairs(own, stored.base, {arm.name: arm.seeds for arm in stored.arms})
+    by_name = {run.model: run for run in runs if run.task == stored.task}
+    return against.pairs(by_name, stored.base, {arm.name: arm.seeds for arm in stored.arms})
 
 
-def _chosen(every: Sequence[StoredRun], chosen: Chosen) -> list[tuple[str, list[Pair]]]:
-    named = [_named(every, name, chosen.task) for name in (chosen.base, *chosen.others)]
+def _chosen(runs: Sequence[StoredRun], chosen: Chosen) -> list[tuple[str, list[Pair]]]:
+    named = [_named(runs, name, chosen.task) for name in (chosen.base, *chosen.others)]
     if strangers := [run for run in named if run.task != named[0].task]:
         hint = f"say --task {named[0].task} or another"
         raise CimError(f"{strangers[0].model!r} is stored for {strangers[0].task}, not {named[0].task}", hint=hint)
@@ -90,18 +90,18 @@ def _chosen(every: Sequence[StoredRun], chosen: Chosen) -> list[tuple[str, list[
     return [(pair.title, [pair]) for pair in pairs]
 
 
-def _named(every: Sequence[StoredRun], name: str, task: str | None) -> StoredRun:
-    found = [run for run in every if run.model == name and task in (None, run.task)]
-    if not found:
-        known = ", ".join(sorted({run.model for run in every})) or "none"
+def _named(runs: Sequence[StoredRun], name: str, task: str | None) -> StoredRun:
+    matching = [run for run in runs if run.model == name and task in (None, run.task)]
+    if not matching:
+        known = ", ".join(sorted({run.model for run in runs})) or "none"
         raise CimError(f"no scored run {name!r}{f' of {task}' if task else ''}", hint=f"scored runs: {known}")
-    if len(found) > 1:
-        raise CimError(f"{name!r} is stored for {', '.join(run.task for run in found)}", hint="say --task")
-    return found[0]
+    if len(matching) > 1:
+        raise CimError(f"{name!r} is stored for {', '.join(run.task for run in matching)}", hint="say --task")
+    return matching[0]
 
 
 def _browsed(groups: Sequence[tuple[str, Sequence[Pair]]]) -> Pair | None:
     """The base with arm ``cim`` where there is one, else the first pair."""
-    pairs = [pair for _, made in groups for pair in made]
+    pairs = [pair for _, group in groups for pair in group]
     reference = [pair for pair in pairs if pair.b.model.startswith(f"{REFERENCE}-seed") and pair.a is pairs[0].a]
     return next(iter(reference or pairs), None)

@@ -55,14 +55,14 @@ def controls(pairs: Sequence[tuple[Array, Array, Array, Array]], draws: int = st
     if not pairs:
         return []
     columns = [stats.Column(_sums(b - a, words_b - words_a), _estimates) for a, b, words_a, words_b in pairs]
-    found = []
+    results = []
     for (_, _, words_a, words_b), column, drawn in zip(pairs, columns, stats.bootstrap(columns, draws), strict=True):
         n, longer = len(column.statistics), words_b - words_a
         (plain, matched, tau, beta), near = stats.point(column).tolist(), int((np.abs(longer) <= CALIPER).sum())
         ci = [(float(low), float(high)) for low, high in stats.interval(drawn)]
         varies = bool(np.isfinite(drawn[:, 2]).all())
         low, high = np.quantile(longer, [TAIL, 1 - TAIL])
-        found.append(
+        results.append(
             Control(
                 Estimate(plain, ci[0], n),
                 Estimate(matched, ci[1], near) if near >= FEWEST else None,
@@ -72,7 +72,7 @@ def controls(pairs: Sequence[tuple[Array, Array, Array, Array]], draws: int = st
                 not low <= 0 <= high,
             )
         )
-    return found
+    return results
 
 
 def _sums(change: Array, longer: Array) -> Array:

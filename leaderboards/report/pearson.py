@@ -103,20 +103,20 @@ def words(run: StoredRun) -> Array:
 def study(columns: RunColumns) -> list[Panel]:
     """A panel for GRC, QIR, reward and, as a control, caption length, with all controls."""
     by_name = {**columns.metrics, LENGTH: columns.words}
-    kept = {name: correlation.residuals(values, columns.words) for name, values in columns.metrics.items()}
-    pairs = [(values, columns.accuracy) for values in (*by_name.values(), *kept.values())]
+    without_length = {name: correlation.residuals(values, columns.words) for name, values in columns.metrics.items()}
+    pairs = [(values, columns.accuracy) for values in (*by_name.values(), *without_length.values())]
     drawn = correlation.resampled(pairs, columns.breeds)
-    raw, after = dict(zip(by_name, drawn, strict=False)), dict(zip(kept, drawn[len(by_name) :], strict=True))
+    raw, after = dict(zip(by_name, drawn, strict=False)), dict(zip(without_length, drawn[len(by_name) :], strict=True))
     panels = []
     for name, values in by_name.items():
         panel = _panel(name, values, columns.accuracy, raw[name])
         chance = None if panel.r is None else correlation.permuted(values, columns.accuracy)
         inside = None if columns.breeds is None else correlation.within(values, columns.accuracy, columns.breeds)
         panel = replace(panel, chance=chance, within=inside)
-        if name in kept:
-            r = stats.pearson(*correlation.bins(kept[name], columns.accuracy))
-            own = stats.pearson(kept[name], columns.accuracy)
-            panel = replace(panel, kept_r=r, kept_raw=own, kept_raw_ci=after[name])
+        if name in without_length:
+            r = stats.pearson(*correlation.bins(without_length[name], columns.accuracy))
+            raw_without = stats.pearson(without_length[name], columns.accuracy)
+            panel = replace(panel, kept_r=r, kept_raw=raw_without, kept_raw_ci=after[name])
         panels.append(panel)
     return panels
 
@@ -156,17 +156,17 @@ def unread(columns: RunColumns) -> tuple[int, RunColumns] | None:
     if not columns.source.startswith("taxonomy"):
         return None
     (parse, *_) = registry.judge("taxonomy").parsers.values()
-    said = dict[str, bool]()
+    parsed = dict[str, bool]()
     for path in sorted(columns.run.folder.glob("replies.taxonomy.*.jsonl")):
         for request, reply in columns.run.files.completions(path.name, "reply").items():
             sample, _, key = request.rpartition("#")
             if key == "breed":
-                said[sample] = parse(reply.text or "", 1)[0] is not None
-    if not said:
+                parsed[sample] = parse(reply.text or "", 1)[0] is not None
+    if not parsed:
         return None
-    keep = np.array([said.get(name, True) for name in columns.ids])
+    keep = np.array([parsed.get(name, True) for name in columns.ids])
     breeds = None if columns.breeds is None else tuple(compress(columns.breeds, keep))
-    kept = replace(
+    rest = replace(
         columns,
         ids=tuple(compress(columns.ids, keep)),
         metrics={name: values[keep] for name, values in columns.metrics.items()},
@@ -174,4 +174,4 @@ def unread(columns: RunColumns) -> tuple[int, RunColumns] | None:
         accuracy=columns.accuracy[keep],
         breeds=breeds,
     )
-    return int((~keep).sum()), kept
+    return int((~keep).sum()), rest

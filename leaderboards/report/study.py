@@ -58,7 +58,7 @@ class Study:
 
     def arm(self, name: str) -> Arm | None:
         """The arm of a name."""
-        return next((one for one in self.arms if one.name == name), None)
+        return next((arm for arm in self.arms if arm.name == name), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,18 +100,18 @@ def read(results: Path) -> Study | None:
 
 
 def _arm(name: str, about: str, rows: Sequence[Mapping[str, Any]]) -> Arm:
-    own = sorted((row for row in rows if row["arm"] == name), key=lambda row: int(row["seed"]))
+    arm_rows = sorted((row for row in rows if row["arm"] == name), key=lambda row: int(row["seed"]))
     points = dict[str, list[Point]]()
-    for row in own:
+    for row in arm_rows:
         for label, cell in row["values"].items():
             base, value, difference = (float(cell[key]) for key in ("base", "value", "difference"))
             low, high = (float(bound) for bound in cell["ci95"])
             if not all(map(math.isfinite, (base, value, difference, low, high))):
                 raise ValueError(f"{label} of {name} is no number")
             points.setdefault(label, []).append(Point(int(row["seed"]), base, value, difference, (low, high)))
-    stopped = {int(row["seed"]): str(row["stopped"]) for row in own if row["stopped"]}
-    fixed = {label: tuple(found) for label, found in points.items()}
-    return Arm(name, about, tuple(int(row["seed"]) for row in own), fixed, stopped)
+    stopped = {int(row["seed"]): str(row["stopped"]) for row in arm_rows if row["stopped"]}
+    fixed = {label: tuple(points_of_value) for label, points_of_value in points.items()}
+    return Arm(name, about, tuple(int(row["seed"]) for row in arm_rows), fixed, stopped)
 
 
 def over_seeds(values: Sequence[float]) -> Mean | None:
@@ -131,16 +131,16 @@ def contrasts(study: Study, value: str, reference: str = REFERENCE) -> list[Cont
     if against is None:
         return []
     by_seed = {point.seed: point.value for point in against.points.get(value, ())}
-    found = list[tuple[str, Mean, float | None]]()
+    means = list[tuple[str, Mean, float | None]]()
     for arm in study.arms:
         pairs = [p.value - by_seed[p.seed] for p in arm.points.get(value, ()) if p.seed in by_seed]
         mean = None if arm.name == reference else over_seeds(pairs)
         if mean is not None:
-            found.append((arm.name, mean, _p(pairs)))
-    corrected = iter(stats.holm([p for *_, p in found if p is not None]))
+            means.append((arm.name, mean, _p(pairs)))
+    corrected = iter(stats.holm([p for *_, p in means if p is not None]))
     return [
         Contrast(name, mean.seeds, mean.mean, mean.ci95, p, None if p is None else next(corrected))
-        for name, mean, p in found
+        for name, mean, p in means
     ]
 
 

@@ -65,21 +65,21 @@ def canvas(width: float, height: float, rows: int, columns: int, **layout: Any) 
     from matplotlib.figure import Figure as Blank
 
     with matplotlib.rc_context({**matplotlib.rcParamsDefault, **SETTINGS}):
-        made = Blank(figsize=(width, height), dpi=DPI, layout="constrained")  # text is as wide as it will be
-        axes = list(made.subplots(rows, columns, squeeze=False, **layout).flat)
+        figure = Blank(figsize=(width, height), dpi=DPI, layout="constrained")  # text is as wide as it will be
+        axes = list(figure.subplots(rows, columns, squeeze=False, **layout).flat)
         for ax in axes:
             ax.locator_params(nbins=TICKS)
-        yield made, axes
+        yield figure, axes
 
 
-def saved(made: Canvas, name: str, caption: str, alt: str) -> Figure:
+def saved(figure: Canvas, name: str, caption: str, alt: str) -> Figure:
     """The figure as SVG and PNG, without date or program name."""
     svg, png = io.BytesIO(), io.BytesIO()
-    if (engine := made.get_layout_engine()) is not None:
-        engine.execute(made)  # once for both files
-        made.set_layout_engine("none")
-    made.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-    made.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)  # once for both files
+        figure.set_layout_engine("none")
+    figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
     return Figure(name, COORDINATES.sub(_shortened, svg.getvalue()), png.getvalue(), caption, alt)
 
 
@@ -89,5 +89,5 @@ def _shortened(path: re.Match[bytes]) -> bytes:
 
 def hide(axes: list[Axes]) -> None:
     """Leave the places of these axes empty."""
-    for one in axes:
-        one.set_axis_off()
+    for ax in axes:
+        ax.set_axis_off()

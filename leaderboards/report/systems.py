@@ -20,25 +20,27 @@ ABOUT = (
 def section(rows: Sequence[PaperRow] | None = None) -> Section:
     """The section over published rows, those of the project unless others are given."""
     rows = published.read() if rows is None else rows
-    own = [row for row in distinct(rows) if row.benchmark in TASKS]
-    found = {b: pairs(own, b) for b in TASKS if any(row.benchmark == b for row in own)}
+    known = [row for row in distinct(rows) if row.benchmark in TASKS]
+    by_benchmark = {b: pairs(known, b) for b in TASKS if any(row.benchmark == b for row in known)}
     parts: list[Part] = [Remark(ABOUT), Remark(WARNING)]
-    if found:
-        counts = {b: sum(row.benchmark == b for row in own) for b in found}
-        parts += [_chart(found, counts), *(_table(b, made) for b, made in found.items())]
-    numbers = {b: {f"{p.first}, {p.second}": [p.pearson, p.spearman, p.n] for p in made} for b, made in found.items()}
+    if by_benchmark:
+        counts = {b: sum(row.benchmark == b for row in known) for b in by_benchmark}
+        parts += [_chart(by_benchmark, counts), *(_table(b, correlations) for b, correlations in by_benchmark.items())]
+    numbers = {
+        b: {f"{p.first}, {p.second}": [p.pearson, p.spearman, p.n] for p in rs} for b, rs in by_benchmark.items()
+    }
     return Section("systems", "Do the metrics agree about systems?", tuple(parts), numbers)
 
 
-def _chart(found: dict[str, list[Pair]], counts: dict[str, int]) -> Figure:
+def _chart(by_benchmark: dict[str, list[Pair]], counts: dict[str, int]) -> Figure:
     """A square of all pairs a benchmark: Pearson's r below the diagonal, Spearman's rho above it."""
     import numpy as np
 
     names, size = [TITLES[column] for column in COLUMNS], len(COLUMNS)
-    with style.canvas(9.2, 4.9, 1, len(found)) as (made, axes):
-        for ax, (benchmark, own) in zip(axes, found.items(), strict=True):
+    with style.canvas(9.2, 4.9, 1, len(by_benchmark)) as (canvas, axes):
+        for ax, (benchmark, correlations) in zip(axes, by_benchmark.items(), strict=True):
             cells = np.full((size, size), np.nan)
-            for pair in own:
+            for pair in correlations:
                 first, second = COLUMNS.index(pair.first), COLUMNS.index(pair.second)
                 cells[second, first] = np.nan if pair.pearson is None else pair.pearson
                 cells[first, second] = np.nan if pair.spearman is None else pair.spearman
@@ -53,15 +55,15 @@ def _chart(found: dict[str, list[Pair]], counts: dict[str, int]) -> Figure:
             ax.set_yticks(range(size), names)
             ax.grid(visible=False)
             ax.set_title(f"{benchmark}, {counts[benchmark]} rows")
-        told = " and ".join(f"{benchmark} ({count} distinct rows)" for benchmark, count in counts.items())
+        counted = " and ".join(f"{benchmark} ({count} distinct rows)" for benchmark, count in counts.items())
         caption = (
-            f"Correlation between columns over systems, {told}; a pair stands on the rows that have both cells, n in "
+            f"Correlation between columns over systems, {counted}; each pair over the rows that have both cells, n in "
             "the tables. Below the diagonal Pearson's r, above it Spearman's rho, each from −1 (dark) to 1 (bright)."
         )
-        return style.saved(made, "systems", caption, f"Correlations of {size} columns on {', '.join(found)}")
+        return style.saved(canvas, "systems", caption, f"Correlations of {size} columns on {', '.join(by_benchmark)}")
 
 
-def _table(benchmark: str, own: Sequence[Pair]) -> Table:
+def _table(benchmark: str, correlations: Sequence[Pair]) -> Table:
     rows = tuple(
         (
             f"{TITLES[pair.first]} and {TITLES[pair.second]}",
@@ -69,7 +71,7 @@ def _table(benchmark: str, own: Sequence[Pair]) -> Table:
             _cell(pair.spearman, pair.spearman_ci95),
             str(pair.n),
         )
-        for pair in sorted(own, key=lambda pair: (pair.pearson is None, -(pair.pearson or 0)))
+        for pair in sorted(correlations, key=lambda pair: (pair.pearson is None, -(pair.pearson or 0)))
     )
     note = (
         "Systems with both cells, each once. Brackets: Fisher's interval, which takes rows as independent. Sorted by "

@@ -1,7 +1,7 @@
 """The paper's Tables 6, 7 and 8: every published cell beside ours, as Markdown, LaTeX, CSV and HTML.
 
 Ours comes from stored runs alone; a cell without one names the command that fills it. Run with
-``python -m leaderboards tables`` (``make tables``); docs/tables.md says how to read a cell.
+``cim tables`` (``make tables``); docs/tables.md says how to read a cell.
 """
 
 from __future__ import annotations
@@ -45,29 +45,29 @@ def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[s
     out = args.out or results / FOLDER
     mapping = systems.read(args.row)
     rows, source = published.read(), published.source()
-    wanted = {system.run for system in mapping.values()}
+    names = {system.run for system in mapping.values()}
     runs = {
         (task, run.model): run
         for task in published.TASKS.values()
         for run in stored_run.load_all(results, tell, task)
-        if run.model in wanted
+        if run.model in names
     }
     numbers = {
-        task: cells.numbers([run for (own, _), run in runs.items() if own == task], tell)
+        task: cells.numbers([run for (run_task, _), run in runs.items() if run_task == task], tell)
         for task in published.TASKS.values()
     }
-    made = paper.tables(rows, paper.Stored(numbers, runs, mapping, registry.names("models"), out))
-    files = {"tables.html": html.page(made, source), "tables.md": markdown.page(made, source)}
-    files |= {f"table_{table.number}.tex": latex.page(table, source) for table in made}
-    files |= {f"table_{table.number}.csv": sheet.page(table) for table in made}
+    built = paper.tables(rows, paper.Stored(numbers, runs, mapping, registry.names("models"), out))
+    files = {"tables.html": html.page(built, source), "tables.md": markdown.page(built, source)}
+    files |= {f"table_{table.number}.tex": latex.page(table, source) for table in built}
+    files |= {f"table_{table.number}.csv": sheet.page(table) for table in built}
     for name, text in files.items():
         store.write_bytes(out / name, text.encode())
-    told = [_told(table) for table in made]
+    summaries = [_told(table) for table in built]
     if args.json:
-        say(store.dumps({"out": str(out), "files": sorted(files), "tables": told}))
+        say(store.dumps({"out": str(out), "files": sorted(files), "tables": summaries}))
     else:
-        for one in told:
-            say(f"Table {one['table']}: {one['filled']} of {one['cells']} cells filled by {len(one['runs'])} runs")
+        for row in summaries:
+            say(f"Table {row['table']}: {row['filled']} of {row['cells']} cells filled by {len(row['runs'])} runs")
         say(f"{out}: {', '.join(sorted(files))}")
     return 0
 

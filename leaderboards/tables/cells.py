@@ -64,11 +64,11 @@ def numbers(runs: Sequence[StoredRun], tell: Callable[[str], None], draws: int =
     by_samples = defaultdict[tuple[str, ...], list[StoredRun]](list)
     for run in runs:
         by_samples[tuple(sorted(run.per_sample))].append(run)
-    found = Numbers()
+    result = Numbers()
     for samples, same in by_samples.items():
         if samples:
-            found |= _of_same_samples(samples, same, tell, draws)
-    return found
+            result |= _of_same_samples(samples, same, tell, draws)
+    return result
 
 
 def _of_same_samples(
@@ -85,7 +85,7 @@ def _of_same_samples(
             except CimError as error:
                 tell(f"left out: {error}")
     drawn = stats.bootstrap([column for *_, column in members], draws) if members else []
-    found = Numbers()
+    result = Numbers()
     for (run, name, column), values in zip(members, drawn, strict=True):
         points, bounds = stats.point(column), stats.interval(values)
         for key, (metric, value) in METRICS.items():
@@ -93,11 +93,11 @@ def _of_same_samples(
                 at = registry.metric(name).names.index(value)
                 pair = (float(bounds[at, 0]), float(bounds[at, 1])) if len(samples) > 1 else None
                 line = str(run.scores[name]["signature"])
-                found[run.model, key] = Number(run, float(points[at]), pair, values[:, at], line, samples)
-    return found
+                result[run.model, key] = Number(run, float(points[at]), pair, values[:, at], line, samples)
+    return result
 
 
-def usual(found: Sequence[Number]) -> str | None:
+def usual(numbers: Sequence[Number]) -> str | None:
     """The signature that most of these numbers have, the first of equally many; None of none."""
-    counted = Counter(number.signature for number in found)
+    counted = Counter(number.signature for number in numbers)
     return counted.most_common(1)[0][0] if counted else None

@@ -33,7 +33,10 @@ def page(table: Table, source: Mapping[str, str]) -> str:
             lines += _system(line, table)
     lines += [r"\bottomrule", r"\end{tabular}"]
     lines += [rf"\par {letter}: {escape.latex(text)}" for letter, text in table.notes]
-    lines += [r"\end{table*}", *(f"% made by: {where}: {escape.one_line(made)}" for where, made in table.signatures)]
+    lines += [
+        r"\end{table*}",
+        *(f"% made by: {where}: {escape.one_line(line)}" for where, line in table.signatures),
+    ]
     return "\n".join(lines) + "\n"
 
 

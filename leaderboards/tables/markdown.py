@@ -32,8 +32,8 @@ def _marks() -> str:
 
 def _table(table: Table) -> str:
     head = ["system", "", *(legend.heading(column) for column in table.columns)]
-    made = ["", "", *(f"`{legend.metric(column)}`" for column in table.columns)]
-    lines = [_row(head), _row(["---", "---", *["---:"] * len(table.columns)]), _row(made)]
+    metrics = ["", "", *(f"`{legend.metric(column)}`" for column in table.columns)]
+    lines = [_row(head), _row(["---", "---", *["---:"] * len(table.columns)]), _row(metrics)]
     for block in table.blocks:
         lines.append(_row([f"**{markdown(block.title)}**", *[""] * (1 + len(table.columns))]))
         for line in block.lines:
@@ -43,12 +43,12 @@ def _table(table: Table) -> str:
 
 def _system(line: Line) -> list[str]:
     cells = line.cells.values()
-    made = [_row([markdown(line.label), PUBLISHED, *map(_published, cells)])]
-    made.append(_row(["", OURS, *(_ours(cell, line.link) for cell in cells)]))
+    rows = [_row([markdown(line.label), PUBLISHED, *map(_published, cells)])]
+    rows.append(_row(["", OURS, *(_ours(cell, line.link) for cell in cells)]))
     if any(cell.ours for cell in cells):
-        made.append(_row(["", INTERVAL, *(_interval(cell) for cell in cells)]))
-        made.append(_row(["", DIFFERENCE, *(f"{c.ours.difference:+.2f}" if c.ours else "" for c in cells)]))
-    return made
+        rows.append(_row(["", INTERVAL, *(_interval(cell) for cell in cells)]))
+        rows.append(_row(["", DIFFERENCE, *(f"{c.ours.difference:+.2f}" if c.ours else "" for c in cells)]))
+    return rows
 
 
 def _published(cell: Cell) -> str:

@@ -134,13 +134,13 @@ def _table(
     number: int, title: str, rows: Sequence[PaperRow], states: Mapping[Place, Sequence[str]], stored: Stored
 ) -> Table:
     columns = tuple(c for c in COLUMNS if any(c in row.printed for row in rows))
-    found = dict(_found(rows, columns, stored))
-    lines, letters = _signatures(rows, found)
-    ours = _compared(rows, found, letters)
+    numbers = dict(_found(rows, columns, stored))
+    lines, letters = _signatures(rows, numbers)
+    ours = _compared(rows, numbers, letters)
     fills = list[str]()
     blocks = list[Block]()
     for places in _blocks(rows).values():
-        made = list[Line]()
+        block_lines = list[Line]()
         for at in places:
             row, run = rows[at], stored.runs.get(_run(rows[at], stored))
             missing = [c for c in columns if (at, c) not in ours]
@@ -150,10 +150,10 @@ def _table(
                 fill = len(fills)
             cells = {c: _cell(row, c, states, ours.get((at, c)), fill) for c in columns}
             place = link(run, stored.out) if run else None
-            made.append(Line(row, row.base if number == 6 else row.method, cells, place, fill))
+            block_lines.append(Line(row, row.base if number == 6 else row.method, cells, place, fill))
         first = rows[places[0]]
         heading = first.benchmark if number == 6 else f"{first.base}, {first.benchmark}"
-        blocks.append(Block(heading, first.benchmark, tuple(_with_best(made))))
+        blocks.append(Block(heading, first.benchmark, tuple(_with_best(block_lines))))
     notes = tuple((letter, _differing(lines, key)) for key, letter in letters.items())
     return Table(number, title, columns, tuple(blocks), tuple(fills), notes, _by_signature(lines))
 
@@ -180,16 +180,16 @@ def _found(rows: Sequence[PaperRow], columns: Sequence[str], stored: Stored) -> 
 
 
 def _signatures(
-    rows: Sequence[PaperRow], found: Mapping[Key, Number]
+    rows: Sequence[PaperRow], numbers: Mapping[Key, Number]
 ) -> tuple[dict[tuple[str, str], str], dict[tuple[str, str, str], str]]:
     """The usual signature by benchmark and column; a letter for each other (benchmark, metric, signature)."""
     usuals, letters = dict[tuple[str, str], str](), dict[tuple[str, str, str], str]()
     for benchmark in dict.fromkeys(row.benchmark for row in rows):
         for column, (metric, _) in METRICS.items():
-            own = [number for (at, c), number in found.items() if c == column and rows[at].benchmark == benchmark]
-            if line := usual(own):
+            cells = [number for (at, c), number in numbers.items() if c == column and rows[at].benchmark == benchmark]
+            if line := usual(cells):
                 usuals[benchmark, column] = line
-            for number in own:
+            for number in cells:
                 if number.signature != line:
                     key = benchmark, metric, number.signature
                     letters.setdefault(key, string.ascii_lowercase[len(letters) % 26] * (1 + len(letters) // 26))
@@ -199,28 +199,29 @@ def _signatures(
 def _differing(usuals: Mapping[tuple[str, str], str], key: tuple[str, str, str]) -> str:
     """The note of a letter: fields that differ from the column's signature, and the whole signature."""
     benchmark, metric, line = key
-    other = next(
+    expected = next(
         usuals[benchmark, c] for c, (name, _) in METRICS.items() if name == metric and (benchmark, c) in usuals
     )
-    return f"{benchmark}, {metric}: differs from the column in {'; '.join(signature.differences(other, line))}. {line}"
+    fields = "; ".join(signature.differences(expected, line))
+    return f"{benchmark}, {metric}: differs from the column in {fields}. {line}"
 
 
 def _compared(
-    rows: Sequence[PaperRow], found: Mapping[Key, Number], letters: Mapping[tuple[str, str, str], str]
+    rows: Sequence[PaperRow], numbers: Mapping[Key, Number], letters: Mapping[tuple[str, str, str], str]
 ) -> dict[Key, Ours]:
     tests = dict[Key, float]()
-    for first, *others in _blocks(rows).values():
-        for at in others:
+    for first, *further in _blocks(rows).values():
+        for at in further:
             for column in METRICS:
-                number, base = found.get((at, column)), found.get((first, column))
+                number, base = numbers.get((at, column)), numbers.get((first, column))
                 if number and base and (p := number.p(base)) is not None:
                     tests[at, column] = p
     corrected = dict(zip(tests, stats.holm(list(tests.values())), strict=True))
-    made = dict[Key, Ours]()
-    for (at, column), number in found.items():
+    cells = dict[Key, Ours]()
+    for (at, column), number in numbers.items():
         letter = letters.get((rows[at].benchmark, METRICS[column][0], number.signature), "")
-        made[at, column] = _ours(number, rows[at].values[column], corrected.get((at, column)), letter)
-    return made
+        cells[at, column] = _ours(number, rows[at].values[column], corrected.get((at, column)), letter)
+    return cells
 
 
 def _ours(number: Number, printed: Decimal, p: float | None, letter: str) -> Ours:
@@ -254,14 +255,14 @@ def _with_best(lines: Sequence[Line]) -> list[Line]:
 
 
 def _marked(cell: Cell, published: Decimal | None, ours: Decimal | None) -> Cell:
-    own = cell.ours and replace(cell.ours, best=cell.ours.value == ours and not cell.ours.letter)
-    return replace(cell, best=cell.published is not None and cell.published == published, ours=own)
+    marked = cell.ours and replace(cell.ours, best=cell.ours.value == ours and not cell.ours.letter)
+    return replace(cell, best=cell.published is not None and cell.published == published, ours=marked)
 
 
-def _fill(row: PaperRow, missing: Sequence[str], stored: Stored, there: bool) -> str:
+def _fill(row: PaperRow, missing: Sequence[str], stored: Stored, is_stored: bool) -> str:
     metrics = list(dict.fromkeys(METRICS[column][0] for column in missing if column in row.printed))
     system = stored.systems[row.system]
-    return systems.command(system, TASKS[row.benchmark], metrics, stored.models, stored=there)
+    return systems.command(system, TASKS[row.benchmark], metrics, stored.models, stored=is_stored)
 
 
 def _by_signature(usuals: Mapping[tuple[str, str], str]) -> tuple[tuple[str, str], ...]:

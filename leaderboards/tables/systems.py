@@ -24,20 +24,20 @@ class System:
     checkpoint: str | None = None
 
 
-def read(given: Sequence[str] = ()) -> dict[str, System]:
+def read(overrides: Sequence[str] = ()) -> dict[str, System]:
     """The mapping by the paper's names, with ``SYSTEM=RUN`` of the command line put over it.
 
     Raises:
         CimError: a row that the tables do not have.
     """
-    found = {name: System(**row) for name, row in tomllib.loads(FILE.read_text(encoding="utf-8")).items()}
-    for text in given:
+    systems = {name: System(**row) for name, row in tomllib.loads(FILE.read_text(encoding="utf-8")).items()}
+    for text in overrides:
         name, _, run = text.rpartition("=")
-        if name not in found or not run:
-            hint = f"SYSTEM=RUN with one of: {', '.join(found)}"
+        if name not in systems or not run:
+            hint = f"SYSTEM=RUN with one of: {', '.join(systems)}"
             raise CimError(f"no row of the tables: {text!r}", where="--row", hint=hint)
-        found[name] = System(run)
-    return found
+        systems[name] = System(run)
+    return systems
 
 
 def command(system: System, task: str, metrics: Sequence[str], known: Collection[str], *, stored: bool) -> str:
@@ -47,10 +47,10 @@ def command(system: System, task: str, metrics: Sequence[str], known: Collection
         known: names of ``harness/models``; a run of another name needs its model first, or captions.
         stored: whether the run is there and lacks these metrics only.
     """
-    own = stored or system.run in known
-    name = system.run if own or system.checkpoint else f"{system.run}.jsonl"
+    runnable = stored or system.run in known
+    name = system.run if runnable or system.checkpoint else f"{system.run}.jsonl"
     words = f"make eval MODEL={shlex.quote(name)} TASK={task} METRICS={','.join(metrics)}"
-    if own:
+    if runnable:
         return words
     if system.checkpoint:
         return f"add harness/models/{system.run}.toml (checkpoint {system.checkpoint}), then {words}"
