@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from harness.errors import CimError
 from harness.types import Completion, Element, Model, Request, Sample, SceneGraph
@@ -16,8 +16,6 @@ from harness.types import Completion, Element, Model, Request, Sample, SceneGrap
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    from harness.retrieval.scorer import CimScorer
 
     Array = NDArray[np.float64]
     Vectors = NDArray[np.float32]
@@ -213,6 +211,21 @@ class Metric:
         return self.name if name == "score" or len(self.values) == 1 else f"{self.name} {name}"
 
 
+class RewardScorer(Protocol):
+    """What rewards ask of the CIM scorer (``harness/retrieval/scorer.py``)."""
+
+    def scored(self, captions: Sequence[str], source_ids: Sequence[str]) -> Any:
+        """The ``CimBatch`` of these captions, made once for all rewards."""
+
+    def reciprocal_rank(
+        self, captions: Sequence[str], source_ids: Sequence[str], among: Sequence[str] | None = None
+    ) -> Array:
+        """1 / rank (B,) of each image's own caption."""
+
+    def source_vectors(self, source_ids: Sequence[str]) -> Array:
+        """Embeddings (B, d_v) of images."""
+
+
 @dataclass(frozen=True, slots=True)
 class RewardContext:
     """What rewards may read beside captions; a field is None where the run does not have it.
@@ -222,7 +235,7 @@ class RewardContext:
     gives the sample of a source id, ``image`` its file's path; ``references`` the reference caption by source id.
     """
 
-    scorer: CimScorer | None = None
+    scorer: RewardScorer | None = None
     image_text: Callable[[Sequence[str]], Vectors] | None = None
     phrases: Callable[[Sequence[str]], Vectors] | None = None
     graphs: Callable[[Sequence[str]], Sequence[SceneGraph]] | None = None

@@ -25,7 +25,7 @@ def train_verb(args: argparse.Namespace) -> int:
     _refuse_without_packages()
     from harness import registry
     from harness.train import run
-    from harness.train.options import Options
+    from harness.train.options import Asked, Options
 
     results = paths.results_root(args.results)
     first, *others = model.resolve(args.model, results)
@@ -33,7 +33,7 @@ def train_verb(args: argparse.Namespace) -> int:
         raise CimError(f"--model {args.model} means several runs", hint="name a model, or one folder")
     if args.vllm_server and args.rollouts != "vllm":
         raise CimError("--vllm-server is for --rollouts vllm")
-    asked = run.Asked(
+    asked = Asked(
         task=registry.named("trainings", args.task),
         model=first,
         stage=args.stage,

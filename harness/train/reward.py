@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from harness import registry, store
 from harness.errors import CimError
@@ -21,9 +21,9 @@ from harness.retrieval.gallery import Gallery, open_folder, place
 from harness.retrieval.scorer import CimScorer
 from harness.retrieval.settings import PAPER, SAFE, CimSettings
 from harness.train.material import Material
+from harness.train.options import Policy
 from harness.types import Sample, SceneGraph
 
-Policy = Literal["include", "exclude", "exclude_near"]
 TERMS = ("grc", "qir")  # of the scorer itself; other rewards are parts of the registry
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +21,8 @@ from harness.retrieval.gallery import MANIFEST, open_folder, place
 from harness.runs import manifest
 from harness.train import alarms, checkpoints, presets, reward, scoring
 from harness.train.material import Material, of_pairs, of_world, worth
-from harness.train.options import Options
-from harness.types import Model, Training
+from harness.train.options import Asked
+from harness.types import Training
 
 if TYPE_CHECKING:
     from harness.train.trl_engine import Job
@@ -30,24 +30,6 @@ if TYPE_CHECKING:
 
 CHOSEN = "chosen.json"
 MOST = 6_500  # images of a made world, where no number of steps says how many are used; as many as RefinedCaps has
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """The options of ``cim train``."""
-
-    task: str
-    model: Model
-    stage: str = "cim"
-    preset: str | None = None
-    name: str | None = None
-    rewards: str = "cim"
-    gallery: str | None = None
-    self_policy: reward.Policy | None = None
-    pairs: Sequence[Sequence[str]] = ()
-    options: Options = field(default_factory=Options)
-    untested: bool = False
-    probe: bool = True
 
 
 @dataclass(frozen=True, slots=True)

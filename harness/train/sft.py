@@ -23,7 +23,7 @@ from harness.train.material import Material
 from harness.weights import Weights
 
 if TYPE_CHECKING:
-    from harness.train.run import Asked
+    from harness.train.options import Asked
 
 
 def train(
