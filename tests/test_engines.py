@@ -51,7 +51,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve pictures of four sizes."""
-    return pictures.draw(tmp_path_factory.mktemp("pictures"), 12)
+    return pictures.draw(tmp_path_factory.mktemp("drawn") / "pictures", 12)
 
 
 @pytest.fixture(autouse=True)

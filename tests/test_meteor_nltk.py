@@ -140,7 +140,7 @@ def test_measurement_and_signature() -> None:
 def test_without_wordnet_reason_and_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.resources.wordnet.search_path", list)
     assert ".venv/bin/python -m harness.resources.wordnet" in str(METRIC.missing())
-    with pytest.raises(CimError, match=r"-m harness\.wordnet"):
+    with pytest.raises(CimError, match=r"-m harness\.resources\.wordnet"):
         scorer()
     assert meteor_nltk.folder() is None
 

@@ -287,7 +287,7 @@ def test_what_is_missing_is_named_with_its_command(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(wordnet, "search_path", lambda: [tmp_path])
     assert "punkt_tab and averaged_perceptron_tagger_eng" in (parser.missing() or "")
     assert "-m harness.resources.nltk_data" in (parser.missing() or "") and parser.settings()["wordnet"] == "absent"
-    with pytest.raises(CimError, match=r"harness\.nltk_data"):
+    with pytest.raises(CimError, match=r"harness\.resources\.nltk_data"):
         scene_graph.language()
 
 

@@ -82,5 +82,5 @@ def test_without_wordnet_reason_and_command(tmp_path: Path, monkeypatch: pytest.
     parser = registry.parser("synonyms")
     monkeypatch.setattr("harness.resources.wordnet.search_path", list)
     assert "-m harness.resources.wordnet" in str(parser.missing())
-    with parser.session(lambda *_: []) as parse, pytest.raises(CimError, match=r"-m harness\.wordnet"):
+    with parser.session(lambda *_: []) as parse, pytest.raises(CimError, match=r"-m harness\.resources\.wordnet"):
         list(parse(["dog"]))
