@@ -70,7 +70,7 @@ def test_cim_eval_killed_at_random_moments(tmp_path: Path) -> None:
     assert process(*arguments, results=tmp_path / "whole").wait() == 0
     run = tmp_path / "killed" / "demo" / "demo-detailed"
     parses = tmp_path / "killed" / ".cache" / "parses"
-    moments = (run / "manifest.json", run / "captions.jsonl", parses, run / "per_sample.jsonl")
+    moments = (run / "manifest.json", parses, run / "per_sample.jsonl", run / "scores.json")
     kills = 0
     for moment in moments:  # killed as soon as it is there
         running = process(*arguments, results=tmp_path / "killed")

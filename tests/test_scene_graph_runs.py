@@ -37,7 +37,14 @@ def _measure(records: Records) -> Measurement:
 
 # A fake metric that stands for those that read scene graphs: how many objects a caption has.
 FAKE = Metric(
-    "objects_named", (Value("count", None),), _measure, lambda: {"v": "1"}, (0.0,), frozenset(), ("scene_graph@sc",), scale=None
+    "objects_named",
+    (Value("count", None),),
+    _measure,
+    lambda: {"v": "1"},
+    (0.0,),
+    frozenset(),
+    ("scene_graph@sc",),
+    scale=None,
 )
 
 
