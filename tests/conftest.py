@@ -31,6 +31,15 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line(f"skipped {len(skipped)}: {listing}")
 
 
+@pytest.fixture(autouse=True)
+def named_parts() -> Iterator[None]:
+    """Files that a test names on a command line are no parts in the next test of its process."""
+    from harness import places
+
+    yield
+    places._files.clear()
+
+
 @pytest.fixture(scope="session")
 def benchmarks() -> Path:
     """Folder with the annotation files of both benchmarks, or a skip that says what is missing."""

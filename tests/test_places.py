@@ -53,11 +53,10 @@ SHORTEST = {
 
 @pytest.fixture
 def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of ``CIM_PATH``; files that a test names on the command line are forgotten after it."""
+    """A folder of ``CIM_PATH``."""
     folder = tmp_path / "parts"
     folder.mkdir()
     monkeypatch.setenv("CIM_PATH", str(folder))
-    monkeypatch.setattr(places, "_files", {})
     return folder
 
 
@@ -135,7 +134,10 @@ def test_a_file_on_the_command_line_is_a_part(parts: Path, tmp_path: Path, cim: 
     assert cim("eval", "--model", model, "--task", task, "--metrics", "length", "--json").json["model"] == "mine"
 
 
-def test_a_package_brings_parts_by_entry_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cim: Cim) -> None:
+def test_a_package_brings_parts_by_entry_points(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cim: Cim, request: pytest.FixtureRequest
+) -> None:
+    request.addfinalizer(places._entry_points.cache_clear)
     write(tmp_path / "their_package" / "__init__.py", "")
     write(tmp_path / "their_package" / "commas.py", METRIC.format(name="commas", empty="(0.0,)"))
     information = tmp_path / "their_package-1.dist-info"
@@ -152,8 +154,6 @@ def test_a_package_brings_parts_by_entry_points(tmp_path: Path, monkeypatch: pyt
     write(information / "entry_points.txt", "[cim_harness.metrics]\ncommas = their_package.gone\n")
     places._entry_points.cache_clear()
     assert "cim_harness.metrics: commas" in cim.refused("list", "metrics")
-    monkeypatch.undo()
-    places._entry_points.cache_clear()
 
 
 def test_a_judge_is_answered_by_a_model_of_a_file(parts: Path, tmp_path: Path, cim: Cim) -> None:

@@ -15,7 +15,7 @@ pytest.importorskip("transformers")
 
 from harness import registry
 from harness.parsers import factual, scene_graph
-from harness.parts import Measurement, Metric, Records
+from harness.parts import Measurement, Metric, Records, Value
 from harness.resources import pretrained, wordnet
 from tests.cli import Cim, captions_file
 from tests.tiny_t5 import THINGS
@@ -37,7 +37,14 @@ def _measure(records: Records) -> Measurement:
 
 # A fake metric that stands for those that read scene graphs: how many objects a caption has.
 FAKE = Metric(
-    "objects_named", ("count",), _measure, lambda: {"v": "1"}, (0.0,), frozenset(), ("scene_graph@sc",), scale=None
+    "objects_named",
+    (Value("count", None),),
+    _measure,
+    lambda: {"v": "1"},
+    (0.0,),
+    frozenset(),
+    ("scene_graph@sc",),
+    scale=None,
 )
 
 
