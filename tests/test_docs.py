@@ -38,7 +38,11 @@ RUN = ("README.md", "CONTRIBUTING.md", *(f"docs/{name}.md" for name in ("tables"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 THEIRS, MINE, SITE = ROOT / "their_captions.jsonl", ROOT / "my_captions.jsonl", ROOT / "site"
 # A test run must not start itself: these run a part of the tests, in full by hand.
-SHORT = {"make test": "ARGS=tests/test_controls.py", "make test-slow": "ARGS=tests/test_controls.py"}
+SHORT = {
+    "make test": "ARGS=tests/test_controls.py",
+    "make test-slow": "ARGS=tests/test_controls.py",
+    "make bench LIMIT=20": "ARGS='--parts overhead'",  # the others take minutes
+}
 
 
 def blocks(document: str, language: str) -> list[str]:
