@@ -103,7 +103,7 @@ def test_what_should_not_become_a_baseline_is_refused(boards: Boards, folder: Pa
 def test_a_dry_run_tells_what_would_be_refused(boards: Boards, folder: Path, tmp_path: Path) -> None:
     _git(dirty=True)(folder)
     result = boards("baseline", "demo-terse", "--dry-run", "--into", tmp_path / "kept")
-    assert result.code == 0 and "would be refused: made by code that is not committed" in result.err
+    assert result.code == 0 and "would be refused: made by uncommitted code" in result.err
 
 
 def test_the_committed_baseline_is_small_whole_and_of_no_machine() -> None:

@@ -61,13 +61,13 @@ def test_what_a_report_holds(studied: Path, report: tuple[Path, dict[str, Any]])
     assert folder == studied / ".leaderboards" / "report"
     for text in (
         "Binning inflates r",
-        "GRC never looks at the caption's own image",
+        "GRC does not depend on the source image",
         "The last 50, an incomplete bin, are left out",
         "too few bins (1)",
         "precision (seed 0), precision (seed 1)",
         "length (step 12)",
         "Mean token log-probability, another control, is not stored",
-        "No scored run on Oxford-IIIT Pet holds both",
+        "No scored run on Oxford-IIIT Pet has both",
         "extrapolated",
         "Gallery of 8,000 rows",
     ):
