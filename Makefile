@@ -24,6 +24,9 @@ option = $(if $(2),$(1) $(call quoted,$(2)))
 # What is there for a GPU stays; the CPU build of vLLM exists for one system.
 for_tests = $(if $(wildcard $(VENV)/.ok-gpu),gpu,$(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),vllm,models))
 
+# Tests of one file run in one process, files side by side, one process per core.
+PARALLEL = -n logical --dist loadfile
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -107,10 +110,10 @@ parity: $(VENV)/.ok-dev  ## compare engines, then CAPTURE with its reference on 
 	@$(PY) -m pytest -q -m slow tests/test_capture_parity.py
 
 test: $(VENV)/.ok-dev $(VENV)/.ok-report $(VENV)/.ok-$(for_tests)  ## the tests that take minutes
-	@$(PY) -m pytest -q -m "not slow" $(ARGS)
+	@$(PY) -m pytest -q $(PARALLEL) -m "not slow" $(ARGS)
 
 test-slow: $(VENV)/.ok-dev $(VENV)/.ok-report $(VENV)/.ok-$(for_tests)  ## all tests
-	@$(PY) -m pytest -q $(ARGS)
+	@$(PY) -m pytest -q $(PARALLEL) $(ARGS)
 
 mini-models: $(VENV)/.ok-models  ## train the embedded tiny models again, 16 CPU minutes
 	@$(PY) -m tasks.miniscenes.train tasks/miniscenes/weights
@@ -211,7 +214,7 @@ $(VENV)/.ok-core: pyproject.toml requirements/core.lock requirements/java.lock
 	@$(PY) -m harness.resources.nltk_data || echo "setup: going on without NLTK's splitter and tagger; scene graphs will not be computed" >&2
 	@touch $@
 
-$(VENV)/.ok-models: $(VENV)/.ok-core requirements/models.lock requirements/torch.txt
+$(VENV)/.ok-models: $(VENV)/.ok-core requirements/models.lock requirements/torch.txt harness/resources/torchvision_hook.py
 	@echo "setup: packages of requirements/models.lock, and CPU torch"; $(torch_installer); \
 	install --no-deps -r requirements/models.lock && install_torch --no-deps -r requirements/torch.txt \
 	  && $(PY) -m harness.resources.torchvision_hook || { $(not_installed); }
@@ -228,7 +231,7 @@ $(VENV)/.ok-report: $(VENV)/.ok-core requirements/report.lock
 	@touch $@
 
 # One Python and one system have this lock; elsewhere the tests of vLLM are skipped.
-$(VENV)/.ok-vllm: $(VENV)/.ok-core requirements/cpu.lock
+$(VENV)/.ok-vllm: $(VENV)/.ok-core requirements/cpu.lock harness/resources/torchvision_hook.py
 	@$(PY) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
 	  echo "setup: the CPU build of vLLM is for Python 3.11 here; going on without it"; \
 	  $(again) --no-print-directory $(VENV)/.ok-models && touch $@ && exit; }; \

@@ -12,6 +12,7 @@ import ast
 import functools
 import hashlib
 import importlib
+import importlib.machinery
 import importlib.metadata
 import importlib.util
 import os
@@ -170,18 +171,33 @@ def _entry_points() -> tuple[importlib.metadata.EntryPoint, ...]:
 
 
 def _of_entry_points(kind: str) -> Iterator[tuple[str, Place]]:
-    """Parts that installed packages declare: ``name = "module"`` or ``"module:CONSTANT"`` in ``cim_harness.<kind>``."""
+    """Parts that installed packages declare: ``name = "module"`` or ``"module:CONSTANT"`` in ``cim_harness.<kind>``.
+
+    The value of a model is the package whose folder holds ``<name>.toml``.
+    """
     for point in _entry_points():
-        if point.group != f"cim_harness.{kind}" or kind == "models":
+        if point.group != f"cim_harness.{kind}":
             continue
-        try:
-            spec = importlib.util.find_spec(point.module)
-        except ImportError:
-            spec = None
-        if spec is None or spec.origin is None:
+        origin = _origin(point.module)
+        if origin and kind == "models":
+            origin = origin.parent / f"{point.name}.toml"
+        if origin is None or not origin.is_file():
             where = f"entry point {point.group}: {point.name}"
-            raise CimError(f"module {point.module} is not there", where=where, hint="reinstall that package")
-        yield point.name, Place(Path(spec.origin), point.attr or CONSTANTS[kind], point.module)
+            what = f"{origin or f'module {point.module}'} is not there"
+            raise CimError(what, where=where, hint="reinstall that package")
+        yield point.name, Place(origin, point.attr or CONSTANTS.get(kind, ""), point.module)
+
+
+def _origin(module: str) -> Path | None:
+    """The file of a module; packages around it are not imported, as ``importlib.util.find_spec`` would."""
+    top, *inner = module.split(".")
+    spec, name = importlib.util.find_spec(top), top
+    for stem in inner:
+        if spec is None or spec.submodule_search_locations is None:
+            return None
+        name = f"{name}.{stem}"
+        spec = importlib.machinery.PathFinder.find_spec(name, list(spec.submodule_search_locations))
+    return Path(spec.origin) if spec and spec.origin else None
 
 
 def add(kind: str, file: Path) -> str:

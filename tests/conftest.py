@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,6 +22,15 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
 
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """One line that says what was skipped and why."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped)
+    if reasons:
+        listing = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common())
+        terminalreporter.write_line(f"skipped {len(skipped)}: {listing}")
+
+
 @pytest.fixture(scope="session")
 def benchmarks() -> Path:
     """Folder with the annotation files of both benchmarks, or a skip that says what is missing."""
@@ -26,6 +38,29 @@ def benchmarks() -> Path:
     if not (folder / "docci500" / "test_docci_500_gt.json").is_file():
         pytest.skip(f"annotation files not found under {folder}: set CIM_DATA (cim data fetch docci500 coco_ln500)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def thirty_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Thirty synthetic models on two benchmarks, made once for all processes of a test run; read only."""
+    from tests import synthetic_runs
+
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "thirty_models"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "results").is_dir():
+            synthetic_runs.make(folder / "unfinished")
+            (folder / "unfinished").rename(folder / "results")
+    return folder / "results"
+
+
+@pytest.fixture
+def thirty_copied(thirty_models: Path, tmp_path: Path) -> Path:
+    """The same, hard-linked into a folder of this test, for commands that write beside it."""
+    shutil.copytree(thirty_models, tmp_path / "thirty", copy_function=os.link)
+    return tmp_path / "thirty"
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-PACKAGES = ("harness", "tasks", "judges", "leaderboards")
+PACKAGES = ("cim_harness", "cim_meteor", "harness", "tasks", "judges", "leaderboards")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 HEAVY = (
     "torch",

@@ -21,6 +21,7 @@ DOCUMENTS = (
     "README.md",
     "CONTRIBUTING.md",
     "docs/README.md",
+    "docs/api.md",
     "docs/glossary.md",
     "docs/results.md",
     "docs/cim.md",

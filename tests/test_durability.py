@@ -67,12 +67,14 @@ def test_a_run_killed_again_and_again_equals_an_uninterrupted_one(tmp_path: Path
 def test_cim_eval_killed_at_random_moments(tmp_path: Path) -> None:
     """The whole command with its Java processes, killed between start-up and the last file."""
     arguments = ("eval", "--model", "demo-detailed", "--metrics", "bleu4,cider,length,rouge_l")
-    start = time.monotonic()
     assert process(*arguments, results=tmp_path / "whole").wait() == 0
-    seconds, generator = time.monotonic() - start, random.Random(6)
-    for _ in range(4):
+    run = tmp_path / "killed" / "demo" / "demo-detailed"
+    parses = tmp_path / "killed" / ".cache" / "parses"
+    moments = (run / "manifest.json", run / "captions.jsonl", parses, run / "per_sample.jsonl")
+    for moment in moments:  # killed as soon as it is there
         running = process(*arguments, results=tmp_path / "killed")
-        time.sleep(generator.uniform(0.2, 1.0) * seconds)
+        while running.poll() is None and not moment.exists():
+            time.sleep(0.002)
         running.send_signal(signal.SIGKILL)
         running.wait()
     assert process(*arguments, results=tmp_path / "killed").wait() == 0

@@ -142,12 +142,12 @@ def _noise(cim: Cim, boards: Boards, folder: Path, seeds: int, *options: str) ->
 
 
 def test_sampling_noise_passes(cim: Cim, boards: Boards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three seeds, 200 images; twenty on all images in the slow test below."""
+    """One seed against another, 100 images; twenty on all images in the slow test below."""
     pytest.importorskip("transformers", reason="transformers is not installed: run `make setup-models`")
     monkeypatch.setenv("CIM_MODELS", str(tmp_path / "models"))
-    outcomes = _noise(cim, boards, tmp_path / "models", 3, "--limit", "200", "--metrics", QUICK)
-    assert [one.code for one in outcomes] == [0, 0, 0]
-    assert outcomes[0].json["n"] == 200 and outcomes[0].json["baseline"] == "mini-base-seed-00"
+    outcomes = _noise(cim, boards, tmp_path / "models", 1, "--limit", "100", "--metrics", QUICK)
+    assert [one.code for one in outcomes] == [0]
+    assert outcomes[0].json["n"] == 100 and outcomes[0].json["baseline"] == "mini-base-seed-00"
     assert "model.sampling.seed: 0 / 1" in outcomes[0].json["notes"][0]
 
 

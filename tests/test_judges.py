@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import time
 
 import pytest
 from hypothesis import given, settings
@@ -75,11 +74,10 @@ def test_fast_patterns_find_what_the_slow_ones_find(reply: str) -> None:
 @pytest.mark.parametrize(
     "reply", ["1" + " " * 200_000, "1:" + "*" * 200_000, "9" * 5000 + ": yes", "1 " * 100_000], ids=len
 )
+@pytest.mark.timeout(60)  # a pattern that backtracks takes hours
 def test_a_hostile_reply_is_read_in_time(reply: str) -> None:
-    started = time.perf_counter()
     assert relation_qa.cim_v1(reply, 3) == relation_qa.tolerant(reply, 3) == [None, None, None]
     assert taxonomy.first_yes_no(reply) in ([None], ["yes"])
-    assert time.perf_counter() - started < 2
 
 
 EXAMPLES = {

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness import places, registry
+from harness.resources import data
 from tests.cli import Cim, captions_file
 from tests.conftest import ROOT
 
@@ -26,6 +27,14 @@ FILE = DataFile(name="scene.txt", bytes=6, sha256="9f2feb0f1ef425b292f2f94bc8482
 TASK = Task(name="scene", title="One scene", prompt="Describe.", files=(FILE,), count=1,
     provides=frozenset({"references"}), load=lambda folder: [Sample("one", ("A dog.",))],
     licence="CC0", source="a test", folder=Path(__file__).parent)
+'''
+ENCODER = '''"""The same vector for every text; of length 2, which is not L2-normalised."""
+from contextlib import nullcontext
+import numpy as np
+from harness.parts import Encoder
+def encode(texts):
+    yield from (np.ones(4, np.float32) for _ in texts)
+ENCODER = Encoder("ones", lambda: {"v": "1"}, lambda: nullcontext(encode))
 '''
 # The shortest part of each kind, by the sub-folder it lies in.
 SHORTEST = {
@@ -131,17 +140,31 @@ def test_a_package_brings_parts_by_entry_points(tmp_path: Path, monkeypatch: pyt
     write(tmp_path / "their_package" / "commas.py", METRIC.format(name="commas", empty="(0.0,)"))
     information = tmp_path / "their_package-1.dist-info"
     write(information / "METADATA", "Metadata-Version: 2.1\nName: their-package\nVersion: 1\n")
-    write(information / "entry_points.txt", "[cim_harness.metrics]\ncommas = their_package.commas\n")
+    points = "[cim_harness.metrics]\ncommas = their_package.commas\n"
+    write(information / "entry_points.txt", f"{points}[cim_harness.models]\ntheirs = their_package\n")
+    write(tmp_path / "their_package" / "theirs.toml", SHORTEST["models/mine.toml"])
     monkeypatch.syspath_prepend(str(tmp_path))
     places._entry_points.cache_clear()
     assert "their_package.commas" not in sys.modules and "Commas per caption." in cim("list", "metrics").out
-    assert "their_package.commas" not in sys.modules, "a list imports no part"
+    assert "their_package" not in sys.modules, "a list imports no part and no package around it"
+    assert registry.model_file("theirs") == tmp_path / "their_package" / "theirs.toml"
     assert registry.metric("commas").name == "commas" and "their_package.commas" in sys.modules
     write(information / "entry_points.txt", "[cim_harness.metrics]\ncommas = their_package.gone\n")
     places._entry_points.cache_clear()
     assert "cim_harness.metrics: commas" in cim.refused("list", "metrics")
     monkeypatch.undo()
     places._entry_points.cache_clear()
+
+
+def test_a_judge_is_answered_by_a_model_of_a_file(parts: Path, tmp_path: Path, cim: Cim) -> None:
+    text = (ROOT / "tasks" / "miniscenes" / "models" / "rule-judge.toml").read_text()
+    answerer = write(tmp_path / "loose" / "other-rules.toml", text)
+    one = data.samples(registry.task("miniscenes"))[0]
+    file = captions_file(tmp_path / "mine.jsonl", {one.id: one.references[0]})
+    asked = ("--model", file, "--partial", "--metrics", "taxonomy", "--judge", answerer)
+    (score,) = cim("eval", *asked, "--json").json["scores"]
+    assert score["values"] == {"species": 100, "breed": 100}
+    assert (cim.results / "miniscenes" / "mine" / "replies.taxonomy.other-rules.jsonl").is_file()
 
 
 def test_doctor_checks_a_part(parts: Path, tmp_path: Path, cim: Cim) -> None:
@@ -151,6 +174,11 @@ def test_doctor_checks_a_part(parts: Path, tmp_path: Path, cim: Cim) -> None:
     worse = write(tmp_path / "worse.py", METRIC.format(name="worse", empty="(7.0,)"))
     done = cim("doctor", "--part", worse, "--json")
     assert done.code == 1 and [row["state"] for row in done.json] == ["ok", "ok", "failed", "ok", "ok"]
+    encoder = write(tmp_path / "ones.py", ENCODER)
+    assert [row["state"] for row in cim("doctor", "--part", encoder, "--json").json] == ["ok", "failed"]
+    halves = write(tmp_path / "halves.py", ENCODER.replace("np.ones(4, np.float32)", "np.full(4, 0.5, np.float32)"))
+    halves.write_text(halves.read_text().replace('"ones"', '"halves"'))
+    assert [row["state"] for row in cim("doctor", "--part", halves, "--json").json] == ["ok", "ok"]
     assert str(tmp_path / "none.py") in cim.refused("doctor", "--part", tmp_path / "none.py")
     nothing = write(tmp_path / "nothing.py", "x = 1\n")
     assert str(nothing) in cim.refused("doctor", "--part", nothing)

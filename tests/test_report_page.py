@@ -19,7 +19,7 @@ from harness import store
 from leaderboards import __main__ as face
 from leaderboards import published
 from leaderboards.audit import association
-from tests import report_runs, synthetic_runs
+from tests import report_runs
 from tests.test_report import BROWSER, Page, browse
 
 HOSTILE = (
@@ -194,11 +194,10 @@ def test_a_stopped_arm_without_a_checkpoint_is_no_crash(tmp_path: Path) -> None:
     assert "No study with an evaluated arm is stored" in (folder / "report.html").read_text(encoding="utf-8")
 
 
-def test_thirty_models_on_two_benchmarks(tmp_path: Path) -> None:
+def test_thirty_models_on_two_benchmarks(thirty_copied: Path) -> None:
     """Runs without metric cim or a study: every section says what it lacks, two named runs are compared."""
-    synthetic_runs.make(tmp_path)
     named = ("--baseline", "system-03", "--against", "system-04", "--task", "docci500")
-    folder, told = made(tmp_path, *named)
+    folder, told = made(thirty_copied, *named)
     html = (folder / "report.html").read_text(encoding="utf-8")
     assert "60 scored runs on" in html and html.count("<article") == 500
     sections = told["sections"]

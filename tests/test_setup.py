@@ -163,6 +163,7 @@ def clean_copy(folder: Path) -> Path:
     for package in ("harness", "tasks", "judges", "leaderboards"):
         (folder / package).mkdir()
         (folder / package / "__init__.py").touch()
+    shutil.copytree(ROOT / "cim_harness", folder / "cim_harness")  # holds the version
     for name in ("errors.py", "resources/__init__.py", "resources/nltk_data.py", "resources/wordnet.py"):
         (folder / "harness" / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / "harness" / name, folder / "harness" / name)

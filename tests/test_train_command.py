@@ -181,6 +181,9 @@ def test_a_reward_is_checked_when_a_run_is_planned(cim: Cim, tmp_path: Path, mon
         for dry in ((), ("--dry-run",)):
             line = cim.refused("train", "--model", "mini-base", "--rewards", reward, "--name", "planned", *dry)
             assert (told in line and "--rewards" in line) or "did you mean" in line or "known rewards" in line
+    loose = tmp_path / "needy2.py"
+    loose.write_text(SEES.replace('"sees"', '"needy2"').replace('"samples"', '"weather"'))
+    assert "weather" in cim.refused("train", "--model", "mini-base", "--rewards", f"cim,{loose}=0.5", "--dry-run")
     assert not (cim.results / "train" / "planned").exists()
 
 

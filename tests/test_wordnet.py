@@ -1,11 +1,15 @@
 """WordNet is found where NLTK looks, brought whole or not at all, and refused when it is another one."""
 
+import hashlib
+import http.server
 import os
 import shutil
 import subprocess
 import sys
+import threading
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -81,7 +85,7 @@ def test_checksum_reads_the_deciding_files(installed: Path) -> None:
 
 def test_missing_names_reason_and_command(empty: Path) -> None:
     assert wordnet.missing_wordnet() == f"WordNet 3.0 is not on this machine: {wordnet.COMMAND}"
-    with pytest.raises(CimError, match=r"-m harness\.wordnet"):
+    with pytest.raises(CimError, match=r"-m harness\.resources\.wordnet"):
         wordnet.checksum()
 
 
@@ -137,18 +141,28 @@ def test_debian_files_are_pinned(tmp_path: Path, installed: Path) -> None:
         wordnet._from_debian(packages, tmp_path)
 
 
-def test_nltk_archive_is_unpacked(empty: Path, installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """NLTK leaves ``corpora/wordnet.zip``; only WordNet's own files leave it."""
-
-    def downloaded(command: list[str], working: Path, environment: dict[str, str] | None = None) -> None:
-        (working / "corpora").mkdir()
-        with zipfile.ZipFile(working / "corpora" / "wordnet.zip", "w") as archive:
-            archive.writestr("wordnet/../../outside", "no")
-            for name in wordnet.FILES:
-                archive.write(installed / name, f"wordnet/{name}")
-
-    monkeypatch.setattr(wordnet, "_run", downloaded)
+def test_nltks_archive_is_downloaded_checked_and_unpacked(
+    empty: Path, installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a server on this machine; another archive than the pinned one is refused and leaves nothing."""
+    folder = tmp_path / "served" / "corpora"
+    folder.mkdir(parents=True)
+    with zipfile.ZipFile(folder / "wordnet.zip", "w") as archive:
+        archive.writestr("wordnet/../../outside", "no")
+        for name in wordnet.FILES:
+            archive.write(installed / name, f"wordnet/{name}")
+    digest = hashlib.sha256((folder / "wordnet.zip").read_bytes()).hexdigest()
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(folder.parent))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     sources(monkeypatch, nltk=wordnet._from_nltk)
-    assert wordnet.fetch() == empty / "wordnet"
-    assert sorted(path.name for path in (empty / "wordnet").iterdir()) == sorted(wordnet.FILES)
-    assert not (empty.parent / "outside").exists()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(wordnet, "SERVER", f"http://127.0.0.1:{server.server_port}")
+        with pytest.raises(CimError, match=r"wordnet\.zip"):
+            wordnet.fetch()
+        assert not (empty / "wordnet").exists()
+        monkeypatch.setitem(wordnet.ARCHIVES, "wordnet", ("corpora", digest))
+        assert wordnet.fetch() == empty / "wordnet"
+        server.shutdown()
+    assert set(wordnet.FILES) <= {path.name for path in (empty / "wordnet").iterdir()}
+    assert not (empty.parent / "outside").exists() and not (empty.parent.parent / "outside").exists()

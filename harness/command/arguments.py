@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.metadata
+import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from harness.errors import CimError
-from harness.places import KINDS
 
 STAGES = {
     "eval": "caption, parse, judge, retrieve and score; the same command goes on where a killed one stopped",
@@ -39,10 +38,27 @@ class _Parser(argparse.ArgumentParser):
         raise CimError(message, hint=f"{self.prog} --help")
 
 
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"cim {version('cim-harness')}\n")
+        parser.exit()
+
+
+def _kinds() -> str:
+    from harness.places import KINDS
+
+    return ", ".join(KINDS)
+
+
 def parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:
     """All verbs; a command of the leaderboards has options only where ``given`` names it: its module is imported."""
+    wanted = next((word for word in given if not word.startswith("-")), "")
     top = _Parser(prog="cim", description="Evaluate detailed image captions.", allow_abbrev=False)
-    top.add_argument("--version", action="version", version=f"cim {importlib.metadata.version('cim-harness')}")
+    top.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, about in STAGES.items():
         stage = _add(verbs, name, about)
@@ -61,7 +77,7 @@ def parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:
     verify.add_argument("run", help="run folder, or run name")
     verify.add_argument("--task", help="task of the run, where a name is given")
     listing = _add(verbs, "list", "what there is, by kind")
-    listing.add_argument("kind", nargs="?", help=", ".join(KINDS))
+    listing.add_argument("kind", nargs="?", help=_kinds() if wanted == "list" else None)
     _add(verbs, "where", "the folders and programs in use")
     doctor = _add(verbs, "doctor", "what works on this machine, and the command that mends what does not")
     doctor.add_argument("--parity", metavar="M", help="compare the engines transformers and vllm on this model")
@@ -72,7 +88,6 @@ def parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:
     _gallery(verbs)
     _train(verbs)
     _study(verbs)
-    wanted = next((word for word in given if not word.startswith("-")), "")
     for name, about in BOARDS.items():
         board = verbs.add_parser(name, help=about, description=about, allow_abbrev=False)
         board.add_argument("--results", metavar="DIR", help="folder of all runs (default: $CIM_RESULTS, then results/)")
@@ -125,7 +140,7 @@ def _gallery(verbs: Any) -> None:
         required=True,
         metavar=("KIND", "PATH"),
         help="KIND FILE [IMAGES], any number of times; kinds: refinedcaps densefusion docci jsonl folder webdataset; "
-        "or miniscenes N, drawn scenes",
+        "or a world of cim_rl and N, its rendered scenes",
     )
     build.add_argument("--text-encoder", default="mpnet", metavar="NAME", help="default: mpnet")
     build.add_argument("--image-encoder", default="vit_h_14", metavar="NAME", help="default: vit_h_14")

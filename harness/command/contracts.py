@@ -165,6 +165,22 @@ def reward_values(name: str, parses: Parses) -> None:
         assert np.shape(values) == (len(CAPTIONS) + len(HOSTILE),) and np.isfinite(values).all(), "(B,) finite numbers"
 
 
+def parser_settings(name: str, parses: Parses) -> None:
+    """Settings are texts by name: they key stored parses. Values are not checked, as texts have a form per parser."""
+    settings = registry.parser(name).settings()
+    assert settings, "no settings: a change of the parser would not be seen"
+    assert all(isinstance(value, str) for pair in settings.items() for value in pair), "a setting is no text"
+
+
+def encoder_vectors(name: str, parses: Parses) -> None:
+    """Texts, hostile ones too, give L2-normalised vectors (n, d); settings are texts."""
+    if registry.encoder(name).kind == "text":
+        vectors = parses.encode(name, [*CAPTIONS, *HOSTILE[:7]])
+        assert vectors.ndim == 2 and len(vectors) == len(CAPTIONS) + 7, f"vectors have the shape {vectors.shape}"
+        assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3), "not L2-normalised"
+    assert all(isinstance(value, str) for value in registry.encoder(name).settings().values()), "a setting is no text"
+
+
 def described(kind: str) -> Contract:
     """The part loads under its own name and says what it is in its first line."""
 
@@ -185,6 +201,8 @@ OF: Mapping[str, tuple[Contract, ...]] = {
     "tasks": (task_declared, task_loads),
     "judges": (judge_prompts,),
     "rewards": (reward_values,),
+    "parsers": (parser_settings,),
+    "encoders": (encoder_vectors,),
 }
 
 

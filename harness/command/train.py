@@ -23,6 +23,7 @@ def train_verb(args: argparse.Namespace) -> int:
     from harness.stages import model
 
     _refuse_without_packages()
+    from harness import registry
     from harness.train import run
     from harness.train.options import Options
 
@@ -33,12 +34,12 @@ def train_verb(args: argparse.Namespace) -> int:
     if args.vllm_server and args.rollouts != "vllm":
         raise CimError("--vllm-server is for --rollouts vllm")
     asked = run.Asked(
-        task=args.task,
+        task=registry.named("trainings", args.task),
         model=first,
         stage=args.stage,
         preset=args.preset,
         name=args.name,
-        rewards=args.rewards,
+        rewards=_with_names(args.rewards),
         gallery=args.gallery,
         self_policy=args.self_policy,
         pairs=args.pairs,
@@ -62,6 +63,15 @@ def train_verb(args: argparse.Namespace) -> int:
     if os.environ.get("RANK", "0") == "0":
         _print(args, told)
     return 0
+
+
+def _with_names(rewards: str) -> str:
+    """The text of ``--rewards`` with the name of a reward in place of its file: ``my/r.py=2`` is then ``r=2``."""
+    from harness import registry
+
+    terms = [term.strip().partition("=") for term in rewards.split(",")]
+    named = [registry.named("rewards", name) if name.endswith(".py") else name for name, _, _ in terms]
+    return ",".join(name + equals + weight for name, (_, equals, weight) in zip(named, terms, strict=True))
 
 
 def study_verb(args: argparse.Namespace) -> int:

@@ -8,8 +8,6 @@ stands. Written by ``cim eval`` and ``cim score``; again with ``cim report resul
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +17,7 @@ from typing import Any
 
 from harness import registry, store
 from harness.errors import CimError
-from harness.pages import highlight
+from harness.pages import highlight, templates
 from harness.pages.highlight import Piece
 from harness.pages.thumbnail import Thumbnail, thumbnail
 from harness.resources import data
@@ -91,7 +89,6 @@ def write(run: StoredRun) -> Path:
 
 def page(run: StoredRun) -> str:
     """The page of a stored run."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
     stored = run.manifest
@@ -99,35 +96,31 @@ def page(run: StoredRun) -> str:
     if stored["settings"]["task"]["data"] != data.fingerprint(task):
         hint = "score it again with --fresh"
         raise CimError(f"made on another version of {task.name}", where=str(run.folder), hint=hint)
-    script, style = (PAGE.joinpath(name).read_text(encoding="utf-8") for name in ("report.js", "report.css"))
-    environment = Environment(
-        loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(
-        visible=highlight.visible,
-        count=highlight.count,
-        size=highlight.size,
-        plain=highlight.plain,
-        html=lambda pieces: Markup(highlight.html(pieces)),
-        html_list=lambda elements: Markup(highlight.html_list(elements)),
-    )
     columns = _columns(run)
     cards = _cards(run, columns, task)
-    return environment.get_template("report.html").render(
-        script=Markup(script),
-        style=Markup(style),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        model=run.folder.name,
-        task=task,
-        rows=list(_rows(run)),
-        signatures=[row["signature"] for row in run.scores.values() if row["signature"]],
-        columns=[label for label, *_ in columns],
-        cards=cards,
-        failed=sum(card.made.text is None for card in cards),
-        by_elements=any(card.elements for card in cards),
-        prompt=stored.get("prompt", ""),
-        manifest=_provenance(stored),
-        long=LONG,
+    content = {
+        "model": run.folder.name,
+        "task": task,
+        "rows": list(_rows(run)),
+        "signatures": [row["signature"] for row in run.scores.values() if row["signature"]],
+        "columns": [label for label, *_ in columns],
+        "cards": cards,
+        "failed": sum(card.made.text is None for card in cards),
+        "by_elements": any(card.elements for card in cards),
+        "prompt": stored.get("prompt", ""),
+        "manifest": _provenance(stored),
+        "long": LONG,
+    }
+    return templates.page(
+        templates.HERE,
+        "report.html",
+        style=templates.read(templates.HERE / "report.css"),
+        script=templates.read(templates.HERE / "report.js"),
+        filters={
+            "html": lambda pieces: Markup(highlight.html(pieces)),
+            "html_list": lambda elements: Markup(highlight.html_list(elements)),
+        },
+        content=content,
     )
 
 

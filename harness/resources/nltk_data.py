@@ -1,8 +1,8 @@
 """NLTK's English sentence splitter and part-of-speech tagger: found where NLTK looks, or brought and checked.
 
 ``punkt_tab`` and ``averaged_perceptron_tagger_eng`` decide where a caption's sentences end and which of its words
-are nouns. No sum of their files is published, so the sums of what is there enter the settings of the parser that
-reads them. A folder that holds the file ``TRAINED_FOR_TESTS`` is named ``test`` there.
+are nouns. Archives are checked against the sums of NLTK's index; the sums of the files that are here enter the
+settings of the parser that reads them. A folder that holds the file ``TRAINED_FOR_TESTS`` is named ``test`` there.
 
 Run: ``.venv/bin/python -m harness.resources.nltk_data``
 """
@@ -110,7 +110,9 @@ def _bring(resource: Resource, home: Path) -> None:
                 target.replace(Path(temporary) / "incomplete")
             staged.replace(target)
     except (CimError, subprocess.SubprocessError, OSError) as error:
-        hint = f"the same command goes on, or unpack NLTK's {resource.name}.zip into {home / resource.place.parts[0]}"
+        hint = (
+            f"the same command tries again, or unpack NLTK's {resource.name}.zip into {home / resource.place.parts[0]}"
+        )
         raise CimError(f"{resource.name} could not be brought from NLTK's server ({error})", hint=hint) from error
 
 

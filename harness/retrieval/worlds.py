@@ -1,7 +1,7 @@
-"""Pairs of a made world for galleries: its scenes, each drawn when it is needed, with their full captions.
+"""Pairs of a rendered world for galleries: its scenes, each drawn when it is needed, with their full captions.
 
 ``N`` are the first N of the world's gallery split, ``train:N`` those that training sees first, for a gallery that holds
-a policy's own images. Run with ``cim gallery build miniscenes --from miniscenes 8000``.
+a policy's own images. Run with ``cim gallery build NAME --from WORLD N``.
 """
 
 from __future__ import annotations
@@ -14,25 +14,31 @@ from harness.errors import CimError
 from harness.retrieval.sources import Pair
 from harness.types import World
 
-TRAINING, SPLITS = "cim_rl", ("gallery", "train")
+SPLITS = ("gallery", "train")
+
+
+def _known() -> dict[str, World]:
+    """The worlds of all trainings, by name."""
+    trainings = map(registry.training, registry.names("trainings"))
+    return {name: world for training in trainings for name, world in training.worlds.items()}
 
 
 def names() -> list[str]:
-    """The worlds that ship with the project."""
-    return sorted(registry.training(TRAINING).worlds)
+    """The worlds of all trainings that are known."""
+    return sorted(_known())
 
 
-def read(name: str, asked: str) -> Iterator[Pair]:
+def read(name: str, scenes: str) -> Iterator[Pair]:
     """The first scenes of a world's split, ``N`` or ``SPLIT:N``.
 
     Raises:
         CimError: no such split, or no such number.
     """
-    world = registry.training(TRAINING).worlds[name]
-    split, _, count = asked.rpartition(":")
+    world = _known()[name]
+    split, _, count = scenes.rpartition(":")
     split = split or SPLITS[0]
     if split not in SPLITS or not (count.isascii() and count.isdigit()) or int(count) < 1:
-        raise CimError(f"--from {name} {asked[:20]!r}", hint=f"--from {name} N, or {name} train:N, how many scenes")
+        raise CimError(f"--from {name} {scenes[:20]!r}", hint=f"--from {name} N, or {name} train:N, how many scenes")
     return _pairs(world, split, int(count))
 
 

@@ -9,7 +9,7 @@ Greedy replies of weights and servers also stand in ``results/.cache/replies/<se
 prompt, the settings being all that identifies the model, sampling included. All runs share them, one begun anew with
 ``--fresh`` too: the same model would write the same again. Drawn replies are not shared, nor those of a checkpoint on
 the hub that no commit is named of; what a server runs is taken to be what its ``model`` and ``revision`` say. Run with
-``cim judge --model M --task miniscenes``.
+``cim judge --model M --task T``.
 """
 
 from __future__ import annotations

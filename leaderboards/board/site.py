@@ -7,7 +7,6 @@ published.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import os
 import re
@@ -19,13 +18,13 @@ from urllib.parse import quote
 
 from harness import registry, store
 from harness.errors import CimError
-from harness.pages import highlight
+from harness.pages import templates
 from harness.runs import stored_run, validate
 from harness.runs.stored_run import StoredRun
 from leaderboards.board import run_page, tables
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
+    pass
 
 HERE = Path(__file__).parent
 INDEX, LIST, REPORT = "index.html", "made.json", "report.html"
@@ -148,10 +147,7 @@ def _summary(board: tables.TaskBoard) -> dict[str, Any]:
 
 def _pages(names: Names, inside: bool, out: Path, results: Path) -> Callable[..., bytes]:
     """A function that renders a template as the page of a given name."""
-    from markupsafe import Markup
-
-    environment = _environment()
-    script, style = (HERE.joinpath(name).read_text(encoding="utf-8") for name in ("board.js", "board.css"))
+    script, style = (templates.read(HERE / name) for name in ("board.js", "board.css"))
     tabs = [(task, _title(task), names.tasks[task]) for task in names.tasks]
 
     def page(template: str, name: str, task: str, **content: Any) -> bytes:
@@ -170,40 +166,26 @@ def _pages(names: Names, inside: bool, out: Path, results: Path) -> Callable[...
                 return stored(run.folder / REPORT)
             return link(_report_copy(names.runs[run.task, run.model]))
 
-        return (
-            environment.get_template(template)
-            .render(
-                **content,
-                script=Markup(script),
-                style=Markup(style),
-                script_hash=_hash(script),
-                style_hash=_hash(style),
-                tabs=[(one, title, link(path)) for one, title, path in tabs],
-                task=task,
-                index=link(INDEX),
-                link_run=lambda run: link(names.runs[run.task, run.model]),
-                link_task=lambda one: link(names.tasks[one]),
-                stored=stored,
-                report=report,
-            )
-            .encode()
-        )
+        shared = {
+            "tabs": [(one, title, link(path)) for one, title, path in tabs],
+            "task": task,
+            "index": link(INDEX),
+            "link_run": lambda run: link(names.runs[run.task, run.model]),
+            "link_task": lambda one: link(names.tasks[one]),
+            "stored": stored,
+            "report": report,
+        }
+        return templates.page(
+            HERE,
+            template,
+            style=style,
+            script=script,
+            attributes=False,
+            filters={"rank": tables.rank},
+            content={**content, **shared},
+        ).encode()
 
     return page
-
-
-def _environment() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(visible=highlight.visible, plain=highlight.plain, rank=tables.rank)
-    return environment
-
-
-def _hash(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _write(out: Path, files: Mapping[str, bytes | Path]) -> None:

@@ -7,19 +7,16 @@ captions are always escaped. No file contains a time.
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from harness import store
-from harness.pages import highlight
-from harness.resources import paths
+from harness.pages import highlight, templates
 from leaderboards.report.gather import Report
 from leaderboards.report.parts import Figure, Missing, Remark, Table, number, signed
 
 PAGES = Path(__file__).parent.parent / "pages"
-SHARED = paths.PROJECT / "harness" / "pages" / "report.css"  # shared with the page of a run
 FIGURES = "figures"
 UNSAFE = re.compile(r"[^\w.-]+")
 
@@ -51,23 +48,15 @@ def _named(figures: Sequence[Figure]) -> dict[str, Figure]:
 
 def html(report: Report, figures: dict[str, Figure]) -> str:
     """The page."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
-    script = (PAGES / "report.js").read_text(encoding="utf-8")
-    style = SHARED.read_text(encoding="utf-8") + (PAGES / "report.css").read_text(encoding="utf-8")
-    environment = Environment(
-        loader=FileSystemLoader(PAGES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(visible=highlight.visible, size=highlight.size, number=number, signed=signed, kind=_kind)
     stems = {id(figure): stem for stem, figure in figures.items()}
-    return environment.get_template("report.html").render(
-        report=report,
-        stems={id(part): stems.get(id(part), "") for section in report.sections for part in section.parts},
-        script=Markup(script),
-        style=Markup(style),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        address=_address,
+    parts = [part for section in report.sections for part in section.parts]
+    return templates.page(
+        PAGES,
+        "report.html",
+        style=templates.read(templates.HERE / "report.css", PAGES / "report.css"),
+        script=templates.read(PAGES / "report.js"),
+        filters={"number": number, "signed": signed, "kind": _kind},
+        content={"report": report, "stems": {id(part): stems.get(id(part), "") for part in parts}, "address": _address},
     )
 
 

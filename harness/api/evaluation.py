@@ -1,0 +1,188 @@
+"""Captions to scores from Python: ``score`` on lists, ``evaluate`` on a benchmark as ``cim eval`` does it."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from harness import registry, store
+from harness.api.inputs import captions_by_id, in_memory_run, references_by_id
+from harness.api.result import Result, of_stored
+from harness.errors import CimError, OutageError
+from harness.pages import report
+from harness.resources import paths
+from harness.runs import manifest, records, run, stats, stored_run
+from harness.runs.records import RowFiles
+from harness.runs.stored_run import StoredRun
+from harness.stages import caption, model, parse, retrieve
+from harness.stages import judge as judging
+from harness.stages import score as scoring
+from harness.types import Completion, Track, untracked
+
+
+def score(
+    captions: Sequence[str] | Mapping[str, str],
+    references: Sequence[str | Sequence[str]] | Mapping[str, str | Sequence[str]],
+    metrics: str | Sequence[str] | None = None,
+    *,
+    name: str = "captions",
+    draws: int = stats.DRAWS,
+    progress: bool = False,
+) -> Result:
+    """Score captions against references that are given here; nothing is stored.
+
+    Args:
+        captions: n texts, or texts by sample id.
+        references: one or several texts per caption, in the same order or by the same ids.
+        metrics: names or ``.py`` files; all that references allow and this machine can compute if None.
+        name: what a comparison calls this result.
+        draws: bootstrap resamples; 0 leaves confidence intervals out.
+        progress: show a progress bar on standard error.
+
+    Raises:
+        CimError: ids or lengths differ, a text is no text, or a metric is unknown or cannot be computed here.
+    """
+    texts = captions_by_id(captions)
+    truth = references_by_id(references, texts)
+    _check_draws(draws)
+    with tempfile.TemporaryDirectory() as scratch:
+        planned = in_memory_run(name, truth, Path(scratch))
+        with planned.files.appending(records.NAME, "caption") as add:
+            for sample_id, text in texts.items():
+                add(records.row(Completion(sample_id, text)))
+        with parse.Parses(planned.results, _track(progress)) as parses:
+            chosen, absent = scoring.choose(_names(metrics), planned, parses)
+            computed = scoring.compute(planned, chosen, parses, draws=draws)
+    stored = StoredRun(
+        task=planned.task.name,
+        model=name,
+        manifest={},
+        document={},
+        scores={row.metric: asdict(row) for row in (*computed.scores, *absent)},
+        per_sample=_by_id(computed.per_sample),
+        statistics=_by_id(computed.statistics),
+        files=RowFiles(Path(name)),
+    )
+    return Result(stored, texts, _by_id(computed.details))
+
+
+def evaluate(
+    captions: Mapping[str, str] | str | Path,
+    task: str,
+    metrics: str | Sequence[str] | None = None,
+    *,
+    limit: int | None = None,
+    results: str | Path | None = None,
+    name: str = "captions",
+    partial: bool = False,
+    engine: str | None = None,
+    judge: str | None = None,
+    gallery: str | None = None,
+    draws: int = stats.DRAWS,
+    fresh: bool = False,
+    progress: bool = False,
+) -> Result:
+    """Evaluate captions or a model on a benchmark, as ``cim eval`` does; a stored run is continued.
+
+    Args:
+        captions: texts by sample id; or what ``cim eval --model`` takes: a captions file, a model, a stored run.
+        task: a benchmark's name or ``.py`` file.
+        metrics: names or ``.py`` files; all that the benchmark allows and this machine can compute if None.
+        limit: the first so many samples only.
+        results: where the run is stored. If None: texts are stored nowhere; a file or model where ``cim eval`` stores
+            it, ``$CIM_RESULTS``, else ``results/``.
+        name: of the run, for texts.
+        partial: score only the samples that have a caption.
+        engine: runs a model's weights in place of the engine that its file names.
+        judge: the model that answers the questions of judges.
+        gallery: where metric ``cim`` looks captions up.
+        draws: bootstrap resamples; 0 leaves confidence intervals out.
+        fresh: discard a stored run of this name first.
+        progress: show a progress bar on standard error.
+
+    Raises:
+        CimError: unknown task, metric or model, ids that are missing or unknown, data that is not there.
+        OutageError: the engine stopped; what it wrote is kept.
+    """
+    if limit is not None and limit < 1:
+        raise CimError(f"limit is {limit}", hint="1 or more")
+    _check_draws(draws)
+    with ExitStack() as stack:
+        source, folder = str(captions), paths.results_root(results)
+        if isinstance(captions, Mapping):
+            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            source = str(_captions_file(scratch / f"{model.run_name(name, Path(name))}.jsonl", captions))
+            folder = scratch / "results" if results is None else folder
+        benchmark = registry.named("tasks", task)
+        resolved = model.resolve(source, folder, benchmark, engine)[0]
+        planned = run.plan(resolved, benchmark, folder, limit=limit, partial=partial, fresh=fresh)
+        planned = replace(planned, judge=judge, gallery=gallery or planned.gallery)
+        stored = _evaluate(planned, _names(metrics), draws, fresh, _track(progress))
+        kept = results is not None or not isinstance(captions, Mapping)
+        result = of_stored(stored)
+        return result if kept else replace(result, run=replace(stored, files=RowFiles(Path(name))), folder=None)
+
+
+def _evaluate(planned: run.Run, metrics: Sequence[str], draws: int, fresh: bool, track: Track) -> StoredRun:
+    """Caption, parse, judge, retrieve and score; a parser, judge or encoder that stops is told by its metrics."""
+    if fresh:
+        run.refuse_to_discard(planned)
+    judging.check(planned)
+    caption.check(planned, fresh=fresh)
+    with parse.Parses(planned.results, track) as parses:
+        parses.take(None if fresh else planned.folder)
+        chosen, absent = scoring.choose(metrics, planned, parses, fresh=fresh)
+        with store.writing(planned.folder):
+            if fresh:
+                store.clear(planned.folder)
+            caption.caption(planned, track)
+            with suppress(OutageError):
+                parse.parse(planned, chosen, parses)
+            with suppress(OutageError):
+                judging.judge(planned, chosen, track)
+            with suppress(OutageError):
+                retrieve.retrieve(planned, chosen, parses.encode, track)
+            scores = scoring.score(planned, chosen, parses, absent=absent, draws=draws)
+            if not any(row.outage for row in scores):
+                manifest.advance(planned.folder, "complete")
+            stored = stored_run.load(planned.folder, planned.files)
+            if len(planned.samples) <= report.LARGEST:
+                report.write(stored)
+    return stored
+
+
+def _captions_file(path: Path, captions: Mapping[str, str]) -> Path:
+    rows = [{"sample_id": name, "caption": text} for name, text in captions_by_id(captions).items()]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def _names(metrics: str | Sequence[str] | None) -> list[str]:
+    listed = [metrics] if isinstance(metrics, str) else list(metrics or ())
+    if metrics is not None and not listed:
+        raise CimError("no metric is named", hint="cim list metrics")
+    return [registry.named("metrics", name.strip()) for text in listed for name in text.split(",")]
+
+
+def _check_draws(draws: int) -> None:
+    if draws < 0:
+        raise CimError(f"draws is {draws}", hint="0 or more")
+
+
+def _by_id(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {row["sample_id"]: row for row in rows}
+
+
+def _track(progress: bool) -> Track:
+    return _bar if progress else untracked
+
+
+def _bar(items: Iterable[Any], title: str, total: int) -> Iterator[Any]:
+    from tqdm import tqdm
+
+    yield from tqdm(items, desc=title, total=total)
