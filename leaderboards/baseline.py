@@ -1,7 +1,7 @@
-"""The ``baseline`` command: move the gate's baseline to a stored run, on purpose, and say what changes.
+"""The ``baseline`` command: update the gate's baseline to a stored run and print what changes.
 
-Copies what the gate reads (manifest, captions, scores, rows a sample) to ``results/baseline/<task>/<run>/``, without
-what belongs to one machine: paths, platform, times. The metrics stay those of the baseline that is there. Run with
+Copies what the gate reads (manifest, captions, scores, per-sample rows) to ``results/baseline/<task>/<run>/``, without
+machine-specific data: paths, platform, times. The metrics stay those of the current baseline. Run with
 ``cim baseline RUN`` (``make baseline``); explained in ``docs/gate.md``.
 """
 
@@ -27,16 +27,18 @@ OF_MAKER = ("git", "packages", "python")
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("run", help="run folder, or run name")
-    parser.add_argument("--task", help="task of the run, where a name is given")
-    parser.add_argument("--metrics", metavar="A[,B]", help="hold these (default: those of the baseline, or all)")
+    parser.add_argument("--task", help="task of the run, if RUN is a name")
+    parser.add_argument(
+        "--metrics", metavar="A[,B]", help="metrics of the baseline (default: the current ones, or all)"
+    )
     parser.add_argument("--into", metavar="DIR", help="folder of baselines (default: results/baseline)")
-    parser.add_argument("--dry-run", action="store_true", help="say what would change; write nothing")
+    parser.add_argument("--dry-run", action="store_true", help="print what would change; write nothing")
 
 
 def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[str], None]) -> int:
-    """Check the run, say what changes, write."""
+    """Check the run, print what changes, write."""
     run = stored_run.load(stored_run.find(args.run, paths.results_root(args.results), args.task))
-    gate.whole(run, "the run")
+    gate.check_valid(run, "the run")
     into = (Path(args.into) if args.into else gate.BASELINES) / gate.task_of(run) / run.model
     before = stored_run.load(into) if (into / manifest.NAME).is_file() else None
     metrics = _metrics(run, before, args.metrics.split(",") if args.metrics else None)
@@ -56,18 +58,18 @@ def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[s
 
 
 def _metrics(run: StoredRun, before: StoredRun | None, named: Sequence[str] | None) -> list[str]:
-    """Metrics the baseline will hold; CimError where the run lacks one."""
+    """Metrics of the new baseline; CimError if the run lacks one."""
     metrics = list(named or (before.computed if before else run.computed))
     if lacking := [name for name in metrics if name not in run.computed]:
-        hint = "score it, or say with --metrics what the baseline shall hold"
+        hint = "score it, or name the baseline's metrics with --metrics"
         raise CimError(f"the run lacks {', '.join(lacking)}", where=str(run.folder), hint=hint)
     return sorted(metrics)
 
 
 def _fault(run: StoredRun) -> str | None:
-    """Why a whole run should not become a baseline: nobody could make it again, or it says nothing."""
+    """Why a valid run must not become a baseline: it is not reproducible, or it has no captions; None if it may."""
     if ((run.manifest.get("made_by") or {}).get("git") or {}).get("dirty"):
-        return "made by code that is not committed (git: dirty)"
+        return "made by uncommitted code (git: dirty)"
     if run.manifest.get("other_engines"):
         return "made in several parts, by different builds or devices"
     if run.failed == len(run.per_sample):
@@ -76,7 +78,7 @@ def _fault(run: StoredRun) -> str | None:
 
 
 def changes(run: StoredRun, before: StoredRun | None, metrics: Sequence[str]) -> Iterator[str]:
-    """What moves, a line a value; signatures and settings that differ."""
+    """What changes: one line per value, then signatures and settings that differ."""
     old = before.scores if before else {}
     for name in sorted({*metrics, *old}):
         if name not in metrics:
@@ -112,7 +114,7 @@ def _of(row: dict[str, Any], metrics: Sequence[str]) -> dict[str, Any]:
 
 
 def _manifest(stored: dict[str, Any]) -> dict[str, Any]:
-    """A manifest without what belongs to one machine."""
+    """A manifest without machine-specific data."""
     engine, maker = stored.get("engine") or {}, stored.get("made_by") or {}
     return {
         **{name: stored[name] for name in KEPT if name in stored},

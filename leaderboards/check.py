@@ -1,4 +1,4 @@
-"""The ``check`` command: a stored run against a stored baseline; exit 1 where it is worse, 2 where they do not compare.
+"""The ``check`` command: compare a stored run with a stored baseline; exit 1 if it is worse, 2 if not comparable.
 
 The rule is in ``leaderboards/gate.py``, ``docs/gate.md`` explains it. Run with
 ``cim check RUN [--baseline B] [--margin POINTS]``.
@@ -23,14 +23,14 @@ from leaderboards import gate, gate_output
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("run", help="run folder, or run name")
-    parser.add_argument("--task", help="task of the run, where a name is given")
+    parser.add_argument("--task", help="task of the run, if RUN is a name")
     about = "a run's folder, or a name under results/baseline/<task>/ (default: the run's, else the task's only one)"
     parser.add_argument("--baseline", metavar="B", help=about)
     parser.add_argument(
-        "--margin", type=_points, default=gate.POINTS, metavar="POINTS", help="drop that is let pass (default 1)"
+        "--margin", type=_points, default=gate.POINTS, metavar="POINTS", help="largest drop that passes (default 1)"
     )
     parser.add_argument("--metrics", metavar="A[,B]", help="compare these only (default: all of the baseline)")
-    parser.add_argument("--junit", metavar="FILE", help="write JUnit XML, one test case a value")
+    parser.add_argument("--junit", metavar="FILE", help="write JUnit XML, one test case per value")
     parser.add_argument("--summary", metavar="FILE", help="write the table as Markdown")
     printed = parser.add_mutually_exclusive_group()
     printed.add_argument("--json", action="store_true", help="print JSON and nothing else on standard output")
@@ -50,7 +50,7 @@ def _points(text: str) -> float:
 
 
 def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[str], None]) -> int:
-    """Compare, tell and write; a refusal is told and written in the same places."""
+    """Compare, print and write; a refusal is reported in the same places."""
     annotated = args.annotations or (os.environ.get("GITHUB_ACTIONS") == "true" and not args.json)
     metrics = args.metrics.split(",") if args.metrics else None
     try:

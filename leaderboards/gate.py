@@ -1,8 +1,8 @@
 """The regression gate: is a stored run worse than a stored baseline, by more than noise?
 
 A value fails where its drop is larger than the margin *and* significant: paired permutation test over images
-(``runs/stats.py``), corrected by Holm over all values compared, p < 0.05. What cannot be compared is refused, never
-left out. Run with ``cim check RUN``; explained in ``docs/gate.md``.
+(``runs/stats.py``), p < 0.05 after Holm's correction over all compared values. What cannot be compared is refused,
+never left out. Run with ``cim check RUN``; explained in ``docs/gate.md``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FAILED, UNSURE, SMALL, OK, BETTER, NOT_GATED = "failed", "unsure", "small drop",
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One value: its paired test, the drop it may show in its own unit (None: not gated), and what follows."""
+    """One value: its paired test, its margin in the metric's unit (None: not gated), and the verdict."""
 
     comparison: Comparison
     test: stats.Difference
@@ -38,7 +38,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A run against a baseline: a row a value, and what a reader should know beside them."""
+    """A run compared with a baseline: one row per value, and notes for the reader."""
 
     run: StoredRun
     baseline: StoredRun
@@ -59,14 +59,14 @@ def compare_with(
     """Compare a run with a baseline in every metric that the baseline holds, or in ``metrics``.
 
     Args:
-        points: the drop that is let pass, in hundredths of a metric's scale.
+        points: the margin, in hundredths of a metric's scale.
 
     Raises:
         CimError: one of them is damaged or not complete; another task; other samples; a metric is missing or has
             another signature; too few images for any drop to be significant.
     """
     for side, role in ((run, "the run"), (baseline, "the baseline")):
-        whole(side, role)
+        check_valid(side, role)
     _same_task(run, baseline)
     _same_samples(run, baseline)
     chosen = _chosen(run, baseline, metrics)
@@ -81,17 +81,17 @@ def compare_with(
 
 
 def task_of(run: StoredRun) -> str:
-    """The name of a run's task, which is known here: it becomes a folder's name."""
+    """The name of a run's task, checked against the registry because it becomes a folder name."""
     return registry.check("tasks", run.manifest["settings"]["task"]["name"])
 
 
 def baseline_folder(run: StoredRun, baseline: str | None) -> Path:
     """The baseline of a run: a folder, or a name under ``results/baseline/<task>/``.
 
-    Without a name the run's own, else the only one of its task.
+    The default is the baseline with the run's name, else the only one of its task.
 
     Raises:
-        CimError: there is none; names those there are.
+        CimError: there is none; the message lists the existing ones.
     """
     if baseline is not None and (Path(baseline) / manifest.NAME).is_file():
         return Path(baseline)
@@ -102,16 +102,16 @@ def baseline_folder(run: StoredRun, baseline: str | None) -> Path:
         return only[0].parent
     if not (folder / manifest.NAME).is_file():
         known = sorted(f"{path.parent.parent.name}/{path.parent.name}" for path in BASELINES.glob("*/*/manifest.json"))
-        hint = f"there are: {', '.join(known) or 'none'}; name one with --baseline"
+        hint = f"existing baselines: {', '.join(known) or 'none'}; name one with --baseline"
         raise CimError(f"no baseline {name!r} of task {task}", hint=hint)
     return folder
 
 
-def whole(run: StoredRun, role: str) -> None:
-    """Refuse a run that is not complete, or whose files do not fit together.
+def check_valid(run: StoredRun, role: str) -> None:
+    """Refuse a run that is not complete, or whose files are inconsistent.
 
     Raises:
-        CimError: what is wrong; ``role`` says of which run.
+        CimError: what is wrong; ``role`` names the run in the message.
     """
     where = str(run.folder)
     if run.manifest["status"] != "complete":
@@ -144,7 +144,7 @@ def _same_samples(run: StoredRun, baseline: StoredRun) -> None:
 
 
 def _chosen(run: StoredRun, baseline: StoredRun, metrics: Sequence[str] | None) -> list[str]:
-    """Metrics to compare; CimError where one is missing or was made in another way."""
+    """Metrics to compare; CimError if one is missing or has another signature."""
     computed = baseline.computed
     if absent := [name for name in metrics or () if name not in computed]:
         raise CimError(f"the baseline lacks {', '.join(absent)}", hint=f"it holds {', '.join(computed) or 'no metric'}")
@@ -152,7 +152,7 @@ def _chosen(run: StoredRun, baseline: StoredRun, metrics: Sequence[str] | None) 
     faults = [fault for name in chosen if (fault := _obstacle(name, run, baseline))]
     if faults:
         more = f", and {len(faults) - 3} more" if len(faults) > 3 else ""
-        hint = "score the run so, leave them out with --metrics, or move the baseline (make baseline)"
+        hint = "score the run so, leave them out with --metrics, or update the baseline (make baseline)"
         raise CimError(f"{'; '.join(faults[:3])}{more}", hint=hint)
     if not chosen:
         raise CimError("the baseline holds no metric", where=str(baseline.folder), hint="make it again (make baseline)")
@@ -170,7 +170,7 @@ def _obstacle(name: str, run: StoredRun, baseline: StoredRun) -> str | None:
 
 
 def margin_of(metric: str, points: float) -> float | None:
-    """The drop that is let pass, in the metric's own unit: points are hundredths of its scale; None without one."""
+    """The margin in the metric's unit: points are hundredths of its scale; None without a scale."""
     scale = registry.metric(metric).scale
     return None if scale is None else points * scale / 100
 
@@ -183,7 +183,7 @@ def _row(comparison: Comparison, points: float) -> Row:
 
 
 def verdict(gain: float, p: float, margin: float | None) -> str:
-    """What a gain (below 0: a drop) with this corrected p means under a margin in the same unit."""
+    """The verdict on a gain (below 0: a drop) with this corrected p and a margin in the same unit."""
     if margin is None:
         return NOT_GATED
     large, significant = abs(gain) > margin + ROUNDING, p < ALPHA
@@ -205,10 +205,10 @@ def _notes(run: StoredRun, baseline: StoredRun, chosen: Sequence[str]) -> Iterat
 
 
 def differing_settings(run: StoredRun, baseline: StoredRun) -> list[str]:
-    """Settings of model and prompt in which two runs differ, as ``name: baseline / run``; none need agree."""
-    return manifest.changes(_told(baseline), _told(run))
+    """Differing settings of model and prompt, as ``name: baseline / run``; they may differ."""
+    return manifest.changes(_model_and_prompt(baseline), _model_and_prompt(run))
 
 
-def _told(run: StoredRun) -> dict[str, Any]:
+def _model_and_prompt(run: StoredRun) -> dict[str, Any]:
     settings = run.manifest["settings"]
     return {"model": settings["model"], "prompt": settings["task"]["prompt"]}

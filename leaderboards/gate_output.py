@@ -1,6 +1,6 @@
-"""What the gate tells: a table, Markdown for a job's summary, JUnit XML, annotations of GitHub Actions, JSON.
+"""Output of the gate: a table, Markdown for a job's summary, JUnit XML, annotations of GitHub Actions, JSON.
 
-Texts that come from runs are escaped in each; nothing depends on the clock. Annotations follow GitHub's rules for
+Texts from runs are escaped in each format; no output contains times. Annotations follow GitHub's rules for
 workflow commands: %, CR and LF are %25, %0D, %0A in a message, and : and , are %3A and %2C in a property
 (``actions/toolkit:packages/core/src/command.ts``). Written by ``cim check``.
 """
@@ -21,7 +21,7 @@ SUITE = "cim gate"
 
 
 def title(gate: Gate) -> str:
-    """Which run against which baseline, on how many images, with which margin."""
+    """Run, baseline, task, number of images and margin."""
     points = f"{gate.points:g} point{'' if gate.points == 1 else 's'}"
     names = f"{gate.run.model} against baseline {gate.baseline.model} on {task_of(gate.run)}"
     return one_line(f"{names}: {gate.n} images, margin {points}")
@@ -93,13 +93,13 @@ def refused_markdown(reason: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that Markdown and HTML read as text."""
+    """Text escaped for Markdown and HTML."""
     escaped = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_\[\]|~@#!$])", r"\\\1", escaped)
 
 
 def junit(gate: Gate) -> bytes:
-    """JUnit XML, one test case a value; those that are not gated count as skipped."""
+    """JUnit XML, one test case per value; values that are not gated count as skipped."""
     left_out = sum(row.verdict == NOT_GATED for row in gate.rows)
     suite, root = _suite(len(gate.rows), failures=len(gate.failures), skipped=left_out)
     properties = ElementTree.SubElement(suite, "properties")
@@ -118,7 +118,7 @@ def junit(gate: Gate) -> bytes:
 
 
 def refused_junit(reason: str) -> bytes:
-    """JUnit XML of a comparison that was refused: one test case with an error, so that no earlier file stays."""
+    """JUnit XML of a refused comparison: one test case with an error, which replaces any earlier file."""
     suite, root = _suite(1, errors=1)
     error = ElementTree.SubElement(_case(suite, SUITE, "comparison"), "error", type="refused", message=one_line(reason))
     error.text = one_line(reason)
@@ -148,7 +148,7 @@ def annotation(kind: str, heading: str, message: str) -> str:
 
 
 def workflow_commands(gate: Gate) -> Iterator[str]:
-    """An error a failed value, the largest drop in margins first (GitHub shows ten); then notes and gains."""
+    """One error per failed value, largest drop in margins first (GitHub shows ten); then gains and notes."""
     for row in sorted(gate.failures, key=lambda row: -abs(row.test.difference) / (row.margin or 1e-9)):
         yield annotation("error", f"regression: {row.comparison.label}", _sentence(row))
     for row in gate.rows:

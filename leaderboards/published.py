@@ -1,8 +1,7 @@
 """The published numbers: Tables 6, 7 and 8 of the paper's supplement, as printed.
 
-They lie in ``results/published/``, with source, licence and sha256 beside them: data with a source, never the truth.
-Cells are kept as the text that was printed and compared as decimals. Read by ``cim tables`` and
-``audit``.
+They are in ``results/published/``, with source, licence and SHA-256: data with a source, not ground truth. Cells are
+kept as printed text and compared as decimals. Read by ``cim tables`` and ``cim audit``.
 """
 
 from __future__ import annotations
@@ -43,12 +42,12 @@ NUMBER = re.compile(r"-?[0-9]{1,4}(\.[0-9]{1,2})?")
 SYSTEMS_6 = {"Qwen2-VL-7B": "Qwen2-VL-7B Base", "SFT + Ours": "Qwen2-VL-7B SFT + Ours"}
 
 Place = tuple[str, str, str, Decimal]
-"""A cell in whatever table repeats it: system, benchmark, column, value."""
+"""A cell, identified across tables: system, benchmark, column, value."""
 
 
 @dataclass(frozen=True, slots=True)
 class PaperRow:
-    """One printed row; ``printed`` has the text of each cell by column, without the empty ones."""
+    """One printed row; ``printed`` maps columns to the text of their cells, without empty ones."""
 
     table: int
     base: str
@@ -63,7 +62,7 @@ class PaperRow:
 
     @property
     def system(self) -> str:
-        """What was evaluated, under one name in all three tables: ``Qwen2-VL-7B Base``."""
+        """Name of the evaluated system, the same in all three tables: ``Qwen2-VL-7B Base``."""
         if self.table == 6:
             return SYSTEMS_6.get(self.base, self.base)
         size, dash, arm = self.method.partition("-")
@@ -71,16 +70,16 @@ class PaperRow:
 
     @property
     def label(self) -> str:
-        """Where it stands: ``Table 7, DOCCI500, Qwen2-VL-7B Base``."""
+        """Table, benchmark and system: ``Table 7, DOCCI500, Qwen2-VL-7B Base``."""
         return f"Table {self.table}, {self.benchmark}, {self.system}"
 
     def place(self, column: str) -> Place:
-        """What a cell is, whichever table shows it."""
+        """Identity of a cell, the same in every table that repeats it."""
         return self.system, self.benchmark, column, Decimal(self.printed[column])
 
 
 def read(path: Path | None = None) -> list[PaperRow]:
-    """The rows of the published tables, or of another file of that form, in the order of the file.
+    """Rows of the published tables, or of another file in the same format, in file order.
 
     Raises:
         CimError: the file is missing, is not the pinned one, or is malformed; names the line.

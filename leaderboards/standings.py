@@ -1,10 +1,10 @@
-"""Where systems stand in one value of one metric: values on shared resamples, and ranks that say who is told apart.
+"""Ranks of runs in one value of one metric, as ranges that say which differences are significant.
 
-All runs of a task that hold the same samples share one matrix of resamples (``runs/stats.py``), so every pair is
-compared on the same draws. Rows stand in the order in which a run stores them, that of its task, so intervals are those
-of ``scores.json``. A pair is told apart where the paired bootstrap over images, corrected by Holm over all
-pairs of the value, has p < 0.05. A run's rank lies between 1 + the runs surely above it and the number of those not
-surely below it.
+All runs of a task with the same samples share one matrix of resamples (``runs/stats.py``), so every pair is compared
+on the same bootstrap samples. Rows keep the order in which the run stores them, the task's, so intervals equal those
+of ``scores.json``. Two runs differ significantly if the paired bootstrap over images has p < 0.05 after Holm's
+correction over all pairs of the value. A run's rank range is from 1 + the number of significantly better runs to the
+number of runs that are not significantly worse.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ALPHA = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One value of one run: point, 95 % interval and its values on the shared resamples (draws,)."""
+    """One value of one run: point estimate, 95 % confidence interval, values on the shared resamples (draws,)."""
 
     run: StoredRun
     point: float
@@ -41,7 +41,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Runs that may be compared in one value: the same metric, signature and samples; best first."""
+    """Comparable runs in one value: the same metric, signature and samples; best first."""
 
     task: str
     metric: str
@@ -51,9 +51,9 @@ class Group:
 
 
 def groups(runs: Sequence[StoredRun], draws: int = stats.DRAWS) -> Iterator[Group]:
-    """Every value of every metric, runs whose signatures or samples differ in groups of their own.
+    """Groups of comparable runs for every value of every metric, for runs of one task.
 
-    Runs are of one task. Metrics come by name; of a metric, the group with the most runs first.
+    Ordered by metric name, then by number of runs, largest first.
     """
     by_samples = defaultdict[tuple[str, ...], list[StoredRun]](list)
     for run in runs:
@@ -102,8 +102,8 @@ def _ranked(cells: list[tuple[StoredRun, float, Array]], lowest_first: bool) -> 
 def bootstrap_p(differences: Array, observed: float) -> float:
     """Two-sided p of a paired difference from its resamples (draws,), re-centred.
 
-    Where no resample is as far from their mean as ``observed`` is from 0, the draws say no more than p < 1/draws,
-    which a correction over hundreds of pairs would lift above any level: the normal tail of their standard error then.
+    If no resample is as far from their mean as ``observed`` is from 0, the bootstrap only gives p < 1/draws, which
+    Holm's correction over hundreds of pairs would lift above any level: then the normal tail with their standard error.
     """
     p = stats.p_value(differences - differences.mean(), observed)
     floor = 1 / (len(differences) + 1)

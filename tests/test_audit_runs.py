@@ -105,7 +105,7 @@ def test_counts_that_are_no_counts_are_found(boards: Boards) -> None:
 
     edit(boards.results / RUN / "statistics.jsonl", halve)
     check = verdicts(boards, str(boards.results / RUN))["A-3", RUN.as_posix()]
-    assert check["verdict"] == record.FAILS and "0 of 40 images have whole counts" in check["recomputed"]["faults"][0]
+    assert check["verdict"] == record.FAILS and "0 of 40 images have integer counts" in check["recomputed"]["faults"][0]
 
 
 def test_rows_that_are_gone_are_a_fault_and_no_crash(boards: Boards) -> None:

@@ -308,7 +308,7 @@ def test_no_runs_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     (tmp_path / "results").mkdir()
     assert board("--results", tmp_path / "results") == 0
     html = (tmp_path / "results" / ".leaderboards" / "board" / "index.html").read_text()
-    assert "There is no scored run yet." in html and "make eval" in html
+    assert "No scored runs yet." in html and "make eval" in html
     assert capsys.readouterr().out.startswith("0 runs on 0 tasks")
     assert board("--results", tmp_path / "nowhere") == 2
     assert "no folder of stored runs" in capsys.readouterr().err

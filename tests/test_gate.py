@@ -256,7 +256,10 @@ def test_another_task_and_no_baseline_are_refused(cim: Cim, boards: Boards, fold
     line = boards.refused("check", "demo-terse", "--baseline", COMMITTED)
     assert "another task: the run is of demo, the baseline of miniscenes" in line
     line = boards.refused("check", "demo-terse")
-    assert "no baseline 'demo-terse' of task demo; there are: miniscenes/mini-base; name one with --baseline" in line
+    assert (
+        "no baseline 'demo-terse' of task demo; existing baselines: miniscenes/mini-base; name one with --baseline"
+        in line
+    )
     assert "no stored run 'nobody'" in boards.refused("check", "nobody")
     assert "the baseline lacks meteor; it holds" in boards.refused(
         "check", "demo-terse", "--baseline", folder, "--metrics", "length,meteor"

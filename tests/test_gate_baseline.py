@@ -78,7 +78,7 @@ def test_a_metric_of_the_baseline_is_not_lost_by_accident(
 
 
 REFUSED: dict[str, tuple[Edit, str]] = {
-    "dirty": (_git(dirty=True), "made by code that is not committed"),
+    "dirty": (_git(dirty=True), "made by uncommitted code"),
     "incomplete": (document("manifest.json", lambda c: c.update(status="captioned")), "the run is not complete"),
     "damaged": (document("scores.json", lambda c: c["scores"][0]["values"].update(score=1)), "the run is damaged"),
     "two builds": (
@@ -103,12 +103,12 @@ def test_what_should_not_become_a_baseline_is_refused(boards: Boards, folder: Pa
 def test_a_dry_run_tells_what_would_be_refused(boards: Boards, folder: Path, tmp_path: Path) -> None:
     _git(dirty=True)(folder)
     result = boards("baseline", "demo-terse", "--dry-run", "--into", tmp_path / "kept")
-    assert result.code == 0 and "would be refused: made by code that is not committed" in result.err
+    assert result.code == 0 and "would be refused: made by uncommitted code" in result.err
 
 
 def test_the_committed_baseline_is_small_whole_and_of_no_machine() -> None:
     run = stored_run.load(COMMITTED)
-    gate.whole(run, "the baseline")
+    gate.check_valid(run, "the baseline")
     assert {path.name for path in COMMITTED.iterdir()} == FILES
     assert sum(path.stat().st_size for path in COMMITTED.iterdir()) < 1_000_000
     assert run.manifest["made_by"]["git"]["dirty"] is False and run.failed == 0

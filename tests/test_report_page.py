@@ -61,13 +61,13 @@ def test_what_a_report_holds(studied: Path, report: tuple[Path, dict[str, Any]])
     assert folder == studied / ".leaderboards" / "report"
     for text in (
         "Binning inflates r",
-        "GRC never looks at the caption's own image",
-        "The last 50, no full bin, are left out",
+        "GRC does not depend on the source image",
+        "The last 50, an incomplete bin, are left out",
         "too few bins (1)",
         "precision (seed 0), precision (seed 1)",
         "length (step 12)",
         "Mean token log-probability, another control, is not stored",
-        "No scored run on Oxford-IIIT Pet holds both",
+        "No scored run on Oxford-IIIT Pet has both",
         "extrapolated",
         "Gallery of 8,000 rows",
     ):
@@ -187,7 +187,7 @@ def test_a_stopped_arm_without_a_checkpoint_is_no_crash(tmp_path: Path) -> None:
     document["rows"] = [{**row, "values": {} if row["arm"] == "grc" else row["values"]} for row in document["rows"]]
     store.write_document(path, document)
     folder, _ = made(tmp_path)
-    assert "One seed an arm: no two arms are told apart" in (folder / "report.html").read_text(encoding="utf-8")
+    assert "One seed per arm: no difference between arms" in (folder / "report.html").read_text(encoding="utf-8")
     document["rows"] = [{**row, "values": {}} for row in document["rows"]]
     store.write_document(path, document)
     folder, _ = made(tmp_path)

@@ -243,9 +243,9 @@ def test_intervals_difference_and_significance_by_hand(boards: Boards) -> None:
     ours = [line.cells["capture"].ours for line in block(lines, boards).lines]
     assert all(one is not None for one in ours)
     first, clear, close, constant = (one for one in ours if one is not None)
-    assert str(first.value) == "60.00" and first.p is None and not first.told_apart
+    assert str(first.value) == "60.00" and first.p is None and not first.significant
     assert str(first.difference) == "2.04" and str(clear.difference) == "7.47" and str(constant.difference) == "0.00"
-    assert clear.told_apart and not close.told_apart
+    assert clear.significant and not close.significant
     assert first.ci95 is not None and 58.9 < float(first.ci95[0]) < 59.2 and 60.8 < float(first.ci95[1]) < 61.1
     assert [one.outside for one in (first, clear, close, constant)] == [True, True, True, False]
     assert [one.best for one in (first, clear, close, constant)] == [False, True, False, False]
@@ -258,7 +258,7 @@ def test_another_signature_is_marked_and_takes_no_part(boards: Boards) -> None:
     first, other, third, none = own
     assert none is None and first and other and third
     assert other.letter == "a" and other.p is None and not other.best
-    assert third.best and third.told_apart and not third.letter and not first.letter
+    assert third.best and third.significant and not third.letter and not first.letter
 
 
 def test_another_number_of_images_is_not_compared(boards: Boards) -> None:
@@ -266,7 +266,7 @@ def test_another_number_of_images_is_not_compared(boards: Boards) -> None:
     lines = [{"values": values}, {"values": values[:40] + 9}, {"values": values + 1}]
     first, fewer, third, _ = (line.cells["capture"].ours for line in block(lines, boards).lines)
     assert first and fewer and third
-    assert fewer.p is None and fewer.letter == "a" and third.told_apart
+    assert fewer.p is None and fewer.letter == "a" and third.significant
 
 
 def test_notes_name_the_fields_that_differ(boards: Boards) -> None:
@@ -345,7 +345,8 @@ def test_commands_say_what_has_to_be_there_first(boards: Boards) -> None:
     eval_ = "make eval MODEL={} TASK=docci500 METRICS=capture@cim"
     assert commands["Qwen2.5-VL-7B Base"] == eval_.format("qwen2.5-vl-7b")
     assert (
-        commands["Gemini-1.5"].endswith(eval_.format("gemini-1.5.jsonl")) and "bring captions" in commands["Gemini-1.5"]
+        commands["Gemini-1.5"].endswith(eval_.format("gemini-1.5.jsonl"))
+        and "provide captions" in commands["Gemini-1.5"]
     )
     told = commands["InternVL3-8B Ours"]
     assert "harness/models/internvl3-8b-cim.toml (checkpoint kkk5/CIM-InternVL3-8B)" in told

@@ -1,7 +1,7 @@
-"""The audit: what can be checked in the published tables, and the same on stored runs.
+"""The audit: consistency checks of the published tables, and the same checks of stored runs.
 
-Each check (``record.Check``) says what was claimed, how it was recomputed and its verdict; exact numbers throughout.
-Written to ``audit.json`` and ``audit.md``. Exit code 0 whatever the verdicts are: they are what it is for.
+Each check (``record.Check``) records the claim, how it was recomputed and the verdict, in exact arithmetic. Written to
+``audit.json`` and ``audit.md``. Exit code 0 whatever the verdicts are.
 Run with ``cim audit`` (published tables), ``audit RUN...`` or ``audit --runs`` (stored runs).
 """
 
@@ -31,7 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--runs", action="store_true", help="all stored runs")
     parser.add_argument("--task", help="the task of the runs")
-    parser.add_argument("--tables", type=Path, metavar="FILE", help="another CSV of the form of the published tables")
+    parser.add_argument("--tables", type=Path, metavar="FILE", help="another CSV in the format of the published tables")
     parser.add_argument(
         "--out", type=Path, help="folder to write to (default: .leaderboards/audit in the results folder)"
     )
@@ -39,7 +39,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[str], None]) -> int:
-    """Run the audit, write its two files, print one of them."""
+    """Run the audit, write both files, print one of them."""
     from leaderboards import published
     from leaderboards.audit import stored, summary
 
@@ -68,7 +68,7 @@ def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[s
 
 
 def of_tables(rows: Sequence[PaperRow], tell: Callable[[str], None]) -> list[Check]:
-    """All checks of published rows; those of claims about certain rows need these rows."""
+    """All checks of published rows; checks of claims only if the rows are the published ones."""
     from leaderboards import published
     from leaderboards.audit import association, claims, counts, shape, triples
 
@@ -86,5 +86,5 @@ def of_tables(rows: Sequence[PaperRow], tell: Callable[[str], None]) -> list[Che
         checks += [check(rows) for check in (*claims.OF_TABLES, association.short_references)]
         checks += [claims.over_sc_captioner(rows, questions)]
     else:
-        tell("rows or cells are others than the published ones: checks of claims about them are left out")
+        tell("rows or cells differ from the published ones: checks of claims about them are left out")
     return sorted(checks, key=lambda check: int(check.id.removeprefix("A-")))

@@ -1,7 +1,7 @@
-"""How columns go together over systems (A-12, A-13): what short references do, correlations between metrics.
+"""Associations of columns over systems (A-12, A-13): effect of short references, correlations between metrics.
 
-Pearson's and Spearman's r with Fisher's interval (``runs/stats.py``). The rows share backbones, so they are not
-independent and the intervals are too narrow.
+Pearson's and Spearman's r with Fisher's confidence interval (``runs/stats.py``). The rows share backbones, so they are
+not independent and the intervals are too narrow.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Pair:
 
 
 def pairs(rows: Sequence[PaperRow], benchmark: str) -> list[Pair]:
-    """All pairs of columns over the distinct rows of one benchmark; a row counts where it has both cells."""
+    """All pairs of columns over the distinct rows of one benchmark that have both cells."""
     of_benchmark = [row for row in distinct(rows) if row.benchmark == benchmark]
     result = list[Pair]()
     for first, second in combinations(COLUMNS, 2):
@@ -67,7 +67,7 @@ def correlations(rows: Sequence[PaperRow]) -> Check:
         | {b: [_record(pair) for pair in of_benchmark] for b, of_benchmark in by_benchmark.items()},
         verdict=LISTED if known else UNDEFINED,
         found=f"{len(known)} pairs of columns. {WARNING}",
-        details=tuple(f"{b}, {_told(pair)}" for b, of_benchmark in by_benchmark.items() for pair in of_benchmark),
+        details=tuple(f"{b}, {_detail(pair)}" for b, of_benchmark in by_benchmark.items() for pair in of_benchmark),
     )
 
 
@@ -80,7 +80,7 @@ def _record(pair: Pair) -> dict[str, Any]:
     return record
 
 
-def _told(pair: Pair) -> str:
+def _detail(pair: Pair) -> str:
     shown = [
         "undefined" if r is None else f"{r:.2f}" + (f" [{bounds[0]:.2f}, {bounds[1]:.2f}]" if bounds else "")
         for r, bounds in ((pair.pearson, pair.pearson_ci95), (pair.spearman, pair.spearman_ci95))
@@ -89,7 +89,7 @@ def _told(pair: Pair) -> str:
 
 
 def short_references(rows: Sequence[PaperRow]) -> Check:
-    """A-12: is precision lower on COCO-LN500, and has the base the highest BLEU-4 among its siblings there?"""
+    """A-12: is precision lower on COCO-LN500, and does the base have the highest BLEU-4 of its block there?"""
     by_system = defaultdict[tuple[int, str], dict[str, PaperRow]](dict)
     for row in distinct(rows):
         by_system[row.table, row.system][row.benchmark] = row
@@ -107,7 +107,7 @@ def short_references(rows: Sequence[PaperRow]) -> Check:
         id="A-12",
         what="Remark on COCO-LN500: short references lower precision, the base has the highest BLEU-4",
         inputs={"systems on both benchmarks": len(both), "bases": len(places)},
-        formula="P on COCO-LN500 - P on DOCCI500, a system at a time; rank of the base's BLEU-4 in its block",
+        formula="P on COCO-LN500 - P on DOCCI500, per system; rank of the base's BLEU-4 in its block",
         tolerance="none",
         claimed="precision is lower on COCO-LN500; there the base has the highest BLEU-4",
         recomputed={
@@ -127,7 +127,7 @@ def short_references(rows: Sequence[PaperRow]) -> Check:
 
 
 def _is_base(row: PaperRow, rows: Sequence[PaperRow]) -> bool:
-    """The first row of its block."""
+    """Whether this is the first row of its block."""
     return row is next(other for other in rows if _block(other) == _block(row))
 
 

@@ -1,7 +1,7 @@
-"""The averages, wins and gains that the paper states in words, recomputed from its own tables (A-7 to A-11, A-14).
+"""Averages, wins and gains that the paper's text claims, recomputed from its tables (A-7 to A-11, A-14).
 
-A claimed number with one decimal stands for anything that rounds to it (0.05); the cells it was made from are rounded
-as well (0.01 on a difference of two).
+A claimed number with one decimal may differ by rounding (0.05), and so may the cells it was computed from (0.01 on a
+difference of two).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Group:
 
 
 def groups(rows: Sequence[PaperRow]) -> list[Group]:
-    """Table 7 by backbone and benchmark: Ours, the base of its size, the base of another size."""
+    """Table 7 by backbone and benchmark: Ours, the base of the same size, the larger base."""
     complete = list[Group]()
     seven = [row for row in rows if row.table == 7]
     for backbone, benchmark in dict.fromkeys((row.base, row.benchmark) for row in seven):
@@ -63,7 +63,7 @@ def groups(rows: Sequence[PaperRow]) -> list[Group]:
 
 
 def gains(rows: Sequence[PaperRow], claimed: Mapping[str, str] = GAINS) -> Check:
-    """A-7: mean gain of Ours over the larger base, and other readings of "averaged over all"."""
+    """A-7: mean gain of Ours over the larger base, and other interpretations of "averaged over all"."""
     backbones = groups(rows)
     table = {column: _readings(backbones, column) for column in claimed}
     matched = {c: abs(table[c]["larger, points"] - Fraction(claimed[c])) <= ROOM for c in claimed}
@@ -72,7 +72,7 @@ def gains(rows: Sequence[PaperRow], claimed: Mapping[str, str] = GAINS) -> Check
         id="A-7",
         what="Section 8.2: average gains over the larger sibling",
         inputs={"groups": [group.label for group in backbones]},
-        formula="D = mean over groups of (Ours - larger base), points; beside it by benchmark, mean relative gain, "
+        formula="D = mean over groups of (Ours - larger base), points; also by benchmark, mean relative gain, "
         "ratio of means, Ours - own base, and all non-empty subsets of groups",
         tolerance="abs(D - claim) <= 0.05 + 0.01",
         claimed={c: float(text) for c, text in claimed.items()},
@@ -122,7 +122,7 @@ def _subsets(backbones: Sequence[Group], claimed: Mapping[str, str]) -> dict[str
 
 
 def wins(rows: Sequence[PaperRow]) -> Check:
-    """A-8: does Ours win in every column against the larger sibling, and against its own base?"""
+    """A-8: is Ours better than the larger sibling and than its base in every column?"""
     backbones = groups(rows)
     table, details, won_all, cases = dict[str, Any](), list[str](), 0, 0
     for against in ("larger", "own"):
@@ -151,7 +151,7 @@ def wins(rows: Sequence[PaperRow]) -> Check:
 
 
 def closed_models(rows: Sequence[PaperRow]) -> Check:
-    """A-9: Table 6, SFT + Ours best in all columns, both closed models above the base."""
+    """A-9: Table 6, SFT + Ours is best in all columns, both closed models are above the base."""
     six = {row.base: row for row in rows if row.table == 6}
     ours, base = six["SFT + Ours"], six["Qwen2-VL-7B"]
     best = {c: all(ours.values[c] > row.values[c] for row in six.values() if row is not ours) for c in ours.printed}
@@ -183,7 +183,7 @@ def closed_models(rows: Sequence[PaperRow]) -> Check:
 
 
 def over_sc_captioner(rows: Sequence[PaperRow], questions: Mapping[str, int]) -> Check:
-    """A-10: Table 8, gains over SFT and SC-Captioner; QA from the recovered counts."""
+    """A-10: Table 8, gains over SFT and SC-Captioner; Relations QA from the recovered counts."""
     eight = {(row.benchmark, row.method): row for row in rows if row.table == 8}
     benchmarks = list(dict.fromkeys(benchmark for benchmark, _ in eight))
     table, losses, gained, won = dict[str, Any](), list[str](), dict[str, bool](), 0
@@ -253,7 +253,7 @@ def abstract(rows: Sequence[PaperRow]) -> Check:
 
 
 def object_recall(rows: Sequence[PaperRow]) -> Check:
-    """A-14: gains in "Relation Recall" that a digest of the main paper names, read as Objects R of Table 7."""
+    """A-14: gains in "Relation Recall" from a digest of the main paper, interpreted as Objects R of Table 7."""
     by_backbone = {g.backbone: g for g in groups(rows) if g.benchmark == "COCO-LN500"}
     gained = {b: by_backbone[b].ours.values["obj_r"] - by_backbone[b].own.values["obj_r"] for b in RELATION_RECALL}
     matches = {b: abs(Fraction(x) - Fraction(RELATION_RECALL[b])) <= ROOM for b, x in gained.items()}

@@ -1,6 +1,6 @@
-"""Check A-3: a Relations QA value is a share of questions, so it must be 100 k/N for a whole k.
+"""Check A-3: a Relations QA value is a share of questions, so it must be 100 k/N for an integer k.
 
-With q = c/100 as printed: ``|q - 100 k/N| <= 0.005`` is ``|c N - 10000 k| <= N/2``, whole numbers on both sides.
+With q = c/100 as printed: ``|q - 100 k/N| <= 0.005`` is ``|c N - 10000 k| <= N/2``, in integers.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 from leaderboards.audit.record import FAILS, Check, plain, scientific, verdict
 from leaderboards.published import PaperRow
 
-FIRST, LAST = 400, 2699  # question counts that are tried
+FIRST, LAST = 400, 2699  # range of question counts that are tried
 
 
 def solutions(value: Decimal, n: int) -> list[int]:
-    """Whole k with ``value`` = 100 k/n to two decimals, either way at an exact half."""
+    """Integers k with ``value`` = 100 k/n to two decimals; an exact half may round either way."""
     c = int(value * 100)
     low = max(0, -((n - 2 * c * n) // 20_000))  # ceil((2 c n - n) / 20000)
     high = min(n, (2 * c * n + n) // 20_000)
@@ -26,7 +26,7 @@ def solutions(value: Decimal, n: int) -> list[int]:
 
 
 def chance(n: int) -> Fraction:
-    """Share of the 10,001 two-decimal values from 0 to 100 that some k of n questions gives."""
+    """Share of the 10,001 two-decimal values from 0 to 100 that equal some k of n questions."""
     fitting = {c for k in range(n + 1) for c in _near(k, n)}
     return Fraction(len(fitting), 10_001)
 
@@ -38,7 +38,7 @@ def _near(k: int, n: int) -> range:
 
 
 def shares(rows: Sequence[PaperRow], questions: Mapping[str, int]) -> Check:
-    """A-3 on every Relations QA value, with the question counts that would fit as well."""
+    """A-3 for every Relations QA value, with all question counts that would fit."""
     by_benchmark, details, right, wrong = dict[str, Any](), list[str](), 0, 0
     for benchmark, n in questions.items():
         values = sorted(
@@ -58,8 +58,8 @@ def shares(rows: Sequence[PaperRow], questions: Mapping[str, int]) -> Check:
         id="A-3",
         what="Relations QA values are shares of the benchmark's questions",
         inputs={"questions": dict(questions), "scan": [FIRST, LAST]},
-        formula="whole k with |q - 100 k/N| <= 0.005; chance: share of the 10,001 values that fit, joint: its power",
-        tolerance="0.005, by whole numbers",
+        formula="integer k with |q - 100 k/N| <= 0.005; chance: share of the 10,001 values that fit, joint: its power",
+        tolerance="0.005, in integers",
         claimed="every value is 100 k/N with N = " + " and ".join(f"{n:,} ({b})" for b, n in questions.items()),
         recomputed=by_benchmark,
         verdict=verdict(right, 0) if not wrong else FAILS,
@@ -90,6 +90,6 @@ def _benchmark(rows: Sequence[PaperRow], benchmark: str, values: Sequence[Decima
 
 
 def count(value: Decimal, n: int) -> int | None:
-    """The one k that a printed share stands for; None where there is none or several."""
+    """The unique k of a printed share; None if there is none or several."""
     ks = solutions(value, n)
     return ks[0] if len(ks) == 1 else None

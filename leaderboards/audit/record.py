@@ -1,6 +1,6 @@
-"""What a check is, and exact numbers for it: fractions and decimals, since a binary float is wrong at a rounding edge.
+"""The record of a check, and exact arithmetic: fractions and decimals, since floats are wrong at rounding boundaries.
 
-``HALF`` is how far a number printed with two decimals can be from the one that was rounded.
+``HALF`` is the largest rounding error of a number printed with two decimals.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ Number = Fraction | Decimal | int
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check: what was computed from what and how, what was claimed and what came out.
+    """One check: inputs, formula, tolerance, claim and outcome.
 
-    ``claimed`` and ``recomputed`` are JSON values; ``found`` says the outcome in a sentence or two, ``details`` are
-    lines for the Markdown summary. ``run`` names the stored run that was checked, if it was one.
+    ``claimed`` and ``recomputed`` are JSON values; ``found`` is the outcome in a sentence or two, ``details`` are lines
+    of the Markdown summary. ``run`` is the checked run, for stored runs.
     """
 
     id: str
@@ -38,33 +38,33 @@ class Check:
     run: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """The record that is stored; ``details`` repeat what ``recomputed`` holds and are left out."""
+        """The stored record, without ``details``, which repeat ``recomputed``."""
         fields = ("id", "what", "inputs", "formula", "tolerance", "claimed", "recomputed", "verdict", "found")
         named = {} if self.run is None else {"run": self.run}
         return named | {name: getattr(self, name) for name in fields}
 
 
 def verdict(right: int, wrong: int) -> str:
-    """``holds`` where nothing is wrong, ``holds in part`` where something is right too; ``undefined`` of nothing."""
+    """``holds`` if nothing is wrong, ``holds in part`` if something is right; ``undefined`` without cases."""
     if not right and not wrong:
         return UNDEFINED
     return HOLDS if not wrong else PARTLY if right else FAILS
 
 
 def rounded(number: Number, places: int = 2) -> Decimal:
-    """A number to so many decimals, halves to even."""
+    """A number rounded to ``places`` decimals, half to even."""
     exact = Fraction(number)
     scaled = round(exact * 10**places)
     return Decimal(scaled).scaleb(-places)
 
 
 def plain(number: Number, places: int = 4) -> float:
-    """The same for JSON: the float whose shortest text is the rounded decimal."""
+    """The rounded number for JSON: the float whose shortest representation is that decimal."""
     return float(rounded(number, places))
 
 
 def signed(number: Number, places: int = 2) -> str:
-    """The same for a reader, with its sign."""
+    """The rounded number as text, with its sign."""
     return f"{rounded(number, places):+.{places}f}"
 
 
@@ -81,10 +81,10 @@ def median(numbers: Sequence[Fraction]) -> Fraction:
 
 
 def harmonic(a: Fraction, b: Fraction) -> Fraction:
-    """H(P, R) = 2 P R / (P + R); 0 where both are."""
+    """H(P, R) = 2 P R / (P + R); 0 if both are 0."""
     return 2 * a * b / (a + b) if a + b else Fraction(0)
 
 
 def scientific(number: float) -> str:
-    """A small probability for a reader: ``3.2e-15``."""
+    """A small probability as text: ``3.2e-15``."""
     return "0" if number == 0 else f"{number:.1e}" if math.fabs(number) < 1e-3 else f"{number:.3f}"

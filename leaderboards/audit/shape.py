@@ -1,4 +1,4 @@
-"""Checks of the published tables as tables: their shape (A-1), cells shared by tables (A-2), repeated values (A-6)."""
+"""Structural checks of the published tables: shape (A-1), cells shared by tables (A-2), repeated values (A-6)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ F1_ONLY = ("bleu4", "meteor", "capture", "obj_f1", "attr_f1", "rel_qa")  # the c
 
 
 def shape(rows: Sequence[PaperRow], expected: Mapping[int, int] = ROWS) -> Check:
-    """A-1: row counts, unique keys, which cells there are, numbers within 0 to 100."""
+    """A-1: row counts, unique keys, expected cells, numbers within 0 to 100."""
     counted = Counter(row.table for row in rows)
     keys = Counter((row.table, row.base, row.benchmark, row.method) for row in rows)
     faults = [
@@ -35,7 +35,7 @@ def shape(rows: Sequence[PaperRow], expected: Mapping[int, int] = ROWS) -> Check
         id="A-1",
         what="Shape of the tables",
         inputs={"rows": len(rows), "cells": cells},
-        formula="rows a table; (table, base, benchmark, method) unique; every cell a number in [0, 100]",
+        formula="rows per table; (table, base, benchmark, method) unique; every cell a number in [0, 100]",
         tolerance="none",
         claimed={"rows": {str(table): n for table, n in expected.items()}},
         recomputed={"rows": {str(table): counted[table] for table in expected}, "faults": faults},
@@ -46,7 +46,7 @@ def shape(rows: Sequence[PaperRow], expected: Mapping[int, int] = ROWS) -> Check
 
 
 def agreement(rows: Sequence[PaperRow]) -> Check:
-    """A-2: cells of systems that several tables show on one benchmark."""
+    """A-2: cells of one system and benchmark in several tables."""
     places = defaultdict[tuple[str, str], list[PaperRow]](list)
     for row in rows:
         places[row.system, row.benchmark].append(row)
@@ -63,7 +63,7 @@ def agreement(rows: Sequence[PaperRow]) -> Check:
         id="A-2",
         what="Cells of one system that several tables show",
         inputs={"pairs": len(pairs), "shared cells": equal + unequal},
-        formula="equal as decimals, a system and a benchmark at a time",
+        formula="equal as decimals, per system and benchmark",
         tolerance="none",
         claimed="one system has one value (SFT + Ours of Tables 6 and 8 may differ in training data: inferred)",
         recomputed=pairs,
@@ -89,7 +89,7 @@ def _compared(first: PaperRow, second: PaperRow) -> dict[str, Any]:
 
 
 def distinct(rows: Sequence[PaperRow]) -> list[PaperRow]:
-    """Rows without those that only repeat cells of another row of the same system and benchmark."""
+    """Rows, without those whose cells all repeat another row of the same system and benchmark."""
     kept = list[PaperRow]()
     for row in sorted(rows, key=lambda row: -len(row.printed)):
         same = [known for known in kept if (known.system, known.benchmark) == (row.system, row.benchmark)]
@@ -102,7 +102,7 @@ def repeated(rows: Sequence[PaperRow], states: Mapping[Place, Sequence[str]]) ->
     """A-6: equal cells of one system on both benchmarks, and of different systems in one column of a benchmark.
 
     Args:
-        states: what A-4 and A-5 say of a cell.
+        states: marks of cells by A-4 and A-5.
     """
     alone, across, within = distinct(rows), list[dict[str, Any]](), list[dict[str, Any]]()
     for column in COLUMNS:
@@ -127,18 +127,18 @@ def repeated(rows: Sequence[PaperRow], states: Mapping[Place, Sequence[str]]) ->
         id="A-6",
         what="Repeated values",
         inputs={"distinct rows": len(alone), "columns": list(COLUMNS)},
-        formula="pairs of equal cells in a column; with what A-4 and A-5 say of them",
+        formula="pairs of equal cells in a column; with their marks by A-4 and A-5",
         tolerance="none: two decimals as printed",
         claimed=None,
         recomputed={"one system on both benchmarks": across, "different systems on one benchmark": within},
         verdict=LISTED,
         found=f"{len(across)} cells of one system are equal on both benchmarks, {len(within)} pairs of different "
         "systems in a column of one benchmark; some two-decimal numbers are equal by chance",
-        details=tuple(_told(first) for first in (*across, *within)),
+        details=tuple(_detail(repeat) for repeat in (*across, *within)),
     )
 
 
-def _told(repeat: Mapping[str, Any]) -> str:
+def _detail(repeat: Mapping[str, Any]) -> str:
     names = [
         f"{cell['system']} ({cell['benchmark']}{''.join(', ' + state for state in cell['state'])})"
         for cell in repeat["cells"]

@@ -1,8 +1,8 @@
-"""The same checks on our own runs, where nothing is rounded: each value from its rows (A-1), relation questions as
-whole counts (A-3), F1 within its bound image by image and in the mean (A-4), values that runs share (A-6).
+"""The same checks on stored runs, whose values are not rounded: each value from its rows (A-1), integer counts of
+relation questions (A-3), F1 within its bound per image and in the mean (A-4), values that runs share (A-6).
 
-Reads ``scores.json``, ``per_sample.jsonl`` and ``statistics.jsonl``; a number edited by hand no longer follows from its
-rows. Captions are not scored again: ``cim verify RUN`` does that.
+Reads ``scores.json``, ``per_sample.jsonl`` and ``statistics.jsonl``; an edited number does not follow from its rows.
+Captions are not scored again: ``cim verify RUN`` does that.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from leaderboards.audit.record import FAILS, HOLDS, LISTED, UNDEFINED, Check
 if TYPE_CHECKING:
     from harness.parts import Array
 
-LARGEST = 1e15  # nothing stored is larger
-EXACT = 1e-9  # sums of the same binary numbers in another order
+LARGEST = 1e15  # bound on stored numbers
+EXACT = 1e-9  # floats summed in another order
 TRIPLE = ("precision", "recall", "f1")
-CORRECT, TOTAL = (0, 1), 6  # of the counts of relation_qa: right by either reading, all questions
+CORRECT, TOTAL = (0, 1), 6  # columns of relation_qa's counts: right by either parser, all questions
 READINGS = ("score", "score_tolerant")
 
 
 def checks(runs: Sequence[StoredRun]) -> Iterator[Check]:
-    """The checks of every run, then what runs of one task share."""
+    """The checks of every run, then the values that runs of one task share."""
     for run in runs:
         yield reproduced(run)
         yield counted(run)
@@ -46,7 +46,7 @@ def _name(run: StoredRun) -> str:
 
 
 def reproduced(run: StoredRun) -> Check:
-    """A-1: as many rows as the scores say, and every stored value follows from them."""
+    """A-1: the number of rows is that of the scores, and every stored value follows from them."""
     faults, values = list[str](), 0
     for name in run.computed:
         try:
@@ -70,7 +70,7 @@ def reproduced(run: StoredRun) -> Check:
 
 
 def counted(run: StoredRun) -> Check:
-    """A-3: relation questions as whole counts that give the stored score, as many as the benchmark has."""
+    """A-3: counts of relation questions are integers, give the stored score, and are all the benchmark's."""
     faults, by_metric = list[str](), dict[str, Any]()
     for name, row in run.computed.items():
         if name.partition("@")[0] != "relation_qa":
@@ -78,7 +78,7 @@ def counted(run: StoredRun) -> Check:
         counts = [cells.get(name) for cells in run.statistics.values()]
         rows = [c for c in counts if isinstance(c, list) and len(c) > TOTAL and all(map(_is_count, c))]
         if len(rows) < len(counts) or len(rows) != row["n"]:
-            faults.append(f"{name}: {len(rows)} of {row['n']} images have whole counts")
+            faults.append(f"{name}: {len(rows)} of {row['n']} images have integer counts")
             continue
         *correct, total = (sum(int(c[at]) for c in rows) for at in (*CORRECT, TOTAL))
         by_metric[name] = {"correct": correct[0], "correct_tolerant": correct[1], "total": total}
@@ -89,10 +89,10 @@ def counted(run: StoredRun) -> Check:
         faults += _whole(run, name, row["n"], total)
     return Check(
         id="A-3",
-        what="Relation questions are whole counts that give the score",
+        what="Counts of relation questions are integers that give the score",
         inputs={"metrics": list(by_metric)},
         formula="score = 100 correct/total from statistics.jsonl; where all images count, total = the benchmark's",
-        tolerance=f"{EXACT:g} (binary numbers), no rounding",
+        tolerance=f"{EXACT:g} (floats), no rounding",
         claimed={name: {v: _shown(run.computed[name]["values"], v) for v in READINGS} for name in by_metric},
         recomputed={"counts": by_metric, "faults": faults},
         verdict=FAILS if faults else HOLDS if by_metric else UNDEFINED,
@@ -104,7 +104,7 @@ def counted(run: StoredRun) -> Check:
 
 
 def _whole(run: StoredRun, name: str, n: int, total: int) -> Iterator[str]:
-    """Does a run of all images of a benchmark, made on its own files, have all its questions?"""
+    """Fault if a run of all images of a benchmark, on the benchmark's files, lacks some of its questions."""
     if run.task not in registry.names("tasks"):
         return
     task = registry.task(run.task)
@@ -114,7 +114,7 @@ def _whole(run: StoredRun, name: str, n: int, total: int) -> Iterator[str]:
 
 
 def bounded(run: StoredRun) -> Check:
-    """A-4 without room for rounding: F1 <= H(P, R) image by image and in the mean, of every stored triple."""
+    """A-4 without rounding: F1 <= H(P, R) per image and in the mean, for every stored triple."""
     faults, by_metric = list[str](), dict[str, Any]()
     for name, row in run.computed.items():
         if set(row["values"]) != set(TRIPLE):
@@ -128,15 +128,15 @@ def bounded(run: StoredRun) -> Check:
         by_metric[name] = {"images": len(rows), "over": int(over.sum()), "negative": int(negative.sum())}
         by_metric[name] |= {"F1": _shown(row["values"], "f1"), "H": bound if math.isfinite(bound) else None}
         faults += [f"{name}: F1 is over H(P, R) in {int(over.sum())} of {len(rows)} images"] * bool(over.any())
-        # With a cosine below 0 the mean may exceed its bound, for H is concave on the positive quadrant only.
+        # With negative cosines the mean may exceed its bound: H is concave on the positive quadrant only.
         if not negative.any() and not means[0, 2] <= bound + EXACT:
             faults.append(f"{name}: stored F1 {row['values'].get('f1')} is over H(P, R) = {bound:.6f}")
     return Check(
         id="A-4",
-        what="F1 within the harmonic mean of P and R, image by image and in the mean",
+        what="F1 within the harmonic mean of P and R, per image and in the mean",
         inputs={"triples": list(by_metric)},
         formula="F1 <= H(P, R) = 2PR/(P + R)",
-        tolerance=f"{EXACT:g} (binary numbers), no rounding; images with a negative P or R are left out",
+        tolerance=f"{EXACT:g} (floats), no rounding; images with a negative P or R are left out",
         claimed="means over the same images",
         recomputed=by_metric | {"faults": faults},
         verdict=FAILS if faults else HOLDS if by_metric else UNDEFINED,
@@ -147,13 +147,13 @@ def bounded(run: StoredRun) -> Check:
 
 
 def _number(cells: Any, value: str) -> float:
-    """A stored number; NaN, which no comparison holds for, where there is none."""
+    """A stored number; NaN, for which no comparison holds, if there is none."""
     number = cells.get(value) if isinstance(cells, dict) else None
     return float(number) if isinstance(number, int | float) and abs(number) < LARGEST else math.nan
 
 
 def _shown(cells: Any, value: str) -> float | None:
-    """The same for JSON."""
+    """A stored number for JSON; None if there is none."""
     return None if math.isnan(number := _number(cells, value)) else number
 
 
@@ -167,7 +167,7 @@ def _harmonic(rows: Array) -> Array:
 
 
 def repeated(task: str, task_runs: Sequence[StoredRun]) -> Check:
-    """A-6: values that several runs of one task share to the last digit, and runs whose captions are the same."""
+    """A-6: values that several runs of one task share to the last digit, and runs with the same captions."""
     values = defaultdict[tuple[str, str, float], list[str]](list)
     rows = defaultdict[tuple[str, str], list[str]](list)
     for run in task_runs:
@@ -190,7 +190,7 @@ def repeated(task: str, task_runs: Sequence[StoredRun]) -> Check:
         id="A-6",
         what=f"Values that runs of {task} share",
         inputs={"runs": [run.model for run in task_runs]},
-        formula="equal binary numbers in one value of one metric; equal digests of captions. 0 and 100 are left out",
+        formula="equal floats in one value of one metric; equal digests of captions. 0 and 100 are left out",
         tolerance="none",
         claimed=None,
         recomputed={"same captions": same, "shared values": shared},

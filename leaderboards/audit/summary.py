@@ -1,4 +1,4 @@
-"""The audit as Markdown: a table of verdicts, then what was found, check by check."""
+"""The audit as Markdown: a table of verdicts, then the details of each check."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from leaderboards.escape import markdown
 
 
 def page(title: str, checks: Sequence[Check]) -> str:
-    """The summary; names come from files and are escaped."""
+    """The summary; names come from files, so they are escaped."""
     named = any(check.run for check in checks)
     head = ["check", *(["run"] if named else []), "what", "verdict", "found"]
     lines = [f"# {title}", "", _line(head), _line(["---"] * len(head))]

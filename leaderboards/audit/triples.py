@@ -1,8 +1,8 @@
-"""Checks of precision, recall and F1 that stand beside each other: F1 within its bound (A-4), unusual gaps (A-5).
+"""Checks of precision, recall and F1 of one row: F1 within its bound (A-4), unusual gaps (A-5).
 
 All three are means over the same images, and H(p, r) = 2pr/(p + r) is jointly concave on the positive quadrant: by
-Jensen's inequality mean F1 cannot exceed H(mean P, mean R). Cells are rounded, so the bound is taken at P + 0.005 and
-R + 0.005, and F1 - 0.005 is held against it.
+Jensen's inequality mean F1 cannot exceed H(mean P, mean R). Cells are rounded, so F1 - 0.005 is compared with the bound
+at P + 0.005 and R + 0.005.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from leaderboards.audit.record import (
 from leaderboards.published import TRIPLES, PaperRow, Place
 
 LIMIT = Fraction(35, 10)
-SCALE = Fraction(14826, 10000)  # of MAD, to the standard deviation of a normal distribution
+SCALE = Fraction(14826, 10000)  # MAD to standard deviation, for a normal distribution
 
 
 @dataclass(frozen=True, slots=True)
 class Triple:
-    """Precision, recall and F1 of one row in one family, ``objects`` or ``attributes``."""
+    """Precision, recall and F1 of one row, for ``objects`` or ``attributes`` (``family``)."""
 
     row: PaperRow
     family: str
@@ -48,12 +48,12 @@ class Triple:
 
     @property
     def bound(self) -> Fraction:
-        """The highest H(P, R) that rounds to what is printed."""
+        """The highest H(P, R) of cells that round to the printed ones."""
         return harmonic(self.p + HALF, self.r + HALF)
 
     @property
     def impossible(self) -> bool:
-        """Does F1 exceed its bound whatever was rounded?"""
+        """Whether F1 exceeds its bound however the cells were rounded."""
         return self.f1 - HALF > self.bound
 
     @property
@@ -67,7 +67,7 @@ class Triple:
         return f"{self.row.label}, {self.family.capitalize()}"
 
     def printed(self) -> dict[str, str]:
-        """Its three cells."""
+        """The three cells as printed."""
         return dict(zip(("P", "R", "F1"), (self.row.printed[c] for c in TRIPLES[self.family]), strict=True))
 
 
@@ -82,7 +82,7 @@ def triples(rows: Sequence[PaperRow]) -> list[Triple]:
 
 
 def distinct(repeating: Sequence[Triple]) -> list[Triple]:
-    """Without triples that another table repeats for the same system and benchmark."""
+    """Triples, without repetitions in another table for the same system and benchmark."""
     seen = {(t.row.system, t.row.benchmark, t.family, t.p, t.r, t.f1): t for t in reversed(repeating)}
     return [t for t in repeating if any(t is first for first in seen.values())]
 
@@ -105,7 +105,7 @@ def bounded(rows: Sequence[PaperRow]) -> Check:
     ]
     details = [
         f"{t.label}: P {t.printed()['P']}, R {t.printed()['R']}, F1 {t.printed()['F1']}; at most "
-        f"{rounded(t.bound, 4)} is possible beside these P and R"
+        f"{rounded(t.bound, 4)} is possible with these P and R"
         for t in wrong
     ]
     return Check(
@@ -113,7 +113,7 @@ def bounded(rows: Sequence[PaperRow]) -> Check:
         what="F1 within the harmonic mean of P and R",
         inputs={"triples": len(printed), "distinct": len(distinct(printed))},
         formula="F1 - 0.005 <= H(P + 0.005, R + 0.005), H = 2PR/(P + R): means over the same images",
-        tolerance="0.005 on each cell (rounding), exact fractions",
+        tolerance="0.005 per cell (rounding), exact fractions",
         claimed="possible as printed",
         recomputed=records,
         verdict=FAILS if wrong else verdict(len(printed), 0),
@@ -125,26 +125,26 @@ def bounded(rows: Sequence[PaperRow]) -> Check:
 
 @dataclass(frozen=True, slots=True)
 class Outlier:
-    """A triple whose gap is far from those of its benchmark and family; ``z`` is None where all others are equal."""
+    """A triple whose gap is far from the others of its benchmark and family, by robust ``z``."""
 
     triple: Triple
     median: Fraction
     z: Fraction
 
     def restored(self) -> dict[str, float | None]:
-        """The P, the R or the F1 that alone would give the median gap; None where none within 0 to 100 does."""
+        """The P, R or F1 that alone would give the median gap; None if it is not within 0 to 100."""
         h, p, r = self.triple.f1 - self.median, self.triple.p, self.triple.r
         values = {"P": _other(h, r), "R": _other(h, p), "F1": self.triple.harmonic + self.median}
         return {name: None if x is None or not 0 <= x <= 100 else plain(x, 2) for name, x in values.items()}
 
 
 def _other(h: Fraction, known: Fraction) -> Fraction | None:
-    """The x with H(x, one) = h."""
+    """The x with H(x, known) = h."""
     return h * known / (2 * known - h) if 2 * known > h else None
 
 
 def outliers(group: Sequence[Triple]) -> list[Outlier] | None:
-    """Triples of one group with abs(z) > 3.5; None where their gaps have no spread (MAD 0)."""
+    """Triples of one group with abs(z) > 3.5; None if their gaps have no spread (MAD 0)."""
     middle = median([t.gap for t in group])
     spread = SCALE * median([abs(t.gap - middle) for t in group])
     if spread == 0:
@@ -212,7 +212,7 @@ def _record(outlier: Outlier) -> dict[str, Any]:
 
 
 def suspects(rows: Sequence[PaperRow]) -> dict[Place, list[str]]:
-    """Of cells (``Row.place``): ``suspect`` where A-4 fails and ``unusual`` where A-5 lists the triple."""
+    """Marks by cell (``PaperRow.place``): ``suspect`` if A-4 fails, ``unusual`` if A-5 lists the triple."""
     marks = dict[Place, list[str]]()
     far = [outlier.triple for group in groups(rows).values() for outlier in outliers(group) or ()]
     for name, marked in (("suspect", [t for t in triples(rows) if t.impossible]), ("unusual", far)):

@@ -1,8 +1,8 @@
-"""The board: a static site over all stored runs, a page a task and a page a run.
+"""The leaderboard: a static site over all stored runs, one page per task and one page per run.
 
-Reads ``results/`` and writes HTML that loads nothing; the same runs give the same bytes. What stands on it is computed
-again from the rows a sample (``leaderboards/standings.py``); runs whose files contradict each other are left out and
-named. Run with ``cim board`` (``make leaderboard``).
+Reads ``results/`` and writes HTML that loads nothing; the same runs give the same bytes. All values are computed again
+from the per-sample rows (``leaderboards/standings.py``); runs whose files are inconsistent are left out and reported.
+Run with ``cim board`` (``make leaderboard``).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[str], None]) -> int:
-    """Make the site and say where it is."""
+    """Build the site and print its path."""
     from leaderboards.board import site
 
     results = paths.results_root(args.results)

@@ -1,4 +1,4 @@
-"""What the page of one run holds: its scores among the others, how it was made, its best and worst captions."""
+"""Content of the page of one run: scores and ranks, provenance, best and worst captions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from leaderboards.board.tables import Cell, Column, Table, TaskBoard, order, ran
 from leaderboards.standings import Standing
 
 SHOWN = 10  # samples at either end
-# What a run was made with, from the dotted names of its manifest; fields that it lacks are left out.
+# Provenance of a run by dotted names of its manifest; absent fields are left out.
 MADE: tuple[tuple[str, Mapping[str, str]], ...] = (
     (
         "engine",
@@ -33,12 +33,12 @@ MADE: tuple[tuple[str, Mapping[str, str]], ...] = (
 )
 DIRTY = {"True": "with changes that are in no commit", "False": "no changes"}
 SAMPLING, PACKAGES = "settings.model.sampling.", "made_by.packages."
-HIDDEN = ("origin", "prompt")  # where a machine keeps its files; the prompt stands above
+HIDDEN = ("origin", "prompt")  # a path of the machine; the prompt is shown above
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of the scores; one of a control has a value and an interval only."""
+    """One row of the score table; a control row has only a value and an interval."""
 
     label: str
     value: str = ""
@@ -54,7 +54,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """The record of the training that a run's manifest names as the origin of its checkpoint."""
+    """Record of the training run that produced the checkpoint, as named in the manifest."""
 
     name: str
     base: str
@@ -64,7 +64,7 @@ class Training:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """All that stands on the page of a run; samples are (id, value, completion), by value ``sampled``."""
+    """Content of a run's page; samples are (id, value, completion), sorted by value ``sampled``."""
 
     run: StoredRun
     facts: str
@@ -82,7 +82,7 @@ class Page:
 
 
 def page(board: TaskBoard, run: StoredRun, results: Path) -> Page:
-    """The page of one of a task's runs."""
+    """The page of one run of a task."""
     training = _training(run, results)
     base = next((candidate for candidate in board.runs if training and candidate.model == training.base), None)
     standings = [(column, at) for table in board.tables for column, at in _own(table, run)]
@@ -144,7 +144,7 @@ def _rows(column: Column, standing: Standing, base: StoredRun | None) -> Iterato
 
 
 def _bounds(control: Mapping[str, Any], value: str) -> Sequence[float]:
-    """The stored interval of a control, which nothing has checked; none where it is no pair of numbers."""
+    """The stored, unchecked confidence interval of a control; empty if it is not a pair of numbers."""
     ci95 = control.get("ci95")
     pair = ci95.get(value) if isinstance(ci95, dict) else None
     known = isinstance(pair, list) and len(pair) == 2 and all(map(is_number, pair))
@@ -156,7 +156,7 @@ def _interval(column: Column, bounds: Sequence[float]) -> str:
 
 
 def _to(column: Column, standing: Standing, other: Standing) -> str:
-    """The paired difference to another run, with its interval, on the resamples that all runs of the group share."""
+    """Paired difference to another run with its confidence interval, on the group's shared resamples."""
     low, high = stats.interval(standing.drawn - other.drawn)
     signed = [f"{column.text(number)}" if number < 0 else f"+{column.text(number)}" for number in (low, high)]
     difference = standing.point - other.point
@@ -192,7 +192,7 @@ def _training(run: StoredRun, results: Path) -> Training | None:
     folder = results / paths.TRAINED / parts[1]
     try:
         table = tomllib.loads((folder / parts[2]).read_text(encoding="utf-8")).get("training")
-    except (OSError, ValueError):  # not here, or no TOML
+    except (OSError, ValueError):  # absent, or not TOML
         return None
     if not isinstance(table, dict) or not (folder / manifest.NAME).is_file():
         return None

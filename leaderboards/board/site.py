@@ -1,6 +1,6 @@
-"""The files of the site: made from templates, written where they changed, those of removed runs taken away.
+"""The files of the site: rendered from templates, rewritten if changed, removed with their run.
 
-``made.json`` in the site's folder lists what this command made; nothing else there is overwritten or removed. Inside
+``made.json`` in the site's folder lists the files of this command; no other file is overwritten or removed. Inside
 the results folder pages link to each run's ``report.html``; elsewhere reports are copied, so that the folder can be
 published.
 """
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 INDEX, LIST, REPORT = "index.html", "made.json", "report.html"
 PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
-MADE = re.compile(r"(?:runs/[\w.-]+/)?[\w.-]+\.html", re.ASCII)  # what a listed file may be called
+MADE = re.compile(r"(?:runs/[\w.-]+/)?[\w.-]+\.html", re.ASCII)  # allowed names in the list
 FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What was built: where, how many pages, runs by task, and what was left out and why."""
+    """Result of a build: path, number of pages, runs and tables per task, and what was left out and why."""
 
     index: Path
     pages: int
@@ -51,17 +51,17 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """File names of pages, as folders' names may be anything: by task, and by task and run."""
+    """Safe file names of pages, by task, and by task and run: folder names may contain anything."""
 
     tasks: Mapping[str, str]
     runs: Mapping[tuple[str, str], str]
 
 
 def build(results: Path, out: Path, tell: Callable[[str], None]) -> Built:
-    """Make the site of all runs below ``results`` in the folder ``out``; ``tell`` hears of runs that are left out.
+    """Build the site of all runs below ``results`` in the folder ``out``; runs left out are reported to ``tell``.
 
     Raises:
-        CimError: a file of another origin is in the way.
+        CimError: a file that this command did not write is in the way.
     """
     left_out = list[str]()
 
@@ -71,7 +71,7 @@ def build(results: Path, out: Path, tell: Callable[[str], None]) -> Built:
 
     runs = dict[tuple[str, str], StoredRun]()
     for run in stored_run.load_all(results, leave_out):
-        twin = runs.get((run.task, run.model))  # a link to a folder that was read already
+        twin = runs.get((run.task, run.model))  # a link to a folder that has been read already
         if reason := f"is the same as {twin.folder.name}" if twin else _misplaced(run) or validate.fault(run):
             named = reason.startswith(str(run.folder))
             leave_out(f"left out: {reason}" if named else f"left out: {run.folder}: {reason}")
@@ -121,7 +121,7 @@ def _names(by_task: Mapping[str, Sequence[StoredRun]]) -> Names:
 
 
 def _name(path: str, name: str, taken: set[str]) -> str:
-    """The path of a page: the name of its task or run where every file system and host takes it, else with a digest."""
+    """Path of a page: the name of its task or run if it is safe on every file system and host, else with a digest."""
     folder, _, _ = path.rpartition("/")
     if not PLAIN.fullmatch(name) or path.casefold() in taken or name.endswith(".report"):
         plain = re.sub(r"[^A-Za-z0-9-]+", "-", name).strip("-")[:40]
@@ -146,16 +146,16 @@ def _summary(board: tables.TaskBoard) -> dict[str, Any]:
 
 
 def _pages(names: Names, inside: bool, out: Path, results: Path) -> Callable[..., bytes]:
-    """A function that renders a template as the page of this name."""
+    """A function that renders a template as the page of a given name."""
     script, style = (templates.read(HERE / name) for name in ("board.js", "board.css"))
     tabs = [(task, _title(task), names.tasks[task]) for task in names.tasks]
 
     def page(template: str, name: str, task: str, **content: Any) -> bytes:
         def link(target: str) -> str:
-            return os.path.relpath(target, Path(name).parent)  # names of pages need no quotes
+            return os.path.relpath(target, Path(name).parent)  # page names need no quoting
 
         def stored(path: Path) -> str:
-            """The address of a stored file from this page; none where the site stands elsewhere."""
+            """Relative URL of a stored file; empty if the site is outside the results folder."""
             if not inside or not path.is_file():
                 return ""
             here = (out / name).resolve().parent
@@ -189,7 +189,7 @@ def _pages(names: Names, inside: bool, out: Path, results: Path) -> Callable[...
 
 
 def _write(out: Path, files: Mapping[str, bytes | Path]) -> None:
-    """Write what changed, then remove what an earlier call made and this one did not."""
+    """Write changed files, then remove those of an earlier build that this one did not write."""
     before = set(_listed(out))
     for name in files:
         if name not in before and os.path.lexists(out / name):
@@ -212,7 +212,7 @@ def _write(out: Path, files: Mapping[str, bytes | Path]) -> None:
 
 
 def _listed(out: Path) -> Iterator[str]:
-    """Files that an earlier call made here; the list is read as anybody's."""
+    """Files of an earlier build; the list is untrusted input."""
     names = (store.read_document(out / LIST) or {}).get("files", [])
     for name in names if isinstance(names, list) else ():
         if isinstance(name, str) and MADE.fullmatch(name) and ".." not in name.split("/"):

@@ -1,8 +1,8 @@
-"""The tables of a task: which runs stand together, in which columns, and what each cell says.
+"""The tables of a task: which runs share a table, its columns, and the content of each cell.
 
 A column holds one value of one metric under one signature on one set of samples. The first table has the samples that
-most runs share and, of each metric, the signature that most of them have; every other group stands in a table of its
-own, with all groups that differ from the first in the same fields of the signature.
+most runs share and each metric's most frequent signature; the other groups are in further tables, one for each set of
+signature fields in which they differ from the first.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FLOOR = "wrong_image"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One value of one metric: its group, whether it is shown at first, its controls (lowest, highest of the runs)."""
+    """One value of one metric: its group, whether it is shown by default, its controls (minimum, maximum over runs)."""
 
     group: Group
     main: bool
@@ -32,31 +32,31 @@ class Column:
 
     @property
     def key(self) -> str:
-        """``objects.f1``: names the column in addresses and scripts."""
+        """``objects.f1``: identifies the column in URLs and scripts."""
         return f"{self.group.metric}.{self.group.value}"
 
     @property
     def label(self) -> tuple[str, str]:
-        """Metric, and value where its name is shown."""
+        """Name of the metric, and of the value if it is shown."""
         metric = registry.metric(self.group.metric)
         return metric.name, "" if metric.label(self.group.value) == metric.name else self.group.value
 
     @property
     def value(self) -> Value:
-        """What its metric says of the value."""
+        """The metric's declaration of the value."""
         return registry.metric(self.group.metric).value(self.group.value)
 
     @property
     def ranked(self) -> bool:
-        """Whether one direction is better."""
+        """Whether the value has a direction."""
         return self.value.higher_is_better is not None
 
     def text(self, number: float) -> str:
-        """A number as this column shows it."""
+        """A number with this column's decimals."""
         return f"{number:.{self.value.decimals}f}"
 
     def place(self, number: float) -> float:
-        """Where a number lies between the ends of all intervals of the column, 0 to 100."""
+        """Position of a number within the range of all confidence intervals of the column, 0 to 100."""
         ends = [bound for standing in self.group.standings for bound in standing.ci95]
         low, high = min(ends), max(ends)
         return 100 * (number - low) / (high - low) if high > low else 50.0
@@ -64,7 +64,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What stands in a column for one run: a standing, or where or why not."""
+    """One cell: a value with its rank, the number of another table, or the number of a note."""
 
     standing: Standing | None
     best: bool = False
@@ -85,7 +85,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Runs that may be compared column by column; ``apart`` names the signature fields that keep it from the first."""
+    """Runs that are comparable column by column; ``apart`` are signature fields that differ from the first table."""
 
     number: int
     n: int
@@ -97,14 +97,14 @@ class Table:
 
     @property
     def controls(self) -> list[str]:
-        """Names of control rows, the wrong-image floor first."""
+        """Names of the control rows, the wrong-image floor first."""
         names = {name for column in self.columns for name in column.controls}
         return sorted(names, key=lambda name: (name != FLOOR, name))
 
 
 @dataclass(frozen=True, slots=True)
 class TaskBoard:
-    """All tables of a task, and the metrics that no run has: (metric, reason, runs; none where all)."""
+    """All tables of a task, and the metrics that no run has: (metric, reason, runs; empty for all runs)."""
 
     task: str
     runs: tuple[StoredRun, ...]
@@ -119,7 +119,7 @@ def rank(standing: Standing) -> str:
 
 
 def order(metric: str) -> tuple[int, str]:
-    """What the columns of metrics are sorted by; one that is unknown here, as of runs from elsewhere, is last."""
+    """Sort key of a metric's columns; metrics that are not in the registry come last."""
     try:
         return registry.metric(metric).order, metric
     except CimError:
@@ -148,11 +148,11 @@ def board(task: str, runs: Sequence[StoredRun], draws: int = stats.DRAWS) -> Tas
 def _together(
     candidates: Sequence[Group], runs: Sequence[StoredRun], sets: Mapping[StoredRun, frozenset[str]]
 ) -> list[tuple[tuple[str, ...], list[Group]]]:
-    """Groups that share a table, with what keeps them from the first; the first table first, then larger ones."""
+    """Groups per table with the differing signature fields; the first table first, then by size."""
     counted = Counter(sets[run] for run in runs if sets[run])
     most = max(counted, key=lambda ids: (counted[ids], len(ids)), default=frozenset[str]())
-    usual = dict[str, str]()  # of each metric, the signature of the first table
-    for group in candidates:  # of one metric, the largest first
+    usual = dict[str, str]()  # signature of the first table, by metric
+    for group in candidates:  # largest first within a metric
         if sets[group.standings[0].run] == most:
             usual.setdefault(group.metric, group.signature)
     split = defaultdict[tuple[frozenset[str], tuple[str, ...]], list[Group]](list)
@@ -170,7 +170,7 @@ def _together(
 
 
 def _reference(group: Group, usual: Mapping[str, str]) -> str:
-    """What a group's signature is compared with; for a metric that the first table lacks, its n and task alone."""
+    """The signature to compare with; for a metric that the first table lacks, its own with that n and task."""
     if group.metric in usual or not usual:
         return usual.get(group.metric, group.signature)
     shared, fields = signature.read(next(iter(usual.values()))), signature.read(group.signature)
@@ -187,7 +187,7 @@ def _columns(members: Sequence[Group]) -> tuple[Column, ...]:
 
 
 def _worse(column: Column, ci95: tuple[float, float], floor: tuple[float, float]) -> bool:
-    """Whether a whole interval is worse than the best floor of the runs."""
+    """Whether the whole confidence interval is worse than the best floor of the runs."""
     return ci95[0] > floor[0] if column.value.higher_is_better is False else ci95[1] < floor[1]
 
 

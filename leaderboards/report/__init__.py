@@ -1,7 +1,7 @@
 """One report over stored runs: correlation, ablation, gallery sizes, comparison, training, captions side by side.
 
-Written into ``.leaderboards/report/`` of the results folder: ``report.html``, which needs nothing else, ``report.md``
-and ``figures/``. What is missing is named with the command that makes it. Run with ``cim report``
+Written to ``.leaderboards/report/`` in the results folder: a self-contained ``report.html``, ``report.md`` and
+``figures/``. For missing data the report names the command that produces it. Run with ``cim report``
 (``make report``).
 """
 
@@ -21,11 +21,11 @@ PLACE = Path(".leaderboards") / "report"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
+    """Options of the command."""
     parser.add_argument("--out", help="folder to write into (default: .leaderboards/report in the results folder)")
-    parser.add_argument("--baseline", metavar="RUN", help="compare with this run, not with the base of the study")
-    parser.add_argument("--against", metavar="RUN[,RUN]", help="runs that are compared with --baseline")
-    parser.add_argument("--task", help="whose runs --baseline and --against name, where several tasks have them")
+    parser.add_argument("--baseline", metavar="RUN", help="compare with this run instead of the study's base")
+    parser.add_argument("--against", metavar="RUN[,RUN]", help="runs to compare with --baseline")
+    parser.add_argument("--task", help="task of these runs, if several tasks have runs of these names")
     parser.add_argument("--json", action="store_true", help="print paths and key numbers as JSON")
 
 
@@ -33,7 +33,7 @@ def main(args: argparse.Namespace, say: Say, tell: Say) -> int:
     """Write the report; exit code 0.
 
     Raises:
-        CimError: matplotlib or scipy are not installed, or stored files are damaged.
+        CimError: matplotlib or scipy is not installed, or stored files are damaged.
     """
     for package in ("matplotlib", "scipy"):
         if importlib.util.find_spec(package) is None:

@@ -1,4 +1,4 @@
-"""Section (d): base, SFT and CIM against each other on the same images, and at the same caption length."""
+"""Section (d): base, SFT and CIM compared on the same images, and at equal caption length."""
 
 from __future__ import annotations
 
@@ -19,17 +19,16 @@ if TYPE_CHECKING:
 VALUES = ("objects f1", "attributes f1", "fine_names f1", "capture", "relation_qa")
 ORDER = ("sft", "cim", "sft-cim")
 WHAT = (
-    "Longer captions name more. Beside the plain paired difference stand two controls: over the images whose two "
-    f"captions differ by at most {lengths.CALIPER:.0f} words (matched), and the difference at equal length by a "
-    "straight line in the difference of words (adjusted; an effect for every image, so images are not compared with "
-    "each other). Length is also how detail is told: the controls ask what is left beside it, not which captions "
-    "are better."
+    "Longer captions name more. Two controls follow the plain paired difference: the difference over images whose two "
+    f"captions differ by at most {lengths.CALIPER:.0f} words (matched), and the difference at equal length by linear "
+    "regression on the difference in words (adjusted; with a fixed effect for every image). Detail needs words: the "
+    "controls ask what remains at equal length, not which captions are better."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two runs on the same images: run b against run a."""
+    """Two runs on the same images; differences are run b minus run a."""
 
     a: StoredRun
     b: StoredRun
@@ -44,7 +43,7 @@ ComparedValue = tuple[str, Pair, compare.Comparison, Control]
 
 
 def pairs(runs: Mapping[str, StoredRun], base: str, seeds: Mapping[str, Sequence[int]]) -> list[tuple[str, list[Pair]]]:
-    """What is compared, by title: base against each arm, and arms against each other, seed by seed."""
+    """Comparisons by title: base with each arm, and consecutive arms with each other, paired by seed."""
     arms = [arm for arm in ORDER if arm in seeds]
     groups = list[tuple[str, list[Pair]]]()
     for arm in arms:
@@ -57,7 +56,7 @@ def pairs(runs: Mapping[str, StoredRun], base: str, seeds: Mapping[str, Sequence
 
 
 def section(groups: Sequence[tuple[str, Sequence[Pair]]]) -> Section:
-    """A table a pair of systems, a row a seed and value."""
+    """One table per pair of systems, one row per seed and value."""
     title = "Better, or only longer?"
     if not groups:
         what = "No base run with an arm trained from it is stored."
@@ -76,7 +75,7 @@ def section(groups: Sequence[tuple[str, Sequence[Pair]]]) -> Section:
 
 
 def _rows(pairs: Sequence[Pair]) -> list[ComparedValue]:
-    """A row a pair and value; pairs over equally many images share their resamples."""
+    """One row per pair and value; pairs with the same number of images share their resamples."""
     rows = list[tuple[str, Pair, compare.Comparison]]()
     columns: dict[int, list[tuple[Array, Array, Array, Array]]] = {}
     for pair in pairs:
@@ -94,10 +93,10 @@ def _rows(pairs: Sequence[Pair]) -> list[ComparedValue]:
 def _table(name: str, of_systems: Sequence[Pair], rows: Sequence[ComparedValue]) -> Table:
     n = len(of_systems[0].a.per_sample)
     words = "; ".join(f"{_words(pair.a)} → {_words(pair.b)}" for pair in of_systems)
-    head = ("value", "run", "difference", "p (Holm)", "matched on length", "adjusted for length", "a word more")
+    head = ("value", "run", "difference", "p (Holm)", "matched on length", "adjusted for length", "per word")
     note = (
-        f"{n} images; words a caption: {words}. Brackets: 95 % percentile bootstrap over images. p: paired "
-        "permutation, Holm over all values of the two runs (cim compare). Matched: at least "
+        f"{n} images; words per caption: {words}. Brackets: 95 % percentile bootstrap over images. p: paired "
+        "permutation test, Holm over all values of the two runs (cim compare). Matched: at least "
         f"{lengths.FEWEST} images, else too few. "
         "Extrapolated: equal length lies outside the middle 95 % of the differences in length. Seeds are not pooled."
     )

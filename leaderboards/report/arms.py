@@ -1,4 +1,4 @@
-"""Sections (b) and (c): the arms of a study against its base, and what the size of the gallery does."""
+"""Sections (b) and (c): the arms of a study compared with its base, and the effect of gallery size."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FEWEST = 2  # sizes of a curve
 
 
 def ablation(study: Study | None, n: int) -> Section:
-    """Figure 4: every arm against the base, by seed and over seeds."""
+    """Figure 4: every arm compared with the base, per seed and over seeds."""
     title = "Which reward term does what?"
     values = [value for value in VALUES if study and any(value in arm.points for arm in study.arms)]
     if study is None or not values:
@@ -33,7 +33,7 @@ def ablation(study: Study | None, n: int) -> Section:
         *(_table(study, value, n) for value in values),
     ]
     if all(len(arm.seeds) < 2 for arm in study.arms):
-        parts.append(Missing("One seed an arm: no two arms are told apart by this.", COMMAND))
+        parts.append(Missing("One seed per arm: no difference between arms can be significant.", COMMAND))
     means = {arm.name: {value: _mean(arm, value) for value in values} for arm in study.arms}
     numbers = {arm: {value: mean.mean for value, mean in arm_means.items() if mean} for arm, arm_means in means.items()}
     return Section("ablation", title, tuple(parts), numbers)
@@ -52,10 +52,10 @@ def _table(study: Study, value: str, n: int) -> Table:
     against = {contrast.arm: contrast for contrast in contrasts(study, value)}
     rows = tuple(_row(arm, value, against.get(arm.name)) for arm in study.arms if value in arm.points)
     base = next(point.base for arm in study.arms for point in arm.points.get(value, ()))
-    head = ("arm", f"each seed, less {study.base}", "mean over seeds", f"less {REFERENCE}", "p (Holm)")
+    head = ("arm", f"each seed, minus {study.base}", "mean over seeds", f"minus {REFERENCE}", "p (Holm)")
     note = (
-        f"{study.base} has {number(base)}; {n} images. Brackets: of a seed, paired bootstrap over images; of a mean "
-        f"and a difference to {REFERENCE}, Student's t over seeds. p: the same t, corrected over this table's arms."
+        f"{study.base} has {number(base)}; {n} images. Brackets: for a seed, paired bootstrap over images; for a mean "
+        f"or a difference to {REFERENCE}, Student's t over seeds. p: the same t, Holm over the arms of this table."
     )
     return Table(value, head, rows, note)
 
@@ -76,12 +76,12 @@ def _row(arm: Arm, value: str, against: Contrast | None) -> tuple[str, ...]:
 def scaling(
     study: Study | None, scored: Sequence[RunColumns], runs: Sequence[StoredRun], results: Path, n: int
 ) -> Section:
-    """Figure 5, two readings apart: galleries trained with, and galleries that the same captions are scored with."""
+    """Figure 5, two separate readings: gallery size in training, and gallery size in scoring the same captions."""
     numbers = dict[str, object]()
     parts: list[Part] = [
         Remark(
-            "Two readings, kept apart: trained with galleries of these sizes (all runs scored alike), and the same "
-            "fixed captions scored with galleries of these sizes (nothing trained)."
+            "Two separate readings: training with galleries of these sizes (all runs scored alike), and scoring the "
+            "same fixed captions with galleries of these sizes (nothing trained)."
         )
     ]
     parts += _trained(study, sizes(study, runs, results) if study else {}, n, numbers)
@@ -90,7 +90,7 @@ def scaling(
 
 
 def sizes(study: Study, runs: Sequence[StoredRun], results: Path) -> dict[str, int]:
-    """Gallery rows by arm: as its name says; of the reference arm those of the gallery with the same sha256."""
+    """Gallery rows per arm: from its name; for the reference arm, of the gallery with the SHA-256 in its manifest."""
     rows = {arm.name: int(match[1]) for arm in study.arms if (match := SIZED.fullmatch(arm.name))}
     arm = study.arm(REFERENCE)
     for seed in arm.seeds if arm else ():
@@ -116,7 +116,7 @@ def _trained(study: Study | None, rows: Mapping[str, int], n: int, numbers: dict
     }
     seeds = ", ".join(f"{rows[arm.name]:,} rows: {len(arm.seeds)}" for arm in arms)
     caption = (
-        f"Trained with GRC + QIR, {n} test images a point; a mark is a seed (seeds: {seeds}), the line joins means."
+        f"Trained with GRC + QIR, {n} test images per point; one mark per seed (seeds: {seeds}), the line joins means."
     )
     units = {value: "words" if value == "length" else "percent" for value in values}
     lines = tuple(
@@ -124,7 +124,7 @@ def _trained(study: Study | None, rows: Mapping[str, int], n: int, numbers: dict
         for arm in sorted(arms, key=lambda arm: rows[arm.name])
     )
     numbers["trained"] = {str(rows[arm.name]): {v: _over(arm, v) for v in values} for arm in arms}
-    note = f"Mean over seeds and its t interval, {n} images a seed; {study.base} is what all were trained from."
+    note = f"Mean over seeds and its t interval, {n} images per seed; all were trained from {study.base}."
     return [
         draw.sizes("scaling-trained", panels, units, caption, mean=True),
         Table("Trained with", ("gallery rows", "arm", "seeds", *values), lines, note),

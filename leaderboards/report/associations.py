@@ -1,4 +1,4 @@
-"""Section (a): does the CIM score follow what captions get right? The study of Figure 2 with its controls."""
+"""Section (a): does the CIM score follow what captions get right? The study of Figure 2, with controls."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from leaderboards.report.parts import NONE, UNDEFINED, Missing, Part, Remark, Se
 from leaderboards.report.pearson import Panel, RunColumns
 
 STUDIED = ("miniscenes_pearson", pearson.PETS)
-NAMES = {"fine_names recall": "fine-name accuracy", "taxonomy breed": "breed accuracy"}
-SHOWN = 3  # runs of own captions that get a chart
+NAMES = {"fine_names recall": "accuracy of fine-grained names", "taxonomy breed": "breed accuracy"}
+SHOWN = 3  # runs of models' own captions with a chart
 WARNINGS = (
-    "Binning inflates r: sorting and averaging 100 captions takes most of the scatter of single captions away, so the "
-    "binned |r| is normally far larger than the un-binned one. Fisher's interval takes bins for independent points; it "
+    "Binning inflates r: sorting and averaging 100 captions removes most of the scatter of single captions, so the "
+    "binned |r| is normally far larger than the un-binned one. Fisher's interval treats bins as independent points; it "
     "says nothing about images.",
-    "GRC never looks at the caption's own image. It can follow how hard a breed or scene is, or how much a caption "
-    "tells, without seeing a wrong word.",
+    "GRC does not depend on the source image. It can follow how hard a breed or scene is, or the amount of detail, "
+    "without detecting a wrong word.",
 )
 
 
 def section(runs: Sequence[RunColumns], first: Sequence[str]) -> Section:
-    """The section over all runs that hold both sides; runs named ``first`` get the charts of own captions."""
+    """The section over all runs with CIM and accuracy; runs named ``first`` get charts of their own captions."""
     parts: list[Part] = [Remark(text) for text in WARNINGS]
     numbers = dict[str, object]()
     studied = [columns for columns in runs if columns.run.task in STUDIED]
@@ -37,21 +37,21 @@ def section(runs: Sequence[RunColumns], first: Sequence[str]) -> Section:
         if left := pearson.unread(columns):
             parts += _without(left[0], left[1])
     if not any(columns.run.task == STUDIED[0] for columns in studied):
-        parts.append(Missing("No scored run of the 3,000 captions of random detail is stored.", "make ablation"))
+        parts.append(Missing("No scored run of the 3,000 captions with random detail is stored.", "make ablation"))
     if not any(columns.run.task == pearson.PETS for columns in studied):
         command = "make eval MODEL=... TASK=pets METRICS=cim,taxonomy,length ARGS='--gallery NAME'"
-        parts.append(Missing("No scored run on Oxford-IIIT Pet holds both cim and taxonomy.", command))
+        parts.append(Missing("No scored run on Oxford-IIIT Pet has both cim and taxonomy.", command))
     parts += _own([columns for columns in runs if columns.run.task not in STUDIED], first)
     return Section("pearson", "Does the score follow what captions get right?", tuple(parts), numbers)
 
 
 def largest(runs: Sequence[RunColumns]) -> list[RunColumns]:
-    """Of runs with the same captions the one on the largest gallery; the others are section (c)'s."""
+    """Of runs with the same captions the one with the largest gallery; the others are part of section (c)."""
     return [max(group, key=lambda columns: columns.gallery_rows or 0) for group in by_captions(runs)]
 
 
 def by_captions(runs: Sequence[RunColumns]) -> list[list[RunColumns]]:
-    """Runs in groups of one task and the same captions."""
+    """Runs grouped by task and captions."""
     groups = defaultdict[tuple[str, str], list[RunColumns]](list)
     for columns in runs:
         groups[columns.run.task, str(columns.run.manifest.get("captions") or columns.run.model)].append(columns)
@@ -59,7 +59,7 @@ def by_captions(runs: Sequence[RunColumns]) -> list[list[RunColumns]]:
 
 
 def told(panel: Panel) -> str:
-    """What a panel says of its binned r."""
+    """The binned r of a panel as text."""
     if len(panel.points) < stats.FISHER_FEWEST:
         return f"too few bins ({len(panel.points)})"
     return UNDEFINED if panel.r is None else f"{number(panel.r)} {bounds(panel.r_ci)}"
@@ -81,20 +81,20 @@ def _table(columns: RunColumns, panels: Sequence[Panel], title: str) -> Table:
     lines: list[tuple[str, Callable[[Panel], str]]] = [
         (f"bins of {SIZE}", lambda p: str(len(p.points))),
         ("binned r, Fisher's interval over bins", told),
-        ("binned r where the metric is dealt at random, 95 %", lambda p: bounds(p.chance)),
+        ("binned r with the metric permuted at random, 95 %", lambda p: bounds(p.chance)),
         ("binned Spearman's rho", lambda p: number(p.rho_bins)),
         (f"un-binned r, 95 % interval over {drawn}", lambda p: f"{number(p.raw)} {bounds(p.raw_ci)}"),
         ("un-binned Spearman's rho", lambda p: number(p.rho)),
-        ("length taken out: binned r", lambda p: _kept(p, number(p.kept_r))),
-        ("length taken out: un-binned r", lambda p: _kept(p, f"{number(p.kept_raw)} {bounds(p.kept_raw_ci)}")),
+        ("adjusted for length: binned r", lambda p: _kept(p, number(p.kept_r))),
+        ("adjusted for length: un-binned r", lambda p: _kept(p, f"{number(p.kept_raw)} {bounds(p.kept_raw_ci)}")),
     ]
     if columns.breeds is not None:
         lines.append(("within breeds: un-binned r", lambda p: number(p.within)))
     rows = tuple((label, *(cell(panel) for panel in panels)) for label, cell in lines)
     note = (
-        f"{panels[0].n:,} captions; accuracy is {columns.source} of an image, 0 to 1. With k its sum over a bin of "
+        f"{panels[0].n:,} captions; accuracy is {columns.source} per image, 0 to 1. With k its sum over a bin of "
         f"{SIZE} images, the bin's logit is ln((k + 0.5) / ({SIZE} − k + 0.5)). {_dropped(panels[0])} Gallery of "
-        f"{_rows(columns)} rows. Length is taken out of the metric by a straight line in words. Mean token "
+        f"{_rows(columns)} rows. Adjusted for length: residuals of the metric's linear regression on words. Mean token "
         "log-probability, another control, is not stored."
     )
     return Table(title, ("", *(panel.metric for panel in panels)), rows, note)
@@ -106,7 +106,7 @@ def _kept(panel: Panel, text: str) -> str:
 
 def _dropped(panel: Panel) -> str:
     return (
-        f"The last {panel.dropped}, no full bin, are left out of the bins."
+        f"The last {panel.dropped}, an incomplete bin, are left out of the bins."
         if panel.dropped
         else "No caption is left out."
     )
@@ -118,7 +118,7 @@ def _rows(columns: RunColumns) -> str:
 
 def _without(count: int, rest: RunColumns) -> list[Part]:
     share = count / (count + len(rest.ids))
-    told = Remark(f"The judge said neither yes nor no about {count} captions ({share:.1%}); they count as no.")
+    told = Remark(f"The judge's verdict is n/a or unparsed for {count} captions ({share:.1%}); they count as no.")
     if not count or not rest.ids:
         return [told]
     return [told, _table(rest, pearson.study(rest), f"{rest.title}, without them")]
@@ -137,7 +137,7 @@ def _own(runs: Sequence[RunColumns], first: Sequence[str]) -> list[Part]:
         rows_of = tuple(_line(columns, panels) for columns, panels in zip(group, by_run, strict=True))
         head = ("run", "bins", "binned r, reward", *(f"un-binned r, {name}" for name in pearson.METRICS))
         note = (
-            f"{n:,} captions a run, each model's own; {group[0].source} as accuracy, gallery of {_rows(group[0])} "
+            f"{n:,} captions per run, each model's own; {group[0].source} as accuracy, gallery of {_rows(group[0])} "
             f"rows. {_dropped(by_run[0][0])} With so few bins the binned r says little: read the un-binned ones."
         )
         parts.append(Table(f"Models' own captions on {task}", head, rows_of, note))
@@ -150,7 +150,7 @@ def _line(columns: RunColumns, panels: Sequence[Panel]) -> tuple[str, ...]:
 
 
 def columns_of_all(runs: Sequence[StoredRun], tell: Callable[[str], None]) -> list[RunColumns]:
-    """The columns of every run that holds both sides; ``tell`` hears of damaged ones, which are left out."""
+    """Columns of every run with CIM and accuracy; damaged runs are left out and reported to ``tell``."""
     complete = []
     for run in runs:
         try:

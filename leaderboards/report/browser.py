@@ -1,7 +1,7 @@
-"""Section (g): captions of two runs side by side, the words marked that only one of them has, with gains and losses.
+"""Section (g): captions of two runs side by side, with words highlighted that only one has, and gains and losses.
 
-Words are compared as ``pages/highlight.py`` does, wherever they stand; a metric's gain is run b's value of an image
-less run a's. Pictures are there where the task draws its images or they lie in ``$CIM_DATA``.
+Words are compared as in ``pages/highlight.py``, ignoring positions; a metric's gain is run b's value of an image minus
+run a's. Thumbnails are shown if the task renders its images or they are in ``$CIM_DATA``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from harness.runs.stored_run import StoredRun
 from harness.types import Sample, Task
 
 ONLY_A, ONLY_B = "only-a", "only-b"
-LARGEST = 1000  # cards; the first of a larger task
+LARGEST = 1000  # cards at most
 SHOWN = (
     ("fine_names", "f1"),
     ("attributes", "f1"),
@@ -36,7 +36,7 @@ SHOWN = (
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """An image with both captions; ``values`` are (a, b) of each column, None where a row lacks it."""
+    """One image with both captions; ``values`` are (a, b) per column, None if missing."""
 
     id: str
     picture: Thumbnail | None
@@ -47,13 +47,13 @@ class Card:
 
     @property
     def gains(self) -> tuple[float | None, ...]:
-        """StoredRun b less run a, a column."""
+        """Run b minus run a, per column."""
         return tuple(None if a is None or b is None else b - a for a, b in self.values)
 
 
 @dataclass(frozen=True, slots=True)
 class Browser:
-    """Two runs, the columns that both have and the digits they are shown with, and a card an image."""
+    """Two runs, the columns that both have with their decimals, and one card per image."""
 
     task: str
     a: str
@@ -93,12 +93,12 @@ def browser(a: StoredRun, b: StoredRun, tell: Callable[[str], None]) -> Browser:
 
 
 def _digits(column: Sequence[float | None]) -> int:
-    """One for percent and words, two for what stays under ten."""
+    """Decimals: one for percentages and words, two for values under ten."""
     return 2 if all(value is None or abs(value) < 10 for value in column) else 1
 
 
 def _apart(text: highlight.Text, other: highlight.Text, state: str) -> list[str]:
-    """``state`` for the words that the other caption lacks, nothing for those they share."""
+    """``state`` for words that the other caption lacks, empty for shared words."""
     return [state if mark == state else "" for mark in highlight.by_words(text, [other], state)]
 
 
@@ -116,7 +116,7 @@ def _cell(cells: Mapping[str, Mapping[str, float]], metric: str, value: str) -> 
 
 
 def _samples(run: StoredRun, tell: Callable[[str], None]) -> tuple[Task | None, dict[str, Sample]]:
-    """The task and its samples; none, and a word of it, where its data is not here."""
+    """The task and its samples; without its data none, with a message to ``tell``."""
     try:
         task = registry.task(run.task)
         return task, {sample.id: sample for sample in data.samples(task)}

@@ -1,7 +1,7 @@
-"""Training runs as curves: what ``steps.jsonl`` and ``validation.jsonl`` of ``results/train/<arm>-seed<k>/`` hold.
+"""Training curves from ``steps.jsonl`` and ``validation.jsonl`` of ``results/train/<arm>-seed<k>/``.
 
-A quantity is a dotted name in a row; rows that lack it are left out. An alarm is marked at every step whose row says
-that it rang. Written by ``cim train`` (``harness/train/book.py``).
+A quantity is a dotted name in a row; rows that lack it are left out. An alarm is marked at every step whose row lists
+it. Written by ``cim train`` (``harness/train/book.py``).
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ SEED = "-seed"
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """A curve: title, unit of its axis, the file and dotted name of its numbers; ``control`` is drawn beside it,
-    ``ends`` are those of the axis where it has natural ones."""
+    """A curve: title, unit, file and dotted name of its values; ``control`` is a second curve in the same panel,
+    ``ends`` are natural limits of the axis, if any."""
 
     title: str
     unit: str
@@ -34,14 +34,14 @@ class Quantity:
 
 
 QUANTITIES = (
-    Quantity("Reward of the arm", "reward a caption", STEPS, "reward.mean"),
-    Quantity("GRC", "length of mean vector", STEPS, "terms.grc.mean"),
+    Quantity("Reward of the arm", "reward per caption", STEPS, "reward.mean"),
+    Quantity("GRC", "length of mean embedding", STEPS, "terms.grc.mean"),
     Quantity("QIR; grey: other images", "weighted cosine sum", STEPS, "terms.qir.mean", "retrieval.qir_shuffled"),
     Quantity("Caption length", "tokens", STEPS, "length.mean"),
-    Quantity("KL to the start model", "nats a token", STEPS, "kl"),
+    Quantity("KL to the start model", "nats per token", STEPS, "kl"),
     Quantity("Distinct captions", "share among images", STEPS, "text.distinct_images", ends=(0, 1.05)),
-    Quantity("Repeated 4-grams", "share of a caption", STEPS, "text.repeated"),
-    Quantity("Reward, held-out images", "reward a caption", VALIDATION, "reward"),
+    Quantity("Repeated 4-grams", "share of the caption", STEPS, "text.repeated"),
+    Quantity("Reward, held-out images", "reward per caption", VALIDATION, "reward"),
     Quantity("Object precision, held-out", "percent", VALIDATION, "precision"),
 )
 
@@ -68,7 +68,7 @@ class Training:
 
 
 def read(results: Path, order: Sequence[str] = ()) -> list[Training]:
-    """All stored training runs that have rows; arms of ``order`` first, then by name, seeds in their order."""
+    """All stored training runs with rows, sorted by arm (those of ``order`` first, then by name) and seed."""
     runs = []
     for path in sorted((results / paths.TRAINED).glob(f"*/{STEPS}")):
         stored, rows = manifest.read(path.parent), store.read_rows(path)

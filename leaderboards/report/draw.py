@@ -1,4 +1,4 @@
-"""The charts of a report, from the numbers of its sections: correlation, ablation, gallery sizes, training curves."""
+"""The charts of a report: correlation, ablation, gallery sizes, training curves."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ WIDTH = 9.2  # inches, of all charts
 
 
 def pearson(name: str, rows: Sequence[tuple[str, str, Sequence[Panel]]], read: Callable[[Panel], str]) -> Figure:
-    """A row a run (title, what accuracy is, its panels) of scatters of bins, each with its line and numbers.
+    """Scatter plots of bins with regression lines, one row per run (title, name of accuracy, panels).
 
     Args:
-        read: what a panel says of its binned r, as in the tables.
+        read: the binned r of a panel as text, as in the tables.
     """
     columns = max(len(panels) for *_, panels in rows)
     with style.canvas(WIDTH, 2.95 * len(rows), len(rows), columns, sharey="row") as (canvas, axes):
@@ -31,12 +31,12 @@ def pearson(name: str, rows: Sequence[tuple[str, str, Sequence[Panel]]], read: C
                 ax = axes[at * columns + column]
                 _bins(ax, panel, read)
                 ax.set_title(f"{visible(title)}\n{panel.metric}" if column == 0 else f"\n{panel.metric}", pad=26)
-                ax.set_ylabel(f"logit of {accuracy}, a bin" if column == 0 else "")
+                ax.set_ylabel(f"logit of {accuracy}, per bin" if column == 0 else "")
         n = ", ".join(sorted({f"{panels[0].n:,} captions in {len(panels[0].points)} bins" for *_, panels in rows}))
         caption = (
-            f"A point is a bin of {SIZE} captions that follow each other when sorted by the metric ({n}): mean metric "
-            "against the empirical logit of accuracy. The line is least squares through the bins. Sorting and "
-            "averaging take most of the scatter of single captions away: compare both r of each panel."
+            f"Each point is a bin of {SIZE} consecutive captions, sorted by the metric ({n}): mean metric against the "
+            "empirical logit of accuracy. The line is a least-squares fit through the bins. Sorting and averaging "
+            "remove most of the scatter of single captions: compare both r of each panel."
         )
         alt = "; ".join(f"{title}, {p.metric}: binned r {read(p)}" for title, _, panels in rows for p in panels)
         return style.saved(canvas, name, caption, alt)
@@ -54,11 +54,11 @@ def _bins(ax: Axes, panel: Panel, read: Callable[[Panel], str]) -> None:
     words = f"binned r {read(panel)}, {len(panel.points)} bins\n"
     words += f"un-binned r {number(panel.raw)} {bounds(panel.raw_ci)}, n {panel.n:,}"
     ax.text(0, 1.02, words, transform=ax.transAxes, va="bottom", fontsize=7.5)
-    ax.set_xlabel(f"mean {panel.metric}, a bin")
+    ax.set_xlabel(f"mean {panel.metric}, per bin")
 
 
 def ablation(arms: Sequence[Arm], values: Sequence[str], base: str, n: int, order: Sequence[str]) -> Figure:
-    """A panel a value: each seed's difference to the base with its interval, the mean and its t interval over seeds."""
+    """One panel per value: difference to the base per seed with its interval, mean over seeds with its t interval."""
     columns = 3
     rows = -(-len(values) // columns)
     with style.canvas(WIDTH, rows * (0.8 + 0.31 * len(arms)), rows, columns, sharey=True) as (canvas, axes):
@@ -74,9 +74,9 @@ def ablation(arms: Sequence[Arm], values: Sequence[str], base: str, n: int, orde
         style.hide(axes[len(values) :])
         seeds = sorted({len(arm.seeds) for arm in arms})
         caption = (
-            f"Difference to {base} on {n} images. Small open marks: one seed, with its paired 95 % interval over "
+            f"Difference to {base} on {n} images. Small open marks: one seed with its paired 95 % interval over "
             f"images. Filled mark and thick line: mean over seeds and its 95 % t interval, from two seeds on "
-            f"(seeds an arm: {' or '.join(map(str, seeds))}). A cross is a seed that an alarm stopped."
+            f"(seeds per arm: {' or '.join(map(str, seeds))}). A cross is a seed that an alarm stopped."
         )
         return style.saved(
             canvas, "ablation", caption, f"Differences of {len(arms)} arms to {base} in {len(values)} values"
@@ -107,7 +107,7 @@ def sizes(
     name: str, panels: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]], unit: Mapping[str, str],
     caption: str, mean: bool,
 ) -> Figure:  # fmt: skip
-    """A panel a value, gallery rows on a log axis: points by series; with ``mean`` the line joins means a size."""
+    """One panel per value, gallery rows on a log axis, points by series; ``mean``: lines join the means per size."""
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     with style.canvas(WIDTH, 2.6 * rows, rows, columns) as (canvas, axes):
@@ -140,7 +140,7 @@ def _mean(points: Sequence[tuple[int, float]], size: int) -> float:
 
 
 def training(name: str, runs: Sequence[curves.Training], order: Sequence[str]) -> Figure:
-    """A panel a quantity: an arm a colour and line, its seeds as lines of one look, alarms as crosses."""
+    """One panel per quantity: colour and line style by arm, one line per seed, alarms as crosses."""
     arms = list(dict.fromkeys(run.arm for run in runs))
     with style.canvas(WIDTH, 7.4, 3, 3, sharex=True) as (canvas, axes):
         for ax, quantity in zip(axes, curves.QUANTITIES, strict=True):
@@ -160,8 +160,8 @@ def training(name: str, runs: Sequence[curves.Training], order: Sequence[str]) -
         batch, held_out = max(run.captions for run in runs), max(run.held_out for run in runs)
         seeds = ", ".join(f"{arm}: {sum(run.arm == arm for run in runs)}" for arm in arms)
         caption = (
-            f"Seeds an arm: {seeds}. A point of a step is a mean over {batch or NONE} drawn captions, of a held-out "
-            f"panel over {held_out or NONE} images captioned greedily. Crosses: steps at which an alarm rang."
+            f"Seeds per arm: {seeds}. A point is a mean over {batch or NONE} sampled captions per step, in a held-out "
+            f"panel over {held_out or NONE} images captioned greedily. Crosses: steps at which an alarm was raised."
         )
         rung = sorted({f"{run.name}: {alarm}" for run in runs for _, alarm in run.alarms})
         return style.saved(

@@ -1,4 +1,4 @@
-"""Reads a results folder once and makes every section of the report from it."""
+"""Reads a results folder once and builds every section of the report from it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from leaderboards.report.browser import Browser
 from leaderboards.report.parts import Missing, Section
 from leaderboards.report.study import REFERENCE, Study
 
-FIRST = ("cim", "sft")  # arms whose seed 0 is charted and browsed beside the base
+FIRST = ("cim", "sft")  # arms whose seed 0 is charted and compared with the base
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What a user asks to see compared instead of the stored study: a base run and others, on one task."""
+    """A comparison chosen by the user instead of the stored study: a base run and others, on one task."""
 
     base: str
     others: tuple[str, ...]
@@ -29,7 +29,7 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that a page shows: sections, captions side by side or what is missing for them, and what was read."""
+    """Content of a report: sections, captions side by side (or what is missing), tasks and number of runs."""
 
     sections: tuple[Section, ...]
     browser: Browser | Missing
@@ -68,7 +68,7 @@ def gather(results: Path, tell: Callable[[str], None], chosen: Chosen | None = N
 
 
 def _images(runs: Sequence[StoredRun], stored: Study | None) -> int:
-    """How many images the base of a study was scored on."""
+    """Number of images that the base of a study was scored on."""
     bases = [run for run in runs if stored and (run.task, run.model) == (stored.task, stored.base)]
     return len(bases[0].per_sample) if bases else 0
 
@@ -101,7 +101,7 @@ def _named(runs: Sequence[StoredRun], name: str, task: str | None) -> StoredRun:
 
 
 def _browsed(groups: Sequence[tuple[str, Sequence[Pair]]]) -> Pair | None:
-    """The base with arm ``cim`` where there is one, else the first pair."""
+    """The base with arm ``cim`` if there is one, else the first pair."""
     pairs = [pair for _, group in groups for pair in group]
     reference = [pair for pair in pairs if pair.b.model.startswith(f"{REFERENCE}-seed") and pair.a is pairs[0].a]
     return next(iter(reference or pairs), None)

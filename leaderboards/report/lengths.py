@@ -1,14 +1,14 @@
-"""Is one run better than another at the same caption length? Two controls beside the plain paired difference.
+"""Is one run better than another at equal caption length? Two controls for the plain paired difference.
 
-For image i let d_i be run b's value less run a's, and w_i its words less run a's. **Plain**: mean of d_i. **Matched**:
-mean of d_i over images with |w_i| <= 2, whose two captions are about equally long; it asks nothing of the form of the
-dependence, but stands on those images alone. **Adjusted**: tau of d_i = tau + beta w_i by least squares, which is
-y = image + run + beta words with an effect for every image; tau is the difference at equal length if a word more is
-worth the same for both runs and at every length. Where w = 0 lies outside the middle 95 % of w_i, tau is an
-extrapolation and marked so. Intervals: percentile bootstrap over images.
+For image i let d_i be run b's value minus run a's, and w_i its words minus run a's. **Plain**: mean of d_i.
+**Matched**: mean of d_i over images with |w_i| <= 2, whose captions are about equally long; it assumes nothing about
+the form of the dependence, but uses those images alone. **Adjusted**: tau of d_i = tau + beta w_i by least squares,
+which is y = image + run + beta words with a fixed effect for every image; tau is the difference at equal length if the
+effect of a further word is the same for both runs and at every length. If w = 0 lies outside the middle 95 % of w_i,
+tau is marked as an extrapolation. Intervals: percentile bootstrap over images.
 
-Length is also how detail is said: a run that names more things needs words for it. The controls ask what is left beside
-length, not whether the longer captions are better.
+Detail needs words: a run that names more objects is longer. The controls ask what remains at equal length, not whether
+the longer captions are better.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from harness.parts import Array
 
 CALIPER = 2.0  # words
-FEWEST = 30  # matched images, under which their mean is not shown
+FEWEST = 30  # matched images; with fewer their mean is not shown
 TAIL = 0.025
 
 
@@ -40,7 +40,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """Plain, matched and adjusted difference; None where too few images match, or lengths do not vary."""
+    """Plain, matched and adjusted difference; None if too few images match, or lengths do not vary."""
 
     plain: Estimate
     matched: Estimate | None
@@ -51,7 +51,7 @@ class Control:
 
 
 def controls(pairs: Sequence[tuple[Array, Array, Array, Array]], draws: int = stats.DRAWS) -> list[Control]:
-    """A control for each (values of a, values of b, words of a, words of b), all columns (n,) of the same n images."""
+    """One control per (values of a, values of b, words of a, words of b), each (n,), on the same n images."""
     if not pairs:
         return []
     columns = [stats.Column(_sums(b - a, words_b - words_a), _estimates) for a, b, words_a, words_b in pairs]
@@ -81,7 +81,7 @@ def _sums(change: Array, longer: Array) -> Array:
 
 
 def _estimates(totals: Array, n: int) -> Array:
-    """Plain, matched, tau and beta (..., 4) from sums of d, w, ww, dw, m, md (..., 6); NaN where there is none."""
+    """Plain, matched, tau and beta (..., 4) from sums of d, w, ww, dw, m, md (..., 6); NaN if undefined."""
     d, w, ww, dw, m, md = np.moveaxis(totals / n, -1, 0)
     spread = ww - w * w
     flat = spread <= 1e-12 * np.maximum(1e-300, ww)

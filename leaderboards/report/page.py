@@ -1,7 +1,7 @@
-"""A report as files: ``report.html``, which needs nothing else, ``report.md``, and ``figures/`` as SVG and PNG.
+"""Writes a report: self-contained ``report.html``, ``report.md``, and ``figures/`` as SVG and PNG.
 
-The page may run its own script, named by its hash, and load nothing; charts are pictures inside of it, captions are
-text wherever they stand. No time stands in any file.
+The page's content security policy allows only its own script, by hash, and loads nothing; charts are embedded images,
+captions are always escaped. No file contains a time.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def write(folder: Path, report: Report) -> list[Path]:
 
 
 def _named(figures: Sequence[Figure]) -> dict[str, Figure]:
-    """Figures by the stem of their files: letters, digits, ``.``, ``-`` and ``_``, each once."""
+    """Figures by a unique file stem of letters, digits, ``.``, ``-`` and ``_``."""
     named = dict[str, Figure]()
     for figure in figures:
         stem = UNSAFE.sub("_", figure.name)
@@ -69,7 +69,7 @@ def _address(svg: bytes) -> str:
 
 
 def markdown(report: Report, figures: dict[str, Figure]) -> str:
-    """The report without its captions, for reading in a terminal or a repository."""
+    """The report without captions, for terminals and repositories."""
     stems = {id(figure): stem for stem, figure in figures.items()}
     lines = ["# Report", "", f"{report.runs} scored runs on {', '.join(map(_plain, report.tasks)) or 'no task'}."]
     for section in report.sections:
@@ -79,7 +79,7 @@ def markdown(report: Report, figures: dict[str, Figure]) -> str:
             if isinstance(part, Remark):
                 lines.append(_plain(part.text))
             elif isinstance(part, Missing):
-                lines.append(f"{_plain(part.what)} Make it with `{part.command}`.")
+                lines.append(f"{_plain(part.what)} Command: `{part.command}`.")
             elif isinstance(part, Figure):
                 lines += [f"![{_plain(part.alt)}]({FIGURES}/{stems[id(part)]}.svg)", "", _plain(part.caption)]
             else:
@@ -96,6 +96,6 @@ def _table(part: Table) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """A text that Markdown shows as it is."""
+    """Text escaped for Markdown."""
     escaped = re.sub(r"([\\`*\[\]|<>&])", r"\\\1", highlight.visible(text))
     return escaped.replace("\n", " ")

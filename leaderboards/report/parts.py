@@ -1,7 +1,6 @@
-"""What a report is made of: sections of remarks, tables and figures, and how a number stands in them.
+"""Elements of a report: sections of remarks, tables and figures, and the formatting of numbers.
 
-Statistics fill these, ``page.py`` writes them as HTML and Markdown. A number that does not exist is ``undefined`` or
-a dash, never NaN.
+``page.py`` writes them as HTML and Markdown. A missing number is ``undefined`` or a dash, never NaN.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ class Remark:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table whose first column names its rows; ``note`` says what the cells are and how many things they stand on."""
+    """A table whose first column names the rows; ``note`` explains the cells and gives sample sizes."""
 
     title: str
     head: tuple[str, ...]
@@ -32,7 +31,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A picture as SVG and PNG; ``name`` is the stem of its files, ``caption`` says what and of how many."""
+    """A chart as SVG and PNG; ``name`` is the stem of its files, ``caption`` gives content and sample sizes."""
 
     name: str
     svg: bytes
@@ -43,7 +42,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """What a section lacks, and the command that makes it."""
+    """Missing data, and the command that produces it."""
 
     what: str
     command: str
@@ -54,7 +53,7 @@ Part = Remark | Table | Figure | Missing
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One question and what the stored runs say to it; ``numbers`` are its key numbers for ``--json``."""
+    """One question and the answer of the stored runs; ``numbers`` are its key numbers for ``--json``."""
 
     name: str
     title: str
@@ -68,7 +67,7 @@ def number(value: float | None, digits: int = 2) -> str:
 
 
 def signed(value: float | None, digits: int = 2) -> str:
-    """A difference with its sign, or ``undefined``; one that rounds to 0 has none."""
+    """A difference with its sign, or ``undefined``; no sign if it rounds to 0."""
     if value is None:
         return UNDEFINED
     text = f"{value:+.{digits}f}"
@@ -76,12 +75,12 @@ def signed(value: float | None, digits: int = 2) -> str:
 
 
 def bounds(pair: Sequence[float] | None, digits: int = 2) -> str:
-    """An interval in brackets, never broken over lines, or ``undefined``."""
+    """An interval in brackets, without line breaks, or ``undefined``."""
     return UNDEFINED if pair is None else f"[{number(pair[0], digits)},\u00a0{number(pair[1], digits)}]"
 
 
 def p_text(value: float | None) -> str:
-    """A p value; a small one as a bound."""
+    """A p value, or a bound if it is small."""
     if value is None:
         return UNDEFINED
     return "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,8 +1,8 @@
 """The study of Figure 2 (arXiv 2603.01696) on stored runs: does the CIM score follow what a caption gets right?
 
-A run takes part when its scores hold metric ``cim`` and either ``fine_names`` (recall of an image, made scenes) or
-``taxonomy`` (is the breed named, pets). Accuracy of an image lies in 0 to 1. Resampled are breeds on pets, images
-elsewhere. Statistics: ``correlation.py``.
+A run takes part if its scores have metric ``cim`` and either ``fine_names`` (recall per image, rendered scenes) or
+``taxonomy`` (is the breed named, pets). Accuracy of an image is between 0 and 1. The bootstrap resamples breeds on
+pets, images elsewhere. Statistics: ``correlation.py``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PETS = "pets"
 
 @dataclass(frozen=True, slots=True)
 class RunColumns:
-    """Columns of a run, a row an image, in the order of image ids; ``breeds`` where they are known."""
+    """Columns of a run, one row per image sorted by id; ``breeds`` if they are known."""
 
     run: StoredRun
     ids: tuple[str, ...]
@@ -50,11 +50,11 @@ class RunColumns:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """What one metric has to do with accuracy in one run; None is undefined.
+    """Correlation of one metric with accuracy in one run; None is undefined.
 
     ``r`` and ``rho_bins`` are over the bins ``points``, from four bins on, ``raw`` and ``rho`` over images; ``chance``
-    is the range of ``r`` when the metric is dealt to the images at random. ``kept_r`` and ``kept_raw``
-    stand for the metric after a straight line in caption length is taken out.
+    is the range of ``r`` under random permutations of the metric. ``kept_r`` and ``kept_raw`` are those of the
+    residuals of the metric's linear regression on caption length.
     """
 
     metric: str
@@ -75,10 +75,10 @@ class Panel:
 
 
 def columns_of(run: StoredRun) -> RunColumns | None:
-    """The columns of a run, or None where its scores do not hold both sides.
+    """The columns of a run, or None if its scores lack CIM or accuracy.
 
     Raises:
-        CimError: a row lacks a number that the scores speak of.
+        CimError: a per-sample row lacks a value.
     """
     source = next((pair for pair in ACCURACIES if pair[0] in run.computed), None)
     if "cim" not in run.computed or source is None:
@@ -93,7 +93,7 @@ def columns_of(run: StoredRun) -> RunColumns | None:
 
 
 def words(run: StoredRun) -> Array:
-    """Words a caption, in the order of ids: those of metric ``length``, or counted where it was not computed."""
+    """Words per caption, sorted by id: those of metric ``length``, or counted if it was not computed."""
     if "length" in run.computed:
         return run.numbers("length", "words")
     texts = ((run.captions[name].text or "") if name in run.captions else "" for name in sorted(run.per_sample))
@@ -101,7 +101,7 @@ def words(run: StoredRun) -> Array:
 
 
 def study(columns: RunColumns) -> list[Panel]:
-    """A panel for GRC, QIR, reward and, as a control, caption length, with all controls."""
+    """Panels of GRC, QIR, reward and, as a control, caption length, with all controls."""
     by_name = {**columns.metrics, LENGTH: columns.words}
     without_length = {name: correlation.residuals(values, columns.words) for name, values in columns.metrics.items()}
     pairs = [(values, columns.accuracy) for values in (*by_name.values(), *without_length.values())]
@@ -122,7 +122,7 @@ def study(columns: RunColumns) -> list[Panel]:
 
 
 def brief(runs: Sequence[RunColumns]) -> list[list[Panel]]:
-    """Panels for GRC, QIR and reward of several runs over equally many images (or the same pets), without controls."""
+    """Panels of GRC, QIR and reward, without controls, of runs over equally many images (or the same pets)."""
     pairs = [(values, columns.accuracy) for columns in runs for values in columns.metrics.values()]
     drawn = iter(correlation.resampled(pairs, runs[0].breeds))
     return [
@@ -149,9 +149,9 @@ def _panel(name: str, values: Array, accuracy: Array, raw_ci: Interval | None) -
 
 
 def unread(columns: RunColumns) -> tuple[int, RunColumns] | None:
-    """How many breed replies of the judge say neither yes nor no, and the columns without those images.
+    """Number of unparsed or n/a breed verdicts, and the columns without those images.
 
-    None where accuracy is not a judge's verdict or no reply is stored.
+    None if accuracy is not a judge's verdict or no reply is stored.
     """
     if not columns.source.startswith("taxonomy"):
         return None

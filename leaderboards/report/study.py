@@ -1,9 +1,9 @@
 """The ablation of Figure 4 (arXiv 2603.01696) from ``results/train/study.json``: arms, seeds, differences to the base.
 
-Of an arm and a value: the mean difference over seeds, with Student's 95 % interval mean +- t(.975, s - 1) sd / sqrt(s)
-for s >= 2 seeds. Two arms are compared over the seeds that both have: the same t of their paired differences, p values
+Per arm and value: the mean difference over seeds, with Student's 95 % interval mean +- t(.975, s - 1) sd / sqrt(s)
+for s >= 2 seeds. Two arms are compared over their common seeds: the same t of their paired differences, p values
 corrected by Holm over the arms of one value. Seeds are the unit, because runs of one arm differ by more than images
-explain; with two or three of them only large effects can be told apart.
+explain; with two or three seeds only large effects are significant.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LEVEL = 0.975
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One run in one value: what the base has, what it has, the difference and its paired interval over images."""
+    """One run in one value: value of the base and of the run, difference, its paired interval over images."""
 
     seed: int
     base: float
@@ -39,7 +39,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """An arm, its points by value and seed, and the alarm that stopped it by seed."""
+    """An arm: points by value and seed, and by seed the alarm that stopped it."""
 
     name: str
     about: str
@@ -63,7 +63,7 @@ class Study:
 
 @dataclass(frozen=True, slots=True)
 class Mean:
-    """A mean over seeds and its t interval; no interval for one seed."""
+    """A mean over seeds and its t interval; None for one seed."""
 
     seeds: int
     mean: float
@@ -72,7 +72,7 @@ class Mean:
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """An arm less the reference arm over ``seeds`` that both have, and p corrected over the arms of the value."""
+    """An arm minus the reference arm over their common ``seeds``, and p corrected over the arms of the value."""
 
     arm: str
     seeds: int
@@ -83,10 +83,10 @@ class Contrast:
 
 
 def read(results: Path) -> Study | None:
-    """The stored study; None where there is none.
+    """The stored study; None if there is none.
 
     Raises:
-        CimError: it has not the form that ``cim study`` writes.
+        CimError: it is not in the format that ``cim study`` writes.
     """
     path = results / paths.TRAINED / FILE
     content = store.read_document(path)
@@ -107,7 +107,7 @@ def _arm(name: str, about: str, rows: Sequence[Mapping[str, Any]]) -> Arm:
             base, value, difference = (float(cell[key]) for key in ("base", "value", "difference"))
             low, high = (float(bound) for bound in cell["ci95"])
             if not all(map(math.isfinite, (base, value, difference, low, high))):
-                raise ValueError(f"{label} of {name} is no number")
+                raise ValueError(f"{label} of {name} is not a number")
             points.setdefault(label, []).append(Point(int(row["seed"]), base, value, difference, (low, high)))
     stopped = {int(row["seed"]): str(row["stopped"]) for row in arm_rows if row["stopped"]}
     fixed = {label: tuple(points_of_value) for label, points_of_value in points.items()}
@@ -115,7 +115,7 @@ def _arm(name: str, about: str, rows: Sequence[Mapping[str, Any]]) -> Arm:
 
 
 def over_seeds(values: Sequence[float]) -> Mean | None:
-    """Mean and t interval of one number a seed; None where there are none."""
+    """Mean and t interval of one number per seed; None without numbers."""
     if not values:
         return None
     mean, s = float(np.mean(values)), len(values)
@@ -126,7 +126,7 @@ def over_seeds(values: Sequence[float]) -> Mean | None:
 
 
 def contrasts(study: Study, value: str, reference: str = REFERENCE) -> list[Contrast]:
-    """Every other arm against the reference arm in one value."""
+    """Every other arm compared with the reference arm in one value."""
     against = study.arm(reference)
     if against is None:
         return []
@@ -145,7 +145,7 @@ def contrasts(study: Study, value: str, reference: str = REFERENCE) -> list[Cont
 
 
 def _p(values: Sequence[float]) -> float | None:
-    """Two-sided p of Student's t that the mean of these is 0; None for one value, or for equal ones."""
+    """Two-sided p of the one-sample t-test of mean 0; None for one value, or for equal ones."""
     if len(values) < 2 or not (deviation := float(np.std(values, ddof=1))):
         return None
     from scipy.special import stdtr

@@ -1,7 +1,7 @@
-"""How charts look, and how they become files: the same bytes each time, readable in grey and to the colour-blind.
+"""Style of charts and how they are saved: deterministic bytes, readable in greyscale and by the colour-blind.
 
-Colours are those of Okabe and Ito (jfly.uni-koeln.de/color); a series also has its own marker and line, so nothing
-hangs on colour alone. Text is drawn as paths, on white, so a chart needs no font and looks alike on a dark page.
+Colours are those of Okabe and Ito (jfly.uni-koeln.de/color); each series also has its own marker and line style, so
+nothing depends on colour alone. Text is drawn as paths, on white, so a chart needs no font, also on a dark page.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (3,
 DPI = 120
 COORDINATES = re.compile(rb' d="[^"]*"')
 LONG = re.compile(rb"(\.\d\d)\d+")  # hundredths of a point are enough, and a third of the file
-TICKS = 5  # at most, an axis; fewer are read more easily and drawn faster
+TICKS = 5  # at most, per axis
 SETTINGS: Mapping[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8.5,
@@ -60,12 +60,14 @@ SETTINGS: Mapping[str, Any] = {
 
 @contextmanager
 def canvas(width: float, height: float, rows: int, columns: int, **layout: Any) -> Iterator[tuple[Canvas, list[Axes]]]:
-    """A figure of width x height inches and its axes in reading order; saved inside of this by ``saved``."""
+    """A figure of width x height inches and its axes in reading order; saved inside the context by ``saved``."""
     import matplotlib
     from matplotlib.figure import Figure as Blank
 
     with matplotlib.rc_context({**matplotlib.rcParamsDefault, **SETTINGS}):
-        figure = Blank(figsize=(width, height), dpi=DPI, layout="constrained")  # text is as wide as it will be
+        figure = Blank(
+            figsize=(width, height), dpi=DPI, layout="constrained"
+        )  # the final resolution, so text has its final width
         axes = list(figure.subplots(rows, columns, squeeze=False, **layout).flat)
         for ax in axes:
             ax.locator_params(nbins=TICKS)
@@ -88,6 +90,6 @@ def _shortened(path: re.Match[bytes]) -> bytes:
 
 
 def hide(axes: list[Axes]) -> None:
-    """Leave the places of these axes empty."""
+    """Hide these axes."""
     for ax in axes:
         ax.set_axis_off()

@@ -1,4 +1,4 @@
-"""Section (f): do the metrics agree about systems? Correlations between columns of the published tables, check A-13."""
+"""Section (f): do the metrics agree about systems? Correlations between published columns, check A-13."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from leaderboards.report import style
 from leaderboards.report.parts import NONE, UNDEFINED, Figure, Part, Remark, Section, Table, bounds, number
 
 ABOUT = (
-    "Over the systems of the published Tables 6 to 8, one benchmark at a time; numbers as printed, nothing of ours. A "
-    "high r says that two columns order these systems alike. It does not say that either is right about a caption."
+    "Over the systems of the published Tables 6 to 8, one benchmark at a time; printed values only. A high r means "
+    "that two columns order these systems alike. It does not mean that either is right about a caption."
 )
 
 
 def section(rows: Sequence[PaperRow] | None = None) -> Section:
-    """The section over published rows, those of the project unless others are given."""
+    """The section over published rows; by default those of the project."""
     rows = published.read() if rows is None else rows
     known = [row for row in distinct(rows) if row.benchmark in TASKS]
     by_benchmark = {b: pairs(known, b) for b in TASKS if any(row.benchmark == b for row in known)}
@@ -33,7 +33,7 @@ def section(rows: Sequence[PaperRow] | None = None) -> Section:
 
 
 def _chart(by_benchmark: dict[str, list[Pair]], counts: dict[str, int]) -> Figure:
-    """A square of all pairs a benchmark: Pearson's r below the diagonal, Spearman's rho above it."""
+    """One matrix of all pairs per benchmark: Pearson's r below the diagonal, Spearman's rho above it."""
     import numpy as np
 
     names, size = [TITLES[column] for column in COLUMNS], len(COLUMNS)
@@ -74,7 +74,7 @@ def _table(benchmark: str, correlations: Sequence[Pair]) -> Table:
         for pair in sorted(correlations, key=lambda pair: (pair.pearson is None, -(pair.pearson or 0)))
     )
     note = (
-        "Systems with both cells, each once. Brackets: Fisher's interval, which takes rows as independent. Sorted by "
+        "Systems with both cells, each once. Brackets: Fisher's interval, which treats rows as independent. Sorted by "
         "Pearson's r. Source: arXiv 2603.01696, supplement."
     )
     return Table(benchmark, ("columns", "Pearson's r", "Spearman's rho", "n"), rows, note)

@@ -1,4 +1,4 @@
-"""Section (e): what happened while training: curves, diagnostics, alarms."""
+"""Section (e): what happened during training: curves, diagnostics, alarms."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from leaderboards.report import curves, draw
 from leaderboards.report.curves import STEPS, VALIDATION, Training
 from leaderboards.report.parts import NONE, Missing, Part, Remark, Section, Table, number
 
-TOGETHER = 4  # arms a chart
+TOGETHER = 4  # arms per chart
 LAST = (
     ("reward", (STEPS, "reward.mean"), 3),
     ("QIR", (STEPS, "terms.qir.mean"), 3),
@@ -19,14 +19,14 @@ LAST = (
     ("held-out precision", (VALIDATION, "precision"), 1),
 )
 WHAT = (
-    "QIR against shuffled source images (grey) is the control of QIR: if both rise together, captions please the "
-    "gallery and not their image. Length, KL, distinct captions and held-out precision show what a rising reward may "
+    "QIR against shuffled source images (grey) is the control of QIR: if both rise together, the policy adapts to the "
+    "gallery and not to the image. Length, KL, distinct captions and held-out precision show what a rising reward may "
     "cost."
 )
 
 
 def section(runs: Sequence[Training]) -> Section:
-    """Charts of a few arms each, and how every run began and ended."""
+    """Charts of a few arms each, and a table of first and last values of every run."""
     title = "What happened in training?"
     if not runs:
         return Section("training", title, (Missing("No training run is stored.", "make train-cim"),))
@@ -42,8 +42,8 @@ def section(runs: Sequence[Training]) -> Section:
     batches = sorted({run.captions for run in runs if run.captions})
     note = (
         "First to last logged value. A step is "
-        f"{' or '.join(map(str, batches)) or 'an unknown number of'} drawn captions; supervised runs log no reward. "
-        "Alarms: name and the first step at which it rang."
+        f"{' or '.join(map(str, batches)) or 'an unknown number of'} sampled captions; supervised runs log no reward. "
+        "Alarms: name and the first step at which it was raised."
     )
     numbers = {run.name: {"steps": run.steps, "ended": run.ended} for run in runs}
     return Section("training", title, (*parts, Table("Runs", head, rows, note)), numbers)

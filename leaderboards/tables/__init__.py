@@ -1,6 +1,6 @@
-"""The paper's Tables 6, 7 and 8: every published cell beside ours, as Markdown, LaTeX, CSV and HTML.
+"""The paper's Tables 6, 7 and 8: every published cell with ours, as Markdown, LaTeX, CSV and HTML.
 
-Ours comes from stored runs alone; a cell without one names the command that fills it. Run with
+Our cells come from stored runs alone; for an empty cell the command that fills it is given. Run with
 ``cim tables`` (``make tables``); docs/tables.md says how to read a cell.
 """
 
@@ -30,13 +30,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="SYSTEM=RUN",
-        help="the run that fills a system's rows, again for more",
+        help="the run that fills a system's rows; repeatable",
     )
-    parser.add_argument("--json", action="store_true", help="print what was made")
+    parser.add_argument("--json", action="store_true", help="print paths and counts as JSON")
 
 
 def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[str], None]) -> int:
-    """Read runs, write the files, say which cells are filled."""
+    """Read runs, write the files, print which cells are filled."""
     from harness.runs import stored_run
     from leaderboards import published
     from leaderboards.tables import cells, html, latex, markdown, paper, sheet, systems
@@ -62,7 +62,7 @@ def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[s
     files |= {f"table_{table.number}.csv": sheet.page(table) for table in built}
     for name, text in files.items():
         store.write_bytes(out / name, text.encode())
-    summaries = [_told(table) for table in built]
+    summaries = [_counts(table) for table in built]
     if args.json:
         say(store.dumps({"out": str(out), "files": sorted(files), "tables": summaries}))
     else:
@@ -72,7 +72,7 @@ def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[s
     return 0
 
 
-def _told(table: Table) -> dict[str, Any]:
+def _counts(table: Table) -> dict[str, Any]:
     lines = [line for block in table.blocks for line in block.lines]
     cells = [cell for line in lines for cell in line.cells.values() if cell.published is not None]
     return {

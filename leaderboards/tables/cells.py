@@ -1,8 +1,8 @@
 """Our numbers for the cells of the paper's tables, from the rows of stored runs.
 
-A value and its 95 % interval are computed from the run's rows (percentile bootstrap over images, 10,000 draws, one
-matrix for all runs that hold the same samples). Two cells are compared on the same draws and only where signature and
-samples agree: p of the paired difference, re-centred (``standings.bootstrap_p``).
+A value and its 95 % confidence interval are computed from the run's rows (percentile bootstrap over images, 10,000
+resamples, one matrix for all runs with the same samples). Two cells are compared on the same resamples, and only if
+signature and samples agree: p of the paired difference, re-centred (``standings.bootstrap_p``).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from leaderboards import standings
 if TYPE_CHECKING:
     from harness.parts import Array
 
-# The paper's columns as far as known (docs/protocol.md): a metric, or its variant that reproduces the reference, and
-# one of its values.
+# The paper's columns as far as known (docs/protocol.md): a metric, or the variant that reproduces the reference code,
+# and one of its values.
 METRICS = {
     "bleu4": ("bleu4_char", "score"),
     "meteor": ("meteor_nltk", "score"),
@@ -39,7 +39,7 @@ METRICS = {
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """One value of one run: point, 95 % interval (None for one image), values on the shared resamples."""
+    """One value of one run: point estimate, 95 % interval (None for one image), values on the shared resamples."""
 
     run: StoredRun
     point: float
@@ -49,18 +49,18 @@ class Number:
     samples: tuple[str, ...]
 
     def p(self, base: Number) -> float | None:
-        """p of the paired difference to another run's value; None where they may not be compared."""
+        """p of the paired difference to another run's value; None if they are not comparable."""
         if self.signature != base.signature or self.samples != base.samples or self.ci95 is None:
             return None
         return standings.bootstrap_p(self.drawn - base.drawn, self.point - base.point)
 
 
 Numbers = dict[tuple[str, str], Number]
-"""By run name and the paper's column."""
+"""By run name and column of the paper."""
 
 
 def numbers(runs: Sequence[StoredRun], tell: Callable[[str], None], draws: int = stats.DRAWS) -> Numbers:
-    """All numbers of runs of one task; ``tell`` hears of a metric whose rows are damaged, which is left out."""
+    """All numbers of runs of one task; metrics with damaged rows are left out and reported to ``tell``."""
     by_samples = defaultdict[tuple[str, ...], list[StoredRun]](list)
     for run in runs:
         by_samples[tuple(sorted(run.per_sample))].append(run)
@@ -98,6 +98,6 @@ def _of_same_samples(
 
 
 def usual(numbers: Sequence[Number]) -> str | None:
-    """The signature that most of these numbers have, the first of equally many; None of none."""
+    """The most frequent signature, the first in case of a tie; None without numbers."""
     counted = Counter(number.signature for number in numbers)
     return counted.most_common(1)[0][0] if counted else None

@@ -1,6 +1,6 @@
-"""The tables as one HTML page that needs nothing else and runs no script; our numbers link to their runs.
+"""The tables as one self-contained HTML page without scripts; our numbers link to their runs.
 
-Template and style lie in ``page/``.
+Template and style are in ``page/``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A table as LaTeX for booktabs and hyperref; what fills an empty cell stands in a comment beside it."""
+"""A table as LaTeX for booktabs and hyperref; commands that fill empty cells are in comments."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MARKS = {"suspect": r"\ddagger", "unusual": r"\circ", "outside": "*", "apart": r
 
 
 def page(table: Table, source: Mapping[str, str]) -> str:
-    """One table, to be read by ``\\input``; needs packages booktabs and hyperref."""
+    """One table for ``\\input``; needs packages booktabs and hyperref."""
     width = 2 + len(table.columns)
     heads = [_head(column) for column in table.columns]
     notes = " ".join(map(escape.latex, legend.NOTES))
@@ -52,7 +52,7 @@ def _system(line: Line, table: Table) -> Iterator[str]:
     cells = list(line.cells.values())
     yield " & ".join([escape.latex(line.label), PUBLISHED, *map(_published, cells)]) + r" \\"
     if line.fill:
-        yield f"% to fill what follows: {escape.one_line(table.fills[line.fill - 1])}"
+        yield f"% to fill the next row: {escape.one_line(table.fills[line.fill - 1])}"
     yield " & ".join(["", OURS, *(_ours(cell, line.link) for cell in cells)]) + r" \\"
     if any(cell.ours for cell in cells):
         yield " & ".join(["", escape.latex(INTERVAL), *map(_interval, cells)]) + r" \\"
@@ -86,5 +86,5 @@ def _raised(marks: Iterator[str] | list[str]) -> str:
 
 
 def _address(link: str) -> str:
-    """A link as hyperref wants it inside another command."""
+    """A link escaped for hyperref inside another command."""
     return "".join(f"\\{letter}" if letter in "%#&_" else letter for letter in link)

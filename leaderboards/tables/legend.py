@@ -1,4 +1,4 @@
-"""What stands around the numbers in every format: marks, headings, the legend, the source of published cells."""
+"""Texts of all formats: marks, headings, legend, source of the published cells."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from leaderboards.tables.paper import Cell, Ours
 MARKS = {"suspect": "‡", "unusual": "°", "outside": "*", "apart": "†"}
 PUBLISHED, OURS, INTERVAL, DIFFERENCE = "published", "ours", "95 % interval", "difference"
 LEGEND = {
-    "suspect": "cannot be means over the same images as printed: F1 is too large for these P and R (audit, A-4)",
-    "unusual": "the gap between F1 and the harmonic mean of P and R is far from that of the other rows (audit, A-5)",
-    "outside": "the published value lies outside our 95 % interval, however it was rounded",
-    "apart": "differs from the first row of its block: paired bootstrap over images, "
-    f"Holm over the cells of this table, p < {ALPHA:g}",
+    "suspect": "as printed, cannot be means over the same images: F1 is too large for these P and R (audit, A-4)",
+    "unusual": "the gap between F1 and the harmonic mean of P and R is far from those of other rows (audit, A-5)",
+    "outside": "the published value lies outside our 95 % confidence interval, however it was rounded",
+    "apart": "significantly different from the first row of its block: paired bootstrap over images, "
+    f"p < {ALPHA:g} after Holm's correction over the cells of this table",
 }
 NOTES = (
-    "Published: as printed in the paper, data with a source. Ours: from the rows of the run that the number links to. "
-    "Difference: ours minus published, of the numbers shown. Bold: best of a block, ours where two runs are stored.",
-    "Which metric made a column is known for CAPTURE, Objects, Attributes and Relations QA, inferred for BLEU-4 and "
-    "open for METEOR (docs/protocol.md). A column shows one variant only.",
+    "Published: as printed in the paper. Ours: from the rows of the stored run that the number links to. "
+    "Difference: ours minus published, of the numbers shown. Bold: best of a block; ours if two runs are stored.",
+    "The paper's metric is known for CAPTURE, Objects, Attributes and Relations QA, inferred for BLEU-4 and unknown "
+    "for METEOR (docs/protocol.md). A column shows one variant only.",
 )
-MISSING = "Numbers in brackets say which command fills a cell:"
+MISSING = "Commands that fill the cells with numbers in parentheses:"
 
 
 def states(cell: Cell) -> list[str]:
-    """Names of the marks of a published cell."""
+    """Marks of a published cell."""
     return [name for name in MARKS if name in cell.states]
 
 
 def said(ours: Ours) -> list[str]:
-    """Names of the marks of our cell."""
-    return ["outside"] * ours.outside + ["apart"] * ours.told_apart
+    """Marks of our cell."""
+    return ["outside"] * ours.outside + ["apart"] * ours.significant
 
 
 def metric(column: str) -> str:
-    """The metric of a column under its own name: ``objects@compat``."""
+    """The metric of a column: ``objects@compat``."""
     return METRICS[column][0]
 
 
@@ -48,7 +48,7 @@ def heading(column: str) -> str:
 
 
 def credit(source: Mapping[str, str]) -> str:
-    """Where the published cells come from."""
+    """Source of the published cells."""
     return (
         f"Published cells: {source['title']} ({source['source']}), {source['licence']}, file {source['sha256'][:12]}."
     )

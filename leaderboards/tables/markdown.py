@@ -17,7 +17,7 @@ def page(tables: Sequence[Table], source: Mapping[str, str]) -> str:
         parts += [f"## Table {table.number}: {markdown(table.title)}", _table(table)]
         if table.signatures:
             lines = [f"* {markdown(where)}: {code(line)}" for where, line in table.signatures]
-            parts.append("\n".join(["How our columns were made:", "", *lines]))
+            parts.append("\n".join(["Signatures of our columns:", "", *lines]))
         if table.notes:
             parts.append("\n".join(f"* {letter}: {markdown(text)}" for letter, text in table.notes))
         if table.fills:

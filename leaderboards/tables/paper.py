@@ -1,7 +1,7 @@
-"""Tables 6, 7 and 8 in the paper's shape, published cells beside ours; what every format is written from.
+"""Tables 6, 7 and 8 in the paper's layout, published cells with ours: the model that every format is written from.
 
 Marks of a cell are computed, never set by hand: best of its block, suspect or unusual as printed (audit checks A-4 and
-A-5), published outside our interval, different from the block's first row, made with another signature than the column.
+A-5), published outside our confidence interval, significantly different from the block's first row, other signature.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ TITLES = {
 
 @dataclass(frozen=True, slots=True)
 class Ours:
-    """Our number for a cell, to two decimals as shown, and what is said about it.
+    """Our number for a cell, rounded to two decimals, and its marks.
 
     ``difference`` is ours minus published; ``outside``: the published value, however it was rounded, lies outside our
-    interval; ``p`` of the difference to the block's first row, after Holm over the table. ``letter`` points to a note
-    where the signature is another than the column's.
+    interval; ``p`` of the difference to the block's first row, Holm over the table. ``letter`` names a note if the
+    signature differs from the column's.
     """
 
     value: Decimal
@@ -53,14 +53,14 @@ class Ours:
     best: bool = False
 
     @property
-    def told_apart(self) -> bool:
-        """Does it differ from the block's first row?"""
+    def significant(self) -> bool:
+        """Whether it differs significantly from the block's first row."""
         return self.p is not None and self.p < ALPHA
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One cell: published (None where the table has none), its marks, and ours or the number of what fills it."""
+    """One cell: published (None if the table has none), marks, and ours or the number of the command that fills it."""
 
     published: Decimal | None
     best: bool = False
@@ -71,7 +71,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One system in a block: its cells by column, its run if one is stored, and what fills its empty cells."""
+    """One system in a block: cells by column, link to its stored run, number of the command for empty cells."""
 
     row: PaperRow
     label: str
@@ -91,9 +91,9 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One table; ``fills`` are commands, numbered from 1, ``notes`` other signatures by letter.
+    """One table; ``fills`` are commands, numbered from 1, ``notes`` deviating signatures by letter.
 
-    ``signatures`` are those of columns, each beside the benchmark and the columns that were made with it.
+    ``signatures`` are pairs of benchmark with columns, and their signature.
     """
 
     number: int
@@ -107,10 +107,10 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What there is to fill the tables with.
+    """Data to fill the tables with.
 
-    ``numbers`` by task, ``runs`` by task and name, ``systems`` the rows they fill, ``models`` what can be run here;
-    links start from the folder ``out``.
+    ``numbers`` by task, ``runs`` by task and name, ``systems`` by row, ``models`` that can be run here; links are
+    relative to the folder ``out``.
     """
 
     numbers: Mapping[str, Numbers]
@@ -159,7 +159,7 @@ def _table(
 
 
 def _blocks(rows: Sequence[PaperRow]) -> dict[tuple[str, str], list[int]]:
-    """Positions of rows by block: what Table 6 shows together, elsewhere a backbone on a benchmark."""
+    """Row positions by block: a benchmark in Table 6, elsewhere a backbone on a benchmark."""
     blocks = dict[tuple[str, str], list[int]]()
     for at, row in enumerate(rows):
         blocks.setdefault(("" if row.table == 6 else row.base, row.benchmark), []).append(at)
@@ -182,7 +182,7 @@ def _found(rows: Sequence[PaperRow], columns: Sequence[str], stored: Stored) -> 
 def _signatures(
     rows: Sequence[PaperRow], numbers: Mapping[Key, Number]
 ) -> tuple[dict[tuple[str, str], str], dict[tuple[str, str, str], str]]:
-    """The usual signature by benchmark and column; a letter for each other (benchmark, metric, signature)."""
+    """Most frequent signature by benchmark and column; a letter per other (benchmark, metric, signature)."""
     usuals, letters = dict[tuple[str, str], str](), dict[tuple[str, str, str], str]()
     for benchmark in dict.fromkeys(row.benchmark for row in rows):
         for column, (metric, _) in METRICS.items():
@@ -197,7 +197,7 @@ def _signatures(
 
 
 def _differing(usuals: Mapping[tuple[str, str], str], key: tuple[str, str, str]) -> str:
-    """The note of a letter: fields that differ from the column's signature, and the whole signature."""
+    """The note of a letter: fields that differ from the column's signature, and the full signature."""
     benchmark, metric, line = key
     expected = next(
         usuals[benchmark, c] for c, (name, _) in METRICS.items() if name == metric and (benchmark, c) in usuals
@@ -242,7 +242,7 @@ def _cell(
 
 
 def _with_best(lines: Sequence[Line]) -> list[Line]:
-    """Lines of one block with the best cells marked: as printed, and of ours among those of the usual signature."""
+    """Lines of one block with the best cells marked: published, and ours with the column's signature."""
     best = dict[str, tuple[Decimal | None, Decimal | None]]()
     for column in lines[0].cells:
         cells = [line.cells[column] for line in lines]
@@ -266,7 +266,7 @@ def _fill(row: PaperRow, missing: Sequence[str], stored: Stored, is_stored: bool
 
 
 def _by_signature(usuals: Mapping[tuple[str, str], str]) -> tuple[tuple[str, str], ...]:
-    """``("COCO-LN500: Objects P, R, F1", signature)`` for each signature that a column has."""
+    """``("COCO-LN500, Objects P, Objects R", signature)`` for each signature of a column."""
     where = dict[tuple[str, str], list[str]]()
     for (benchmark, column), line in usuals.items():
         where.setdefault((benchmark, line), []).append(published.TITLES[column])
@@ -274,7 +274,7 @@ def _by_signature(usuals: Mapping[tuple[str, str], str]) -> tuple[tuple[str, str
 
 
 def link(run: StoredRun, out: Path) -> str:
-    """From the folder of the tables to a run's page, or to its scores where it has none; relative."""
+    """Relative link from the folder of the tables to a run's report, or to its scores without one."""
     pages = [run.folder / name for name in (REPORT, stored_run.SCORES)]
     page = next(path for path in pages if path.is_file())
     return quote(os.path.relpath(page.resolve(), out.resolve()))

@@ -1,4 +1,4 @@
-"""A table as CSV in the paper's shape: under each system a line for what is published, then lines for what is ours."""
+"""A table as CSV in the paper's layout: per system a published line, then lines of our numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Shown = Callable[[Cell], str]
 
 
 def page(table: Table) -> str:
-    """Header, then lines; a line of which a system has nothing is left out."""
+    """Header, then lines; empty lines of a system are left out."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*KEYS, "line", *table.columns])

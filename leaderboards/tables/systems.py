@@ -1,6 +1,6 @@
-"""Which run fills which row of the paper's tables, and the command that makes a missing one.
+"""Which run fills which row of the paper's tables, and the command that produces a missing one.
 
-The mapping is ``systems.toml`` beside this file; ``--row "SYSTEM=RUN"`` changes a row.
+The mapping is ``systems.toml`` in this folder; ``--row "SYSTEM=RUN"`` overrides a row.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ FILE = Path(__file__).parent / "systems.toml"
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A system of the paper: the run that fills its rows, and a checkpoint on the hub if there is one."""
+    """A system of the paper: the run that fills its rows, and its checkpoint on the hub, if any."""
 
     run: str
     checkpoint: str | None = None
 
 
 def read(overrides: Sequence[str] = ()) -> dict[str, System]:
-    """The mapping by the paper's names, with ``SYSTEM=RUN`` of the command line put over it.
+    """The mapping by the paper's names, with overrides ``SYSTEM=RUN`` of the command line.
 
     Raises:
         CimError: a row that the tables do not have.
@@ -41,11 +41,11 @@ def read(overrides: Sequence[str] = ()) -> dict[str, System]:
 
 
 def command(system: System, task: str, metrics: Sequence[str], known: Collection[str], *, stored: bool) -> str:
-    """What fills the cells of these metrics: a command, after what it needs first.
+    """The command that fills the cells of these metrics, with what it needs first.
 
     Args:
-        known: names of ``harness/models``; a run of another name needs its model first, or captions.
-        stored: whether the run is there and lacks these metrics only.
+        known: names of ``harness/models``; a run with another name needs a model file first, or captions.
+        stored: whether the run is stored and only lacks these metrics.
     """
     runnable = stored or system.run in known
     name = system.run if runnable or system.checkpoint else f"{system.run}.jsonl"
@@ -54,4 +54,4 @@ def command(system: System, task: str, metrics: Sequence[str], known: Collection
         return words
     if system.checkpoint:
         return f"add harness/models/{system.run}.toml (checkpoint {system.checkpoint}), then {words}"
-    return f"bring captions as {system.run}.jsonl, then {words}"
+    return f"provide captions as {system.run}.jsonl, then {words}"
