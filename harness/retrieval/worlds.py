@@ -1,7 +1,7 @@
-"""Pairs of a made world for galleries: its scenes, each drawn when it is needed, with their full captions.
+"""Pairs of a synthetic environment for galleries: its scenes, rendered on demand, with their full captions.
 
-``N`` are the first N of the world's gallery split, ``train:N`` those that training sees first, for a gallery that holds
-a policy's own images. Run with ``cim gallery build miniscenes --from miniscenes 8000``.
+``N`` selects the first N of the gallery split, ``train:N`` those that training sees first, for a gallery that contains
+the policy's training images. Run with ``cim gallery build miniscenes --from miniscenes 8000``.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ TRAINING, SPLITS = "cim_rl", ("gallery", "train")
 
 
 def names() -> list[str]:
-    """The worlds that ship with the project."""
+    """Names of the embedded synthetic environments."""
     return sorted(registry.training(TRAINING).worlds)
 
 
-def read(name: str, asked: str) -> Iterator[Pair]:
-    """The first scenes of a world's split, ``N`` or ``SPLIT:N``.
+def read(name: str, selection: str) -> Iterator[Pair]:
+    """The first scenes of a split of an environment; ``selection`` is ``N`` or ``SPLIT:N``.
 
     Raises:
         CimError: no such split, or no such number.
     """
     world = registry.training(TRAINING).worlds[name]
-    split, _, count = asked.rpartition(":")
+    split, _, count = selection.rpartition(":")
     split = split or SPLITS[0]
     if split not in SPLITS or not (count.isascii() and count.isdigit()) or int(count) < 1:
-        raise CimError(f"--from {name} {asked[:20]!r}", hint=f"--from {name} N, or {name} train:N, how many scenes")
+        raise CimError(f"--from {name} {selection[:20]!r}", hint=f"--from {name} N, or {name} train:N, how many scenes")
     return _pairs(world, split, int(count))
 
 

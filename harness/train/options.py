@@ -1,4 +1,4 @@
-"""Options of ``cim train`` that the trainers of both stages read; what is trained on is the plan's (``run.py``)."""
+"""Options of ``cim train`` that the trainers of both stages read; the plan (``run.py``) holds the training data."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How one run is made.
+    """Options of one run.
 
     ``steps`` counts generation batches, or updates of supervised fine-tuning (None: the preset's own). ``rollouts``
-    names who writes captions, ``server`` the address of a vLLM server. ``settings`` are fields of TRL's configuration
-    said otherwise; alarms that are ``tolerated`` are written down and stop nothing.
+    names the rollout engine, ``server`` the address of a vLLM server. ``settings`` override fields of TRL's
+    configuration; alarms that are ``tolerated`` are logged and stop nothing.
     """
 
     seed: int = 0
