@@ -233,11 +233,11 @@ def test_batched_equals_one_by_one_and_rows_of_a_gallery_may_change_places() -> 
 @pytest.mark.parametrize(
     ("captions", "changes", "message"),
     [
-        (["nan"], {}, "caption vector 0 is zero or not finite"),
-        (["zero"], {}, "caption vector 0 is zero or not finite"),
+        (["nan"], {}, "caption embedding 0 is zero or not finite"),
+        (["zero"], {}, "caption embedding 0 is zero or not finite"),
         (["q", "q"], {}, "2 captions for 1 source ids"),
-        (["q"], {"source_vectors": np.ones((1, 4))}, r"image vectors have the shape \(1, 4\), not \(1, 3\)"),
-        (["q"], {"source_vectors": np.full((1, 3), np.nan)}, "image vector 0 is zero or not finite"),
+        (["q"], {"source_vectors": np.ones((1, 4))}, r"image embeddings have the shape \(1, 4\), not \(1, 3\)"),
+        (["q"], {"source_vectors": np.full((1, 3), np.nan)}, "image embedding 0 is zero or not finite"),
     ],
 )
 def test_bad_input_is_one_line(captions: list[str], changes: dict[str, Any], message: str) -> None:
@@ -247,11 +247,11 @@ def test_bad_input_is_one_line(captions: list[str], changes: dict[str, Any], mes
 
 
 def test_a_wrong_encoder_and_damaged_rows_are_named() -> None:
-    with pytest.raises(CimError, match=r"caption vectors have the shape \(1, 3\), not \(1, 2\)"):
+    with pytest.raises(CimError, match=r"caption embeddings have the shape \(1, 3\), not \(1, 2\)"):
         CimScorer(four(), lambda texts: np.ones((len(texts), 3))).score(["q"], ["g:0"])
-    with pytest.raises(CimError, match="caption vector 2 is zero or not finite"):
+    with pytest.raises(CimError, match="caption embedding 2 is zero or not finite"):
         gallery.of_arrays(np.array([(1, 0), (0, 1), (0, 0)]), np.eye(3), ["a", "b", "c"])
-    with pytest.raises(CimError, match="3 caption vectors, 2 image vectors and 3 ids do not agree"):
+    with pytest.raises(CimError, match="3 captions, 2 images and 3 ids do not agree"):
         gallery.of_arrays(np.eye(3), np.eye(2), ["a", "b", "c"])
     text = np.array(four().text)
     text[2] = np.nan
@@ -259,7 +259,7 @@ def test_a_wrong_encoder_and_damaged_rows_are_named() -> None:
         CimScorer(replace(four(), text=text), encode).score(["q"], ["g:0"])
     image = np.array(four().image)
     image[1] = 0
-    with pytest.raises(CimError, match="image vector of gallery row 1 is no unit vector"):
+    with pytest.raises(CimError, match="image embedding of gallery row 1 is not L2-normalised"):
         CimScorer(replace(four(), image=image), encode).score(["q"], ["g:0"])
 
 

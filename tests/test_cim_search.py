@@ -101,12 +101,12 @@ def test_all_rows_may_be_asked_for_but_no_more() -> None:
     queries, rows = near_ties(n=2000)
     found = search.exact(rows[:40], block=16).find(queries, 40)
     assert found[1].tolist() == brute(queries, rows[:40], 40)[1].tolist()
-    with pytest.raises(CimError, match="the gallery has 40 rows, 41 are asked for"):
+    with pytest.raises(CimError, match="the gallery has 40 rows, k is 41"):
         search.exact(rows[:40]).find(queries, 41)
-    with pytest.raises(CimError, match="caption vectors have 7 dimensions, the gallery's 96"):
+    with pytest.raises(CimError, match="caption embeddings have 7 dimensions, the gallery's 96"):
         search.exact(rows).find(queries[:, :7], 3)
     queries[3, 2] = np.inf
-    with pytest.raises(CimError, match="the vector of caption 3 is not finite"):
+    with pytest.raises(CimError, match="the embedding of caption 3 is not finite"):
         search.exact(rows).find(queries, 3)
 
 

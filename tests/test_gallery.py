@@ -98,7 +98,7 @@ def test_shards_and_a_killed_build_end_with_the_same_bytes(tmp_path: Path, small
         assert not build.build(plan(tmp_path / "shards"), (shard, 3))
     assert build.build(plan(tmp_path / "shards"), (1, 3))
     text = Fake("text", 8)
-    with pytest.raises(OutageError, match="encoder fake_image gave 1 of 4 vectors"):
+    with pytest.raises(OutageError, match="encoder fake_image gave 1 of 4 embeddings"):
         build.build(plan(tmp_path / "killed", text, Fake("image", 6, stop=13)))
     assert text.asked == 12 and not (tmp_path / "killed" / gallery.MANIFEST).exists()
     with pytest.raises(CimError, match="no finished gallery here"):
@@ -143,7 +143,7 @@ def test_unusable_pairs_are_named(tmp_path: Path, small: None) -> None:
         build.build(plan(tmp_path / "g", pairs=lambda: iter(())))
     nothing = Encoder("fake_text", lambda: {"v": "1"}, lambda: nullcontext(lambda texts: (np.zeros(8) for _ in texts)))
     build.discard(tmp_path / "g")
-    with pytest.raises(CimError, match="caption vector 'made:0' is zero or not finite"):
+    with pytest.raises(CimError, match="caption embedding 'made:0' is zero or not finite"):
         build.build(plan(tmp_path / "g", text=type("T", (), {"encoder": nothing})()))  # type: ignore[arg-type]
 
 
@@ -222,7 +222,7 @@ def test_a_benchmark_image_is_an_error_or_dropped(
     (tmp_path / "held" / "images" / "s.png").write_bytes(
         b"000000007 pixels" + (b"" if copy == "same bytes" else b" and more")
     )
-    with pytest.raises(CimError, match="1 rows show images of held or near copies, first 'made:7'"):
+    with pytest.raises(CimError, match="1 rows show images of held or near-duplicates, first 'made:7'"):
         build.build(plan(tmp_path / "g"))
     build.discard(tmp_path / "g")
     assert build.build(plan(tmp_path / "g", drop_near=True))
@@ -292,7 +292,7 @@ def test_every_source_is_read_in_order(tmp_path: Path) -> None:
         ("refinedcaps", "[[]]", "row 0: is not a JSON object"),
         ("refinedcaps", '[{"image": "x", "conversations": []}]', "row 0: no image and two conversations"),
         ("refinedcaps", "{", "is not JSON"),
-        ("webdataset", "not a tar", "is no uncompressed webdataset shard"),
+        ("webdataset", "not a tar", "is not an uncompressed webdataset shard"),
         ("other", "", "unknown source 'other'"),
     ],
 )

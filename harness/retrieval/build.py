@@ -1,8 +1,8 @@
-"""Builds a gallery: pairs are encoded part by part, parts are merged; a killed build goes on with the same command.
+"""Builds a gallery: pairs are encoded in parts, parts are merged; the same command resumes a killed build.
 
-A part is 1,024 pairs in the order of the sources, so that its vectors do not depend on how many processes share the
-work: process ``i`` of ``n`` makes the parts whose number leaves ``i``, whoever finds all of them there merges. Run
-with ``cim gallery build NAME --from refinedcaps train_coco6k_sft.json IMAGES [--shard 0/8]``.
+A part is 1,024 pairs in the order of the sources, so that its embeddings do not depend on how many processes share the
+work: process ``i`` of ``n`` makes the parts with number ``i`` modulo ``n``; the last to finish merges.
+Run with ``cim gallery build NAME --from refinedcaps train_coco6k_sft.json IMAGES [--shard 0/8]``.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ PARTS, PLAN = "parts", "plan.json"
 class Plan:
     """A gallery to be built.
 
-    ``pairs`` reads the sources anew; ``sources`` says what they are. ``fine`` keeps caption vectors at float32, too;
-    ``dedupe`` drops a pair of equal image bytes and caption; ``drop_near`` drops rows that show a benchmark's image,
-    which are an error without it; ``allow_missing`` leaves out pairs whose image file is not there.
+    ``pairs`` reads the sources anew; ``sources`` says what they are. ``fine`` also keeps caption embeddings at float32;
+    ``dedupe`` drops pairs of equal image bytes and caption; ``drop_near`` drops rows that show a benchmark's image,
+    which are an error without it; ``allow_missing`` leaves out pairs whose image file is missing.
     """
 
     folder: Path
@@ -53,7 +53,7 @@ class Plan:
     allow_missing: bool = False
 
     def settings(self) -> dict[str, Any]:
-        """What identifies the build; a started one goes on only with the same."""
+        """What identifies the build; one that was started resumes only with equal settings."""
         return {
             "text_encoder": encoders.described(self.text),
             "image_encoder": encoders.described(self.image),
@@ -69,8 +69,8 @@ def build(plan: Plan, shard: tuple[int, int] = (0, 1), track: Track = untracked)
     """Make the missing parts of this shard; merges and returns True if all parts of the gallery are there.
 
     Raises:
-        CimError: an image is missing, unusable or a benchmark's; the sources changed; a vector is not finite.
-        SettingsError: a gallery of this name was begun or made with other settings.
+        CimError: an image is missing, unusable or from a benchmark; the sources changed; an embedding is not finite.
+        SettingsError: a gallery of this name was started or built with other settings.
     """
     index, of = shard
     if not 0 <= index < of:
@@ -80,7 +80,7 @@ def build(plan: Plan, shard: tuple[int, int] = (0, 1), track: Track = untracked)
             raise CimError(f"encoder {encoder.name} is of {encoder.kind}s, not of {kind}s", hint="cim list encoders")
     _agree(plan)
     if (plan.folder / MANIFEST).is_file():
-        shutil.rmtree(plan.folder / PARTS, ignore_errors=True)  # of a build that was killed while it cleaned up
+        shutil.rmtree(plan.folder / PARTS, ignore_errors=True)  # left by a build that was killed during its clean-up
         return True
     with store.writing(plan.folder / PARTS / f"shard-{index}-of-{of}", "this shard"):
         total, left_out, known, benchmarks = _survey(plan)
@@ -89,7 +89,7 @@ def build(plan: Plan, shard: tuple[int, int] = (0, 1), track: Track = untracked)
     if not all(_ids(plan, number).is_file() for number in numbers):
         return False
 
-    def encode(paths: Sequence[str]) -> Any:  # opened only where a benchmark's images are here to compare with
+    def encode(paths: Sequence[str]) -> Any:  # the model is loaded only if a benchmark's images are on this machine
         with encoders.opened(plan.image) as session:
             return session(paths)
 
@@ -109,7 +109,7 @@ def discard(folder: Path) -> None:
 
 
 def _agree(plan: Plan) -> None:
-    """Begin, or go on with what was begun alike."""
+    """Start a build, or resume one with equal settings."""
     for path in (plan.folder / MANIFEST, plan.folder / PARTS / PLAN):
         before = store.read_document(path)
         now = plan.settings()
@@ -125,7 +125,7 @@ def _pairs(plan: Plan) -> Iterator[Pair]:
 
 
 def _survey(plan: Plan) -> tuple[int, int, bool, dict[str, str]]:
-    """How many pairs, how many left out, whether a benchmark is here to compare with, and what its ids said."""
+    """Number of pairs, number left out, whether a benchmark is on this machine, and the findings on ids per task."""
     known, benchmarks = leaks.benchmark_ids()
     ids, read = list[tuple[str, str]](), 0
     for pair in plan.pairs():
@@ -150,9 +150,9 @@ def _identity(pair: Pair) -> dict[str, Any]:
     return {"source": pair.source, "image": pair.image_id, "caption_sha256": caption}
 
 
-def _make(plan: Plan, own: Sequence[int], count: int, track: Track) -> None:
-    """Encode the parts of this shard that are not there; those that are must be of the same pairs."""
-    pairs, todo = _pairs(plan), set(own)
+def _make(plan: Plan, numbers: Sequence[int], count: int, track: Track) -> None:
+    """Encode the missing parts of this shard; parts that exist must hold the same pairs."""
+    pairs, todo = _pairs(plan), set(numbers)
     with ExitStack() as sessions:
         encode = dict[str, Callable[[Sequence[str]], Any]]()
         for number in track(range(count), "gallery parts", count):
@@ -194,5 +194,5 @@ def _encode(
         buffer = BytesIO()
         np.save(buffer, matrix, allow_pickle=False)
         store.write_bytes(plan.folder / PARTS / f"{number:06d}.{name}.npy", buffer.getvalue())
-    rows = [{**one, "image_sha256": sha} for one, sha in zip(identities, hashes, strict=True)]
+    rows = [{**identity, "image_sha256": sha} for identity, sha in zip(identities, hashes, strict=True)]
     store.write_rows(_ids(plan, number), rows)

@@ -1,6 +1,6 @@
 """GRC, QIR and reward: formulas on arrays, accumulated in float64.
 
-Of a caption whose K retrieved images have the unit vectors v_1..v_K (best first), with u that of its own image:
+For a caption whose K retrieved images have the L2-normalised embeddings v_1..v_K (best first), u being its source's:
 GRC = ||(1/K) sum v_r||, QIR = sum 2^-(r-1) <u, v_r>, reward = w_g GRC + w_q QIR (CIM, arXiv 2603.01696;
 Jia-hn/CIM:reward/reward_server.py@870f58f5). GRC of mutually orthogonal images is 1/sqrt(K), not 0, and QIR is not
 divided by the sum of its weights, so that neither is a scale from 0 to 1.
@@ -26,25 +26,25 @@ def rank_weights(k: int, kind: RankWeights = "halving") -> Array:
 
 
 def grc(images: NDArray[Any]) -> Array:
-    """Gallery representation consistency (...) of retrieved unit vectors (..., K, d): length of their mean.
+    """Gallery representation consistency (...) of retrieved L2-normalised embeddings (..., K, d): norm of their mean.
 
-    In [0, 1]; in [1/sqrt(K), 1] where no pair points away from another. 1 for every caption if K is 1.
+    In [0, 1]; in [1/sqrt(K), 1] if no two embeddings have a negative cosine. 1 for every caption if K is 1.
     """
     length: Array = np.linalg.norm(images.astype(np.float64).mean(axis=-2), axis=-1)
     return length
 
 
 def cosines(sources: NDArray[Any], images: NDArray[Any]) -> Array:
-    """Cosines (..., K) of unit vectors (..., d) with retrieved ones (..., K, d)."""
-    found: Array = np.einsum("...d,...kd->...k", sources.astype(np.float64), images.astype(np.float64))
-    return found
+    """Cosines (..., K) of L2-normalised embeddings (..., d) with retrieved ones (..., K, d)."""
+    products: Array = np.einsum("...d,...kd->...k", sources.astype(np.float64), images.astype(np.float64))
+    return products
 
 
 def qir(cosines: Array, weights: Array, *, normalize: bool = False) -> Array:
-    """Query-image relevance (...) of cosines (..., K), best rank first: their weighted sum; NaN is no row and adds 0.
+    """Query-image relevance (...) of cosines (..., K), best rank first: their weighted sum; NaN (no row) adds 0.
 
-    In [-sum(weights), sum(weights)], 1.75 for halving weights and K = 3. ``normalize`` divides by the weights of the
-    rows that are there.
+    In [-sum(weights), sum(weights)], 1.75 for halving weights and K = 3. ``normalize`` divides by the summed
+    weights of the existing rows.
     """
     there = ~np.isnan(cosines)
     value: Array = np.where(there, cosines, 0.0) @ weights

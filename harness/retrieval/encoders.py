@@ -1,4 +1,4 @@
-"""From an encoder of the registry to the function that scorer and gallery call, if it is the one a gallery names."""
+"""Encoders of the registry as functions that scorer and gallery call; they must be those that the gallery names."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ if TYPE_CHECKING:
 Kind = Literal["text", "image"]
 Image = bytes | Path | Callable[[], bytes | Path]
 KINDS: tuple[Kind, ...] = ("text", "image")
-BLOCK = 1024  # images that are written to files for an encoder at a time
+BLOCK = 1024  # images per batch of temporary files
 
 
 @contextmanager
 def opened(encoder: Encoder) -> Iterator[Callable[[Sequence[str]], Vectors]]:
-    """A session of an encoder as a function from n texts (or paths of images) to vectors (n, d).
+    """A session of an encoder as a function from n texts (or image paths) to embeddings (n, d).
 
     Raises:
-        OutageError: from that function, if the encoder stops before its last text.
+        OutageError: from that function, if the encoder stops before the last text.
     """
     with encoder.session() as session:
 
         def encode(texts: Sequence[str]) -> Vectors:
-            made = list(session(texts))
-            if len(made) != len(texts):
-                raise OutageError(f"encoder {encoder.name} gave {len(made)} of {len(texts)} vectors")
-            return np.stack(made) if made else np.zeros((0, 0), dtype=np.float32)
+            embeddings = list(session(texts))
+            if len(embeddings) != len(texts):
+                raise OutageError(f"encoder {encoder.name} gave {len(embeddings)} of {len(texts)} embeddings")
+            return np.stack(embeddings) if embeddings else np.zeros((0, 0), dtype=np.float32)
 
         yield encode
 
 
 def image_vectors(gallery: Gallery, images: Mapping[str, Image]) -> dict[str, Vectors]:
-    """L2-normalised embeddings by source id: of the gallery's row where there is one, else encoded now.
+    """L2-normalised embeddings by source id: the gallery's row where there is one, else encoded now.
 
     Raises:
         CimError: an image cannot be read, or the encoder is not the gallery's.
@@ -92,7 +92,7 @@ def named(gallery: str, manifest: Mapping[str, Any], kind: Kind) -> Encoder:
     """The encoder that a gallery's manifest names; the gallery itself need not be opened.
 
     Raises:
-        CimError: the manifest names none, or its settings are others here.
+        CimError: the manifest names none, or the encoder's settings here differ.
     """
     wanted = manifest.get(f"{kind}_encoder")
     if not wanted:

@@ -1,4 +1,4 @@
-"""Which retrieved rows count: self policies, and one row an image; what is kept keeps its order.
+"""Which retrieved rows count: self policies, and one row per image; the order of the kept rows does not change.
 
 Identity is matched on (source name, image id), and on the sha256 of the image where the gallery does not know the
 id; never on row numbers.
@@ -28,7 +28,7 @@ SPARE = {"include": 0, "exclude": 1, "exclude_near": 8}  # rows fetched beyond K
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The images that B captions describe: key, own row in the gallery (-1: none), unit vector, sha256."""
+    """The images that B captions describe: key, row in the gallery (-1: none), L2-normalised embedding, sha256."""
 
     keys: Sequence[str]
     rows: Rows
@@ -58,11 +58,11 @@ class Filter:
         return keep
 
     def _own(self, gallery: Gallery, sources: Sources, caption: int, rows: Rows) -> Sequence[int]:
-        own = gallery.rows.get(sources.keys[caption], ())
+        own_rows = gallery.rows.get(sources.keys[caption], ())
         sha = sources.hashes[caption]
-        if sha is None or (own and self.policy == "exclude"):
-            return own
-        return [*own, *(row for row in rows.tolist() if row >= 0 and gallery.hashes[row] == sha)]
+        if sha is None or (own_rows and self.policy == "exclude"):
+            return own_rows
+        return [*own_rows, *(row for row in rows.tolist() if row >= 0 and gallery.hashes[row] == sha)]
 
 
 def _near(gallery: Gallery, vectors: Floats, rows: Rows, threshold: float) -> Flags:
@@ -96,10 +96,10 @@ def retrieve(
     """Similarities and rows (B, K) of the K best rows that count; fewer are padded with NaN and -1.
 
     Args:
-        vectors: (n, d_t) of the distinct captions, ``of`` (B,) says which is whose.
-        read: (B,) captions to look up at all.
+        vectors: embeddings (n, d_t) of the distinct captions; ``of`` (B,) maps each caption to its row.
+        read: (B,) mask of the captions to look up.
     """
-    similarities, found = np.full((len(of), k), np.nan), np.full((len(of), k), -1, dtype=np.int64)
+    similarities, kept_rows = np.full((len(of), k), np.nan), np.full((len(of), k), -1, dtype=np.int64)
     n = len(gallery)
     open_, fetch = np.flatnonzero(read), min(n, k + SPARE[chosen.policy] + (k if chosen.dedupe else 0))
     while open_.size:
@@ -111,7 +111,7 @@ def retrieve(
         kept = np.take_along_axis(keep, order, 1)
         width = order.shape[1]
         similarities[open_, :width] = np.where(kept, np.take_along_axis(scores, order, 1), np.nan)
-        found[open_, :width] = np.where(kept, np.take_along_axis(rows, order, 1), -1)
+        kept_rows[open_, :width] = np.where(kept, np.take_along_axis(rows, order, 1), -1)
         open_ = open_[keep.sum(axis=1) < k] if fetch < n else open_[:0]
         fetch = min(n, 4 * fetch)
-    return similarities, found
+    return similarities, kept_rows

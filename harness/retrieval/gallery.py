@@ -1,8 +1,8 @@
-"""A gallery: unit vectors of captions and of their images, row by row, in a folder that can be mapped into memory.
+"""A gallery: L2-normalised embeddings of captions and their images, row by row, in a folder of memory-mapped files.
 
-``T.f16.npy`` (N, d_t) and ``I.f16.npy`` (N, d_v); ``T.f32.npy`` where the fine score is to have float32 rows;
+``T.f16.npy`` (N, d_t) and ``I.f16.npy`` (N, d_v); ``T.f32.npy`` if the exact score uses float32 rows;
 ``ids.jsonl``, one row each: source, image id, sha256 of the image (or null) and of the caption; ``manifest.json``:
-encoders with settings, dimensions, N, sha256 a file, how often images and captions repeat. A row's key is
+encoders with settings, dimensions, N, sha256 per file, how often images and captions repeat. A row's key is
 ``<source>:<image id>``. Made by ``cim gallery build`` (``build.py``), checked by ``cim gallery verify``.
 """
 
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 TEXT, TEXT_FINE, IMAGE, IDS, MANIFEST = "T.f16.npy", "T.f32.npy", "I.f16.npy", "ids.jsonl", "manifest.json"
 FORMAT = 1
 BLOCK = 65536  # rows checked at once
-UNIT = 0.01  # how far the length of a stored row may be from 1
+UNIT = 0.01  # largest |norm - 1| of a stored row; float16 rounding stays far below
 
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
     """An opened gallery of N rows.
 
-    ``text`` (N, d_t) and ``image`` (N, d_v) are unit rows, float16 or float32; ``text_fine`` the caption rows at
-    float32 if stored; ``rows`` gives the rows of a key, ``hashes`` the sha256 of each row's image. ``sha`` stands
-    for all of it.
+    ``text`` (N, d_t) and ``image`` (N, d_v) are L2-normalised rows, float16 or float32; ``text_fine`` the caption
+    rows at float32 if stored; ``rows`` gives the rows per key, ``hashes`` the sha256 of each row's image. ``sha``
+    identifies the whole gallery.
     """
 
     name: str
@@ -52,32 +52,32 @@ class Gallery:
         return len(self.keys)
 
     def images(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Image vectors (..., d_v) of rows, brought back to unit length after their rounding to float16.
+        """Image embeddings (..., d_v) of rows, normalised again because float16 rounding changed their norm.
 
         Raises:
-            CimError: a row is zero, not finite or far from unit length; names it.
+            CimError: a row is zero, not finite or not normalised; names it.
         """
-        found = self.image[rows].astype(np.float64)
-        length = np.linalg.norm(found, axis=-1, keepdims=True)
+        stored = self.image[rows].astype(np.float64)
+        length = np.linalg.norm(stored, axis=-1, keepdims=True)
         bad = ~(np.abs(length[..., 0] - 1) < UNIT)
         if bad.any():
             hint = "cim gallery verify, then build it again"
-            raise CimError(f"the image vector of gallery row {rows[bad].flat[0]} is no unit vector", hint=hint)
-        made: NDArray[np.float64] = found / length
-        return made
+            raise CimError(f"the image embedding of gallery row {rows[bad].flat[0]} is not L2-normalised", hint=hint)
+        normalised: NDArray[np.float64] = stored / length
+        return normalised
 
 
 def key(source: str, image_id: str) -> str:
-    """What names an image across galleries; never its row number."""
+    """The identity of an image across galleries; never its row number."""
     return f"{source}:{image_id}"
 
 
 def positions(keys: Sequence[str]) -> dict[str, list[int]]:
     """Rows by key; an image with several captions has several."""
-    found = dict[str, list[int]]()
+    rows_by_key = dict[str, list[int]]()
     for row, name in enumerate(keys):
-        found.setdefault(name, []).append(row)
-    return found
+        rows_by_key.setdefault(name, []).append(row)
+    return rows_by_key
 
 
 def of_arrays(
@@ -87,14 +87,14 @@ def of_arrays(
     hashes: Sequence[str | None] | None = None,
     name: str = "arrays",
 ) -> Gallery:
-    """A gallery that lives in memory, rows made unit; for training on a small world and for tests.
+    """A gallery in memory, rows L2-normalised here; for training in a small environment and for tests.
 
     Raises:
         CimError: the counts differ, or a row is zero or not finite.
     """
     rows = [unit(part, what) for part, what in ((text, "caption"), (image, "image"))]
     if len({len(text), len(image), len(keys), len(keys if hashes is None else hashes)}) > 1:
-        raise CimError(f"{len(text)} caption vectors, {len(image)} image vectors and {len(keys)} ids do not agree")
+        raise CimError(f"{len(text)} captions, {len(image)} images and {len(keys)} ids do not agree")
     marks = [None] * len(keys) if hashes is None else list(hashes)
     digest = hashlib.sha256("\n".join(map(repr, zip(keys, marks, strict=True))).encode())
     for part in rows:
@@ -103,21 +103,21 @@ def of_arrays(
 
 
 def unit(vectors: NDArray[Any], what: str, names: Sequence[str] = ()) -> NDArray[np.float32]:
-    """Rows (n, d) at unit length, float32; ``names`` tells rows by more than their number.
+    """Rows (n, d) L2-normalised, float32; ``names`` identify rows in messages.
 
     Raises:
         CimError: a row is zero or not finite; names it.
     """
     values = np.asarray(vectors, dtype=np.float32)
     if values.ndim != 2:
-        raise CimError(f"the {what} vectors have the shape {values.shape}, not (rows, dimensions)")
+        raise CimError(f"the {what} embeddings have the shape {values.shape}, not (rows, dimensions)")
     length = np.linalg.norm(values, axis=1, keepdims=True)
     bad = np.flatnonzero(~(np.isfinite(length[:, 0]) & (length[:, 0] > 0)))
     if bad.size:
         name = repr(names[bad[0]]) if names else bad[0]
-        raise CimError(f"{what} vector {name} is zero or not finite ({bad.size} in all)", hint="check the encoder")
-    made: NDArray[np.float32] = values / length
-    return made
+        raise CimError(f"{what} embedding {name} is zero or not finite ({bad.size} in all)", hint="check the encoder")
+    normalised: NDArray[np.float32] = values / length
+    return normalised
 
 
 def open_folder(folder: Path) -> Gallery:
@@ -150,7 +150,7 @@ def open_folder(folder: Path) -> Gallery:
 
 
 def verify(folder: Path) -> list[tuple[str, str, str]]:
-    """Rows of (check, ``ok`` or ``failed``, detail): bytes of each file, shapes, length of every vector."""
+    """Rows of (check, ``ok`` or ``failed``, detail): bytes of each file, shapes, norm of every embedding."""
     opened, checks = open_folder(folder), list[tuple[str, str, str]]()
     for name, sha in opened.manifest["files"].items():
         here = data.sha256(folder / name)
@@ -158,7 +158,7 @@ def verify(folder: Path) -> list[tuple[str, str, str]]:
     for name, matrix in ((TEXT, opened.text), (IMAGE, opened.image), (TEXT_FINE, opened.text_fine)):
         if matrix is not None:
             bad = [row for start in range(0, len(matrix), BLOCK) for row in _not_unit(matrix, start)]
-            detail = f"{len(bad)} rows are no unit vectors, first {bad[0]}" if bad else f"{len(matrix)} unit rows"
+            detail = f"{len(bad)} not L2-normalised, first {bad[0]}" if bad else f"{len(matrix)} L2-normalised"
             checks.append((f"{name} rows", "failed" if bad else "ok", detail))
     return checks
 
@@ -174,7 +174,7 @@ def place(name: str) -> Path:
 
 
 def digest(files: Mapping[str, str]) -> str:
-    """The sha256 that stands for a gallery: of the names and sha256 of its files."""
+    """The sha256 that identifies a gallery: over the names and sha256 of its files."""
     return hashlib.sha256("\n".join(f"{name} {files[name]}" for name in sorted(files)).encode()).hexdigest()
 
 

@@ -1,8 +1,8 @@
-"""The search of a name: exact, or a faiss index (flat; or IVF, HNSW, CAGRA: approximate, with their measured recall).
+"""Search by name: exact, or a faiss index (flat; or IVF, HNSW, CAGRA: approximate, with their measured recall).
 
-Needs ``faiss-cpu`` or ``faiss-gpu``; CAGRA a build with cuVS and a GPU, where it was never run. An approximate index
-may miss rows, so it is for galleries too large to scan; what it finds is scored again in float64, which puts it in
-order but brings nothing back.
+Needs ``faiss-cpu`` or ``faiss-gpu``; CAGRA needs a build with cuVS and a GPU, and was never run. An approximate index
+may miss rows, so it is for galleries too large to scan; its results are scored again in float64, which corrects
+their order but restores no missed row.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SAMPLE, SAMPLE_K = 256, 3  # gallery rows used as queries to measure recall, and
 
 
 def by_name(name: str, text: NDArray[Any], stored: NDArray[Any] | None = None) -> Search:
-    """The search of this name in rows ``text``, ``stored`` at the precision that counts.
+    """The search of this name in rows ``text``; ``stored`` are the rows at the precision of the exact score.
 
     Raises:
         CimError: no such search, or its library is not installed.
@@ -78,12 +78,14 @@ def _cagra(faiss: Any, rows: NDArray[np.float32]) -> Any:
     Raises:
         CimError: this faiss was built without cuVS, or no GPU answers.
     """
-    made = getattr(faiss, "GpuIndexCagra", None)
-    if made is None or faiss.get_num_gpus() == 0:
-        what = "this build of faiss has no cuVS" if made is None else "faiss finds no GPU"
+    index_class = getattr(faiss, "GpuIndexCagra", None)
+    if index_class is None or faiss.get_num_gpus() == 0:
+        what = "this build of faiss has no cuVS" if index_class is None else "faiss finds no GPU"
         hint = "pip install faiss-gpu-cuvs on a machine with a GPU; or --search faiss-hnsw"
         raise CimError(f"search faiss-cagra cannot run here: {what}", hint=hint)
-    index = made(faiss.StandardGpuResources(), rows.shape[1], faiss.METRIC_INNER_PRODUCT, faiss.GpuIndexCagraConfig())
+    index = index_class(
+        faiss.StandardGpuResources(), rows.shape[1], faiss.METRIC_INNER_PRODUCT, faiss.GpuIndexCagraConfig()
+    )
     index.train(rows)
     return index
 
@@ -99,7 +101,7 @@ def _approximate(index: Any, stored: NDArray[Any]) -> Find:
 
 
 def _recall(find: Find, text: NDArray[Any], stored: NDArray[Any] | None) -> float:
-    """Share of the exact nearest rows that the index finds; a sampled row itself, always found, does not count."""
+    """Share of the exact nearest rows that the index finds; the query row itself, always found, does not count."""
     n = len(text)
     sample = np.random.default_rng(0).choice(n, min(SAMPLE, n), replace=False)
     queries, k = np.asarray(text[sample], dtype=np.float32), min(n, SAMPLE_K + 1)

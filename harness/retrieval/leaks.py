@@ -1,8 +1,8 @@
-"""Is a benchmark's image in the gallery? By id before anything is encoded, by bytes and likeness before it is done.
+"""Contamination: is a benchmark's image in the gallery? By id before encoding, by bytes and cosine before merging.
 
-A gallery that holds test images, or near copies of them, makes a reward that has seen the test. Ids that are bare
-numbers prove nothing between unrelated collections; they are compared for sources that are made of COCO images. Ids
-of made worlds are compared within that world.
+A gallery with test images, or near-duplicates of them, makes a reward that has seen the test. Ids that are bare
+numbers prove nothing between unrelated collections; they are compared for sources that consist of COCO images. Ids
+of synthetic environments are compared within their environment.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def _stem(name: str) -> str:
 
 
 def benchmark_ids() -> tuple[dict[str, frozenset[str]], dict[str, str]]:
-    """Stems of ids and image names by task (of made images, keys), and why the others could not be read."""
-    found, absent = dict[str, frozenset[str]](), dict[str, str]()
+    """Stems of ids and image names by task (keys for synthetic images), and why the others could not be read."""
+    stems_by_task, absent = dict[str, frozenset[str]](), dict[str, str]()
     for name in registry.names("tasks"):
         try:
             samples = data.samples(task := registry.task(name))
@@ -41,13 +41,13 @@ def benchmark_ids() -> tuple[dict[str, frozenset[str]], dict[str, str]]:
             absent[name] = f"not checked: {error.what}"
         else:
             real = task.archive is not None
-            stems = (_stem(one) for sample in samples for one in (sample.id, sample.image) if one)
-            found[name] = frozenset(stems if real else (key(name, sample.id) for sample in samples))
-    return found, absent
+            stems = (_stem(name) for sample in samples for name in (sample.id, sample.image) if name)
+            stems_by_task[name] = frozenset(stems if real else (key(name, sample.id) for sample in samples))
+    return stems_by_task, absent
 
 
 def check_ids(ids: Iterable[tuple[str, str]], benchmarks: Mapping[str, frozenset[str]]) -> None:
-    """CimError if one of these (source, image id) is a benchmark's."""
+    """CimError if one of these (source, image id) belongs to a benchmark."""
     shared = dict[str, list[str]]()
     for source, image in ids:
         stem, name = _stem(image), key(source, image)
@@ -68,9 +68,9 @@ def by_content(
     Only tasks with image files of their own are compared, where those are on this machine.
 
     Args:
-        blocks: the gallery's image vectors, in order.
+        blocks: the gallery's image embeddings, in order.
     """
-    known, told, found = dict[str, Any](), dict[str, str](), dict[str, set[int]]()
+    embeddings, findings, rows_by_task = dict[str, Any](), dict[str, str](), dict[str, set[int]]()
     for name in registry.names("tasks"):
         task = registry.task(name)
         if task.archive is None or data.faults(task):
@@ -78,16 +78,16 @@ def by_content(
         files = [data.images(task) / sample.image for sample in data.samples(task)]
         there = [file for file in files if file.is_file()]
         if not there:
-            told[name] = "images not compared: they are not on this machine"
+            findings[name] = "images not compared: they are not on this machine"
             continue
         shas = {data.sha256(file) for file in there}
-        known[name] = unit(encode([str(file) for file in there]), f"{name} image")
-        found[name] = {row for row, sha in enumerate(hashes) if sha in shas}
-        told[name] = f"{len(there)} of {len(files)} images compared by sha256 and cosine {NEAR}"
+        embeddings[name] = unit(encode([str(file) for file in there]), f"{name} image")
+        rows_by_task[name] = {row for row, sha in enumerate(hashes) if sha in shas}
+        findings[name] = f"{len(there)} of {len(files)} images compared by sha256 and cosine {NEAR}"
     start = 0
-    for block in blocks if known else ():
+    for block in blocks if embeddings else ():
         part = block.astype(np.float32)
-        for name, vectors in known.items():
-            found[name] |= {start + int(row) for row in np.flatnonzero((part @ vectors.T).max(axis=1) >= NEAR)}
+        for name, vectors in embeddings.items():
+            rows_by_task[name] |= {start + int(row) for row in np.flatnonzero((part @ vectors.T).max(axis=1) >= NEAR)}
         start += len(block)
-    return {name: sorted(rows) for name, rows in found.items()}, told
+    return {name: sorted(rows) for name, rows in rows_by_task.items()}, findings

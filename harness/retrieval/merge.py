@@ -1,4 +1,4 @@
-"""The parts of a gallery become its files: repeats counted, benchmark images found, matrices written, manifest last."""
+"""Merges the parts of a gallery into its files: counts repeats, finds benchmark images, writes the manifest last."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ def merge(
 
     Args:
         facts: settings and findings for the manifest.
-        encode: paths of images to vectors, to compare with benchmark images; None if there are none here.
+        encode: image paths to embeddings, to compare with benchmark images; None if there are none here.
 
     Raises:
-        CimError: one id names two images, or a row shows a benchmark's image and is not to be dropped.
+        CimError: one id names two images, or a row shows a benchmark's image and ``drop_near`` is off.
     """
     rows = [row for number in range(count) for row in store.read_rows(parts / f"{number:06d}.ids.jsonl")]
     repeats, repeated = _repeats(rows)
     dropped, benchmarks = set(repeated) if facts["dedupe"] else set[int](), dict(facts["benchmarks"])
     if encode is not None:
-        leaking, told = leaks.by_content([row["image_sha256"] for row in rows], _blocks(parts, "I", count), encode)
+        leaking, findings = leaks.by_content([row["image_sha256"] for row in rows], _blocks(parts, "I", count), encode)
         for task, lines in leaking.items():
-            told[task] += f", {len(lines)} rows dropped" if lines else ", none found"
+            findings[task] += f", {len(lines)} rows dropped" if lines else ", none found"
             if lines and not facts["drop_near"]:
-                first, what = rows[lines[0]], f"{len(lines)} rows show images of {task} or near copies"
+                first, what = rows[lines[0]], f"{len(lines)} rows show images of {task} or near-duplicates"
                 hint = "leave them out of the sources, or drop them with --drop-near"
                 raise CimError(f"{what}, first {key(first['source'], first['image'])!r}", hint=hint)
             dropped |= set(lines)
-        benchmarks |= {task: f"{benchmarks.get(task, '')}; {text}".lstrip("; ") for task, text in told.items()}
+        benchmarks |= {task: f"{benchmarks.get(task, '')}; {text}".lstrip("; ") for task, text in findings.items()}
     keep = np.array([row not in dropped for row in range(len(rows))])
     kinds: dict[str, tuple[str, type[Any]]] = {TEXT: ("T", np.float16), IMAGE: ("I", np.float16)}
     if facts["fine"]:
@@ -69,7 +69,7 @@ def merge(
 
 
 def _repeats(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, int], list[int]]:
-    """How many rows repeat an image, a caption, and both; and which do both."""
+    """How many rows repeat an image, a caption, and both; and the rows that repeat both."""
     images, captions, pairs, ids = set[str](), set[str](), set[tuple[str, str]](), dict[str, str]()
     repeated = list[int]()
     for at, row in enumerate(rows):

@@ -1,7 +1,7 @@
-"""The CIM scorer: captions in, rewards out; one code for the metric, for training and for the reward server.
+"""The CIM scorer: captions in, rewards out; shared by the metric, training and the reward server.
 
 Each caption is looked up among the captions of a gallery; the images paired with its K best rows give GRC and QIR
-(``consistency.py``). No engine is imported: the encoder is a function from texts to vectors.
+(``consistency.py``). No engine is imported: the encoder is a function from texts to embeddings.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ Encode = Callable[[Sequence[str]], "NDArray[Any]"]
 
 @dataclass(frozen=True, slots=True)
 class CimBatch:
-    """What B captions got; arrays in the order of the captions.
+    """Scores and retrieved rows of B captions, in their order.
 
     ``rows``, ``similarities`` (to the caption) and ``cosines`` (to the image), each (B, K), are padded with -1 and NaN
-    where fewer than K were left; ``k`` (B,) is how many there were. ``source_rows`` is the image's own row, -1 if it
-    has none in the gallery. ``own_similarity`` is that of the own key (NaN without), ``own_qir`` the part of QIR that
-    came from the own image. ``duplicates`` marks a caption that stands earlier in the batch already.
+    where fewer than K were left; ``k`` (B,) counts the rows. ``source_rows`` is the image's own row, -1 if it
+    has none in the gallery. ``own_similarity`` is the similarity to that row's caption (NaN without), ``own_qir`` the
+    part of QIR from rows of the source image. ``duplicates`` marks captions that repeat an earlier one of the batch.
     """
 
     reward: Floats
@@ -66,7 +66,7 @@ class CimScorer:
     """Scores captions against one opened gallery.
 
     Args:
-        encode: n texts to vectors (n, d_t), of the encoder that the gallery's captions were encoded with.
+        encode: n texts to embeddings (n, d_t), by the text encoder that the gallery was built with.
         search: exact on numpy if None; else one of ``search.py``.
     """
 
@@ -144,7 +144,7 @@ class CimScorer:
             source_hashes: sha256 of these images, by which a copy under another name is known.
 
         Raises:
-            CimError: a source is not in the gallery, a vector is unusable, or fewer than K rows are left (``strict``).
+            CimError: a source is not in the gallery, an embedding is invalid, or fewer than K rows remain (``strict``).
         """
         if len(captions) != len(source_ids):
             raise CimError(f"{len(captions)} captions for {len(source_ids)} source ids")
@@ -161,14 +161,14 @@ class CimScorer:
         return self._batch(vectors, of, similarities, rows, sources, empty, duplicates)
 
     def qir(self, rows: Rows, source_ids: Sequence[str]) -> Floats:
-        """QIR (B,) of rows retrieved before against other images: the control with shuffled sources."""
+        """QIR (B,) of already retrieved rows against other images: the shuffled control."""
         return self._qir(self._terms(rows, self.source_vectors(source_ids))[1])
 
     def scored(self, captions: Sequence[str], source_ids: Sequence[str]) -> CimBatch:
-        """``score``, and the batch before once more if it is asked for again: several rewards read one batch."""
-        asked = (tuple(captions), tuple(source_ids))
-        if self._last is None or self._last[0] != asked:
-            self._last = asked, self.score(captions, source_ids)
+        """``score`` with the last batch memoised, because several rewards read one batch."""
+        request = (tuple(captions), tuple(source_ids))
+        if self._last is None or self._last[0] != request:
+            self._last = request, self.score(captions, source_ids)
         return self._last[1]
 
     def reciprocal_rank(
@@ -181,14 +181,14 @@ class CimScorer:
         Args:
             among: keys of the images that compete; all of the gallery if None.
         """
-        own, vectors = self._sources(source_ids, None, None).rows, self._vectors(captions)
+        own_rows, vectors = self._sources(source_ids, None, None).rows, self._vectors(captions)
         text, stored = self.gallery.text, self._stored
         if among is not None:
             rows = self._sources(among, None, None).rows
             places = {row: place for place, row in enumerate(rows.tolist())}
-            own = np.array([places[row] for row in own.tolist()], dtype=np.int64)
+            own_rows = np.array([places[row] for row in own_rows.tolist()], dtype=np.int64)
             text = stored = np.asarray(self._stored[rows])
-        return np.where(vectors.any(axis=1), 1.0 / ranks(text, stored, vectors, own), 0.0)
+        return np.where(vectors.any(axis=1), 1.0 / ranks(text, stored, vectors, own_rows), 0.0)
 
     def source_vectors(self, source_ids: Sequence[str]) -> Floats:
         """L2-normalised embeddings (B, d_v) of images that were added or are in the gallery."""
@@ -203,33 +203,33 @@ class CimScorer:
     def _sources(
         self, keys: Sequence[str], vectors: NDArray[Any] | None, hashes: Sequence[str | None] | None
     ) -> filters.Sources:
-        own = np.array([self.gallery.rows.get(key, (-1,))[0] for key in keys], dtype=np.int64)
+        rows = np.array([self.gallery.rows.get(key, (-1,))[0] for key in keys], dtype=np.int64)
         if vectors is None:
-            if (own < 0).any():
-                absent = [key for key, row in zip(keys, own, strict=True) if row < 0]
-                hint = "keys are <source>:<image id>, cim gallery show; or give the images' vectors"
+            if (rows < 0).any():
+                absent = [key for key, row in zip(keys, rows, strict=True) if row < 0]
+                hint = "keys are <source>:<image id>, cim gallery show; or give the images' embeddings"
                 raise CimError(f"{len(absent)} images are not in gallery {self.gallery.name}: {absent[0]!r}", hint=hint)
-            return filters.Sources(keys, own, self.gallery.images(own), [self.gallery.hashes[row] for row in own])
+            return filters.Sources(keys, rows, self.gallery.images(rows), [self.gallery.hashes[row] for row in rows])
         if np.shape(vectors) != (len(keys), self.gallery.image.shape[1]):
             hint = "take the image encoder that the gallery was built with"
             wanted = (len(keys), self.gallery.image.shape[1])
-            raise CimError(f"image vectors have the shape {np.shape(vectors)}, not {wanted}", hint=hint)
+            raise CimError(f"image embeddings have the shape {np.shape(vectors)}, not {wanted}", hint=hint)
         return filters.Sources(
-            keys, own, unit(vectors, "image").astype(np.float64), hashes if hashes is not None else [None] * len(keys)
+            keys, rows, unit(vectors, "image").astype(np.float64), hashes if hashes is not None else [None] * len(keys)
         )
 
     def _vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Unit vectors (n, d_t) of texts; a blank one that is not to be read is not encoded."""
+        """L2-normalised embeddings (n, d_t) of texts; zeros for a blank text that is not encoded."""
         read = [at for at, text in enumerate(texts) if text.strip() or self.settings.empty == "encode"]
-        made = np.zeros((len(texts), self.gallery.text.shape[1]), dtype=np.float32)
+        embeddings = np.zeros((len(texts), self.gallery.text.shape[1]), dtype=np.float32)
         if read:
-            given = np.asarray(self._encode([texts[at] for at in read]), dtype=np.float32)
-            if given.shape != (len(read), made.shape[1]):
+            encoded = np.asarray(self._encode([texts[at] for at in read]), dtype=np.float32)
+            if encoded.shape != (len(read), embeddings.shape[1]):
                 hint = "take the text encoder that the gallery was built with"
-                wanted = (len(read), made.shape[1])
-                raise CimError(f"caption vectors have the shape {given.shape}, not {wanted}", hint=hint)
-            made[read] = unit(given, "caption")
-        return made
+                wanted = (len(read), embeddings.shape[1])
+                raise CimError(f"caption embeddings have the shape {encoded.shape}, not {wanted}", hint=hint)
+            embeddings[read] = unit(encoded, "caption")
+        return embeddings
 
     def _retrieve(
         self, vectors: NDArray[np.float32], of: Rows, read: Flags, sources: filters.Sources

@@ -1,8 +1,8 @@
-"""Exact search for the K most similar rows: a coarse scan by blocks, then a fine score of what it found.
+"""Exact search for the K most similar rows: a coarse scan by blocks, then an exact score of its results.
 
-The scan keeps the best K + 16 rows a query by similarities that are off by at most ``error``; these rows are scored
-again in float64 from the stored ones. Where the K-th fine score does not lie above everything the scan left out, by
-that bound, the query is scanned again for more rows. The result is therefore the exact order of float64 inner
+The scan keeps the best K + 16 rows per query by similarities that are off by at most ``error``; these rows are scored
+again in float64 from the stored ones. If the K-th exact score is not above everything the scan left out, by that
+bound, the query is scanned again for more rows. The result is therefore the exact order of float64 inner
 products, ties by the lower row, whatever the block size, the precision of the scan or the number of shards; no
 (queries, rows) matrix is ever stored.
 """
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Rows = NDArray[np.int64]
 
-MARGIN = 16  # rows fetched beyond the K asked for
-BLOCK = 16384  # gallery rows a step of the scan
+MARGIN = 16  # rows fetched beyond K
+BLOCK = 16384  # gallery rows per step of the scan
 FIRST = 128  # gallery rows of the first step
-QUERIES = 256  # queries a step of the scan: its scores take 16 MB
-GATHER = 1 << 22  # numbers gathered at once for the fine score
+QUERIES = 256  # queries per step of the scan, whose scores then take 16 MB
+GATHER = 1 << 22  # numbers gathered at once for the exact score
 
 Scan = Callable[["NDArray[np.float32]", int], "tuple[NDArray[np.float32], Rows]"]
 Find = Callable[["NDArray[np.float32]", int], "tuple[Floats, Rows]"]
@@ -37,8 +37,8 @@ Find = Callable[["NDArray[np.float32]", int], "tuple[Floats, Rows]"]
 class Search:
     """``find(queries (n, d), k)`` gives similarities (n, k), best first, and rows (n, k).
 
-    ``recall`` is set for an index that may miss rows: the share of the exact best K it found on sample queries. The
-    name enters every signature.
+    ``recall`` is set for an index that may miss rows: its recall at K on sample queries. The name enters
+    every signature.
     """
 
     name: str
@@ -58,25 +58,25 @@ def best_first(similarities: NDArray[Any], rows: Rows, k: int) -> tuple[NDArray[
 
 
 def fine(queries: NDArray[np.float32], stored: NDArray[Any], rows: Rows) -> Floats:
-    """Inner products (n, m) of each query with its rows, one sum a pair, so that equal rows score equally."""
-    found = np.empty(rows.shape)
+    """Inner products (n, m) of each query with its rows, one sum per pair, so that equal rows score equally."""
+    products = np.empty(rows.shape)
     step = max(1, GATHER // max(1, rows.shape[1] * stored.shape[1]))
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
         gathered = stored[rows[part]].astype(np.float64)
-        found[part] = (gathered * queries[part, None, :].astype(np.float64)).sum(axis=-1)
-    return found
+        products[part] = (gathered * queries[part, None, :].astype(np.float64)).sum(axis=-1)
+    return products
 
 
 def check_queries(queries: NDArray[np.float32], width: int) -> None:
     """CimError unless queries are finite and of the gallery's width."""
     if queries.ndim != 2 or queries.shape[1] != width:
-        given = queries.shape[1] if queries.ndim == 2 else "no"
+        dimensions = queries.shape[1] if queries.ndim == 2 else "no"
         hint = "take the text encoder that the gallery was built with"
-        raise CimError(f"caption vectors have {given} dimensions, the gallery's {width}", hint=hint)
+        raise CimError(f"caption embeddings have {dimensions} dimensions, the gallery's {width}", hint=hint)
     bad = np.flatnonzero(~np.isfinite(queries).all(axis=1))
     if bad.size:
-        raise CimError(f"the vector of caption {bad[0]} is not finite ({bad.size} in all)", hint="check the encoder")
+        raise CimError(f"the embedding of caption {bad[0]} is not finite ({bad.size} in all)", hint="check the encoder")
 
 
 def exact(
@@ -86,9 +86,9 @@ def exact(
 
     Args:
         text: what is scanned, float16 or float32.
-        stored: the same rows at the precision that counts; ``text`` itself where there are none.
+        stored: the same rows at the precision of the exact score; ``text`` if None.
         device: numpy if None, else torch on this device (``cpu``, ``cuda``, ``cuda:1``).
-        block: rows a step.
+        block: rows per step.
     """
     scan = _numpy_scan(text, block) if device is None else _torch_scan(text, device, block)
     on_gpu = device is not None and device != "cpu"
@@ -104,7 +104,7 @@ def certain(scan: Scan, stored: NDArray[Any], error: float) -> Find:
     def find(queries: NDArray[np.float32], k: int) -> tuple[Floats, Rows]:
         check_queries(queries, width)
         if k > n:
-            raise CimError(f"the gallery has {n} rows, {k} are asked for", hint="build a larger one or lower k")
+            raise CimError(f"the gallery has {n} rows, k is {k}", hint="build a larger one or lower k")
         similarities, rows = np.empty((len(queries), k)), np.empty((len(queries), k), dtype=np.int64)
         open_, fetch = np.arange(len(queries)), min(n, k + MARGIN)
         while open_.size:
@@ -120,7 +120,7 @@ def certain(scan: Scan, stored: NDArray[Any], error: float) -> Find:
 
 
 def sharded(parts: Sequence[tuple[int, Search]]) -> Search:
-    """Search in a gallery cut into parts, each with the number of its first row; equal to search in the whole."""
+    """Search in shards of a gallery, each with the number of its first row; equal to a search in the whole."""
 
     def find(queries: NDArray[np.float32], k: int) -> tuple[Floats, Rows]:
         found = [(first, *part.find(queries, k)) for first, part in parts]
@@ -132,10 +132,10 @@ def sharded(parts: Sequence[tuple[int, Search]]) -> Search:
     return Search(f"{parts[0][1].name}-sharded", find, min(recalls) if recalls else None)
 
 
-def ranks(text: NDArray[Any], stored: NDArray[Any], queries: NDArray[np.float32], own: Rows) -> Rows:
+def ranks(text: NDArray[Any], stored: NDArray[Any], queries: NDArray[np.float32], own_rows: Rows) -> Rows:
     """Rank (n,) of each query's own row: 1 + the number of rows strictly more similar, so that ties do not count."""
     check_queries(queries, text.shape[1])
-    target = fine(queries, stored, own[:, None])[:, 0]
+    target = fine(queries, stored, own_rows[:, None])[:, 0]
     error, above = scan_error(text.shape[1], text is not stored, False), np.zeros(len(queries), dtype=np.int64)
     for start in range(0, len(text), BLOCK):
         part = np.ascontiguousarray(text[start : start + BLOCK], dtype=np.float32)
@@ -144,14 +144,14 @@ def ranks(text: NDArray[Any], stored: NDArray[Any], queries: NDArray[np.float32]
             gap = queries[some] @ part.T - target[some, None]
             _not_finite(start, gap[0])
             above[some] += (gap > error).sum(axis=1)
-            query, row = np.nonzero(np.abs(gap) <= error)  # too close for the scan to tell
+            query, row = np.nonzero(np.abs(gap) <= error)  # within the error of the scan: decided by the exact score
             close = fine(queries[first + query], stored, start + row[:, None])[:, 0]
             np.add.at(above, first + query, close > target[first + query])
     return above + 1
 
 
 def scan_error(width: int, rounded: bool, on_gpu: bool) -> float:
-    """Bound on |scanned - fine| for unit vectors (Cauchy-Schwarz): rounding of rows, of queries, of the sum."""
+    """Bound on |scanned - fine| of L2-normalised embeddings (Cauchy-Schwarz): rounding of rows, queries and sum."""
     half = 2.0**-11 + width**0.5 * 2.0**-25
     return 1.01 * (width * 2.0**-24 + (half if rounded else 0.0) + (4 * half if on_gpu else 0.0))
 
@@ -181,7 +181,7 @@ def _numpy_scan(text: NDArray[Any], block: int) -> Scan:
 
 
 def _blocks(n: int, block: int, k: int) -> Iterator[tuple[int, int]]:
-    """Stretches of rows, each four times the one before: the more rows are seen, the fewer of the next get in."""
+    """Blocks of rows, each four times the one before: the better the current best, the fewer later rows enter."""
     start, step = 0, min(block, max(FIRST, 8 * k))
     while start < n:
         yield start, min(n, start + step)
@@ -189,23 +189,23 @@ def _blocks(n: int, block: int, k: int) -> Iterator[tuple[int, int]]:
 
 
 def _chosen(scores: NDArray[np.float32], above: NDArray[np.bool_]) -> tuple[NDArray[np.float32], Rows]:
-    """Scores marked ``above`` and their columns, as many to a line as the longest has, -inf where fewer."""
+    """Scores marked ``above`` and their columns as matrices, padded with -inf to the longest line."""
     query, column = np.divmod(np.flatnonzero(above), scores.shape[1])
     counts = np.bincount(query, minlength=len(scores))
     place = np.arange(len(query)) - np.repeat(np.cumsum(counts) - counts, counts)
-    found = np.full((len(scores), int(counts.max())), -np.inf, dtype=np.float32)
-    columns = np.zeros(found.shape, dtype=np.int64)
-    found[query, place], columns[query, place] = scores[query, column], column
-    return found, columns
+    padded = np.full((len(scores), int(counts.max())), -np.inf, dtype=np.float32)
+    columns = np.zeros(padded.shape, dtype=np.int64)
+    padded[query, place], columns[query, place] = scores[query, column], column
+    return padded, columns
 
 
 def _merged(
-    best: NDArray[np.float32], rows: Rows, found: NDArray[np.float32], columns: Rows, start: int
+    best: NDArray[np.float32], rows: Rows, candidates: NDArray[np.float32], columns: Rows, start: int
 ) -> tuple[NDArray[np.float32], Rows]:
-    """The best of what was known and what was found, in any order."""
-    both, theirs = np.hstack([best, found]), np.hstack([rows, columns + start])
-    keep = np.argpartition(both, -best.shape[1], axis=1)[:, -best.shape[1] :]
-    return np.take_along_axis(both, keep, 1), np.take_along_axis(theirs, keep, 1)
+    """The best of the previous and the new candidates, in any order."""
+    scores, all_rows = np.hstack([best, candidates]), np.hstack([rows, columns + start])
+    keep = np.argpartition(scores, -best.shape[1], axis=1)[:, -best.shape[1] :]
+    return np.take_along_axis(scores, keep, 1), np.take_along_axis(all_rows, keep, 1)
 
 
 def _torch_scan(text: NDArray[Any], device: str, block: int) -> Scan:
@@ -216,20 +216,20 @@ def _torch_scan(text: NDArray[Any], device: str, block: int) -> Scan:
     resident = torch.from_numpy(np.asarray(text)) if on_cpu else torch.from_numpy(np.asarray(text)).half().to(device)
 
     def scan(queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], Rows]:
-        given = torch.from_numpy(np.ascontiguousarray(queries))
-        given = given if on_cpu else given.half().to(device)
-        best = torch.full((len(queries), k), -torch.inf, dtype=given.dtype, device=given.device)
-        rows = torch.full((len(queries), k), -1, dtype=torch.int64, device=given.device)
+        batch = torch.from_numpy(np.ascontiguousarray(queries))
+        batch = batch if on_cpu else batch.half().to(device)
+        best = torch.full((len(queries), k), -torch.inf, dtype=batch.dtype, device=batch.device)
+        rows = torch.full((len(queries), k), -1, dtype=torch.int64, device=batch.device)
         for start in range(0, len(resident), block):
-            part = resident[start : start + block].to(given.dtype)
+            part = resident[start : start + block].to(batch.dtype)
             for first in range(0, len(queries), QUERIES):
                 some = slice(first, first + QUERIES)
-                scores = given[some] @ part.T
+                scores = batch[some] @ part.T
                 _not_finite(start, scores[0].float().cpu().numpy())
-                found, at = scores.topk(min(k, scores.shape[1]), dim=1)
-                both, theirs = torch.cat([best[some], found], 1), torch.cat([rows[some], at + start], 1)
-                best[some], keep = both.topk(k, dim=1)
-                rows[some] = theirs.gather(1, keep)
+                top, at = scores.topk(min(k, scores.shape[1]), dim=1)
+                all_scores, all_rows = torch.cat([best[some], top], 1), torch.cat([rows[some], at + start], 1)
+                best[some], keep = all_scores.topk(k, dim=1)
+                rows[some] = all_rows.gather(1, keep)
         return best.float().cpu().numpy(), rows.cpu().numpy()
 
     return scan

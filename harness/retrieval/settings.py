@@ -1,4 +1,4 @@
-"""How captions are scored by CIM: settings that enter signatures and manifests, and those that have a name."""
+"""How captions are scored by CIM: settings that enter signatures and manifests, and the named presets."""
 
 from __future__ import annotations
 
@@ -53,5 +53,5 @@ class CimSettings:
 
 PAPER = CimSettings()
 SAFE = CimSettings(self_policy="exclude", empty="zero", refuse_constant=True)
-EVALUATION = CimSettings(empty="zero", strict=False)  # the paper's, but an evaluation goes on where K rows are not left
+EVALUATION = CimSettings(empty="zero", strict=False)  # the paper's, but fewer than K remaining rows are no error
 PRESETS = {"paper": PAPER, "safe": SAFE, "evaluation": EVALUATION}

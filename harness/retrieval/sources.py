@@ -1,10 +1,10 @@
-"""Where the pairs of a gallery come from: one small reader a format, each in a fixed order, reading no image.
+"""Readers of image-caption pairs for galleries: one per format, each in a fixed order; images are not opened here.
 
 ``refinedcaps`` (train_coco6k_sft.json: the reference is ``conversations[1].value``), ``densefusion`` (DenseFusion-1M
 jsonl: ``image_path``, ``caption``), ``docci`` (docci_descriptions.jsonlines, its train split), ``jsonl`` (``image``,
-``caption`` and, if given, ``id`` a line), ``folder`` (images, each with a ``.txt`` of the same stem) and ``webdataset``
+``caption``, optionally ``id`` per line), ``folder`` (images, each with a ``.txt`` of the same stem) and ``webdataset``
 (uncompressed .tar shards). The first three have not been run on the real files, which are not public here; their
-layout is that of the released code. A made world gives ``Pair``s of its own: its image is a function to bytes.
+layout is that of the released code. A synthetic environment yields ``Pair``s whose image is a function to bytes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One image with one caption: who names it, its id there, the text, and the file or a function to its bytes."""
+    """One image with one caption: source name, id there, caption, and the image file or a function to its bytes."""
 
     source: str
     image_id: str
@@ -120,12 +120,12 @@ def _bytes(path: Path, offset: int, size: int) -> bytes:
 
 
 def _webdataset(path: Path, images: Path) -> Iterator[Pair]:
-    """Pairs of one shard, or of all ``.tar`` in a folder; members of a pair stand together and share what precedes
-    the first dot of the name."""
+    """Pairs of one shard, or of all ``.tar`` in a folder; members of a pair are adjacent and share the name up to
+    its first dot."""
     for shard in sorted(path.glob("*.tar")) if path.is_dir() else [path]:
         key, caption, image = "", "", None
         try:
-            with tarfile.open(shard, "r:") as members:  # not compressed: an image is a stretch of the shard
+            with tarfile.open(shard, "r:") as members:  # uncompressed, so that an image is a byte range of the shard
                 for member in members:
                     stem, _, suffix = PurePosixPath(member.name).name.partition(".")
                     if not member.isfile() or not stem:
@@ -141,7 +141,7 @@ def _webdataset(path: Path, images: Path) -> Iterator[Pair]:
                     elif suffix == "json" and not caption:
                         caption = str(json.loads(content()).get("caption") or "")
         except (tarfile.TarError, ValueError, AttributeError) as error:
-            raise CimError(f"is no uncompressed webdataset shard ({error})", where=str(shard)) from error
+            raise CimError(f"is not an uncompressed webdataset shard ({error})", where=str(shard)) from error
         yield from _whole(path, shard, key, caption, image)
 
 
@@ -166,7 +166,7 @@ def read(kind: str, path: Path, images: Path | None = None) -> Iterator[Pair]:
     """Pairs of a source in its order; ``images`` is where its image paths begin (default: the file's own folder).
 
     Raises:
-        CimError: no such kind or file, or a row that is not what it must be; names it.
+        CimError: no such kind or file, or an invalid row; names it.
     """
     if kind not in READERS:
         raise CimError(f"unknown source {kind!r}", hint=f"one of {', '.join(READERS)}")

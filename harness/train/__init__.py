@@ -1,1 +1,1 @@
-"""CIM-RL and SFT of captioners by TRL: presets, guarded fixes, start-up probe, diagnostics, checkpoints."""
+"""CIM-RL and SFT of captioners by TRL: presets, fixes, start-up check, diagnostics, checkpoints."""

@@ -1,7 +1,7 @@
 """Alarms: named conditions under which a run is no longer improving captions, read from its rows alone.
 
-``STOPPING`` ones end a run whose preset has guards, ``WATCHED`` ones are only written down. A run is judged by its own
-first row and validation where a level depends on the world.
+``STOPPING`` ones end a run whose preset has guards, ``WATCHED`` ones are only logged. Thresholds that depend on the
+data set are relative to the run's own first row and first validation.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from typing import Any
 Row = Mapping[str, Any]
 Reason = str | None
 
-DISTINCT = 0.5  # share of different captions among those of different images
+DISTINCT = 0.5  # least share of distinct captions among those of different images
 IMAGES = 4  # of a batch, below which that share says nothing
-REPEATED = 0.3  # mean share of n-grams said before in the same caption
-MISMATCH = 0.1  # nats a token between rollout engine and trainer; a guess until a run on a GPU sets it
+REPEATED = 0.3  # largest mean share of n-grams that repeat an earlier one of the same caption
+MISMATCH = 0.1  # nats per token between rollout engine and trainer; not yet calibrated on a GPU run
 PRECISION = 5.0  # points of validation precision that may be lost while the reward rises
 OPENING = 0.9
 LONGEST = 0.8
 HUB = 0.5
-FEWEST = 8  # captions a retrieved row must come from to be called a hub
+FEWEST = 8  # captions of a batch below which hubs are not reported
 
 
 def numbers(row: Row, prefix: str = "") -> dict[str, float]:
-    """All numbers of a row under dotted names."""
-    found = dict[str, float]()
+    """All numbers of a nested row under dotted names."""
+    flat = dict[str, float]()
     for name, value in row.items():
         if isinstance(value, Mapping):
-            found.update(numbers(value, f"{prefix}{name}."))
+            flat.update(numbers(value, f"{prefix}{name}."))
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            found[prefix + name] = float(value)
-    return found
+            flat[prefix + name] = float(value)
+    return flat
 
 
 def _nan(rows: Sequence[Row], _: Sequence[Row]) -> Reason:
@@ -43,11 +43,11 @@ def _nan(rows: Sequence[Row], _: Sequence[Row]) -> Reason:
 
 
 def _distinct(rows: Sequence[Row], validations: Sequence[Row]) -> Reason:
-    """Captions drawn at a temperature differ by chance, so the greedy ones of validation are looked at as well."""
+    """Sampled captions differ by chance, so the greedy ones of validation are checked as well."""
     last = validations[-1] if validations else {}
-    seen = [("greedy captions of validation", last.get("images", 0), last.get("distinct"))]
-    seen += [("captions", rows[-1]["images"], rows[-1]["text"]["distinct_images"])] if rows else []
-    for what, images, share in seen:
+    checks = [("greedy captions of validation", last.get("images", 0), last.get("distinct"))]
+    checks += [("captions", rows[-1]["images"], rows[-1]["text"]["distinct_images"])] if rows else []
+    for what, images, share in checks:
         if images >= IMAGES and share is not None and share < DISTINCT:
             return f"{what} of {images} images are {share:.0%} different ones, under {DISTINCT:.0%}"
     return None
@@ -59,14 +59,16 @@ def _repetition(rows: Sequence[Row], _: Sequence[Row]) -> Reason:
 
 
 def _mismatch(rows: Sequence[Row], _: Sequence[Row]) -> Reason:
-    found = rows[-1].get("logp_difference", 0.0)
+    difference = rows[-1].get("logp_difference", 0.0)
     return (
-        f"rollout engine and trainer differ by {found:.3f} nats a token, over {MISMATCH}" if found > MISMATCH else None
+        f"rollout engine and trainer differ by {difference:.3f} nats per token, over {MISMATCH}"
+        if difference > MISMATCH
+        else None
     )
 
 
 def _precision(_: Sequence[Row], validations: Sequence[Row]) -> Reason:
-    """Reward above, precision clearly below where the run began: the policy has found something else to please."""
+    """Reward hacking: since the start of the run the reward rose while precision clearly fell."""
     known = [row for row in validations if row.get("precision") is not None and row.get("reward") is not None]
     if len(known) < 2:
         return None
@@ -115,18 +117,18 @@ WATCHED: Mapping[str, Check] = {"opening": _opening, "length": _length, "hub": _
 
 
 def that_stop(guarded: bool, tolerated: Sequence[str]) -> tuple[str, ...]:
-    """Names of the alarms that end a run: none where its preset has no guards, else all but those it tolerates."""
+    """Names of the alarms that end a run: none if its preset has no guards, else all but the tolerated ones."""
     return tuple(name for name in STOPPING if guarded and name not in tolerated)
 
 
 def check(rows: Sequence[Row], validations: Sequence[Row]) -> dict[str, str]:
-    """Which alarms ring, with their reasons.
+    """The alarms that fire, with their reasons.
 
     Args:
-        rows: rows of generation steps so far, the last one last.
+        rows: rows of generation steps so far, oldest first.
         validations: rows of validations so far, the first being that of the start model.
     """
     if not rows:
         return {}
-    found = {name: test(rows, validations) for name, test in {**STOPPING, **WATCHED}.items()}
-    return {name: reason for name, reason in found.items() if reason is not None}
+    reasons = {name: test(rows, validations) for name, test in {**STOPPING, **WATCHED}.items()}
+    return {name: reason for name, reason in reasons.items() if reason is not None}

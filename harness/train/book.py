@@ -1,7 +1,7 @@
-"""The rows of a training run: ``steps.jsonl``, ``completions.jsonl``, ``validation.jsonl``; alarms are judged on them.
+"""The training log: ``steps.jsonl``, ``completions.jsonl``, ``validation.jsonl``; alarms are computed from its rows.
 
-A row of ``steps.jsonl`` is one optimiser update; the first of a step also holds what the step's captions were like. A
-run that goes on drops the rows after its checkpoint, so a resumed run has the rows of one that was never stopped.
+A row of ``steps.jsonl`` is one optimiser update; the first of a step also holds diagnostics of its captions. A
+resumed run drops the rows after its checkpoint, so its log equals that of a run that was never stopped.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from harness.train import alarms, diagnostics
 from harness.train.scoring import Scored
 
 STEPS, COMPLETIONS, VALIDATION = "steps.jsonl", "completions.jsonl", "validation.jsonl"
-# What TRL logs, under our names.
+# Stored field by the name under which TRL logs it.
 LOGGED = {
     "loss": "loss",
     "grad_norm": "grad_norm",
@@ -33,7 +33,7 @@ LOGGED = {
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON takes it: numpy made plain, numbers that are none made null."""
+    """A value converted to JSON types: numpy to Python, NaN and infinities to null."""
     if isinstance(value, Mapping):
         return {name: plain(inner) for name, inner in value.items()}
     if isinstance(value, np.ndarray | list | tuple):
@@ -44,7 +44,7 @@ def plain(value: Any) -> Any:
 
 
 def drop_rows(path: Path, done: int) -> None:
-    """Drop the rows of steps after the checkpoint that a run goes on from."""
+    """Drop the rows of steps after the checkpoint that a run resumes from."""
     rows = store.read_rows(path)
     kept = [row for row in rows if row["step"] <= done]
     if len(kept) < len(rows):
@@ -52,13 +52,13 @@ def drop_rows(path: Path, done: int) -> None:
 
 
 class Book:
-    """Writes rows as they come and stops the run on an alarm.
+    """The training log: appends rows as they arrive and stops the run on an alarm.
 
     Args:
-        updates: optimiser updates a step.
+        updates: optimiser updates per step.
         stops: names of the alarms that end the run.
-        mark: what stands in every row, such as the gallery's sha256.
-        say: told of alarms that do not stop.
+        mark: fields added to every row, such as the gallery's sha256.
+        say: receives a line for each alarm that does not stop the run.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Book:
         self._rung = set[str]()
 
     def saw(self, scored: Scored) -> None:
-        """Keep what was scored until its update is logged, and write its captions."""
+        """Keep a scored batch until its update is logged, and write its captions."""
         self._scored.append(scored)
         for row in completions(scored):
             self._completions.append({"step": scored.step // self._updates + 1, **row})
@@ -90,17 +90,17 @@ class Book:
         """Write the row of an update; ``logs`` are TRL's numbers, ``facts`` seconds and memory.
 
         Raises:
-            AlarmError: a stopping alarm rings and the preset has guards.
+            AlarmError: a stopping alarm fires and the preset has guards.
         """
         row: dict[str, Any] = {"step": (update - 1) // self._updates + 1, "update": update}
-        row |= {ours: float(logs[theirs]) for theirs, ours in LOGGED.items() if logs.get(theirs) is not None}
+        row |= {field: float(logs[trl_name]) for trl_name, field in LOGGED.items() if logs.get(trl_name) is not None}
         scored, self._scored = self._scored, []
-        for one in scored:
-            captions = len(one.captions)
-            row |= {"captions": captions, "images": captions // one.group, **diagnostics.summary(one)}
-        rung = self._ring(row)
-        self._steps.append(plain({**row, **facts, "alarms": rung, **self._mark}))
-        self._stop(rung)
+        for batch in scored:
+            captions = len(batch.captions)
+            row |= {"captions": captions, "images": captions // batch.group, **diagnostics.summary(batch)}
+        fired = self._ring(row)
+        self._steps.append(plain({**row, **facts, "alarms": fired, **self._mark}))
+        self._stop(fired)
         return row
 
     def _ring(self, row: Mapping[str, Any]) -> dict[str, str]:
@@ -110,36 +110,36 @@ class Book:
         self._rows.append(row)
         return alarms.check(self._rows, self.validations)
 
-    def _stop(self, rung: Mapping[str, str]) -> None:
-        if stopping := [name for name in rung if name in self._stops]:
+    def _stop(self, fired: Mapping[str, str]) -> None:
+        if stopping := [name for name in fired if name in self._stops]:
             hint = "the last checkpoint before it is kept; steps.jsonl and completions.jsonl show what happened"
-            raise AlarmError(stopping[0], rung[stopping[0]], hint=hint)
-        for name, reason in rung.items():
+            raise AlarmError(stopping[0], fired[stopping[0]], hint=hint)
+        for name, reason in fired.items():
             if name not in self._rung:
                 self._rung.add(name)
                 self._say(f"alarm {name}: {reason}")
 
     def validated(self, step: int, values: Mapping[str, float | None]) -> None:
-        """Write what the captions of the validation images were worth after a step; 0 is the start model.
+        """Write the scores of the validation captions after a step; 0 is the start model.
 
         Raises:
-            AlarmError: reward rose while precision fell, or all images get one caption, and the preset has guards.
+            AlarmError: the preset has guards, and alarm ``precision`` or ``distinct`` fires.
         """
         row = plain({"step": step, **values})
         with store.Appender(self._folder / VALIDATION) as appender:
             appender.append(row)
         self.validations.append(row)
-        found = {name: alarms.STOPPING[name]([], self.validations) for name in ("precision", "distinct")}
-        self._stop({name: reason for name, reason in found.items() if reason is not None})
+        fired = {name: alarms.STOPPING[name]([], self.validations) for name in ("precision", "distinct")}
+        self._stop({name: reason for name, reason in fired.items() if reason is not None})
 
     def close(self) -> None:
-        """Bring the rows to the disk."""
+        """Flush the rows to disk."""
         for appender in (self._steps, self._completions):
             appender.__exit__()
 
 
 def completions(scored: Scored) -> list[dict[str, Any]]:
-    """One row a caption: text, tokens, what it was worth and what it retrieved."""
+    """One row per caption: text, tokens, rewards and retrieved rows."""
     batch, reward = scored.batch, scored.reward
     return [
         plain(

@@ -1,8 +1,8 @@
-"""Checkpoints of a training run: folders that ``cim eval --model FOLDER`` takes as they are.
+"""Checkpoints of a training run: folders that ``cim eval --model FOLDER`` accepts as models.
 
-The trainer writes ``checkpoint-N``; once ``model.toml`` stands in it, it is renamed to ``<run>-stepN``. A folder with
-the trainer's name is therefore one that was not finished (a full disk, a kill) and counts for nothing. Which checkpoint
-is best is read from ``validation.jsonl``: from images of the training set that are not trained on, never a benchmark.
+The trainer writes ``checkpoint-N``; once ``model.toml`` is in it, it is renamed to ``<run>-stepN``. A folder with
+the trainer's name is therefore incomplete (a full disk, a kill) and is ignored. The best checkpoint is chosen by
+``validation.jsonl``: by held-out images of the training set, never by a benchmark.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from harness.errors import CimError
 from harness.weights import Weights
 
 TOML = "model.toml"
-MERGED = "merged"  # the adapter of a LoRA run put into its base, for engines that know no adapters
+MERGED = "merged"  # LoRA adapter merged into its base model, for engines without adapter support
 STATE = ("optimizer.pt", "scheduler.pt", "rng_state*.pth", "scaler.pt")
 CRITERION = "reward"
 TRAINER = re.compile(r"checkpoint-(\d+)")
@@ -28,7 +28,7 @@ TRAINER = re.compile(r"checkpoint-(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a checkpoint says of itself: the run, what it began from, and how it is chosen."""
+    """Provenance of a checkpoint: the run, its start model, and how it is chosen."""
 
     run: str
     base: str
@@ -40,10 +40,10 @@ class Origin:
 
 
 def text(origin: Origin, step: int, weights: Weights, dtype: str, tasks: Sequence[str], inside: str) -> str:
-    """The ``model.toml`` of a checkpoint: evaluated with the sampling and image limits of the model it began from.
+    """The ``model.toml`` of a checkpoint: evaluated with the sampling and image limits of its start model.
 
     Args:
-        inside: where the weights are, from the folder of the file.
+        inside: folder of the weights, relative to the file.
     """
     lines = [
         f"about = {_toml(f'{origin.task} from {origin.base}, preset {origin.preset}, step {step}.')}",
@@ -66,12 +66,12 @@ def text(origin: Origin, step: int, weights: Weights, dtype: str, tasks: Sequenc
 
 
 def _toml(value: Any) -> str:
-    """A text, number, truth value or list of texts as TOML, whose basic strings are JSON's but for DEL."""
+    """A string, number, bool or list of strings as TOML, whose basic strings are JSON's except for DEL."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def finish(folder: Path, origin: Origin, step: int, content: str) -> Path:
-    """Give a checkpoint that the trainer has written its ``model.toml`` and its lasting name."""
+    """Write ``model.toml`` into a saved checkpoint, then rename it to its final name."""
     (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle that nothing here reads
     store.write_bytes(folder / TOML, content.encode())
     lasting = folder.with_name(f"{origin.run}-step{step}")
@@ -82,24 +82,24 @@ def finish(folder: Path, origin: Origin, step: int, content: str) -> Path:
 
 def whole(folder: Path) -> list[tuple[int, Path]]:
     """Finished checkpoints of a run with their steps, oldest first."""
-    found = []
+    finished = []
     for path in folder.glob(f"*-step*/{TOML}"):
         number = path.parent.name.rpartition("-step")[2]
         if number.isdigit():
-            found.append((int(number), path.parent))
-    return sorted(found)
+            finished.append((int(number), path.parent))
+    return sorted(finished)
 
 
 def drop_unfinished(folder: Path) -> list[int]:
-    """Remove what the trainer has begun and not finished; returns the update numbers."""
-    left = [(int(found[1]), path) for path in folder.glob("checkpoint-*") if (found := TRAINER.fullmatch(path.name))]
+    """Remove incomplete checkpoints; returns their update numbers."""
+    left = [(int(named[1]), path) for path in folder.glob("checkpoint-*") if (named := TRAINER.fullmatch(path.name))]
     for _, path in left:
         shutil.rmtree(path, ignore_errors=True)
     return sorted(number for number, _ in left)
 
 
 def forget_state(folder: Path, keep: int = 2) -> None:
-    """Remove what only a resume needs (optimiser, random state) from all but the last checkpoints; weights stay."""
+    """Remove optimiser and RNG states, which only a resume needs, from all but the last ``keep`` checkpoints."""
     for _, path in whole(folder)[:-keep]:
         for pattern in STATE:
             for file in path.glob(pattern):
@@ -107,7 +107,7 @@ def forget_state(folder: Path, keep: int = 2) -> None:
 
 
 def resumable(folder: Path) -> tuple[int, Path] | None:
-    """The last finished checkpoint with all that an exact resume needs."""
+    """The last finished checkpoint with the state that an exact resume needs."""
     ready = [(number, path) for number, path in whole(folder) if (path / "optimizer.pt").is_file()]
     return ready[-1] if ready else None
 
@@ -115,8 +115,8 @@ def resumable(folder: Path) -> tuple[int, Path] | None:
 def choose(folder: Path, validations: Sequence[Mapping[str, Any]], loss: float) -> dict[str, Any]:
     """The best finished checkpoint by validation: highest reward among those that lost at most ``loss`` of precision.
 
-    Where none kept its precision, the highest reward of all, with ``precision_kept`` false; earlier wins where two are
-    equal. Where none was validated, the last, as ``split`` says.
+    If none kept its precision, the highest reward of all, with ``precision_kept`` false; ties go to the earlier one.
+    If none was validated, the last, which ``split`` then says.
 
     Raises:
         CimError: there is no finished checkpoint.

@@ -1,7 +1,7 @@
-"""What a generation batch looks like in numbers: rewards, lengths, repetition, retrieval, and the shuffled control.
+"""Diagnostics of a generation batch: rewards, lengths, repetition, retrieval, and the shuffled control.
 
 Shares and means lie in 0-1 unless the name says tokens. Groups are consecutive captions of one image. Pure functions
-of arrays; ``alarms.py`` reads the result, ``journal.py`` writes it as one row a step.
+of arrays; ``alarms.py`` reads the result, ``book.py`` writes it as one row per step.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-ORDER = 4  # words of an n-gram whose return counts as repetition
-OPENING = 5  # first words that a boilerplate caption shares with others
+ORDER = 4  # words per n-gram, for repetition within a caption
+OPENING = 5  # first words compared between captions, to detect boilerplate
 QUANTILES = {"q10": 0.1, "q50": 0.5, "q90": 0.9}
-FLAT = 1e-6  # a group whose rewards lie closer than this teaches nothing
+FLAT = 1e-6  # standard deviation of a group's rewards under which it gives no gradient
 
 
 def summary(scored: Scored) -> dict[str, Any]:
-    """All numbers of one batch, nested by subject; None where there is nothing to measure."""
+    """All diagnostics of one batch, nested by subject; None where undefined."""
     reward = scored.reward
     words = [caption.split() for caption in scored.captions]
     lengths = np.array([len(tokens) for tokens in scored.ids], dtype=float)
@@ -57,9 +57,9 @@ def summary(scored: Scored) -> dict[str, Any]:
 
 
 def spread(values: Array, group: int) -> dict[str, float | None]:
-    """Mean, quantiles, mean deviation within groups (n - 1), and the share of groups without any.
+    """Mean, quantiles, mean standard deviation within groups (n - 1), and the share of groups without variation.
 
-    NaN is a caption that was not scored and is left out; infinite numbers are not, so that an alarm sees them.
+    NaN, a caption that was not scored, is left out; infinities are kept, so that the alarm sees them.
     """
     known = values[~np.isnan(values)]
     if not known.size:
@@ -73,40 +73,40 @@ def spread(values: Array, group: int) -> dict[str, float | None]:
 
 
 def distinct_images(captions: Sequence[str], group: int) -> float:
-    """Share of different captions among those of different images: the k-th captions of all groups, mean over k.
+    """Share of distinct captions among those of different images: the k-th captions of all groups, mean over k.
 
-    A policy that says one thing of every image has 1 / images; one that is sure of each image keeps 1.
+    A policy with one caption for every image has 1 / images; a deterministic one that sees its images keeps 1.
     """
     columns = [captions[at::group] for at in range(group)]
     return float(np.mean([len(set(column)) / len(column) for column in columns]))
 
 
 def distinct_ngrams(words: Sequence[Sequence[str]], order: int) -> float | None:
-    """Different n-grams of the batch over all its n-grams."""
+    """Distinct n-grams of the batch divided by all its n-grams."""
     grams = [gram for caption in words for gram in ngrams(caption, order)]
     return len(set(grams)) / len(grams) if grams else None
 
 
 def ngrams(words: Sequence[str], order: int) -> list[tuple[str, ...]]:
-    """Runs of ``order`` words."""
+    """All n-grams of ``order`` words."""
     return [tuple(words[at : at + order]) for at in range(len(words) - order + 1)]
 
 
 def repeated(words: Sequence[str], order: int = ORDER) -> float:
-    """Share of a caption's n-grams that it has said before; a caption said twice has about one half."""
+    """Share of a caption's n-grams that repeat an earlier one; about one half if the caption is written twice."""
     counts = Counter(ngrams(words, order))
     total = sum(counts.values())
     return 1 - len(counts) / total if total else 0.0
 
 
 def same_opening(words: Sequence[Sequence[str]], group: int) -> float:
-    """Share of images whose captions most often begin with the same words, the most common such opening."""
+    """Share of images with the most common opening; an image's opening is the most frequent one of its captions."""
     openings = Counter(tuple(caption[:OPENING]) for caption in words[::group])
     return max(openings.values()) / sum(openings.values())
 
 
 def rank_correlation(values: Array, lengths: Array, group: int) -> float | None:
-    """Spearman's correlation of reward and length, mean over the groups in which both differ."""
+    """Spearman's correlation of reward and length, mean over the groups in which both vary."""
     pairs = zip(values.reshape(-1, group), lengths.reshape(-1, group), strict=True)
     known = ((reward[np.isfinite(reward)], length[np.isfinite(reward)]) for reward, length in pairs)
     defined = [rho for reward, length in known if (rho := stats.spearman(reward, length)) is not None]
@@ -132,7 +132,7 @@ def _retrieval(scored: Scored) -> dict[str, float | None]:
 
 
 def correlation(a: Array, b: Array) -> float | None:
-    """Pearson's correlation; None where one does not vary."""
+    """Pearson's correlation; None if either is constant."""
     known = np.isfinite(a) & np.isfinite(b)
     if known.sum() < 2 or np.ptp(a[known]) == 0 or np.ptp(b[known]) == 0:
         return None

@@ -1,8 +1,8 @@
-"""Training images as TRL wants them: a conversational prompt, an opened image, and the key of its gallery row.
+"""Training data sets in TRL's format: a conversational prompt, an opened image, and the key of its gallery row.
 
-Images are opened when a batch asks for them, RGB by PIL, and made small enough here where a model bounds their area:
-never by the trainer's processor, whose settings the rollout engine would not share. TRL 1.16 has no limit on prompts,
-so over-long ones are left out when the data set is made.
+Images are opened lazily per batch, as RGB by PIL, and resized here where a model bounds their area: never by the
+trainer's processor, whose settings the rollout engine would not share. TRL 1.16 has no limit on prompts, so over-long
+ones are left out when the data set is built.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from PIL import Image
 from harness.engines import _weights
 from harness.errors import CimError
 
-Open = Callable[[str], bytes | Path]  # where the image of a sample is, or its bytes
+Open = Callable[[str], bytes | Path]  # from a sample id to the image file or its bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One training image: its sample, the key of its gallery row, and the caption it is taught in SFT."""
+    """One training image: its sample, the key of its gallery row, and the target caption of SFT."""
 
     sample_id: str
     source_id: str
@@ -34,15 +34,17 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """Opens the image of a sample as RGB; one larger than ``max_pixels`` is made smaller, sides in proportion."""
+    """Opens the image of a sample as RGB; one larger than ``max_pixels`` is resized, keeping its aspect ratio."""
 
     place: Open
     max_pixels: int | None = None
 
     def open(self, sample_id: str) -> Any:
         """The image; CimError where it cannot be read."""
-        found = self.place(sample_id)
-        image = _weights.open_image(found) if isinstance(found, Path) else Image.open(io.BytesIO(found)).convert("RGB")
+        source = self.place(sample_id)
+        image = (
+            _weights.open_image(source) if isinstance(source, Path) else Image.open(io.BytesIO(source)).convert("RGB")
+        )
         area = image.width * image.height
         if self.max_pixels is None or area <= self.max_pixels:
             return image
@@ -58,7 +60,7 @@ def messages(prompt: str, system: str | None) -> list[dict[str, str]]:
 
 
 def for_grpo(examples: Sequence[Example], pictures: Pictures, prompt: str, system: str | None) -> Dataset:
-    """Columns prompt, image, source_id, sample_id; a batch opens each of its images once, however often it stands."""
+    """Columns prompt, image, source_id, sample_id; a batch opens each distinct image once."""
     turns = messages(prompt, system)
     columns = {"sample_id": [e.sample_id for e in examples], "source_id": [e.source_id for e in examples]}
 
@@ -71,9 +73,9 @@ def for_grpo(examples: Sequence[Example], pictures: Pictures, prompt: str, syste
 
 
 def for_sft(examples: Sequence[Example], pictures: Pictures, prompt: str, system: str | None) -> Dataset:
-    """Columns prompt, completion, images of examples with a target; only the completion is learnt."""
+    """Columns prompt, completion, images of examples with a target; the loss covers the completion only."""
     if not (taught := [example for example in examples if example.target.strip()]):
-        raise CimError("no training image has a caption to learn", hint="SFT needs a source with target captions")
+        raise CimError("no training image has a target caption", hint="SFT needs a source with target captions")
     turns = messages(prompt, system)
     columns = {"sample_id": [e.sample_id for e in taught], "target": [e.target for e in taught]}
 
@@ -93,8 +95,8 @@ def prompt_tokens(processor: Any, prompt: str, system: str | None, size: tuple[i
     turns: list[dict[str, Any]] = [] if system is None else [{"role": "system", "content": [_text(system)]}]
     turns.append({"role": "user", "content": content})
     text = processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-    made = processor(text=[text], images=[[Image.new("RGB", size)]], return_tensors="pt")
-    return int(made["input_ids"].shape[1])
+    encoded = processor(text=[text], images=[[Image.new("RGB", size)]], return_tensors="pt")
+    return int(encoded["input_ids"].shape[1])
 
 
 def _text(words: str) -> dict[str, str]:
@@ -104,7 +106,7 @@ def _text(words: str) -> dict[str, str]:
 def short_enough(
     examples: Sequence[Example], pictures: Pictures, count: Callable[[tuple[int, int]], int], limit: int
 ) -> list[Example]:
-    """Examples whose prompt has at most ``limit`` tokens; a size that came before is not counted again.
+    """Examples whose prompt has at most ``limit`` tokens; the count is memoised by image size.
 
     Raises:
         CimError: none is left.

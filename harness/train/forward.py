@@ -23,7 +23,7 @@ class Inputs:
 
 @contextmanager
 def same_randomness() -> Iterator[None]:
-    """Give every random stream back as it was."""
+    """Restore all RNG states (Python, NumPy, torch) on exit."""
     python, numbers = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=list(range(torch.cuda.device_count()))):
         yield
@@ -33,7 +33,7 @@ def same_randomness() -> Iterator[None]:
 
 @contextmanager
 def evaluating(model: Any) -> Iterator[None]:
-    """No gradients, no dropout; the model's own mode afterwards."""
+    """No gradients, no dropout; restores the model's mode on exit."""
     was_training = model.training
     model.eval()
     try:
@@ -44,7 +44,7 @@ def evaluating(model: Any) -> Iterator[None]:
 
 
 def generating(trainer: Any) -> Any:
-    """The trainer's model as one that can generate: gathered where it is cut over processes (not run)."""
+    """The trainer's model as one that can generate: gathered if it is sharded over processes (never run)."""
     from trl.models import unwrap_model_for_generation
 
     return unwrap_model_for_generation(
@@ -56,38 +56,38 @@ def generating(trainer: Any) -> Any:
 
 
 def inputs(trainer: Any, prompts: Sequence[Any], images: Sequence[Any]) -> Inputs:
-    """Prompt ids and model inputs, one image a prompt."""
+    """Prompt ids and model inputs, one image per prompt."""
     from trl.data_utils import prepare_multimodal_messages
 
     ready = [prepare_multimodal_messages(prompt, images=[image]) for prompt, image in zip(prompts, images, strict=True)]
     return Inputs(*trainer._tokenize_prompts(ready))
 
 
-def tensors(trainer: Any, given: Inputs, completions: Sequence[Sequence[int]]) -> dict[str, Any]:
+def tensors(trainer: Any, prompts: Inputs, completions: Sequence[Sequence[int]]) -> dict[str, Any]:
     """Left-padded prompts with right-padded completions as model inputs."""
-    longest = max(map(len, given.ids))
+    longest = max(map(len, prompts.ids))
     width = max((len(line) for line in completions), default=0)
     filler = trainer._tokenizer.pad_token_id
     rows, mask = [], []
-    for prompt, line in zip(given.ids, completions, strict=True):
+    for prompt, line in zip(prompts.ids, completions, strict=True):
         before, after = longest - len(prompt), width - len(line)
         rows.append([filler] * before + list(prompt) + list(line) + [filler] * after)
         mask.append([0] * before + [1] * (len(prompt) + len(line)) + [0] * after)
     batch = {"input_ids": torch.tensor(rows), "attention_mask": torch.tensor(mask)}
-    for name, value in given.fields.items():
+    for name, value in prompts.fields.items():
         if isinstance(value, torch.Tensor):
             batch[name] = value
-        elif isinstance(value[0], list):  # one number a prompt token, such as mm_token_type_ids
+        elif isinstance(value[0], list):  # one number per prompt token, such as mm_token_type_ids
             batch[name] = torch.tensor([[0] * (longest - len(v)) + list(v) + [0] * width for v in value])
     return {name: value.to(trainer.accelerator.device) for name, value in batch.items()}
 
 
 def log_probabilities(
-    trainer: Any, model: Any, given: Inputs, completions: Sequence[Sequence[int]]
+    trainer: Any, model: Any, prompts: Inputs, completions: Sequence[Sequence[int]]
 ) -> list[list[float]]:
     """Log-probabilities of the completions' tokens by the function that the loss uses."""
-    batch = tensors(trainer, given, completions)
-    found, _, _ = trainer._get_per_token_logps_and_entropies(
+    batch = tensors(trainer, prompts, completions)
+    values, _, _ = trainer._get_per_token_logps_and_entropies(
         model,
         batch.pop("input_ids"),
         batch.pop("attention_mask"),
@@ -95,11 +95,11 @@ def log_probabilities(
         num_images=[1] * len(completions),
         **batch,
     )
-    return [line[: len(ids)] for line, ids in zip(found.float().tolist(), completions, strict=True)]
+    return [line[: len(ids)] for line, ids in zip(values.float().tolist(), completions, strict=True)]
 
 
 def length(ids: Sequence[int], ends: Sequence[int]) -> int:
-    """Tokens of a caption up to its end, which counts."""
+    """Number of tokens of a caption up to and including the first end token."""
     return next((at + 1 for at, token in enumerate(ids) if token in ends), len(ids))
 
 
@@ -122,12 +122,12 @@ def greedy(trainer: Any, rows: Any, banned: Sequence[int], size: int) -> list[st
     with evaluating(trainer.model), same_randomness(), generating(trainer) as model:
         for start in range(0, len(mine), size):
             places = mine[start : start + size]
-            some = [rows[at] for at in places]
-            given = inputs(trainer, [row["prompt"] for row in some], [row["image"] for row in some])
-            batch = tensors(trainer, given, [[] for _ in some])
-            made = model.generate(**batch, generation_config=settings)[:, batch["input_ids"].shape[1] :].tolist()
+            batch_rows = [rows[at] for at in places]
+            prompts = inputs(trainer, [row["prompt"] for row in batch_rows], [row["image"] for row in batch_rows])
+            batch = tensors(trainer, prompts, [[] for _ in batch_rows])
+            tokens = model.generate(**batch, generation_config=settings)[:, batch["input_ids"].shape[1] :].tolist()
             texts = trainer._tokenizer.batch_decode(
-                [line[: length(line, trainer.eos_token_ids)] for line in made], skip_special_tokens=True
+                [line[: length(line, trainer.eos_token_ids)] for line in tokens], skip_special_tokens=True
             )
             written += zip(places, texts, strict=True)
     return [text for _, text in sorted(gather_object(written))]

@@ -1,6 +1,6 @@
-"""What a run is trained on: images with the keys of their gallery rows, some of them held out to choose a checkpoint.
+"""Training images of a run with the keys of their gallery rows; some are held out to choose a checkpoint.
 
-Either a made world (``tasks/``) or image-caption pairs of a user's own, read as galleries are
+Either a synthetic environment (``tasks/``) or image-caption pairs of the user, in the formats of galleries
 (``harness/retrieval/sources.py``). Which pairs are held out follows from their keys alone.
 """
 
@@ -22,15 +22,15 @@ from harness.runs import stats
 from harness.train.scoring import Scorer
 from harness.types import Sample, Training, World
 
-HELD_OUT = 20  # one pair in so many, and
-MOST = 256  # no more than this, is for validation
+HELD_OUT = 20  # one pair in this many is for validation,
+MOST = 256  # but at most this many
 
 Precision = Callable[[Sequence[str]], float | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """Images by id, the keys they have in galleries, captions of them, and how precise captions of validation are.
+    """Images by id, their keys in galleries, their captions, and the object precision of validation captions.
 
     ``name`` says where they come from; ``parser`` reads captions of these images as scene graphs, ``own_gallery`` is
     a gallery that holds them; ``place`` gives the file of an image or its bytes, ``target`` the caption that
@@ -51,13 +51,13 @@ class Material:
     own_gallery: str | None = None
 
     def digest(self) -> str:
-        """Eight hex digits that stand for which images are trained on and which are held out."""
-        lines = [self.keys[one] for one in self.train] + [""] + [self.keys[one] for one in self.validation]
+        """Eight hex digits that identify the split into training and held-out images."""
+        lines = [self.keys[image] for image in self.train] + [""] + [self.keys[image] for image in self.validation]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:8]
 
 
 def of_world(world: World, count: int) -> Material:
-    """The first ``count`` images of a world's training split."""
+    """The first ``count`` images of an environment's training split."""
     validation, samples = world.samples("validation", world.validation), world.samples("train", count)
     references = {sample.id: sample.references[0] for sample in (*samples, *validation)}
     train = [sample.id for sample in samples]
@@ -66,7 +66,7 @@ def of_world(world: World, count: int) -> Material:
         prompt=world.prompt,
         train=train,
         validation=[sample.id for sample in validation],
-        keys={one: key(world.name, one) for one in references},
+        keys={image: key(world.name, image) for image in references},
         place=world.draw,
         target=world.target,
         reference=references.__getitem__,
@@ -78,7 +78,7 @@ def of_world(world: World, count: int) -> Material:
 
 
 def _precision(samples: Sequence[Sample], parser_name: str) -> Precision:
-    """Precision of the objects that captions name, in percent, as metric ``objects`` has it for made scenes."""
+    """Precision in percent of the objects that captions name, as metric ``objects`` on synthetic scenes."""
     metric = registry.metric("objects")
     metric = metric.made or metric
 
@@ -88,21 +88,21 @@ def _precision(samples: Sequence[Sample], parser_name: str) -> Precision:
                 return list(session(texts))
 
         records = Records(samples, captions, parse, lambda judge: [], parser_name)
-        made = metric.measure(records)
-        values = stats.point(stats.Column(made.statistics, metric.aggregate))
+        measurement = metric.measure(records)
+        values = stats.point(stats.Column(measurement.statistics, metric.aggregate))
         return float(values[metric.names.index("precision")])
 
     return precision
 
 
-def of_pairs(given: Sequence[Sequence[str]], training: Training) -> Material:
+def of_pairs(source_arguments: Sequence[Sequence[str]], training: Training) -> Material:
     """Pairs of sources (kind, file, folder of images).
 
     Raises:
-        CimError: no pair, an image that is not there, or a source that cannot be read.
+        CimError: no pair, a missing image, or a source that cannot be read.
     """
     pairs = list[sources.Pair]()
-    for source in given:
+    for source in source_arguments:
         if not 2 <= len(source) <= 3:
             raise CimError(f"--from takes KIND FILE [IMAGES], found {' '.join(source)!r}", where="--from")
         pairs += sources.read(source[0], Path(source[1]), Path(source[2]) if len(source) > 2 else None)
@@ -110,8 +110,8 @@ def of_pairs(given: Sequence[Sequence[str]], training: Training) -> Material:
     if absent := [name for name, pair in by_key.items() if not pair.there()]:
         raise CimError(f"{len(absent)} images are not there, {absent[0]} first", hint="copy them, or leave them out")
     ordered = sorted(by_key, key=lambda name: hashlib.sha256(f"validation/{name}".encode()).digest())
-    held = set(ordered[: min(MOST, len(ordered) // HELD_OUT)])
-    train = [name for name in by_key if name not in held]
+    held_out = set(ordered[: min(MOST, len(ordered) // HELD_OUT)])
+    train = [name for name in by_key if name not in held_out]
     if not train:
         raise CimError("no image to train on", where="--from", hint="cim train --help")
 
@@ -123,28 +123,28 @@ def of_pairs(given: Sequence[Sequence[str]], training: Training) -> Material:
         name="+".join(dict.fromkeys(pair.source for pair in pairs)),
         prompt=training.prompt,
         train=train,
-        validation=[name for name in by_key if name in held],
+        validation=[name for name in by_key if name in held_out],
         keys={name: name for name in by_key},
         place=place,
         target=lambda name: by_key[name].caption,
         reference=lambda name: by_key[name].caption,
-        precision=lambda captions: None,  # no annotation says what is in these images
+        precision=lambda captions: None,  # these images have no annotated objects
     )
 
 
 def worth(
     material: Material, rewards: Mapping[str, float], scorer: Scorer, captions: Sequence[str]
 ) -> dict[str, float | None]:
-    """What greedy captions of the validation images are worth: GRC and QIR by their weights, precision, length.
+    """Scores of greedy captions of the validation images: weighted GRC and QIR, precision, length.
 
-    Rewards other than these two are left out: a checkpoint is chosen by what retrieval says, at equal weights where
-    neither is trained on.
+    Rewards other than these two are left out: checkpoints are chosen by retrieval, with equal weights if the run
+    trains on neither.
     """
-    batch = scorer.score(captions, [material.keys[one] for one in material.validation])
+    batch = scorer.score(captions, [material.keys[image] for image in material.validation])
     terms = {"grc": float(np.mean(batch.grc)), "qir": float(np.mean(batch.qir))}
     weights = {name: rewards[name] for name in terms if name in rewards} or dict.fromkeys(terms, 1.0)
     reward = sum(weight * terms[name] for name, weight in weights.items())
     words = float(np.mean([len(caption.split()) for caption in captions]))
     distinct = len(set(captions)) / len(captions)
-    own = {"precision": material.precision(captions), "words": words, "distinct": distinct, "images": len(captions)}
-    return {"reward": reward, **terms, **own}
+    scores = {"precision": material.precision(captions), "words": words, "distinct": distinct, "images": len(captions)}
+    return {"reward": reward, **terms, **scores}

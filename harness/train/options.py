@@ -13,11 +13,11 @@ Policy = Literal["include", "exclude", "exclude_near"]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How one run is made.
+    """Options of one run.
 
     ``steps`` counts generation batches, or updates of supervised fine-tuning (None: the preset's own). ``rollouts``
-    names who writes captions, ``server`` the address of a vLLM server. ``settings`` are fields of TRL's configuration
-    said otherwise; alarms that are ``tolerated`` are written down and stop nothing.
+    names the rollout engine, ``server`` the address of a vLLM server. ``settings`` override fields of TRL's
+    configuration; alarms that are ``tolerated`` are logged and stop nothing.
     """
 
     seed: int = 0

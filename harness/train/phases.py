@@ -1,4 +1,4 @@
-"""How long the parts of a step take: wraps a trainer's own methods with clocks, and reads the process's memory."""
+"""Times the phases of a step by wrapping the trainer's methods, and reads the peak memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections import defaultdict
 from typing import Any
 
-# Phase by method of TRL's trainer; `take` makes parts of those that lie inside each other.
+# Phase by method of TRL's trainer; methods nest, so `take` subtracts the inner ones.
 METHODS = {
     "_tokenize_prompts": "process",
     "_generate_single_turn": "generate",
@@ -19,14 +19,14 @@ METHODS = {
 
 
 class Clock:
-    """Seconds by phase since they were last taken."""
+    """Accumulates seconds per phase since the last ``take``."""
 
     def __init__(self) -> None:
         self._seconds: defaultdict[str, float] = defaultdict(float)
         self._since = time.perf_counter()
 
     def wrap(self, owner: Any, method: str, phase: str) -> None:
-        """Count the time inside a method of an object; nothing else of it changes."""
+        """Add the time spent in a method of ``owner`` to a phase."""
         inner = getattr(owner, method)
 
         def timed(*args: Any, **kwargs: Any) -> Any:
@@ -46,16 +46,16 @@ class Clock:
             self.wrap(trainer.vllm_generation, "sync_weights", "sync")
 
     def take(self) -> dict[str, float]:
-        """Seconds by phase: ``logp`` and ``update`` are what is left of rollout and step, ``total`` the wall clock."""
+        """Seconds per phase: ``logp`` and ``update`` are the rest of rollout and step, ``total`` is wall-clock time."""
         now = time.perf_counter()
-        found, self._seconds = dict(self._seconds), defaultdict(float)
-        rollout, step = found.pop("rollout", 0.0), found.pop("step", 0.0)
-        parts = sum(found.get(name, 0.0) for name in ("process", "generate", "reward"))
-        if "sync" in found:
-            found["generate"] -= found["sync"]
-        found |= {"logp": max(0.0, rollout - parts), "update": max(0.0, step - rollout), "total": now - self._since}
+        phases, self._seconds = dict(self._seconds), defaultdict(float)
+        rollout, step = phases.pop("rollout", 0.0), phases.pop("step", 0.0)
+        parts = sum(phases.get(name, 0.0) for name in ("process", "generate", "reward"))
+        if "sync" in phases:
+            phases["generate"] -= phases["sync"]
+        phases |= {"logp": max(0.0, rollout - parts), "update": max(0.0, step - rollout), "total": now - self._since}
         self._since = now
-        return {name: round(seconds, 4) for name, seconds in found.items()}
+        return {name: round(seconds, 4) for name, seconds in phases.items()}
 
 
 def memory_mb() -> int:

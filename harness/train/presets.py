@@ -1,8 +1,8 @@
-"""Presets: every TRL setting that decides a run, by name; ``paper`` maps the official recipe field by field.
+"""Presets: every TRL setting that affects a run, by name; ``paper`` maps the official recipe field by field.
 
-One *step* is one generation batch: ``prompts`` images with ``group`` captions each, scored once and then learnt from
-in ``updates`` optimiser updates. ``paper`` follows `Jia-hn/CIM@870f58f5:rl_qwen2_vl/scripts` on verl: 256 x 5 captions
-a step, 4 updates, 1 epoch over them. Shown by ``cim train --dry-run``.
+One *step* is one generation batch: ``prompts`` images with ``group`` captions each, scored once and then used for
+``updates`` optimiser updates. ``paper`` follows `Jia-hn/CIM@870f58f5:rl_qwen2_vl/scripts` on verl: 256 x 5 captions
+per step, 4 updates, 1 epoch over them. Shown by ``cim train --dry-run``.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 
 from harness.errors import CimError
 
-# The set this code was tested with; each release of one moves defaults or names of the others.
+# Tested versions; a release of one package often changes defaults or names that another relies on.
 TESTED = {"trl": "1.16.0", "vllm": "0.31.0", "transformers": "5.17.0"}
 NAMES = ("mini", "paper", "safe")
-# Deviations may change how a run computes, not what the harness itself relies on.
+# `--set` may change hyperparameters, but not fields that the harness itself relies on.
 OURS = frozenset(
     {"output_dir", "max_steps", "logging_steps", "logging_nan_inf_filter", "log_completions", "report_to", "seed"}
     | {"save_strategy", "save_steps", "save_total_limit", "save_only_model", "reward_weights", "model_init_kwargs"}
@@ -32,7 +32,7 @@ class Preset:
     """A recipe.
 
     ``steps`` counts generation batches, or None for ``epochs`` over the data. ``self_policy`` says whether the
-    source's own gallery row may be retrieved. Where ``stops`` is false, alarms are written down and nothing else.
+    source's own gallery row may be retrieved. If ``stops`` is false, alarms are only logged.
     ``settings`` are fields of ``GRPOConfig``.
     """
 
@@ -52,14 +52,14 @@ class Preset:
     settings: Mapping[str, Any]
 
 
-# What all presets say alike; most are TRL's defaults today, and said so that they stay.
+# Shared by all presets. Most are TRL's defaults today; they are explicit because defaults change between releases.
 _SHARED: dict[str, Any] = {
     "num_iterations": 1,
     "epsilon": 0.2,
     "epsilon_high": None,
-    "delta": 3.0,  # dual clip: acts on negative advantages alone
+    "delta": 3.0,  # dual clip: affects negative advantages only
     "importance_sampling_level": "token",
-    "scale_rewards": "group",  # unbiased deviation; TRL adds 1e-4 to it where verl adds 1e-6
+    "scale_rewards": "group",  # unbiased standard deviation; TRL adds 1e-4 to it, verl 1e-6
     "multi_objective_aggregation": "sum_then_normalize",
     "use_bias_correction_kl": False,  # TRL's default multiplies the KL by the ratio, which changes its gradient
     "entropy_coef": 0.0,
@@ -68,7 +68,7 @@ _SHARED: dict[str, Any] = {
     "off_policy_mask_threshold": None,
     "sync_ref_model": False,
     "disable_dropout": False,
-    # Any cut of the sampler biases the ratio by the mass it removes (trl #6789).
+    # Truncated sampling (top-p, top-k) biases the importance ratio by the probability mass it removes (trl #6789).
     "temperature": 1.0,
     "top_p": 1.0,
     "top_k": 0,
@@ -90,7 +90,7 @@ _SHARED: dict[str, Any] = {
     "vllm_enable_sleep_mode": False,
     "logging_steps": 1,
     "logging_nan_inf_filter": False,  # the default replaces a NaN loss by the mean of the others
-    "log_completions": False,  # parquet; ours are rows
+    "log_completions": False,  # parquet; completions.jsonl holds them
     "report_to": [],
     "remove_unused_columns": False,
     "save_strategy": "steps",
@@ -112,7 +112,7 @@ _OFFICIAL: dict[str, Any] = {
 
 _PAPER = Preset(
     name="paper",
-    about="the official recipe: 256 x 5 captions a step, KL 0.001, own gallery row included, no guards",
+    about="the official recipe: 256 x 5 captions per step, KL 0.001, own gallery row included, no guards",
     prompts=256,
     group=5,
     updates=4,
@@ -136,14 +136,14 @@ _PAPER = Preset(
 _SAFE = replace(
     _PAPER,
     name="safe",
-    about="the official sizes with our guards: own row excluded, alarms stop, mismatch corrected, cut captions masked",
+    about="the official sizes, guarded: own row excluded, alarms stop, mismatch corrected, truncated captions masked",
     self_policy="exclude",
     stops=True,
     settings={**_SHARED, **_OFFICIAL, **_TRUNCATED, "loss_type": "dapo", "mask_truncated_completions": True},
 )
 _MINI = Preset(
     name="mini",
-    about="the embedded world on one CPU core: 16 x 8 captions a step, KL 0.04, own row excluded, alarms stop",
+    about="the embedded environment on one CPU core: 16 x 8 captions per step, KL 0.04, own row excluded, alarms stop",
     prompts=16,
     group=8,
     updates=1,
@@ -182,17 +182,17 @@ def preset(name: str) -> Preset:
 
 
 def batches(chosen: Preset, processes: int) -> dict[str, int]:
-    """How a step is cut: captions a device holds at once, and how many such batches make an update and a step.
+    """How a step is split: captions per device and micro-batch, micro-batches per update and per step.
 
     Raises:
-        CimError: a step cannot be cut alike over this many processes, with whole groups on each.
+        CimError: a step cannot be split evenly over this many processes with whole groups on each.
     """
     captions = chosen.prompts * chosen.group
     per_step, rest = divmod(captions, chosen.micro_batch * processes)
     if rest or per_step % chosen.updates or (captions // processes) % chosen.group:
         hint = "take a number of processes that divides it"
-        sizes = f"{captions} captions in {chosen.updates} updates of {chosen.micro_batch} a device"
-        raise CimError(f"preset {chosen.name} cannot be cut over {processes} processes ({sizes})", hint=hint)
+        sizes = f"{captions} captions in {chosen.updates} updates of {chosen.micro_batch} per device"
+        raise CimError(f"preset {chosen.name} cannot be split over {processes} processes ({sizes})", hint=hint)
     return {
         "num_generations": chosen.group,
         "per_device_train_batch_size": chosen.micro_batch,
@@ -202,23 +202,23 @@ def batches(chosen: Preset, processes: int) -> dict[str, int]:
 
 
 def arguments(chosen: Preset, processes: int, steps: int | None, deviations: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of ``GRPOConfig`` of a run; saved only where a generation batch ends, so that resume can be exact.
+    """Fields of ``GRPOConfig`` of a run; saves only after whole generation batches, so that resume can be exact.
 
     Args:
         steps: generation batches in all, in place of the preset's own.
-        deviations: fields said otherwise for one run.
+        deviations: fields overridden for one run.
     """
     if refused := sorted(OURS & set(deviations)):
         raise CimError(f"{refused[0]} cannot be set", hint="it is what the preset or an option of its own decides")
-    found = {**chosen.settings, **batches(chosen, processes), "save_steps": chosen.save_every * chosen.updates}
+    fields = {**chosen.settings, **batches(chosen, processes), "save_steps": chosen.save_every * chosen.updates}
     length = steps if steps is not None else chosen.steps
-    found |= {"num_train_epochs": chosen.epochs} if length is None else {"max_steps": length * chosen.updates}
-    found["model_init_kwargs"] = {"dtype": chosen.dtype}
-    return {**found, **deviations}
+    fields |= {"num_train_epochs": chosen.epochs} if length is None else {"max_steps": length * chosen.updates}
+    fields["model_init_kwargs"] = {"dtype": chosen.dtype}
+    return {**fields, **deviations}
 
 
-# Fine-tuning: of the embedded world, and SC-Captioner's recipe ([SC] config/qwen2vl_train_lora_sft.yaml), as that of
-# the paper is not released.
+# Fine-tuning: of the embedded models, and SC-Captioner's recipe ([SC] config/qwen2vl_train_lora_sft.yaml), as the
+# paper's own is not released.
 _SFT_MINI: dict[str, Any] = {
     "learning_rate": 1e-3,
     "warmup_steps": 10,
@@ -245,19 +245,19 @@ def sft_arguments(chosen: Preset, steps: int | None, deviations: Mapping[str, An
     if refused := sorted(_SFT_OURS & set(deviations)):
         raise CimError(f"{refused[0]} cannot be set", hint="it is what the preset or an option of its own decides")
     shared = {"lr_scheduler_type": "cosine", "weight_decay": 0.0, "save_steps": 50 if chosen.name == "mini" else 500}
-    found = {**shared, **(_SFT_MINI if chosen.name == "mini" else _SFT_LARGE)}
+    fields = {**shared, **(_SFT_MINI if chosen.name == "mini" else _SFT_LARGE)}
     if steps is not None:
-        found |= {"max_steps": steps, "save_steps": min(found["save_steps"], steps)}
-    return {**found, **deviations}
+        fields |= {"max_steps": steps, "save_steps": min(fields["save_steps"], steps)}
+    return {**fields, **deviations}
 
 
 def installed() -> dict[str, str | None]:
-    """Versions of the tested packages here; None for one that is not installed."""
+    """Installed versions of the tested packages; None for one that is not installed."""
     return {name: _version(name) for name in TESTED}
 
 
 def _version(name: str) -> str | None:
-    for package in (name, f"{name}-cpu"):  # the CPU build of vLLM has a name of its own
+    for package in (name, f"{name}-cpu"):  # the CPU build of vLLM is another distribution
         try:
             return importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
@@ -265,16 +265,18 @@ def _version(name: str) -> str | None:
     return None
 
 
-def refuse_untested(found: Mapping[str, str | None], rollouts: str, allowed: bool) -> None:
-    """Refuse other versions than the tested ones; vLLM is asked for only where it writes the captions.
+def refuse_untested(versions: Mapping[str, str | None], rollouts: str, allowed: bool) -> None:
+    """Refuse untested versions; vLLM is required only as the rollout engine.
 
     Raises:
         CimError: names what is installed and what was tested.
     """
     needed = {name: version for name, version in TESTED.items() if name != "vllm" or rollouts != "transformers"}
-    if absent := [name for name in needed if found.get(name) is None]:
+    if absent := [name for name in needed if versions.get(name) is None]:
         hint = "run `make setup-train`" if absent != ["vllm"] else "run `make setup-gpu`, or --rollouts transformers"
         raise CimError(f"{', '.join(absent)} not installed", hint=hint)
-    other = [f"{name} {found[name]} ({version} tested)" for name, version in needed.items() if found[name] != version]
+    other = [
+        f"{name} {versions[name]} ({version} tested)" for name, version in needed.items() if versions[name] != version
+    ]
     if other and not allowed:
-        raise CimError(f"untested versions: {', '.join(other)}", hint="--untested goes on with them")
+        raise CimError(f"untested versions: {', '.join(other)}", hint="--untested accepts them")

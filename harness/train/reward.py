@@ -1,4 +1,4 @@
-"""The scorer and the rewards of a training run: what can be asked for is checked when the run is planned.
+"""The scorer and the rewards of a training run, checked when the run is planned.
 
 Run by ``cim train``; metric ``cim`` and the reward server open galleries alike.
 """
@@ -29,7 +29,7 @@ TERMS = ("grc", "qir")  # of the scorer itself; other rewards are parts of the r
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A scorer, what the rewards beside GRC and QIR read, and the gallery's SHA-256."""
+    """A scorer, the context of rewards other than GRC and QIR, and the gallery's SHA-256."""
 
     scorer: CimScorer
     context: RewardContext
@@ -49,22 +49,22 @@ def scorer_settings(preset: str, policy: Policy | None, weights: Mapping[str, fl
 
 
 def check(names: Sequence[str], gallery: str, material: Material) -> None:
-    """Whether every reward can be computed in this run; asked before anything is written or loaded.
+    """Whether every reward can be computed in this run; called before anything is written or loaded.
 
     Raises:
         CimError: an unknown reward, one that needs what this run does not have, or one that reads an image's own
             gallery row where training images have none.
     """
     rewards = [registry.reward(registry.check("rewards", name)) for name in names if name not in TERMS]
-    held = open_folder(place(gallery)) if rewards else None
+    opened_gallery = open_folder(place(gallery)) if rewards else None
     for reward in rewards:
-        assert held is not None
+        assert opened_gallery is not None
         for need in reward.needs:
-            if reason := _lacking(need, held, material):
+            if reason := _lacking(need, opened_gallery, material):
                 raise CimError(
                     f"reward {reward.name} needs {need}: {reason}", where="--rewards", hint="cim list rewards"
                 )
-        absent = [one for one in material.train if material.keys[one] not in held.rows]
+        absent = [image for image in material.train if material.keys[image] not in opened_gallery.rows]
         if reward.own_row and absent:
             what = (
                 f"reward {reward.name} reads an image's own gallery row, which {len(absent)} of {len(material.train)}"
@@ -73,27 +73,29 @@ def check(names: Sequence[str], gallery: str, material: Material) -> None:
             if material.own_gallery:
                 hint += f", such as --gallery {material.own_gallery} in the embedded environment"
             raise CimError(
-                f"{what} images lack, first {material.keys[absent[0]]!r}", where=f"gallery {held.name}", hint=hint
+                f"{what} images lack, first {material.keys[absent[0]]!r}",
+                where=f"gallery {opened_gallery.name}",
+                hint=hint,
             )
 
 
-def _lacking(need: str, held: Gallery, material: Material) -> str | None:
+def _lacking(need: str, gallery: Gallery, material: Material) -> str | None:
     """Why a run cannot have a field of ``RewardContext``; None if it can."""
     if need == "graphs":
         return registry.parser(material.parser).missing()
     if need == "phrases":
-        return encoders.of(held, "text").missing()
+        return encoders.of(gallery, "text").missing()
     if need == "image_text":
-        tower = encoders.of(held, "image").text_tower
+        tower = encoders.of(gallery, "image").text_tower
         if tower is None:
-            return f"image encoder {encoders.of(held, 'image').name} of gallery {held.name} has no text tower"
+            return f"image encoder {encoders.of(gallery, 'image').name} of gallery {gallery.name} has no text tower"
         return registry.encoder(tower).missing()
     return None if need in RewardContext.__dataclass_fields__ else "no run has it"
 
 
 @contextmanager
 def opened(gallery: str, settings: CimSettings, weights: Mapping[str, float], material: Material) -> Iterator[Opened]:
-    """Open a gallery, the encoder of its captions and what the named rewards need; embeddings of all images are made.
+    """Open a gallery, the encoder of its captions and what the named rewards need; encodes all images.
 
     Raises:
         CimError: no gallery, other encoders than its own, or an image that cannot be read.
@@ -101,23 +103,23 @@ def opened(gallery: str, settings: CimSettings, weights: Mapping[str, float], ma
     needs = {need for name in weights if name not in TERMS for need in registry.reward(name).needs}
     with ExitStack() as stack:
         scorer = stack.enter_context(closing(CimScorer.from_gallery(gallery, settings)))
-        by_key = {key: one for one, key in material.keys.items()}
-        scorer.add_images({key: partial(material.place, one) for key, one in by_key.items()})
-        held = scorer.gallery
+        by_key = {key: image for image, key in material.keys.items()}
+        scorer.add_images({key: partial(material.place, image) for key, image in by_key.items()})
+        opened_gallery = scorer.gallery
 
         def encoder(part: Encoder) -> Any:
             return stack.enter_context(encoders.opened(part))
 
-        tower = encoders.of(held, "image").text_tower
+        tower = encoders.of(opened_gallery, "image").text_tower
         context = RewardContext(
             scorer=scorer,
-            references={key: material.reference(one) for key, one in by_key.items()},
+            references={key: material.reference(image) for key, image in by_key.items()},
             samples=partial(_sample, material, by_key),
-            phrases=encoder(encoders.of(held, "text")) if "phrases" in needs else None,
+            phrases=encoder(encoders.of(opened_gallery, "text")) if "phrases" in needs else None,
             image_text=encoder(registry.encoder(tower)) if "image_text" in needs and tower else None,
             graphs=partial(_graphs, material.parser) if "graphs" in needs else None,
         )
-        yield Opened(scorer, context, held.sha)
+        yield Opened(scorer, context, opened_gallery.sha)
 
 
 def _sample(material: Material, by_key: Mapping[str, str], source_id: str) -> Sample:
@@ -132,7 +134,7 @@ def _sample(material: Material, by_key: Mapping[str, str], source_id: str) -> Sa
 
 
 def _graphs(parser: str, texts: Sequence[str]) -> list[SceneGraph]:
-    """Scene graphs of texts by a parser and those it builds on."""
+    """Scene graphs of texts by a parser and the parsers it depends on."""
 
     def parse(name: str, inner: Sequence[str]) -> list[Any]:
         with registry.parser(name).session(parse) as session:

@@ -33,7 +33,7 @@ from harness.retrieval.settings import PAPER, SAFE
 
 HOST = "127.0.0.1"
 WINDOW = 0.005  # seconds that the first request of a batch waits for others
-BACKLOG = 1024  # connections that may wait to be taken; 5, the default, resets those of a busy trainer
+BACKLOG = 1024  # pending connections; the default of 5 resets those of a busy trainer
 LARGEST = 16 << 20  # bytes of a request
 MOST = 8192  # captions of a request, and of one call of the scorer
 PATIENCE = 600.0  # seconds that a request waits for its scores
@@ -59,12 +59,12 @@ class Asked:
 
 def columns(batch: CimBatch, part: slice) -> dict[str, list[Any]]:
     """Fields of a part of a batch as JSON lists; NaN is null."""
-    found = {name: value[part] for name in CimBatch.__slots__ if (value := getattr(batch, name)) is not None}
-    for name, value in found.items():
+    fields = {name: value[part] for name in CimBatch.__slots__ if (value := getattr(batch, name)) is not None}
+    for name, value in fields.items():
         if value.dtype.kind == "f":
-            found[name] = value.astype(object)
-            found[name][np.isnan(value)] = None
-    return {name: value.tolist() for name, value in found.items()}
+            fields[name] = value.astype(object)
+            fields[name][np.isnan(value)] = None
+    return {name: value.tolist() for name, value in fields.items()}
 
 
 class Batcher:
@@ -76,19 +76,19 @@ class Batcher:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def put(self, asked: Asked) -> None:
-        """Have captions scored; their future gets the answer."""
-        self._queue.put(asked)
+    def put(self, request: Asked) -> None:
+        """Queue a request; its future receives the scores."""
+        self._queue.put(request)
 
     def close(self) -> None:
-        """End the thread after what is queued."""
+        """End the thread after the queued requests."""
         self._queue.put(None)
         self._thread.join()
 
     def _run(self) -> None:
         while (first := self._queue.get()) is not None:
             merged, end, open_ = [first], time.monotonic() + WINDOW, True
-            while open_ and sum(len(one.captions) for one in merged) < MOST:
+            while open_ and sum(len(request.captions) for request in merged) < MOST:
                 try:
                     more = self._queue.get(timeout=max(0.0, end - time.monotonic()))
                 except queue.Empty:
@@ -100,30 +100,30 @@ class Batcher:
                 return
 
     def _score(self, merged: Sequence[Asked]) -> None:
-        """Score requests together; if that fails, each alone, so that none pays for another's fault."""
+        """Score requests together; if that fails, each alone, so that only the faulty request fails."""
         self.calls += 1
-        captions = [caption for one in merged for caption in one.captions]
-        ids = [key for one in merged for key in one.source_ids]
+        captions = [caption for request in merged for caption in request.captions]
+        ids = [key for request in merged for key in request.source_ids]
         try:
             batch = self.scorer.score(captions, ids)
-        except (CimError, RuntimeError, ValueError, MemoryError) as error:  # the last three are an encoder's
+        except (CimError, RuntimeError, ValueError, MemoryError) as error:  # the last three are raised by encoders
             if len(merged) == 1:
                 merged[0].answer.set_exception(error)
                 return
-            for one in merged:
-                self._score([one])
+            for request in merged:
+                self._score([request])
             return
         start = 0
-        for one in merged:
-            one.answer.set_result(columns(batch, slice(start, start + len(one.captions))))
-            start += len(one.captions)
+        for request in merged:
+            request.answer.set_result(columns(batch, slice(start, start + len(request.captions))))
+            start += len(request.captions)
 
 
 def checked(body: bytes, gallery: str) -> Asked:
     """The captions of a request's body.
 
     Raises:
-        Refused: it is not what is asked for, or names another gallery.
+        Refused: the body is malformed, or names another gallery.
     """
     try:
         content = json.loads(body)
@@ -141,14 +141,14 @@ def checked(body: bytes, gallery: str) -> Asked:
 
 def _texts(content: dict[str, Any], name: str) -> list[str]:
     value = content.get(name)
-    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
         raise Refused(HTTPStatus.BAD_REQUEST, f"{name} is not a list of strings")
     return value
 
 
 def _handler(batcher: Batcher, about: dict[str, Any]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        """Answers in JSON; a client that has gone away is no error."""
+        """Answers in JSON; a client that disconnects is no error."""
 
         protocol_version = "HTTP/1.1"
         timeout = READ
@@ -160,9 +160,9 @@ def _handler(batcher: Batcher, about: dict[str, Any]) -> type[BaseHTTPRequestHan
             try:
                 if self.path != "/score":
                     raise Refused(HTTPStatus.NOT_FOUND, "POST /score, or GET /")
-                asked = checked(self._body(), about["gallery"])
-                batcher.put(asked)
-                self._answer(HTTPStatus.OK, {**asked.answer.result(PATIENCE), "gallery": about["gallery"]})
+                request = checked(self._body(), about["gallery"])
+                batcher.put(request)
+                self._answer(HTTPStatus.OK, {**request.answer.result(PATIENCE), "gallery": about["gallery"]})
             except Refused as refused:
                 self._answer(refused.status, {"error": refused.why})
             except CimError as error:
@@ -179,7 +179,7 @@ def _handler(batcher: Batcher, about: dict[str, Any]) -> type[BaseHTTPRequestHan
                 raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"more than {LARGEST} bytes")
             try:
                 body = self.rfile.read(int(length))
-            except OSError as error:  # it took too long, or has gone
+            except OSError as error:  # the client timed out or disconnected
                 self.close_connection = True
                 raise Refused(HTTPStatus.REQUEST_TIMEOUT, "the body did not arrive") from error
             if len(body) < int(length):
@@ -199,31 +199,31 @@ def _handler(batcher: Batcher, about: dict[str, Any]) -> type[BaseHTTPRequestHan
                 self.close_connection = True
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing a request."""
+            """Log nothing per request."""
 
     return Handler
 
 
 def server(scorer: CimScorer, port: int = 0) -> tuple[ThreadingHTTPServer, Batcher]:
-    """A server that is not serving yet, on a free port if ``port`` is 0, and its batcher."""
+    """A bound server that is not serving yet (a free port if ``port`` is 0), and its batcher."""
     batcher, gallery = Batcher(scorer), scorer.gallery
     about = {"gallery": gallery.sha, "name": gallery.name, "n": len(gallery), "search": scorer.search.name}
     handler = _handler(batcher, {**about, "settings": asdict(scorer.settings)})
-    made = ThreadingHTTPServer((HOST, port), handler, bind_and_activate=False)
-    made.daemon_threads, made.request_queue_size = True, BACKLOG
-    made.server_bind()
-    made.server_activate()
-    return made, batcher
+    http_server = ThreadingHTTPServer((HOST, port), handler, bind_and_activate=False)
+    http_server.daemon_threads, http_server.request_queue_size = True, BACKLOG
+    http_server.server_bind()
+    http_server.server_activate()
+    return http_server, batcher
 
 
-def main(given: Sequence[str] | None = None, say: Callable[[str], Any] = sys.stdout.write) -> int:
+def main(arguments: Sequence[str] | None = None, say: Callable[[str], Any] = sys.stdout.write) -> int:
     """Serve until interrupted."""
     parser = argparse.ArgumentParser(prog="python -m harness.train.reward_server", description=__doc__)
     parser.add_argument("--gallery", required=True, type=Path, metavar="FOLDER")
     parser.add_argument("--port", type=int, default=8737)
     parser.add_argument("--preset", choices=("paper", "safe"), default="paper")
     parser.add_argument("--search", choices=NAMES, default="exact")
-    args = parser.parse_args(given)
+    args = parser.parse_args(arguments)
     try:
         gallery = open_folder(args.gallery)
         with encoders.opened(encoders.of(gallery, "text")) as encode:

@@ -1,6 +1,6 @@
-"""The train verb: what was asked for becomes a plan that is checked whole, then a run under ``results/train/<name>/``.
+"""The train verb: options become a plan that is checked in full, then a run under ``results/train/<name>/``.
 
-``manifest.json`` (settings that must agree when the run goes on), ``steps.jsonl``, ``completions.jsonl``,
+``manifest.json`` (settings that must agree on resume), ``steps.jsonl``, ``completions.jsonl``,
 ``validation.jsonl``, ``checkpoints/``, and at the end ``chosen.json`` and ``model.toml`` of the checkpoint that
 validation chose, so that ``cim eval --model results/train/<name>`` evaluates it.
 """
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from harness.weights import Weights
 
 CHOSEN = "chosen.json"
-MOST = 6_500  # images of a made world, where no number of steps says how many are used; as many as RefinedCaps has
+MOST = 6_500  # images of a synthetic environment if ``steps`` is not set; the size of RefinedCaps
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A checked run: its folder, its settings, and all that it is made from but the opened gallery."""
+    """A checked run: its folder, its settings, and all of its inputs except the opened gallery."""
 
     asked: Asked
     folder: Path
@@ -46,98 +46,100 @@ class Plan:
     gallery: str | None
 
 
-def plan(asked: Asked, results: Path) -> Plan:
+def plan(request: Asked, results: Path) -> Plan:
     """Check all that can be checked without opening a model; writes nothing.
 
     Raises:
         CimError: an unknown name, a model without weights, no gallery, a preset that does not fit, untested versions.
     """
-    training = registry.training(asked.task)
-    if asked.model.weights is None:
+    training = registry.training(request.task)
+    if request.model.weights is None:
         hint = "a model with a checkpoint: cim list models"
-        raise CimError(f"model {asked.model.name} cannot be trained", where="--model", hint=hint)
-    if asked.model.weights.trust_remote_code:
-        raise CimError(f"model {asked.model.name} needs code of its checkpoint, which training does not run")
-    presets.refuse_untested(presets.installed(), asked.options.rollouts, asked.untested)
-    if strangers := [name for name in asked.options.tolerated if name not in alarms.STOPPING]:
+        raise CimError(f"model {request.model.name} cannot be trained", where="--model", hint=hint)
+    if request.model.weights.trust_remote_code:
+        raise CimError(f"model {request.model.name} needs code of its checkpoint, which training does not run")
+    presets.refuse_untested(presets.installed(), request.options.rollouts, request.untested)
+    if strangers := [name for name in request.options.tolerated if name not in alarms.STOPPING]:
         hint = f"alarms that stop: {', '.join(alarms.STOPPING)}"
         raise CimError(f"unknown alarm {strangers[0]!r}", where="--tolerate", hint=hint)
-    world = next((training.worlds[name] for name in asked.model.tasks if name in training.worlds), None)
-    if not asked.pairs and world is None:
+    world = next((training.worlds[name] for name in request.model.tasks if name in training.worlds), None)
+    if not request.pairs and world is None:
         hint = "--from KIND FILE [IMAGES], such as --from refinedcaps train_coco6k_sft.json coco/train2017"
-        raise CimError("no images to train on", where=f"model {asked.model.name}", hint=hint)
-    preset = presets.preset(asked.preset or ("safe" if asked.pairs else "mini"))
-    material = _material(asked, training, preset)
-    rewards = {} if asked.stage == "sft" else scoring.weights_of(asked.rewards)
-    gallery = asked.gallery or material.gallery
-    if asked.stage == "cim" and gallery is None:
+        raise CimError("no images to train on", where=f"model {request.model.name}", hint=hint)
+    preset = presets.preset(request.preset or ("safe" if request.pairs else "mini"))
+    material = _material(request, training, preset)
+    rewards = {} if request.stage == "sft" else scoring.weights_of(request.rewards)
+    gallery = request.gallery or material.gallery
+    if request.stage == "cim" and gallery is None:
         raise CimError("no gallery to look captions up in", hint="--gallery NAME; cim gallery build --help makes one")
-    if asked.stage == "cim" and world and gallery == world.gallery and not (place(gallery) / MANIFEST).is_file():
+    if request.stage == "cim" and world and gallery == world.gallery and not (place(gallery) / MANIFEST).is_file():
         encoders = f"--text-encoder {gallery}_text --image-encoder {gallery}_image"
         hint = f"cim gallery build {gallery} --from {world.name} 8000 {encoders}, as `make train-cim` alone does"
         raise CimError("no gallery to look captions up in", where=str(place(gallery)), hint=hint)
     if gallery is not None:
         reward.check(list(rewards), gallery, material)
-    name = asked.name or _name(asked, preset)
+    name = request.name or _name(request, preset)
     if name.startswith(".") or "/" in name or "-step" in name or not name.isprintable():
         raise CimError(f"{name!r} cannot be the name of a run", where="--name", hint="no slash, no '-step'")
-    made = Plan(asked, results / paths.TRAINED / name, asked.model.weights, preset, material, rewards, {}, gallery)
-    return replace(made, settings=_settings(made))
+    unsigned = Plan(
+        request, results / paths.TRAINED / name, request.model.weights, preset, material, rewards, {}, gallery
+    )
+    return replace(unsigned, settings=_settings(unsigned))
 
 
-def _material(asked: Asked, training: Training, preset: presets.Preset) -> Material:
-    """The images of a run; of a made world as many as it comes to see once."""
-    if asked.pairs:
-        return of_pairs(asked.pairs, training)
-    given = asked.options.steps
-    steps, a_step = given if given is not None else preset.steps, preset.prompts
-    if asked.stage == "sft":
-        fields = presets.sft_arguments(preset, given, asked.options.settings)
+def _material(request: Asked, training: Training, preset: presets.Preset) -> Material:
+    """The training images; for a synthetic environment one epoch's worth."""
+    if request.pairs:
+        return of_pairs(request.pairs, training)
+    steps_option = request.options.steps
+    steps, a_step = steps_option if steps_option is not None else preset.steps, preset.prompts
+    if request.stage == "sft":
+        fields = presets.sft_arguments(preset, steps_option, request.options.settings)
         steps = fields.get("max_steps")
         a_step = fields["per_device_train_batch_size"] * fields["gradient_accumulation_steps"]
-    world = next(training.worlds[name] for name in asked.model.tasks if name in training.worlds)
+    world = next(training.worlds[name] for name in request.model.tasks if name in training.worlds)
     return of_world(world, MOST if steps is None else min(MOST, steps * a_step))
 
 
-def _name(asked: Asked, preset: presets.Preset) -> str:
-    parts = [asked.model.name, "sft" if asked.stage == "sft" else "cim", preset.name]
-    parts += [asked.rewards] if asked.rewards != "cim" and asked.stage == "cim" else []
-    parts += ["lora"] if asked.options.lora else []
-    return "-".join([*parts, f"seed{asked.options.seed}"])
+def _name(request: Asked, preset: presets.Preset) -> str:
+    parts = [request.model.name, "sft" if request.stage == "sft" else "cim", preset.name]
+    parts += [request.rewards] if request.rewards != "cim" and request.stage == "cim" else []
+    parts += ["lora"] if request.options.lora else []
+    return "-".join([*parts, f"seed{request.options.seed}"])
 
 
-def _settings(made: Plan) -> dict[str, Any]:
-    """What must agree when a run goes on."""
-    asked, options, processes = made.asked, made.asked.options, int(os.environ.get("WORLD_SIZE", "1"))
+def _settings(plan: Plan) -> dict[str, Any]:
+    """Settings that must agree on resume."""
+    request, options, processes = plan.asked, plan.asked.options, int(os.environ.get("WORLD_SIZE", "1"))
     arguments = (
-        presets.sft_arguments(made.preset, options.steps, options.settings)
-        if asked.stage == "sft"
-        else presets.arguments(made.preset, processes, options.steps, options.settings)
+        presets.sft_arguments(plan.preset, options.steps, options.settings)
+        if request.stage == "sft"
+        else presets.arguments(plan.preset, processes, options.steps, options.settings)
     )
     judged: dict[str, Any] = {}
-    if asked.stage == "cim":
-        assert made.gallery is not None
-        scorer = reward.scorer_settings(made.preset.name, asked.self_policy, made.rewards)
-        judged = {"gallery": open_folder(place(made.gallery)).sha, "scorer": asdict(scorer)}
+    if request.stage == "cim":
+        assert plan.gallery is not None
+        scorer = reward.scorer_settings(plan.preset.name, request.self_policy, plan.rewards)
+        judged = {"gallery": open_folder(place(plan.gallery)).sha, "scorer": asdict(scorer)}
     settings = {
         "task": {
-            "name": asked.task,
+            "name": request.task,
             "version": "1",
-            "data": made.material.digest(),
-            "prompt": hashlib.sha256(made.material.prompt.encode()).hexdigest()[:12],
+            "data": plan.material.digest(),
+            "prompt": hashlib.sha256(plan.material.prompt.encode()).hexdigest()[:12],
         },
-        "model": dict(asked.model.settings),
-        "samples": {"n": len(made.material.train), "limit": None, "ids": made.material.digest()},
+        "model": dict(request.model.settings),
+        "samples": {"n": len(plan.material.train), "limit": None, "ids": plan.material.digest()},
         "training": {
-            "stage": asked.stage,
-            "preset": made.preset.name,
+            "stage": request.stage,
+            "preset": plan.preset.name,
             "seed": options.seed,
             "steps": options.steps,
-            "rewards": dict(made.rewards),
+            "rewards": dict(plan.rewards),
             "lora": options.lora,
             "rollouts": options.rollouts,
-            "images": made.material.name,
-            "validation": len(made.material.validation),
+            "images": plan.material.name,
+            "validation": len(plan.material.validation),
             "processes": processes,
             "arguments": {name: value for name, value in arguments.items() if name != "model_init_kwargs"},
             **judged,
@@ -148,125 +150,125 @@ def _settings(made: Plan) -> dict[str, Any]:
     return store.read_back(settings)
 
 
-def shown(made: Plan) -> dict[str, Any]:
+def shown(plan: Plan) -> dict[str, Any]:
     """What ``--dry-run`` prints."""
-    arguments = made.settings["training"]["arguments"]
-    images = f"{len(made.material.train)} of {made.material.name}, {len(made.material.validation)} for validation"
-    told = {"model": made.asked.model.name, "images": images, "folder": str(made.folder), "settings": arguments}
-    if made.asked.stage == "sft":
-        return told
-    stops = ", ".join(alarms.that_stop(made.preset.stops, made.asked.options.tolerated))
+    arguments = plan.settings["training"]["arguments"]
+    images = f"{len(plan.material.train)} of {plan.material.name}, {len(plan.material.validation)} for validation"
+    summary = {"model": plan.asked.model.name, "images": images, "folder": str(plan.folder), "settings": arguments}
+    if plan.asked.stage == "sft":
+        return summary
+    stops = ", ".join(alarms.that_stop(plan.preset.stops, plan.asked.options.tolerated))
     return {
-        **told,
-        "preset": f"{made.preset.name}: {made.preset.about}",
-        "gallery": made.gallery or "none",
-        "rewards": ", ".join(f"{name} x {weight:g}" for name, weight in made.rewards.items()) or "none",
-        "step": f"{made.preset.prompts} x {made.preset.group} captions, {made.preset.updates} updates",
-        "alarms that stop": stops or "none; they are written down",
+        **summary,
+        "preset": f"{plan.preset.name}: {plan.preset.about}",
+        "gallery": plan.gallery or "none",
+        "rewards": ", ".join(f"{name} x {weight:g}" for name, weight in plan.rewards.items()) or "none",
+        "step": f"{plan.preset.prompts} x {plan.preset.group} captions, {plan.preset.updates} updates",
+        "alarms that stop": stops or "none; they are logged",
     }
 
 
-def run(made: Plan, say: Callable[[str], None], advance: Callable[[int, int], None], *, fresh: bool) -> dict[str, Any]:
-    """Train, or go on; returns the chosen checkpoint and the steps made.
+def run(plan: Plan, say: Callable[[str], None], advance: Callable[[int, int], None], *, fresh: bool) -> dict[str, Any]:
+    """Train or resume; returns the chosen checkpoint and the number of steps.
 
     Raises:
         SettingsError: a stored run of this name has other settings.
         AlarmError: a guard stopped the run; what it had saved is kept.
     """
     if os.environ.get("RANK", "0") != "0":
-        return _train(made, say, advance)
-    with store.writing(made.folder, "this training run"):
+        return _train(plan, say, advance)
+    with store.writing(plan.folder, "this training run"):
         if fresh:
-            clear(made.folder)
-        manifest.check(made.folder, made.settings)
-        if (alarm := (manifest.read(made.folder) or {}).get("alarm")) is not None:
-            hint = f"cim eval --model {made.folder} evaluates what was best; --fresh begins anew"
-            raise CimError(f"this run was stopped by alarm {alarm}", where=str(made.folder), hint=hint)
-        manifest.begin(made.folder, made.settings, {"about": made.preset.about})
+            clear(plan.folder)
+        manifest.check(plan.folder, plan.settings)
+        if (alarm := (manifest.read(plan.folder) or {}).get("alarm")) is not None:
+            hint = f"cim eval --model {plan.folder} evaluates its best checkpoint; --fresh starts over"
+            raise CimError(f"this run was stopped by alarm {alarm}", where=str(plan.folder), hint=hint)
+        manifest.begin(plan.folder, plan.settings, {"about": plan.preset.about})
         try:
-            told = _train(made, say, advance)
+            result = _train(plan, say, advance)
         except AlarmError as error:
-            if checkpoints.whole(made.folder / "checkpoints"):
-                _conclude(made, 0)
-            manifest.advance(made.folder, "stopped", alarm=error.name)
+            if checkpoints.whole(plan.folder / "checkpoints"):
+                _conclude(plan, 0)
+            manifest.advance(plan.folder, "stopped", alarm=error.name)
             raise
-        manifest.advance(made.folder, "complete")
-        return told
+        manifest.advance(plan.folder, "complete")
+        return result
 
 
-def _train(made: Plan, say: Callable[[str], None], advance: Callable[[int, int], None]) -> dict[str, Any]:
-    if made.asked.stage == "sft":
+def _train(plan: Plan, say: Callable[[str], None], advance: Callable[[int, int], None]) -> dict[str, Any]:
+    if plan.asked.stage == "sft":
         from harness.train import sft
 
         steps = sft.train(
-            made.folder, _origin(made), made.weights, made.asked, made.preset, made.material, say, advance
+            plan.folder, _origin(plan), plan.weights, plan.asked, plan.preset, plan.material, say, advance
         )
-        return _conclude(made, steps)
+        return _conclude(plan, steps)
     from harness.train import trl_engine
 
-    assert made.gallery is not None
-    settings = reward.scorer_settings(made.preset.name, made.asked.self_policy, made.rewards)
-    with reward.opened(made.gallery, settings, made.rewards, made.material) as held:
-        mark = {"gallery": held.sha[:12], "self_policy": settings.self_policy}
-        return _conclude(made, trl_engine.train(_job(made, held, mark, say, advance)))
+    assert plan.gallery is not None
+    settings = reward.scorer_settings(plan.preset.name, plan.asked.self_policy, plan.rewards)
+    with reward.opened(plan.gallery, settings, plan.rewards, plan.material) as opened:
+        mark = {"gallery": opened.sha[:12], "self_policy": settings.self_policy}
+        return _conclude(plan, trl_engine.train(_job(plan, opened, mark, say, advance)))
 
 
-def _origin(made: Plan) -> checkpoints.Origin:
-    asked = made.asked
-    names = tuple(made.rewards) or ("sft",)
-    split = "validation" if made.material.validation else "none"
+def _origin(plan: Plan) -> checkpoints.Origin:
+    request = plan.asked
+    names = tuple(plan.rewards) or ("sft",)
+    split = "validation" if plan.material.validation else "none"
     return checkpoints.Origin(
-        made.folder.name, asked.model.name, asked.task, made.preset.name, asked.options.seed, names, split
+        plan.folder.name, request.model.name, request.task, plan.preset.name, request.options.seed, names, split
     )
 
 
 def _job(
-    made: Plan,
-    held: reward.Opened,
+    plan: Plan,
+    opened: reward.Opened,
     mark: Mapping[str, Any],
     say: Callable[[str], None],
     advance: Callable[[int, int], None],
 ) -> Job:
     from harness.train import examples, probe, trl_engine
 
-    asked, material = made.asked, made.material
+    request, material = plan.asked, plan.material
 
-    def example(one: str) -> examples.Example:
-        return examples.Example(one, material.keys[one])
+    def example(image: str) -> examples.Example:
+        return examples.Example(image, material.keys[image])
 
     return trl_engine.Job(
-        folder=made.folder,
-        weights=made.weights,
-        tasks=asked.model.tasks,
-        origin=_origin(made),
-        preset=made.preset,
-        train=[example(one) for one in material.train],
-        validation=[example(one) for one in material.validation],
-        pictures=examples.Pictures(material.place, made.weights.max_pixels),
+        folder=plan.folder,
+        weights=plan.weights,
+        tasks=request.model.tasks,
+        origin=_origin(plan),
+        preset=plan.preset,
+        train=[example(image) for image in material.train],
+        validation=[example(image) for image in material.validation],
+        pictures=examples.Pictures(material.place, plan.weights.max_pixels),
         prompt=material.prompt,
-        scorer=held.scorer,
-        rewards=made.rewards,
-        judge=lambda captions: worth(material, made.rewards, held.scorer, captions),
+        scorer=opened.scorer,
+        rewards=plan.rewards,
+        judge=lambda captions: worth(material, plan.rewards, opened.scorer, captions),
         mark=mark,
         say=say,
         advance=advance,
-        extra={name: reward.extra(name, held.context) for name in made.rewards if name not in reward.TERMS},
-        limits=probe.Limits() if asked.probe else None,
-        options=asked.options,
+        extra={name: reward.extra(name, opened.context) for name in plan.rewards if name not in reward.TERMS},
+        limits=probe.Limits() if request.probe else None,
+        options=request.options,
     )
 
 
-def _conclude(made: Plan, steps: int) -> dict[str, Any]:
-    """Choose a checkpoint, and make the run's folder a model of it."""
-    rows = store.read_rows(made.folder / "validation.jsonl")
-    chosen = checkpoints.choose(made.folder / "checkpoints", rows, alarms.PRECISION)
+def _conclude(plan: Plan, steps: int) -> dict[str, Any]:
+    """Choose a checkpoint, and write ``model.toml`` for it into the run's folder."""
+    rows = store.read_rows(plan.folder / "validation.jsonl")
+    chosen = checkpoints.choose(plan.folder / "checkpoints", rows, alarms.PRECISION)
     if os.environ.get("RANK", "0") == "0":
-        inside = f"./checkpoints/{chosen['checkpoint']}" + (f"/{checkpoints.MERGED}" if made.asked.options.lora else "")
-        own = (made.weights, made.preset.dtype, made.asked.model.tasks, inside)
-        content = checkpoints.text(_origin(made), chosen["step"], *own)
-        store.write_document(made.folder / CHOSEN, chosen)
-        store.write_bytes(made.folder / checkpoints.TOML, content.encode())
-    return {"steps": steps, "chosen": chosen, "folder": str(made.folder)}
+        inside = f"./checkpoints/{chosen['checkpoint']}" + (f"/{checkpoints.MERGED}" if plan.asked.options.lora else "")
+        settings = (plan.weights, plan.preset.dtype, plan.asked.model.tasks, inside)
+        content = checkpoints.text(_origin(plan), chosen["step"], *settings)
+        store.write_document(plan.folder / CHOSEN, chosen)
+        store.write_bytes(plan.folder / checkpoints.TOML, content.encode())
+    return {"steps": steps, "chosen": chosen, "folder": str(plan.folder)}
 
 
 def clear(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What happens when a trainer saves: its folder becomes a model, an adapter is merged, a full disk is told.
+"""Post-save steps: write ``model.toml``, merge the LoRA adapter, report a full disk.
 
 Shared by GRPO and supervised fine-tuning.
 """
@@ -21,10 +21,10 @@ RANK = 64
 
 
 def start_folder(weights: Weights) -> str:
-    """The folder of a start model; one of the hub is brought first, so that all loaders see the same revision.
+    """The folder of a start model; a hub checkpoint is downloaded first, so that all loaders see the same revision.
 
     Raises:
-        CimError: the hub does not have it, or cannot be reached.
+        CimError: the hub does not have it, or is unreachable.
     """
     if weights.local:
         return weights.checkpoint
@@ -37,7 +37,7 @@ def start_folder(weights: Weights) -> str:
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         hint = "check the name, the revision and the network; HF_TOKEN opens gated models"
         raise CimError(
-            f"checkpoint cannot be had from the hub ({type(error).__name__})", where=weights.checkpoint, hint=hint
+            f"cannot download the checkpoint from the hub ({type(error).__name__})", where=weights.checkpoint, hint=hint
         ) from error
 
 
@@ -51,7 +51,7 @@ def finish(
     dtype: str,
     tasks: Sequence[str],
 ) -> None:
-    """Make what the trainer saved a model folder, and drop what older ones hold for a resume alone."""
+    """Make the saved checkpoint a model folder, and drop the resume state of older ones."""
     place, step = folder / f"checkpoint-{update}", update // updates
     if lora:
         merge(weights, dtype, place)
@@ -61,7 +61,7 @@ def finish(
 
 
 def merge(weights: Weights, dtype: str, folder: Path) -> None:
-    """Write base and adapter of a LoRA checkpoint as one model, for engines and evaluation."""
+    """Merge the adapter of a LoRA checkpoint into its base model, for engines and evaluation."""
     from peft import PeftModel
 
     start = start_folder(weights)
@@ -83,10 +83,10 @@ def adapter(model: Any) -> Any:
 
 
 def save_or_say(folder: Path, work: Callable[[], Any]) -> None:
-    """Do the work; where it ends while a checkpoint is written, say so and leave the whole ones as they are.
+    """Do the work; if a checkpoint cannot be written, remove the incomplete one and name the last complete one.
 
     Raises:
-        CimError: the disk is full, or cannot be written.
+        CimError: the disk is full or not writable.
     """
     try:
         work()
@@ -94,7 +94,7 @@ def save_or_say(folder: Path, work: Callable[[], Any]) -> None:
         if not (dropped := checkpoints.drop_unfinished(folder)):
             raise
         whole = checkpoints.whole(folder)
-        kept = f"{whole[-1][1].name} is whole; " if whole else ""
+        kept = f"{whole[-1][1].name} is complete; " if whole else ""
         reason = " ".join(str(error).split())[:120]
-        hint = f"{kept}free some space, then the same command goes on"
+        hint = f"{kept}free some space, then the same command resumes"
         raise CimError(f"update {dropped[-1]} could not be saved ({reason})", where=str(folder), hint=hint) from error

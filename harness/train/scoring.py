@@ -1,8 +1,8 @@
-"""One score a step, read by every reward function that TRL calls.
+"""One scoring pass per step, shared by all reward functions that TRL calls.
 
-TRL asks each reward function by itself; scoring the captions is done once and its terms are handed out, so that GRC and
-QIR stand in the log apart. A caption that cannot be scored leaves its group only if **all** functions say None: one
-None beside a number would count as 0 (`trl/trainer/grpo_trainer.py`, ``nansum``).
+TRL calls each reward function separately; captions are scored once and the terms handed out, so that GRC and QIR are
+logged separately. A caption that cannot be scored leaves its group only if **all** functions return None: a single None
+beside a number would count as 0 (`trl/trainer/grpo_trainer.py`, ``nansum``).
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ class Scorer(Protocol):
     """A CIM scorer, as ``harness/retrieval/scorer.py``."""
 
     def score(self, captions: Sequence[str], source_ids: Sequence[str]) -> CimBatch:
-        """GRC, QIR and what was retrieved for captions of the images with these keys."""
+        """GRC, QIR and retrieved rows of captions of the images with these keys."""
 
     def qir(self, rows: Array, source_ids: Sequence[str]) -> Array:
-        """QIR of rows retrieved before, against other images."""
+        """QIR of already retrieved rows against other images."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What B captions of one generation batch got, group after group.
+    """Scores of the B captions of one generation batch, group after group.
 
     ``terms`` holds each reward function's numbers (NaN: not scored), ``shuffled`` QIR against another image of the
-    batch, ``ids`` the written tokens, ``clipped`` whether the limit cut them.
+    batch, ``ids`` the sampled tokens, ``clipped`` whether they were truncated.
     """
 
     step: int
@@ -56,7 +56,7 @@ class Scored:
 
     @property
     def reward(self) -> Array:
-        """The weighted sum of the terms, as TRL forms it; NaN where none was scored."""
+        """The weighted sum of the terms, as TRL computes it; NaN for captions without any score."""
         total: Array = sum(weight * self.terms[name] for name, weight in self.weights.items())  # type: ignore[assignment]
         return total
 
@@ -65,13 +65,13 @@ Extra = Callable[[Sequence[str], Sequence[str]], "Array"]
 
 
 class SharedScore:
-    """Scores each generation batch once, tells ``seen`` of it, and serves the reward functions.
+    """Scores each generation batch once, passes it to ``seen``, and serves the reward functions.
 
     Args:
         weights: reward functions by name, with their weights: ``grc`` and ``qir`` of the scorer, or one of ``extra``.
-        extra: further rewards, from captions and source ids to one number each.
-        group: captions an image.
-        ends: token ids that end a caption; one that ends with no such token was cut.
+        extra: further rewards by name: functions from captions and source ids to one number per caption.
+        group: captions per image.
+        ends: token ids that end a caption; one that does not end with such a token was truncated.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class SharedScore:
         self._key, self._scored = "", list[Scored]()
 
     def functions(self) -> list[RewardFunction]:
-        """One function a reward, in the order of the weights, under the names that TRL logs."""
+        """One function per reward, in the order of the weights, under the names that TRL logs."""
         return [self._function(name) for name in self._weights]
 
     def _function(self, name: str) -> RewardFunction:
@@ -143,7 +143,7 @@ class SharedScore:
 
 
 def joined(parts: Sequence[Scored]) -> Scored:
-    """What several processes scored of one generation batch, in their order; each holds whole groups."""
+    """Concatenates the parts of one generation batch from several processes, in rank order; each holds whole groups."""
     if len(parts) == 1:
         return parts[0]
     return Scored(
@@ -165,14 +165,14 @@ def shuffled(source_ids: Sequence[str], group: int) -> list[str]:
     return [*source_ids[group:], *source_ids[:group]]
 
 
-def weights_of(given: str) -> dict[str, float]:
-    """Rewards and weights of ``--rewards``: ``cim`` is GRC and QIR at 1 and 1; ``grc=0.5,qir`` says it in full.
+def weights_of(text: str) -> dict[str, float]:
+    """Rewards and weights of ``--rewards``: ``cim`` is GRC and QIR at 1 and 1; ``grc=0.5,qir`` names the terms.
 
     Raises:
         CimError: a weight that is no finite number, or a reward named twice.
     """
-    found = dict[str, float]()
-    for part in filter(None, (part.strip() for part in given.split(","))):
+    weights = dict[str, float]()
+    for part in filter(None, (part.strip() for part in text.split(","))):
         name, equals, number = part.partition("=")
         try:
             weight = float(number) if equals else 1.0
@@ -180,10 +180,10 @@ def weights_of(given: str) -> dict[str, float]:
             weight = np.nan
         if not np.isfinite(weight):
             raise CimError(f"{number!r} is no weight", where="--rewards", hint="such as grc=1,qir=0.5")
-        for one in ("grc", "qir") if name == "cim" else (name,):
-            if one in found:
-                raise CimError(f"reward {one} is named twice", where="--rewards")
-            found[one] = weight
-    if not found:
+        for term in ("grc", "qir") if name == "cim" else (name,):
+            if term in weights:
+                raise CimError(f"reward {term} is named twice", where="--rewards")
+            weights[term] = weight
+    if not weights:
         raise CimError("no reward is named", where="--rewards", hint="cim list rewards")
-    return found
+    return weights

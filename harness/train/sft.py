@@ -1,6 +1,6 @@
-"""Supervised fine-tuning by TRL's ``SFTTrainer``: the comparator of CIM, and a start for it.
+"""Supervised fine-tuning by TRL's ``SFTTrainer``: the baseline that CIM is compared with, and a start model for it.
 
-Loss on the caption alone (prompt-completion data, TRL's own collator for images).
+Loss on the caption only (prompt-completion data, TRL's own collator for images).
 Run with ``cim train --stage sft --model M``.
 """
 
@@ -30,7 +30,7 @@ def train(
     folder: Path,
     origin: checkpoints.Origin,
     weights: Weights,
-    asked: Asked,
+    request: Asked,
     preset: presets.Preset,
     material: Material,
     say: Callable[[str], None],
@@ -46,25 +46,25 @@ def train(
         say(f"step {dropped[-1]} was not saved in full and is left out")
     done, place = checkpoints.resumable(inner) or (0, None)
     drop_rows(folder / STEPS, done)
-    settings, start = configuration(inner, asked, preset), saving.start_folder(weights)
-    model = fixes.load(start if place is None or asked.options.lora else str(place), start, preset.dtype)
+    settings, start = configuration(inner, request, preset), saving.start_folder(weights)
+    model = fixes.load(start if place is None or request.options.lora else str(place), start, preset.dtype)
     if not torch.cuda.is_available() and model.num_parameters() < trl_engine.SMALL:
         torch.set_num_threads(1)
-    taught = [examples.Example(one, material.keys[one], material.target(one)) for one in material.train]
+    targets = [examples.Example(image, material.keys[image], material.target(image)) for image in material.train]
     pictures = examples.Pictures(material.place, weights.max_pixels)
     trainer = SFTTrainer(
         model=model,
         args=settings,
-        train_dataset=examples.for_sft(taught, pictures, material.prompt, weights.system),
+        train_dataset=examples.for_sft(targets, pictures, material.prompt, weights.system),
         processing_class=_weights.load_processor(weights),
-        peft_config=saving.adapter(model) if asked.options.lora else None,
+        peft_config=saving.adapter(model) if request.options.lora else None,
     )
     trainer.create_model_card = lambda **_: None
-    loaded = fixes.fingerprint(trainer.model) if place is not None and not asked.options.lora else None
+    loaded = fixes.fingerprint(trainer.model) if place is not None and not request.options.lora else None
 
     def finish(step: int) -> None:
-        own = (asked.options.lora, weights, preset.dtype, asked.model.tasks)
-        saving.finish(inner, origin, step, 1, *own)
+        model_settings = (request.options.lora, weights, preset.dtype, request.model.tasks)
+        saving.finish(inner, origin, step, 1, *model_settings)
 
     trainer.add_callback(_callback(trainer, folder, loaded, finish, advance))
     trainer.remove_callback(PrinterCallback)
@@ -73,18 +73,18 @@ def train(
     return max(done, int(trainer.state.global_step))
 
 
-def configuration(output: Path, asked: Asked, preset: presets.Preset) -> SFTConfig:
+def configuration(output: Path, request: Asked, preset: presets.Preset) -> SFTConfig:
     """The settings of a run; the option ``steps`` counts optimiser updates here."""
-    fields = presets.sft_arguments(preset, asked.options.steps, asked.options.settings)
+    fields = presets.sft_arguments(preset, request.options.steps, request.options.settings)
     trl_engine.check_fields(SFTConfig, fields)
     fields |= {
         "output_dir": str(output),
-        "seed": asked.options.seed,
+        "seed": request.options.seed,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
         "report_to": [],
         "disable_tqdm": True,
-        "max_length": None,  # cutting a prompt would cut its image tokens
+        "max_length": None,  # truncating a prompt would remove image tokens
         "completion_only_loss": True,
         "remove_unused_columns": False,
         "dataset_kwargs": {"skip_prepare_dataset": True},
@@ -103,9 +103,9 @@ def _callback(
     finish: Callable[[int], None],
     advance: Callable[[int, int], None],
 ) -> Any:
-    """Rows as they come, and checkpoints made models."""
+    """A TrainerCallback that logs rows and turns checkpoints into model folders; only rank 0 writes."""
 
-    class Moments(TrainerCallback):  # type: ignore[misc]
+    class Callback(TrainerCallback):  # type: ignore[misc]
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if loaded is not None:
                 fixes.require_same(loaded, fixes.fingerprint(trainer.model), str(folder))
@@ -122,4 +122,4 @@ def _callback(
                     finish(state.global_step)
             trainer.accelerator.wait_for_everyone()
 
-    return Moments()
+    return Callback()

@@ -1,7 +1,7 @@
-"""GRPO by TRL's ``GRPOTrainer``, used as a library: data set, rewards, fixes, probe and rows around it.
+"""GRPO by TRL's ``GRPOTrainer``, used as a library, with data set, rewards, fixes, start-up check and training log.
 
-Captions are written by transformers (the default) or vLLM, colocated or on a server. ``run.py`` decides what is
-trained. Run by ``cim train``, alone or under ``accelerate launch -m harness train ...``.
+Rollouts come from transformers (the default) or vLLM, colocated or on a server; ``run.py`` plans the run. Run by
+``cim train``, alone or under ``accelerate launch -m harness train ...``.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from harness.train.options import Options
 from harness.train.scoring import Extra, Scored, Scorer, SharedScore, joined
 from harness.weights import Weights
 
-SMALL = 100_000_000  # parameters under which a second CPU thread costs more than it brings
+SMALL = 100_000_000  # parameters; below, a second CPU thread makes training slower
 PROBED = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Everything of one GRPO run.
+    """All inputs of one GRPO run.
 
-    ``weights`` is the start model, ``folder`` the run's; ``judge`` gives numbers (``reward``, ``precision``) for
-    greedy captions of the validation examples; ``limits`` None leaves the probe out.
+    ``weights`` is the start model, ``folder`` the run's; ``judge`` scores (``reward``, ``precision``) the
+    greedy captions of the validation examples; ``limits`` None skips the start-up check.
     """
 
     folder: Path
@@ -67,24 +67,24 @@ class Job:
 
 
 def train(job: Job) -> int:
-    """Train, from the last whole checkpoint where there is one; returns the steps made in all.
+    """Train, resuming from the last complete checkpoint if there is one; returns the total number of steps.
 
     Raises:
         AlarmError: a guard stopped the run.
-        CimError: something is missing or broken, or the disk is full; the last whole checkpoint is intact.
+        CimError: something is missing or broken, or the disk is full; the last complete checkpoint is intact.
     """
     quiet()
     if dropped := checkpoints.drop_unfinished(job.checkpoints):
         job.say(f"update {dropped[-1]} was not saved in full and is left out")
-    done, place = checkpoints.resumable(job.checkpoints) or (-1, None)  # a run that begins keeps no row, not even 0
+    done, place = checkpoints.resumable(job.checkpoints) or (-1, None)  # -1: keep no row, not even of step 0
     if place is not None and job.options.rollouts == "vllm":
-        job.say("goes on; vLLM draws anew, so captions are not those of a run that was never stopped")
+        job.say("resumes; vLLM samples anew, so captions differ from those of an uninterrupted run")
     book: list[Book] = []
 
     def seen(scored: Scored) -> None:
         parts = gather_object([scored]) if _processes() > 1 else [scored]
-        for one in book:
-            one.saw(joined(parts))
+        for log in book:
+            log.saw(joined(parts))
 
     trainer = build(job, place, seen)
     if trainer.accelerator.is_main_process:
@@ -97,13 +97,13 @@ def train(job: Job) -> int:
             resumed = None if place is None else str(place)
             saving.save_or_say(job.checkpoints, lambda: trainer.train(resume_from_checkpoint=resumed))
     finally:
-        for one in book:
-            one.close()
+        for training_log in book:
+            training_log.close()
     return max(done, int(trainer.state.global_step) // job.preset.updates)
 
 
 def quiet() -> None:
-    """No notices of libraries between our lines, and one thread where the work is tiny."""
+    """Silence the libraries' notices and progress bars."""
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     warnings.filterwarnings("ignore", module="trl|transformers|torch|accelerate")
@@ -133,23 +133,23 @@ def configuration(job: Job, processes: int, banned: Sequence[int]) -> dict[str, 
 
 
 def check_fields(config: Any, fields: Mapping[str, Any]) -> None:
-    """CimError for a setting that a configuration of TRL does not have."""
-    known = [one.name for one in dataclasses.fields(config)]
+    """CimError for a field that a TRL configuration does not have."""
+    known = [field.name for field in dataclasses.fields(config)]
     if strangers := [name for name in fields if name not in known]:
         close = difflib.get_close_matches(strangers[0], known, n=1)
         raise CimError(f"TRL has no setting {strangers[0]!r}", hint=f"did you mean {close[0]}?" if close else "")
 
 
 def build(job: Job, place: Path | None, seen: Callable[[Scored], None]) -> Any:
-    """The trainer of a job, its fixes in place; ``place`` is the checkpoint that it goes on from."""
+    """The trainer of a job with the fixes applied; ``place`` is the checkpoint to resume from."""
     processor = _weights.load_processor(job.weights)
     start = saving.start_folder(job.weights)
     banned = fixes.banned(processor.tokenizer, keep=[processor.tokenizer.eos_token_id])
-    try:  # before the model is loaded: DeepSpeed cuts it up then
+    try:  # before the model is loaded, because DeepSpeed shards it during loading
         config = GRPOConfig(**configuration(job, _processes(), banned))
     except (TypeError, ValueError) as error:
         raise CimError(f"TRL refuses a setting ({' '.join(str(error).split())[:200]})", where="--set") from error
-    # An adapter's checkpoint holds no base: peft loads it into the start model, which it does exactly.
+    # A LoRA checkpoint holds no base weights: peft loads the adapter into the start model, exactly.
     model = fixes.load(start if place is None or job.options.lora else str(place), start, job.preset.dtype)
     if not torch.cuda.is_available() and model.num_parameters() < SMALL:
         torch.set_num_threads(1)
@@ -173,7 +173,7 @@ def build(job: Job, place: Path | None, seen: Callable[[Scored], None]) -> Any:
         processing_class=processor,
         peft_config=saving.adapter(model) if job.options.lora else None,
     )
-    trainer.create_model_card = lambda **_: None  # a page for the hub, written at every save
+    trainer.create_model_card = lambda **_: None  # else a model card for the hub is written at every save
     trained, whole = (sum(p.numel() for p in trainer.model.parameters() if p.requires_grad or full) for full in (0, 1))
     job.say(f"{trained:,} of {whole:,} parameters are trained")
     if job.options.rollouts == "vllm":
@@ -188,14 +188,14 @@ def _processes() -> int:
 
 
 def _ends(model: Any, tokenizer: Any) -> list[int]:
-    """Ids that end a caption: all that the model declares, and the tokenizer's."""
+    """Ids of end tokens: those that the model declares, and the tokenizer's."""
     listed = model.generation_config.eos_token_id
-    found = {tokenizer.eos_token_id, *(listed if isinstance(listed, list) else [listed])}
-    return sorted(token for token in found if token is not None)
+    ids = {tokenizer.eos_token_id, *(listed if isinstance(listed, list) else [listed])}
+    return sorted(token for token in ids if token is not None)
 
 
 def _guard(trainer: Any, *, colocated: bool) -> None:
-    """The fixes of what lies between TRL and vLLM."""
+    """Apply the fixes between TRL and vLLM."""
     image = trainer.model.config.image_token_id
     fixes.guard_prompts(trainer.vllm_generation, image, expands=colocated)
     if colocated:
@@ -203,33 +203,33 @@ def _guard(trainer: Any, *, colocated: bool) -> None:
 
 
 def _callback(job: Job, trainer: Any, book: Sequence[Book], place: Path | None) -> Any:
-    """What happens at the trainer's own moments; the book is the main process's alone."""
+    """A TrainerCallback that checks, validates, logs and saves; only rank 0 has a log and writes."""
     clock = phases.Clock()
     clock.watch(trainer)
-    # Not where the model is cut over processes: those load it another way, after this.
-    cut = trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled
-    loaded = fixes.fingerprint(trainer.model) if place is not None and not job.options.lora and not cut else None
+    # Not for a sharded model: DeepSpeed and FSDP load the checkpoint later, by code of their own.
+    sharded = trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled
+    loaded = fixes.fingerprint(trainer.model) if place is not None and not job.options.lora and not sharded else None
     rows = examples.for_grpo(job.validation, job.pictures, job.prompt, job.weights.system)
     banned = fixes.banned(trainer._tokenizer, keep=trainer.eos_token_ids)
 
     def validate(step: int) -> None:
         if len(rows):
             captions = forward.greedy(trainer, rows, banned, 64)
-            for one in book:
-                one.validated(step, job.judge(captions))
+            for log in book:
+                log.validated(step, job.judge(captions))
             clock.take()
 
-    class Moments(TrainerCallback):  # type: ignore[misc]
+    class Callback(TrainerCallback):  # type: ignore[misc]
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if loaded is not None:
                 fixes.require_same(loaded, fixes.fingerprint(trainer.model), str(place))
             if job.limits is not None:
-                some = [trainer.train_dataset[at] for at in range(min(PROBED, len(trainer.train_dataset)))]
-                probe.require(probe.probe(trainer, some, fresh=place is None), job.limits)
+                probe_rows = [trainer.train_dataset[at] for at in range(min(PROBED, len(trainer.train_dataset)))]
+                probe.require(probe.probe(trainer, probe_rows, fresh=place is None), job.limits)
             begun = state.global_step // job.preset.updates
-            # Also where a run was killed between a checkpoint and its validation.
-            absent = [not any(row["step"] == begun for one in book for row in one.validations)]
-            if broadcast_object_list(absent)[0]:  # what the main process has; the others have no book
+            # The row is also missing if a run was killed between a checkpoint and its validation.
+            absent = [not any(row["step"] == begun for log in book for row in log.validations)]
+            if broadcast_object_list(absent)[0]:  # rank 0 decides, as the others have no log
                 validate(begun)
             clock.take()
 
@@ -242,10 +242,10 @@ def _callback(job: Job, trainer: Any, book: Sequence[Book], place: Path | None) 
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if book:
-                with forward.same_randomness():  # what is saved for a resume is the state before this
-                    own = (job.options.lora, job.weights, job.preset.dtype, job.tasks)
-                    saving.finish(job.checkpoints, job.origin, state.global_step, job.preset.updates, *own)
+                with forward.same_randomness():  # the RNG state saved for a resume is the one before this
+                    settings = (job.options.lora, job.weights, job.preset.dtype, job.tasks)
+                    saving.finish(job.checkpoints, job.origin, state.global_step, job.preset.updates, *settings)
             trainer.accelerator.wait_for_everyone()
             validate(state.global_step // job.preset.updates)
 
-    return Moments()
+    return Callback()

@@ -1,4 +1,4 @@
-"""CIM and the other rewards as reward functions for a TRL script of your own; nothing of TRL is imported.
+"""CIM and the other rewards as reward functions for a user's own TRL script; TRL is not imported.
 
 ``GRPOTrainer(reward_funcs=[trl_reward(scorer)], ...)`` with a data set that has the source ids in a column.
 """
