@@ -35,7 +35,7 @@ class Standing:
     run: StoredRun
     point: float
     ci95: tuple[float, float]
-    drawn: Array
+    resamples: Array
     rank: tuple[int, int]
 
 
@@ -75,9 +75,11 @@ def _of_same_samples(runs: Sequence[StoredRun], draws: int) -> Iterator[Group]:
     ]
     resampled = zip(columns, stats.bootstrap(columns, draws) if columns else [], strict=True)
     for (name, signature), same in rows.items():
-        numbers = [(run, stats.point(column), drawn) for run, (column, drawn) in zip(same, resampled, strict=False)]
+        numbers = [
+            (run, stats.point(column), resamples) for run, (column, resamples) in zip(same, resampled, strict=False)
+        ]
         for at, value in enumerate(registry.metric(name).values):
-            cells = [(run, float(points[at]), drawn[:, at]) for run, points, drawn in numbers]
+            cells = [(run, float(points[at]), resamples[:, at]) for run, points, resamples in numbers]
             ranked = _ranked(cells, lowest_first=value.higher_is_better is False)
             yield Group(runs[0].task, name, value.name, signature, tuple(ranked))
 
@@ -93,10 +95,10 @@ def _ranked(cells: list[tuple[StoredRun, float, Array]], lowest_first: bool) -> 
     above = np.zeros((len(cells), len(cells)), dtype=bool)
     for (a, b), p in zip(pairs, adjusted, strict=True):
         above[a, b] = p < ALPHA
-    for at, (run, point, drawn) in enumerate(cells):
-        low, high = stats.interval(drawn)
+    for at, (run, point, resamples) in enumerate(cells):
+        low, high = stats.interval(resamples)
         rank = (1 + int(above[:, at].sum()), len(cells) - int(above[at].sum()))
-        yield Standing(run, point, (float(low), float(high)), drawn, rank)
+        yield Standing(run, point, (float(low), float(high)), resamples, rank)
 
 
 def bootstrap_p(differences: Array, observed: float) -> float:

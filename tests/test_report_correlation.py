@@ -164,7 +164,7 @@ def test_pets_are_resampled_by_breed_and_unread_replies_can_be_left_out(tmp_path
     found = pearson.columns_of(stored_run.load(folder))
     assert found is not None and set(found.breeds or ()) == {"Bengal", "great_pyrenees", "pug", "Sphynx"}
     assert found.words.tolist() == [2.0] * 400
-    count, kept = pearson.unread(found) or (0, found)
+    count, kept = pearson.unparsed(found) or (0, found)
     assert count == 40 and len(kept.ids) == 360 and len(kept.accuracy) == 360
     by_breed = {panel.metric: panel for panel in pearson.study(found)}
     assert by_breed["QIR"].within is not None and by_breed["words"].r is None

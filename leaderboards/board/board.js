@@ -19,7 +19,7 @@
 
   const compare = (column, sign, text) => (a, b) => {
     const [x, y] = [a.values[column], b.values[column]];
-    // Runs without a value stand last in both directions; equal ones keep the order of the page.
+    // Runs without a value come last in both directions; ties keep the order of the page.
     if (x === null || y === null) return (x === null) - (y === null) || a.at - b.at;
     if (text) return sign * (x < y ? -1 : x > y ? 1 : 0) || a.at - b.at;
     return sign * (Number(x) - Number(y)) || a.at - b.at;
@@ -74,7 +74,7 @@
     apply();
   };
 
-  // A column that is chosen by name may lie outside its box.
+  // A column chosen by name may be outside the visible part of its box.
   const reveal = () => {
     for (const { heads } of tables) {
       const head = heads.find((one) => one.dataset.key === state.by);

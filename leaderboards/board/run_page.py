@@ -119,7 +119,7 @@ def _own(table: Table, run: StoredRun) -> Iterator[tuple[Column, Standing]]:
 def _rows(column: Column, standing: Standing, base: StoredRun | None) -> Iterator[Row]:
     group, row = column.group, standing.run.scores[column.group.metric]
     first = group.standings[0]
-    beside = next((candidate for candidate in group.standings if candidate.run is base), None)
+    of_base = next((candidate for candidate in group.standings if candidate.run is base), None)
     alone = not column.ranked or len(group.standings) == 1
     to_best = "" if alone else "first" if standing is first else _to(column, standing, first)
     yield Row(
@@ -128,7 +128,7 @@ def _rows(column: Column, standing: Standing, base: StoredRun | None) -> Iterato
         interval=_interval(column, standing.ci95),
         rank=f"{rank(standing)} of {len(group.standings)}" if column.ranked else "",
         to_best=to_best,
-        to_base=_to(column, standing, beside) if beside else "",
+        to_base=_to(column, standing, of_base) if of_base else "",
         n=str(row["n"]),
         failed=str(row["n_failed"]),
     )
@@ -157,7 +157,7 @@ def _interval(column: Column, bounds: Sequence[float]) -> str:
 
 def _to(column: Column, standing: Standing, other: Standing) -> str:
     """Paired difference to another run with its confidence interval, on the group's shared resamples."""
-    low, high = stats.interval(standing.drawn - other.drawn)
+    low, high = stats.interval(standing.resamples - other.resamples)
     signed = [f"{column.text(number)}" if number < 0 else f"+{column.text(number)}" for number in (low, high)]
     difference = standing.point - other.point
     return f"{'' if difference < 0 else '+'}{column.text(difference)} ({signed[0]} to {signed[1]})"

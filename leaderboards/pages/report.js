@@ -15,7 +15,7 @@
   let sign = -1; // the largest gain first
 
   const gain = (one) => (Number(sort.value) < 0 ? null : one.gains[Number(sort.value)]);
-  // Images without a number stand last in both directions; equal ones keep the order of ids.
+  // Images without a number come last in both directions; ties keep the order of ids.
   const compare = (a, b) => {
     const [x, y] = [gain(a), gain(b)];
     if (x === null || y === null) return (x === null) - (y === null) || a.at - b.at;

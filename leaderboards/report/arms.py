@@ -69,8 +69,8 @@ def _row(arm: Arm, value: str, against: Contrast | None) -> tuple[str, ...]:
     over = NONE if mean is None else f"{signed(mean.mean)} {bounds(mean.ci95) if mean.ci95 else 'one seed'}"
     if against is None:
         return arm.name, seeds, over, NONE, NONE
-    apart = f"{signed(against.mean)} {bounds(against.ci95) if against.ci95 else 'one seed'}"
-    return arm.name, seeds, over, apart, NONE if against.p_holm is None else p_text(against.p_holm)
+    to_reference = f"{signed(against.mean)} {bounds(against.ci95) if against.ci95 else 'one seed'}"
+    return arm.name, seeds, over, to_reference, NONE if against.p_holm is None else p_text(against.p_holm)
 
 
 def scaling(

@@ -34,7 +34,7 @@ def section(runs: Sequence[RunColumns], first: Sequence[str]) -> Section:
         panels = pearson.study(columns)
         parts += _whole(columns, panels)
         numbers[columns.title] = {p.metric: _numbers(p) for p in panels}
-        if left := pearson.unread(columns):
+        if left := pearson.unparsed(columns):
             parts += _without(left[0], left[1])
     if not any(columns.run.task == STUDIED[0] for columns in studied):
         parts.append(Missing("No scored run of the 3,000 captions with random detail is stored.", "make ablation"))
@@ -58,7 +58,7 @@ def by_captions(runs: Sequence[RunColumns]) -> list[list[RunColumns]]:
     return list(groups.values())
 
 
-def told(panel: Panel) -> str:
+def binned_r(panel: Panel) -> str:
     """The binned r of a panel as text."""
     if len(panel.points) < stats.FISHER_FEWEST:
         return f"too few bins ({len(panel.points)})"
@@ -72,18 +72,18 @@ def _numbers(panel: Panel) -> dict[str, object]:
 def _whole(columns: RunColumns, panels: Sequence[Panel]) -> list[Part]:
     name = f"pearson-{columns.run.task}-{columns.run.model}"
     shown = [(columns.title, NAMES[columns.source], panels[: len(pearson.METRICS)])]
-    chart: list[Part] = [draw.pearson(name, shown, told)] if panels[0].points else []
+    chart: list[Part] = [draw.pearson(name, shown, binned_r)] if panels[0].points else []
     return [*chart, _table(columns, panels, columns.title)]
 
 
 def _table(columns: RunColumns, panels: Sequence[Panel], title: str) -> Table:
-    drawn = "images" if columns.breeds is None else f"{len(set(columns.breeds))} breeds"
+    units = "images" if columns.breeds is None else f"{len(set(columns.breeds))} breeds"
     lines: list[tuple[str, Callable[[Panel], str]]] = [
         (f"bins of {SIZE}", lambda p: str(len(p.points))),
-        ("binned r, Fisher's interval over bins", told),
+        ("binned r, Fisher's interval over bins", binned_r),
         ("binned r with the metric permuted at random, 95 %", lambda p: bounds(p.chance)),
         ("binned Spearman's rho", lambda p: number(p.rho_bins)),
-        (f"un-binned r, 95 % interval over {drawn}", lambda p: f"{number(p.raw)} {bounds(p.raw_ci)}"),
+        (f"un-binned r, 95 % interval over {units}", lambda p: f"{number(p.raw)} {bounds(p.raw_ci)}"),
         ("un-binned Spearman's rho", lambda p: number(p.rho)),
         ("adjusted for length: binned r", lambda p: _kept(p, number(p.kept_r))),
         ("adjusted for length: un-binned r", lambda p: _kept(p, f"{number(p.kept_raw)} {bounds(p.kept_raw_ci)}")),
@@ -118,10 +118,10 @@ def _rows(columns: RunColumns) -> str:
 
 def _without(count: int, rest: RunColumns) -> list[Part]:
     share = count / (count + len(rest.ids))
-    told = Remark(f"The judge's verdict is n/a or unparsed for {count} captions ({share:.1%}); they count as no.")
+    remark = Remark(f"{count} verdicts ({share:.1%}) are unparsed, neither yes nor no; here they count as no.")
     if not count or not rest.ids:
-        return [told]
-    return [told, _table(rest, pearson.study(rest), f"{rest.title}, without them")]
+        return [remark]
+    return [remark, _table(rest, pearson.study(rest), f"{rest.title}, without them")]
 
 
 def _own(runs: Sequence[RunColumns], first: Sequence[str]) -> list[Part]:
@@ -133,7 +133,7 @@ def _own(runs: Sequence[RunColumns], first: Sequence[str]) -> list[Part]:
         charted = [at for name in first for at, columns in enumerate(group) if columns.run.model == name][:SHOWN]
         if charted and n >= SIZE:
             rows = [(group[at].title, NAMES[group[at].source], by_run[at]) for at in charted]
-            parts.append(draw.pearson(f"pearson-own-{task}", rows, told))
+            parts.append(draw.pearson(f"pearson-own-{task}", rows, binned_r))
         rows_of = tuple(_line(columns, panels) for columns, panels in zip(group, by_run, strict=True))
         head = ("run", "bins", "binned r, reward", *(f"un-binned r, {name}" for name in pearson.METRICS))
         note = (
@@ -146,7 +146,7 @@ def _own(runs: Sequence[RunColumns], first: Sequence[str]) -> list[Part]:
 
 def _line(columns: RunColumns, panels: Sequence[Panel]) -> tuple[str, ...]:
     cells = (f"{number(panel.raw)} {bounds(panel.raw_ci)}" for panel in panels)
-    return (columns.run.model, str(len(panels[-1].points)), told(panels[-1]), *cells)
+    return (columns.run.model, str(len(panels[-1].points)), binned_r(panels[-1]), *cells)
 
 
 def columns_of_all(runs: Sequence[StoredRun], tell: Callable[[str], None]) -> list[RunColumns]:

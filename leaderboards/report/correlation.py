@@ -83,9 +83,9 @@ def resampled(pairs: Sequence[tuple[Array, Array]], groups: Sequence[str] | None
         return [None] * len(pairs)
     columns = [stats.Column(_sums(*pairs[at], groups), _r_of_sums) for at in known]
     intervals: list[Interval | None] = [None] * len(pairs)
-    for at, drawn in zip(known, stats.bootstrap(columns), strict=True):
-        if np.isfinite(drawn).all():
-            low, high = stats.interval(drawn)[0]
+    for at, resamples in zip(known, stats.bootstrap(columns), strict=True):
+        if np.isfinite(resamples).all():
+            low, high = stats.interval(resamples)[0]
             intervals[at] = float(low), float(high)
     return intervals
 

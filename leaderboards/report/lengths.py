@@ -56,11 +56,13 @@ def controls(pairs: Sequence[tuple[Array, Array, Array, Array]], draws: int = st
         return []
     columns = [stats.Column(_sums(b - a, words_b - words_a), _estimates) for a, b, words_a, words_b in pairs]
     results = []
-    for (_, _, words_a, words_b), column, drawn in zip(pairs, columns, stats.bootstrap(columns, draws), strict=True):
+    for (_, _, words_a, words_b), column, resamples in zip(
+        pairs, columns, stats.bootstrap(columns, draws), strict=True
+    ):
         n, longer = len(column.statistics), words_b - words_a
         (plain, matched, tau, beta), near = stats.point(column).tolist(), int((np.abs(longer) <= CALIPER).sum())
-        ci = [(float(low), float(high)) for low, high in stats.interval(drawn)]
-        varies = bool(np.isfinite(drawn[:, 2]).all())
+        ci = [(float(low), float(high)) for low, high in stats.interval(resamples)]
+        varies = bool(np.isfinite(resamples[:, 2]).all())
         low, high = np.quantile(longer, [TAIL, 1 - TAIL])
         results.append(
             Control(

@@ -105,8 +105,11 @@ def study(columns: RunColumns) -> list[Panel]:
     by_name = {**columns.metrics, LENGTH: columns.words}
     without_length = {name: correlation.residuals(values, columns.words) for name, values in columns.metrics.items()}
     pairs = [(values, columns.accuracy) for values in (*by_name.values(), *without_length.values())]
-    drawn = correlation.resampled(pairs, columns.breeds)
-    raw, after = dict(zip(by_name, drawn, strict=False)), dict(zip(without_length, drawn[len(by_name) :], strict=True))
+    intervals = correlation.resampled(pairs, columns.breeds)
+    raw, after = (
+        dict(zip(by_name, intervals, strict=False)),
+        dict(zip(without_length, intervals[len(by_name) :], strict=True)),
+    )
     panels = []
     for name, values in by_name.items():
         panel = _panel(name, values, columns.accuracy, raw[name])
@@ -124,9 +127,9 @@ def study(columns: RunColumns) -> list[Panel]:
 def brief(runs: Sequence[RunColumns]) -> list[list[Panel]]:
     """Panels of GRC, QIR and reward, without controls, of runs over equally many images (or the same pets)."""
     pairs = [(values, columns.accuracy) for columns in runs for values in columns.metrics.values()]
-    drawn = iter(correlation.resampled(pairs, runs[0].breeds))
+    intervals = iter(correlation.resampled(pairs, runs[0].breeds))
     return [
-        [_panel(name, values, columns.accuracy, next(drawn)) for name, values in columns.metrics.items()]
+        [_panel(name, values, columns.accuracy, next(intervals)) for name, values in columns.metrics.items()]
         for columns in runs
     ]
 
@@ -148,8 +151,8 @@ def _panel(name: str, values: Array, accuracy: Array, raw_ci: Interval | None) -
     )
 
 
-def unread(columns: RunColumns) -> tuple[int, RunColumns] | None:
-    """Number of unparsed or n/a breed verdicts, and the columns without those images.
+def unparsed(columns: RunColumns) -> tuple[int, RunColumns] | None:
+    """Number of unparsed breed verdicts, and the columns without those images.
 
     None if accuracy is not a judge's verdict or no reply is stored.
     """

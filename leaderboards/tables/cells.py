@@ -44,7 +44,7 @@ class Number:
     run: StoredRun
     point: float
     ci95: tuple[float, float] | None
-    drawn: Array
+    resamples: Array
     signature: str
     samples: tuple[str, ...]
 
@@ -52,7 +52,7 @@ class Number:
         """p of the paired difference to another run's value; None if they are not comparable."""
         if self.signature != base.signature or self.samples != base.samples or self.ci95 is None:
             return None
-        return standings.bootstrap_p(self.drawn - base.drawn, self.point - base.point)
+        return standings.bootstrap_p(self.resamples - base.resamples, self.point - base.point)
 
 
 Numbers = dict[tuple[str, str], Number]
@@ -84,9 +84,9 @@ def _of_same_samples(
                 members.append((run, name, run.column(registry.metric(name))))
             except CimError as error:
                 tell(f"left out: {error}")
-    drawn = stats.bootstrap([column for *_, column in members], draws) if members else []
+    resamples = stats.bootstrap([column for *_, column in members], draws) if members else []
     result = Numbers()
-    for (run, name, column), values in zip(members, drawn, strict=True):
+    for (run, name, column), values in zip(members, resamples, strict=True):
         points, bounds = stats.point(column), stats.interval(values)
         for key, (metric, value) in METRICS.items():
             if metric == name:
