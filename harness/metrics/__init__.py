@@ -1,1 +1,1 @@
-"""A file here is a metric: its values, its statistics a sample, and how these become one number."""
+"""One file per metric: its values, its statistics per sample, and their aggregation to one number."""

@@ -1,7 +1,7 @@
-"""Scene graphs of a run's captions beside the ground truth, and precision, recall and F1 of two sets.
+"""Scene graphs of a run's captions against the ground truth, and precision, recall and F1 of two sets.
 
-For tasks whose images are made from a graph: matching is exact, at family level, without epsilon or stop
-list, so that a full caption scores exactly 100.
+For tasks whose images are made from a graph: matching is exact, at category level, without epsilon or stop
+list, so that a complete caption scores exactly 100.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ Parts = Callable[[SceneGraph], set[Hashable]]
 
 
 def pairs(records: Records) -> list[tuple[SceneGraph, SceneGraph]]:
-    """Graph of the caption and true graph, sample by sample."""
+    """Graph of the caption and ground-truth graph, per sample."""
     assert records.parser is not None
-    found = [_graph(value) for value in records.parse(records.parser, records.captions)]
-    return [(own, sample.graph or SceneGraph()) for own, sample in zip(found, records.samples, strict=True)]
+    graphs = [_graph(value) for value in records.parse(records.parser, records.captions)]
+    return [(stated, sample.graph or SceneGraph()) for stated, sample in zip(graphs, records.samples, strict=True)]
 
 
 def _graph(value: dict[str, Any]) -> SceneGraph:
@@ -35,53 +35,56 @@ def _graph(value: dict[str, Any]) -> SceneGraph:
 
 
 def objects(graph: SceneGraph) -> set[Hashable]:
-    """Families."""
+    """Object categories."""
     return set(graph.objects)
 
 
 def attributes(graph: SceneGraph) -> set[Hashable]:
-    """Pairs of owner and word, the background among them."""
+    """Pairs of object and attribute word; the background counts as an object."""
     return {(owner, word) for owner, words in graph.attributes.items() for word in words}
 
 
 def names(graph: SceneGraph) -> set[Hashable]:
-    """Pairs of family and fine name."""
+    """Pairs of category and fine-grained category."""
     return set(graph.names.items())
 
 
 def relations(graph: SceneGraph) -> set[Hashable]:
-    """Relation triples, stated or implied by places."""
+    """Relation triples, stated or implied by positions."""
     return set(graph.relations)
 
 
-def precision_recall_f1(found: set[Hashable], true: set[Hashable]) -> tuple[float, float, float]:
-    """Precision, recall, F1 (0-1) of one image; nothing found where there is nothing is 1, else 0."""
-    if not found and not true:
+def precision_recall_f1(stated: set[Hashable], true: set[Hashable]) -> tuple[float, float, float]:
+    """Precision, recall, F1 (0-1) of one image; 1 if both sets are empty, 0 if one is."""
+    if not stated and not true:
         return 1.0, 1.0, 1.0
-    shared = len(found & true)
-    precision, recall = shared / max(1, len(found)), shared / max(1, len(true))
-    return precision, recall, 2 * shared / (len(found) + len(true))
+    shared = len(stated & true)
+    precision, recall = shared / max(1, len(stated)), shared / max(1, len(true))
+    return precision, recall, 2 * shared / (len(stated) + len(true))
 
 
 def elements(kind: str, parts: Parts, records: Records) -> list[list[Element]]:
-    """What was matched, missed and invented, sample by sample; an object may stand in a text by its fine name."""
+    """Matched, missed and invented elements per sample; a text may name an object by its fine-grained category."""
     return [
-        [_element(kind, part, _state(part, parts(own), parts(true)), own, true) for part in _ordered(parts, own, true)]
-        for own, true in pairs(records)
+        [
+            _element(kind, part, _state(part, parts(stated), parts(true)), stated, true)
+            for part in _ordered(parts, stated, true)
+        ]
+        for stated, true in pairs(records)
     ]
 
 
-def _ordered(parts: Parts, own: SceneGraph, true: SceneGraph) -> list[Any]:
-    return sorted(parts(own) | parts(true), key=lambda part: (part not in parts(true), str(part)))
+def _ordered(parts: Parts, stated: SceneGraph, true: SceneGraph) -> list[Any]:
+    return sorted(parts(stated) | parts(true), key=lambda part: (part not in parts(true), str(part)))
 
 
-def _state(part: Hashable, found: set[Hashable], true: set[Hashable]) -> str:
-    return ("matched" if part in true else "invented") if part in found else "missed"
+def _state(part: Hashable, stated: set[Hashable], true: set[Hashable]) -> str:
+    return ("matched" if part in true else "invented") if part in stated else "missed"
 
 
-def _element(kind: str, part: Any, state: str, own: SceneGraph, true: SceneGraph) -> Element:
+def _element(kind: str, part: Any, state: str, stated: SceneGraph, true: SceneGraph) -> Element:
     words = part if isinstance(part, tuple) else (part,)
-    called = tuple(dict.fromkeys([words[0], *(graph.names.get(words[0], words[0]) for graph in (own, true))]))
+    called = tuple(dict.fromkeys([words[0], *(graph.names.get(words[0], words[0]) for graph in (stated, true))]))
     if kind == "object":
         return Element(kind, words[0], state, marks=called)
     if kind == "attribute":
@@ -95,7 +98,7 @@ def set_metric(name: str, kind: str, parts: Parts, order: int) -> Metric:
     """The metric of one kind of part: precision, recall and F1 in percent, means over images."""
 
     def measure(records: Records) -> Measurement:
-        rows = [precision_recall_f1(parts(own), parts(true)) for own, true in pairs(records)]
+        rows = [precision_recall_f1(parts(stated), parts(true)) for stated, true in pairs(records)]
         values = 100.0 * np.array(rows, dtype=np.float64).reshape(-1, 3)
         return Measurement(values, values)
 
@@ -118,8 +121,8 @@ def capture_metric() -> Metric:
 
     def measure(records: Records) -> Measurement:
         scores = [
-            sum(weight * precision_recall_f1(part(own), part(true))[2] for part, weight in weights.items())
-            for own, true in pairs(records)
+            sum(weight * precision_recall_f1(part(stated), part(true))[2] for part, weight in weights.items())
+            for stated, true in pairs(records)
         ]
         values = 100.0 * np.array(scores, dtype=np.float64)[:, None] / sum(weights.values())
         return Measurement(values, values)

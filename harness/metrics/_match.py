@@ -5,13 +5,13 @@ Candidates c and references r are phrases, or triples of phrases, in code-point 
     1 exact      each c takes the first free equal r
     2 synonym    each c left takes the first free r with: one a substring of the other, or a WordNet lemma name
                  in common over all senses and parts of speech; triples: in all three slots
-    3 soft       only if both sides have some left: cosines of their vectors (triples joined by blanks);
+    3 soft       only if both sides have some left: cosines of their embeddings (triples joined by blanks);
                  match_c += sum of row maxima, match_r += sum of column maxima
 
 Stages 1 and 2 add 1 to either side. The empty phrase is a substring of everything; negative cosines count. Source:
 ``capture_metric==0.1.13:capture.py`` ``compute_match``, ``compute_f_score``; it iterates sets, so its greedy stages
-depend on the hash seed, ours on nothing. WordNet's names come from parser ``synonyms``, vectors from an encoder: each
-phrase is looked up, and encoded, once. ``cim eval --metrics capture,objects``
+depend on the hash seed; here the order is fixed. WordNet's names come from parser ``synonyms``, embeddings from an
+encoder: each phrase is looked up, and encoded, once. ``cim eval --metrics capture,objects``
 """
 
 from __future__ import annotations
@@ -37,14 +37,13 @@ TOGETHER = 64  # pairs whose cosines are computed at once
 Phrase = str | tuple[str, ...]
 Pair = tuple[Sequence[Phrase], Sequence[Phrase]]  # candidates, references
 Names = Mapping[str, frozenset[str]]
-Find = Callable[
-    [Any], tuple[int, int]
-]  # place of the first related phrase, which it takes away, and SUBSTRING, SYNONYM; 0
+# Removes the first related phrase; returns its index and SUBSTRING or SYNONYM, or (0, 0) if none is related.
+Find = Callable[[Any], tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
 class Hard:
-    """Stages 1 and 2 of one pair: places matched (candidate, reference), places left, and how many by stage."""
+    """Stages 1 and 2 of one pair: matched indices (candidate, reference), unmatched indices, and counts per stage."""
 
     matched: list[tuple[int, int]]
     candidates: list[int]
@@ -56,9 +55,9 @@ class Hard:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Of n pairs: list lengths (n, 2), matches by stage 1 and 2 (n, 3), credit of stage 3 (n, 2).
+    """For n pairs: list lengths (n, 2), matches by stage 1 and 2 (n, 3), credit of stage 3 (n, 2).
 
-    Columns of the first and last are candidates and references, of the second exact, substring, synonym.
+    Columns of the first and last are candidates and references; of the second exact, substring, synonym.
     """
 
     sizes: Array
@@ -66,17 +65,17 @@ class Match:
     soft: Array
 
     def ratios(self) -> tuple[Array, Array]:
-        """Precision (n,) and recall (n,), up to 1: matches over list length + EPS; 0 of an empty list."""
+        """Precision (n,) and recall (n,), up to 1: matches over list length + EPS; 0 for an empty list."""
         credit = self.stages.sum(axis=1, keepdims=True) + self.soft
-        found = credit / (self.sizes + EPS)
-        return found[:, 0], found[:, 1]
+        rates = credit / (self.sizes + EPS)
+        return rates[:, 0], rates[:, 1]
 
     def part(self, chosen: slice) -> Match:
         """Some of the pairs."""
         return Match(self.sizes[chosen], self.stages[chosen], self.soft[chosen])
 
     def shares(self) -> dict[str, float]:
-        """Percent of all credit, both sides added, that each stage gave; none where there is no credit."""
+        """Share of each stage in the credit of both sides, in percent; empty without credit."""
         exact, substring, synonym = 2 * self.stages.sum(axis=0)
         parts = {"exact": exact, "substring": substring, "synonym": synonym, "soft": self.soft.sum()}
         total = sum(parts.values())
@@ -84,37 +83,37 @@ class Match:
 
 
 def f1(precision: Array, recall: Array) -> Array:
-    """2 P R / (P + R + EPS), of one shape."""
+    """2 P R / (P + R + EPS), elementwise."""
     return np.asarray(2 * precision * recall / (precision + recall + EPS))
 
 
 def match(pairs: Sequence[Pair], records: Records, encoder: str) -> Match:
-    """All three stages of every pair; one look-up of names and one of vectors for all of them."""
-    found = hard(pairs, records)
-    stages = [(one.exact, one.substring, one.synonym) for one in found]
+    """All three stages of every pair, with one look-up of names and one of embeddings for all pairs."""
+    matched = hard(pairs, records)
+    stages = [(pair.exact, pair.substring, pair.synonym) for pair in matched]
     return Match(
         np.array([(len(c), len(r)) for c, r in pairs], dtype=np.float64).reshape(-1, 2),
         np.array(stages, dtype=np.float64).reshape(-1, 3),
-        _soft(pairs, found, records, encoder),
+        _soft(pairs, matched, records, encoder),
     )
 
 
 def hard(pairs: Sequence[Pair], records: Records) -> list[Hard]:
-    """Stages 1 and 2 of every pair; what one metric of a run has matched, no other matches again."""
+    """Stages 1 and 2 of every pair, memoised across the metrics of a run."""
     keys = [("matched", tuple(candidates), tuple(references)) for candidates, references in pairs]
     known: list[Hard | None] = [records.shared.get(key) for key in keys]
-    found = [_exact(*key[1:]) if one is None else one for key, one in zip(keys, known, strict=True)]
-    new = [at for at, one in enumerate(known) if one is None]
+    results = [_exact(*key[1:]) if result is None else result for key, result in zip(keys, known, strict=True)]
+    new = [at for at, result in enumerate(known) if result is None]
     left = set[str]()
     for at in new:
-        if found[at].candidates and found[at].references:
-            _add(left, keys[at][1], found[at].candidates)
-            _add(left, keys[at][2], found[at].references)
+        if results[at].candidates and results[at].references:
+            _add(left, keys[at][1], results[at].candidates)
+            _add(left, keys[at][2], results[at].references)
     phrases = sorted(left)
     names = dict(zip(phrases, map(frozenset, records.parse(SYNONYMS, phrases)), strict=True))
     for at in new:
-        found[at] = records.shared[keys[at]] = _related(*keys[at][1:], found[at], names)
-    return found
+        results[at] = records.shared[keys[at]] = _related(*keys[at][1:], results[at], names)
+    return results
 
 
 def _add(words: set[str], phrases: Sequence[Phrase], places: Sequence[int]) -> None:
@@ -123,12 +122,12 @@ def _add(words: set[str], phrases: Sequence[Phrase], places: Sequence[int]) -> N
 
 
 def vectors(phrases: Iterable[str], records: Records, encoder: str) -> tuple[Array, Mapping[str, int]]:
-    """Unit vectors (u, d) of these phrases, and of others of the run, in the encoder's precision; each phrase's row."""
+    """L2-normalised embeddings (u, d) of all phrases of the run so far, these included, and the row of each phrase."""
     assert records.encode is not None
     table, rows = records.shared.get(("vectors", encoder), (None, {}))
     if new := sorted(set(phrases) - rows.keys()):
-        made = records.encode(encoder, new)
-        table = made if table is None else np.concatenate([table, made])
+        encoded = records.encode(encoder, new)
+        table = encoded if table is None else np.concatenate([table, encoded])
         rows = rows | {phrase: len(rows) + at for at, phrase in enumerate(new)}
         records.shared["vectors", encoder] = table, rows
     return table, rows
@@ -146,7 +145,7 @@ def _exact(candidates: Sequence[Phrase], references: Sequence[Phrase]) -> Hard:
 
 
 def _numbered(phrases: Sequence[Phrase]) -> list[Any]:
-    """The phrases, each with how often it stood before: the first equals the first of the other side, and so on."""
+    """Each phrase with its count of earlier occurrences, so that the k-th of one side equals the k-th of the other."""
     seen, numbered = Counter[Phrase](), list[Any]()
     for phrase in phrases:
         numbered.append((phrase, seen[phrase]))
@@ -171,16 +170,16 @@ def _related(candidates: Sequence[Phrase], references: Sequence[Phrase], exact: 
     return Hard(matched, left, free, exact.exact, stages[SUBSTRING], stages[SYNONYM])
 
 
-def _kin(one: str, other: str, names: Names) -> int:
+def _kin(first: str, second: str, names: Names) -> int:
     """How two phrases are related: SUBSTRING, SYNONYM or 0."""
-    if one in other or other in one:
+    if first in second or second in first:
         return SUBSTRING
-    return 0 if names[one].isdisjoint(names[other]) else SYNONYM
+    return 0 if names[first].isdisjoint(names[second]) else SYNONYM
 
 
 def _word_finder(others: list[Any], names: Names) -> Find:
     known = [names[other] for other in others]
-    every, written = frozenset[str]().union(*known), "\n".join(others)  # of all, those taken away among them
+    every, written = frozenset[str]().union(*known), "\n".join(others)  # of all, also the removed ones
 
     def find(phrase: Any) -> tuple[int, int]:
         mine = names[phrase]
@@ -201,9 +200,9 @@ def _word_finder(others: list[Any], names: Names) -> Find:
 
 
 def _tuple_finder(others: list[Any], names: Names) -> Find:
-    """Of tuples all slots must be related; the stage is the weaker of what they show."""
+    """All slots of a tuple must be related; the stage is the weakest of theirs."""
     firsts = {other[0] for other in others}
-    heads = dict[str, dict[str, int]]()  # first slots of candidates, with those they are related to: they repeat
+    heads = dict[str, dict[str, int]]()  # memo: first slots repeat across tuples
 
     def find(phrase: Any) -> tuple[int, int]:
         head, *slots = phrase
@@ -212,8 +211,8 @@ def _tuple_finder(others: list[Any], names: Names) -> Find:
         if near := heads[head]:
             for at, other in enumerate(others):
                 if stage := near.get(other[0], 0):
-                    for mine, theirs in zip(slots, other[1:], strict=True):
-                        kin = _kin(mine, theirs, names)
+                    for mine, slot in zip(slots, other[1:], strict=True):
+                        kin = _kin(mine, slot, names)
                         stage = max(stage, kin) if kin else 0
                         if not stage:
                             break
@@ -226,9 +225,9 @@ def _tuple_finder(others: list[Any], names: Names) -> Find:
 
 
 def _soft(pairs: Sequence[Pair], hard: Sequence[Hard], records: Records, encoder: str) -> Array:
-    """Sums of row and of column maxima of each pair's cosines (n, 2); pairs of like size are multiplied together."""
-    found = np.zeros((len(pairs), 2))
-    open_ = [at for at, one in enumerate(hard) if one.candidates and one.references]
+    """Sums of row and of column maxima of each pair's cosines (n, 2); pairs of similar size share a batch."""
+    credit = np.zeros((len(pairs), 2))
+    open_ = [at for at, pair in enumerate(hard) if pair.candidates and pair.references]
     open_.sort(key=lambda at: (len(hard[at].candidates), len(hard[at].references)))
     sides = [
         _Side.of([(pairs[at][side], places) for at, places in zip(open_, left, strict=True)])
@@ -238,20 +237,20 @@ def _soft(pairs: Sequence[Pair], hard: Sequence[Hard], records: Records, encoder
     numbered = [np.fromiter(map(rows.__getitem__, side.phrases), np.intp, len(side.phrases)) for side in sides]
     for start in range(0, len(open_), TOGETHER):
         block = slice(start, start + TOGETHER)
-        (ours, here), (theirs, there) = (side.padded(block, of) for side, of in zip(sides, numbered, strict=True))
-        cosines = table[ours] @ table[theirs].transpose(0, 2, 1)
-        cosines[~np.logical_and(here[:, :, None], there[:, None, :])] = -np.inf
+        (c_rows, c_mask), (r_rows, r_mask) = (side.padded(block, of) for side, of in zip(sides, numbered, strict=True))
+        cosines = table[c_rows] @ table[r_rows].transpose(0, 2, 1)
+        cosines[~np.logical_and(c_mask[:, :, None], r_mask[:, None, :])] = -np.inf
         sums = [
-            np.where(here, cosines.max(axis=2), 0.0).sum(axis=1, dtype=np.float64),
-            np.where(there, cosines.max(axis=1), 0.0).sum(axis=1, dtype=np.float64),
+            np.where(c_mask, cosines.max(axis=2), 0.0).sum(axis=1, dtype=np.float64),
+            np.where(r_mask, cosines.max(axis=1), 0.0).sum(axis=1, dtype=np.float64),
         ]
-        found[open_[block]] = np.stack(sums, axis=1)
-    return found
+        credit[open_[block]] = np.stack(sums, axis=1)
+    return credit
 
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """Phrases that one side of all pairs has left, one after the other; where each pair's begin and how many."""
+    """Concatenated unmatched phrases of one side of all pairs, with start and length per pair."""
 
     phrases: list[str]
     starts: Any
@@ -259,14 +258,14 @@ class _Side:
 
     @classmethod
     def of(cls, left: Sequence[tuple[Sequence[Phrase], Sequence[int]]]) -> _Side:
-        """Of the lists of phrases and the places left of each; the slots of a tuple are joined by blanks."""
+        """From lists of phrases with their unmatched indices; the slots of a tuple are joined by blanks."""
         sizes = np.array([len(places) for _, places in left], dtype=np.intp)
         phrases = [phrases[at] for phrases, places in left for at in places]
         joined = [phrase if isinstance(phrase, str) else " ".join(phrase) for phrase in phrases]
         return cls(joined, np.cumsum(sizes) - sizes, sizes)
 
     def padded(self, block: slice, numbers: Any) -> tuple[Any, Any]:
-        """Numbers of the phrases of some pairs (b, longest), filled up with any, and which are no filling."""
+        """Padded matrix (b, longest) of the ``numbers`` of a block's phrases, and its mask."""
         starts, sizes = self.starts[block, None], self.sizes[block, None]
         along = np.arange(sizes.max())
         return numbers[np.minimum(starts + along, len(numbers) - 1)], along < sizes

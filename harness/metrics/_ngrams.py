@@ -1,7 +1,7 @@
 """Counts of n-grams over a whole corpus at once, for the metrics made of them.
 
-Every token (a word or a character) gets a number; an n-gram is the number its tokens' numbers make as
-digits, so that one sort of machine words an order counts all texts together.
+Every token (a word or a character) gets a number; an n-gram is the number whose digits are its tokens'
+numbers, so that one sort of machine words per order counts all texts together.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LARGEST = 1 << 62
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How often each n-gram of one order stands in each text: parallel arrays sorted by (text, gram).
+    """Counts of the n-grams of one order per text: parallel arrays sorted by (text, gram).
 
     n-gram numbers lie under ``size``, with gaps; ``keys`` (text * size + gram) are unique and ascending.
     """
@@ -40,7 +40,7 @@ class Counts:
 
 
 def word_numbers(texts: Sequence[Sequence[str]], vocabulary: dict[str, int]) -> list[Ints]:
-    """Each text's words as numbers from one vocabulary, which grows by new words."""
+    """Each text's words as numbers of one vocabulary, to which new words are added."""
     return [
         np.fromiter((vocabulary.setdefault(word, len(vocabulary)) for word in words), np.int64, len(words))
         for words in texts
@@ -60,7 +60,7 @@ def count(numbered: Sequence[Ints]) -> Iterator[Counts]:
     left = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(tokens))  # tokens from here to the end of the text
     base, size, gram = int(tokens.max(initial=0)) + 1, 1, np.zeros(len(tokens), np.int64)
     for order in range(1, ORDERS + 1):
-        n = max(0, len(tokens) - order + 1)  # n-grams that cross the end of a text among them, until they are counted
+        n = max(0, len(tokens) - order + 1)  # includes n-grams across texts, which are dropped when counting
         gram, size = gram[:n] * base + tokens[len(tokens) - n :], size * base
         if size * base * max(1, len(numbered)) > LARGEST:  # the next order's keys would not fit
             distinct, gram = np.unique(gram, return_inverse=True)
@@ -82,7 +82,7 @@ def matches(candidates: Counts, references: Counts, sample_of: Ints, n: int) -> 
     ``sample_of`` is the sample of each reference text; candidate text s belongs to sample s.
     """
     distinct, most = sample_of[references.texts] * references.size + references.grams, references.counts
-    if (np.diff(sample_of) <= 0).any():  # several of one sample; else each n-gram of a sample stands once already
+    if (np.diff(sample_of) <= 0).any():  # several references of one sample: take the maximum over them
         order = np.argsort(distinct, kind="stable")
         distinct, starts = np.unique(distinct[order], return_index=True)
         most = np.maximum.reduceat(most[order], starts) if len(starts) else most
@@ -96,7 +96,7 @@ def matches(candidates: Counts, references: Counts, sample_of: Ints, n: int) -> 
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """What BLEU is made of, a sample: lengths (n,), closest reference lengths (n,), matches and totals (n, 4)."""
+    """Statistics of BLEU per sample: lengths (n,), closest reference lengths (n,), matches and totals (n, 4)."""
 
     length: Ints
     closest: Ints
@@ -109,13 +109,14 @@ def overlap(candidates: Sequence[Ints], references: Sequence[Sequence[Ints]]) ->
     n = len(candidates)
     length = np.array([len(tokens) for tokens in candidates], dtype=np.int64)
     closest = np.array(
-        [min((abs(len(r) - own), len(r)) for r in texts)[1] for own, texts in zip(length, references, strict=True)],
+        [min((abs(len(r) - words), len(r)) for r in texts)[1] for words, texts in zip(length, references, strict=True)],
         dtype=np.int64,
     )
     sample_of = np.repeat(np.arange(n), [len(texts) for texts in references])
     flat = [tokens for texts in references for tokens in texts]
     matched = [
-        matches(found.rows(0, n), found.rows(n, n + len(flat)), sample_of, n) for found in count([*candidates, *flat])
+        matches(counts.rows(0, n), counts.rows(n, n + len(flat)), sample_of, n)
+        for counts in count([*candidates, *flat])
     ]
     total = np.maximum(0, length[:, None] - np.arange(ORDERS)[None, :])
     return Overlap(length, closest, np.stack(matched, axis=1), total)

@@ -1,14 +1,14 @@
 """The refined precision, recall and F1 of objects and of attributes: which images count, and how they are averaged.
 
-An image's P and R are a metric's own (``objects.py``, ``attributes.py``); F1 = 2 P R / (P + R + 1e-6); means over
+The metric defines P and R of an image (``objects.py``, ``attributes.py``); F1 = 2 P R / (P + R + 1e-6); means over
 references, then over images, so mean F1 is not that of mean P and mean R. Two modes::
 
-    strict   every image counts; a side that has nothing to match scores 0, or 1 where its other list is empty too
+    strict   every image counts; a side with nothing to match scores 0, or 1 if the other list is empty too
     compat   images whose caption's or reference's graph has no attribute are left out of all means, as
              ``zl2048/SC-Captioner:evaluate_*/capture.py@6c35a35`` does silently; here they are counted: ``skipped``
 
-In compat statistics have a fourth column, 1 for an image that counts, so that resamples average what they keep; the
-value shown of a skipped image is 0. ``cim eval --metrics objects,attributes,objects@compat``
+In compat, statistics have a fourth column, 1 for an image that counts, so that resamples average the kept images; the
+value shown for a skipped image is 0. ``cim eval --metrics objects,attributes,objects@compat``
 """
 
 from __future__ import annotations
@@ -29,50 +29,52 @@ if TYPE_CHECKING:
 STRICT, COMPAT = "scene_graph", "scene_graph@cim"
 
 
-def by_sample(values: Array, found: Scenes, kept: Array | None = None) -> Array:
-    """Means (n, v) over each sample's references of values (p, v); of those alone that are ``kept`` (p,), 0 of none."""
-    sizes = [len(group) for group in found.references]
+def by_sample(values: Array, graphs: Scenes, kept: Array | None = None) -> Array:
+    """Means (n, v) over each sample's references of values (p, v); only of those ``kept`` (p,), 0 if none is."""
+    sizes = [len(group) for group in graphs.references]
     weights = np.ones(len(values)) if kept is None else kept
     sums = np.zeros((len(sizes), values.shape[1] + 1))
     np.add.at(sums, np.repeat(np.arange(len(sizes)), sizes), np.column_stack([values * weights[:, None], weights]))
     return np.asarray(sums[:, :-1] / np.maximum(sums[:, -1:], 1))
 
 
-# Of records, their scenes, and whether two empty lists are 1: precision and recall (p,) of p pairs, counts to print.
+# From records, scenes, and whether two empty lists score 1: precision and recall (p,) of p pairs, counts to print.
 Ratios = Callable[[Records, Scenes, bool], tuple["Array", "Array", Mapping[str, float]]]
 
 
 def _kept_mean(totals: Array, n: int) -> Array:
-    """Means over the images that count: (..., 4) sums to (..., 3); 0 where none does."""
+    """Means over the images that count: (..., 4) sums to (..., 3); 0 if none does."""
     return np.asarray(totals[..., :3] / np.maximum(totals[..., 3:], 1))
 
 
 def _measure(records: Records, ratios: Ratios, parser: str, *, compat: bool) -> Measurement:
-    found = scenes(records, parser)
-    precision, recall, counts = ratios(records, found, not compat)
+    graphs = scenes(records, parser)
+    precision, recall, counts = ratios(records, graphs, not compat)
     rows = 100.0 * np.column_stack([precision, recall, _match.f1(precision, recall)])
     bare = [
-        [not one.attributes for one in (own, true)]
-        for own, group in zip(found.captions, found.references, strict=True)
+        [not graph.attributes for graph in (stated, true)]
+        for stated, group in zip(graphs.captions, graphs.references, strict=True)
         for true in group
     ]
     empty = np.array(bare, dtype=bool).reshape(-1, 2)
-    counts = {**without_attributes(found), **counts, **found.counts}
+    counts = {**without_attributes(graphs), **counts, **graphs.counts}
     if not compat:
-        values = by_sample(rows, found)
+        values = by_sample(rows, graphs)
         return Measurement(values, values, counts)
     kept = np.asarray(1.0 - empty.any(axis=1))
-    values = by_sample(rows, found, kept)
-    weights = np.ceil(by_sample(kept[:, None], found))
+    values = by_sample(rows, graphs, kept)
+    weights = np.ceil(by_sample(kept[:, None], graphs))
     skipped = {"skipped": float(len(weights) - weights.sum())}
     return Measurement(values, np.hstack([values, weights]), skipped | counts)
 
 
-def without_attributes(found: Scenes) -> dict[str, float]:
-    """How many captions, and how many images' first references, have a graph without attributes."""
-    firsts = [group[0] for group in found.references]
-    sides = {"captions": found.captions, "references": firsts}
-    return {f"{side}_without_attributes": float(sum(not g.attributes for g in own)) for side, own in sides.items()}
+def without_attributes(scenes: Scenes) -> dict[str, float]:
+    """Numbers of captions, and of first references, whose graph has no attributes."""
+    firsts = [group[0] for group in scenes.references]
+    sides = {"captions": scenes.captions, "references": firsts}
+    return {
+        f"{side}_without_attributes": float(sum(not g.attributes for g in graphs)) for side, graphs in sides.items()
+    }
 
 
 def refined(
@@ -85,7 +87,7 @@ def refined(
     compat: bool = False,
     made: Metric | None = None,
 ) -> Metric:
-    """The strict metric ``name`` that needs the lists ``annotated``, or its variant ``compat``."""
+    """The strict metric ``name``, which needs the annotations ``annotated``, or its variant ``compat``."""
     parser, mode = (COMPAT, "compat") if compat else (STRICT, "strict")
     return Metric(
         name=f"{name}@compat" if compat else name,

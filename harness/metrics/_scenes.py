@@ -1,4 +1,4 @@
-"""Scene graphs of a run's captions and of their references, as parser ``scene_graph`` gives them, in a fixed order.
+"""Scene graphs of a run's captions and of their references, from parser ``scene_graph``, in a fixed order.
 
 A value is ``{"objects": [...], "attributes": {owner: [word]}, "relations": [[s, p, o]], "tokens": n, ...}``; objects,
 owners, the words of an owner and triples are taken in code-point order. ``cim parse --model M --metrics capture``
@@ -25,19 +25,19 @@ COUNTED = ("tokens", "tokens_cut", "inputs_cut", "outputs_cut", "malformed", "no
 
 @dataclass(frozen=True, slots=True)
 class Scenes:
-    """Graphs sample by sample: of the caption, and of each reference; ``counts`` of what parsing cut or lost."""
+    """Graphs per sample: of the caption, and of each reference; ``counts`` of what parsing truncated or dropped."""
 
     captions: list[SceneGraph]
     references: list[list[SceneGraph]]
     counts: dict[str, float]
 
     def pairs(self, part: Callable[[SceneGraph], Sequence[Phrase]]) -> list[Pair]:
-        """One part of both graphs for every caption with each of its references, sample by sample."""
-        both = zip(self.captions, self.references, strict=True)
-        return [(part(own), part(one)) for own, references in both for one in references]
+        """One part of both graphs for every caption with each of its references, per sample."""
+        samples = zip(self.captions, self.references, strict=True)
+        return [(part(caption), part(reference)) for caption, references in samples for reference in references]
 
     def of_first(self) -> Scenes:
-        """The same with the first reference of each sample alone, whose elements a report marks."""
+        """The same with only the first reference of each sample, whose elements a report marks."""
         return Scenes(self.captions, [group[:1] for group in self.references], self.counts)
 
 
@@ -51,17 +51,17 @@ def scenes(records: Records, parser: str) -> Scenes:
     key = ("scenes", parser, tuple(records.captions), tuple(texts))
     if key not in records.shared:
         records.shared[key] = _scenes(records, parser, texts)
-    found: Scenes = records.shared[key]
-    return found
+    result: Scenes = records.shared[key]
+    return result
 
 
 def _scenes(records: Records, parser: str, texts: Sequence[Sequence[str]]) -> Scenes:
     captions = [_checked(value) for value in records.parse(parser, records.captions)]
     references = [_checked(value) for value in records.parse(parser, [text for group in texts for text in group])]
-    given = iter(references)
+    parsed = iter(references)
     return Scenes(
         [_graph(value) for value in captions],
-        [[_graph(next(given)) for _ in group] for group in texts],
+        [[_graph(next(parsed)) for _ in group] for group in texts],
         _counts("captions", captions) | _counts("references", references),
     )
 
@@ -85,14 +85,14 @@ def _graph(value: Mapping[str, Any]) -> SceneGraph:
 
 
 def _checked(value: Any) -> dict[str, Any]:
-    """A parse that has the form of one; those of a run may come from other people."""
+    """Validates the schema of a stored parse: runs may come from other people."""
     match value:
         case {"objects": list(objects), "attributes": dict(attributes), "relations": list(relations), **counts}:
             lists = [objects, *attributes.values(), *relations]
             numbers = [counts.get(name) for name in COUNTED]
             if (
-                all(isinstance(one, list) for one in lists)
-                and {type(text) for one in lists for text in one} <= {str}
+                all(isinstance(words, list) for words in lists)
+                and {type(text) for words in lists for text in words} <= {str}
                 and all(len(triple) == 3 for triple in relations)
                 and {type(number) for number in numbers} == {int}
             ):
@@ -102,12 +102,12 @@ def _checked(value: Any) -> dict[str, Any]:
 
 def _counts(side: str, values: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     sums = {name: sum(value[name] for value in values) for name in COUNTED}
-    found = {f"{side}_{name}": float(sums[name]) for name in COUNTED if name not in ("tokens", "tokens_cut")}
-    return {f"{side}_tokens_cut_percent": 100.0 * sums["tokens_cut"] / max(1, sums["tokens"]), **found}
+    totals = {f"{side}_{name}": float(sums[name]) for name in COUNTED if name not in ("tokens", "tokens_cut")}
+    return {f"{side}_tokens_cut_percent": 100.0 * sums["tokens_cut"] / max(1, sums["tokens"]), **totals}
 
 
 def missing() -> str | None:
-    """Why phrases cannot be looked up or encoded here, and the command that mends it; None where they can."""
+    """Why phrases cannot be looked up or encoded here, and the command that fixes it; None if they can."""
     return missing_wordnet() or registry.encoder(ENCODER).missing()
 
 
@@ -127,31 +127,31 @@ def signature(parser: str) -> dict[str, str]:
 def marked(
     kind: str, records: Records, pairs: Sequence[Pair], annotated: Sequence[Sequence[Phrase]] | None = None
 ) -> list[list[Element]]:
-    """What a report marks, sample by sample: what stages 1 and 2 of the matching pair, miss and leave over.
+    """The elements that a report marks, per sample: matched by stages 1 and 2, missed and invented.
 
     Args:
         pairs: of the caption with its first reference.
-        annotated: lists that precision looks in as well; what is left of the caption and found there is no invention.
+        annotated: lists that precision also accepts; an element found there counts as matched, not as invented.
     """
-    found = _match.hard(pairs, records)
-    left = [[own[i] for i in one.candidates] for (own, _), one in zip(pairs, found, strict=True)]
+    matches = _match.hard(pairs, records)
+    left = [[phrases[i] for i in match.candidates] for (phrases, _), match in zip(pairs, matches, strict=True)]
     known = _match.hard(list(zip(left, annotated or [()] * len(left), strict=True)), records)
-    return [_elements(kind, *three) for three in zip(pairs, found, known, strict=True)]
+    return [_elements(kind, *three) for three in zip(pairs, matches, known, strict=True)]
 
 
 def _elements(kind: str, pair: Pair, hard: Hard, known: Hard) -> list[Element]:
-    own, true = pair
+    phrases, true = pair
     named = {hard.candidates[i] for i, _ in known.matched}
-    found = [_element(kind, own[i], "matched", true[j]) for i, j in sorted(hard.matched)]
-    found += [_element(kind, own[i], "matched" if i in named else "invented") for i in hard.candidates]
-    return [*found, *(_element(kind, true[j], "missed") for j in hard.references)]
+    elements = [_element(kind, phrases[i], "matched", true[j]) for i, j in sorted(hard.matched)]
+    elements += [_element(kind, phrases[i], "matched" if i in named else "invented") for i in hard.candidates]
+    return [*elements, *(_element(kind, true[j], "missed") for j in hard.references)]
 
 
 def _element(kind: str, phrase: Phrase, state: str, partner: Phrase | None = None) -> Element:
     both = [phrase] if partner is None else [phrase, partner]
     if kind == "attribute":
         owner, word = phrase[0], phrase[1]
-        marks, near = (tuple(dict.fromkeys(one[at] for one in both)) for at in (1, 0))
+        marks, near = (tuple(dict.fromkeys(item[at] for item in both)) for at in (1, 0))
         return Element(kind, f"{word} {owner}", state, marks, near)
-    texts = [one if isinstance(one, str) else " ".join(one) for one in both]
+    texts = [item if isinstance(item, str) else " ".join(item) for item in both]
     return Element(kind, texts[0], state, tuple(dict.fromkeys(texts)) if len(set(texts)) > 1 else ())

@@ -1,4 +1,4 @@
-"""The one tokenisation of the word metrics: PTB tokens of captions and references, each text once."""
+"""Shared tokenisation of the word metrics: PTB tokens of captions and references, each text once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PTB = "ptb"
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """PTB tokens joined by blanks: one text a caption, and one a reference of each sample."""
+    """PTB tokens joined by blanks: one text per caption, and one per reference of each sample."""
 
     captions: Sequence[str]
     references: Sequence[Sequence[str]]
@@ -34,16 +34,18 @@ def tokens(records: Records) -> Tokens:
 
 
 def numbers(records: Records) -> tuple[list[Ints], list[list[Ints]]]:
-    """The same as word numbers of one vocabulary; each text of a run is numbered once, whichever metric asks."""
+    """The same as word numbers of one vocabulary, memoised across the metrics of a run."""
     vocabulary: dict[str, int] = records.shared.setdefault("words", {})
     known: dict[str, Ints] = records.shared.setdefault("word numbers", {})
-    made = tokens(records)
-    texts = [*made.captions, *(text for group in made.references for text in group)]
+    tokenised = tokens(records)
+    texts = [*tokenised.captions, *(text for group in tokenised.references for text in group)]
     new = [text for text in dict.fromkeys(texts) if text not in known]
     known.update(zip(new, word_numbers([text.split() for text in new], vocabulary), strict=True))
-    return [known[text] for text in made.captions], [[known[text] for text in group] for group in made.references]
+    return [known[text] for text in tokenised.captions], [
+        [known[text] for text in group] for group in tokenised.references
+    ]
 
 
 def missing() -> str | None:
-    """Why tokens cannot be made here."""
+    """Why texts cannot be tokenised here, or None."""
     return registry.parser(PTB).missing()

@@ -1,13 +1,13 @@
-"""Attributes stated in a caption: precision, recall and F1 an image by cosines of owners and of words.
+"""Attributes stated in a caption: precision, recall and F1 per image by cosines of owners and words.
 
-Each owner o of one side looks for the most similar owner o' of the other (cosine w(o), the first of equal ones), and
-each of its n(o) words for the most similar word of o'::
+Each owner (object) o of one side is paired with the most similar owner o' of the other (cosine w(o), ties to the
+first), and each of its n(o) words with the most similar word of o'::
 
     sum_o w(o) sum_words best cosine / (sum_o w(o) n(o) + e)
 
-R asks from the reference's side in the caption, P from the caption's side in the annotated attributes alone. Source:
+R pairs the reference's owners with the caption's, P the caption's with the annotated attributes only. Source:
 protocol of ``zl2048/SC-Captioner:evaluate_*/capture.py@6c35a35``; modes and means in ``_refined.py``. The report's
-marks come from equal or synonymous pairs of owner and word, as the cosines decide on nothing. On tasks whose images are
+marks come from equal or synonymous pairs of owner and word, as cosines are not decisions. On tasks whose images are
 made from a graph: exact matches (``_graphs.py``). ``cim eval --model M --metrics attributes``
 """
 
@@ -32,44 +32,44 @@ Owned = Mapping[str, tuple[str, ...]]
 Laid = tuple["Array", "Array", "Array"]
 
 
-def _sides(records: Records, found: Scenes) -> Iterator[tuple[Owned, Owned, Owned]]:
-    """Attributes of caption, reference and annotation for each reference of each sample; no owner without words."""
-    for sample, own, group in zip(records.samples, found.captions, found.references, strict=True):
+def _sides(records: Records, scenes: Scenes) -> Iterator[tuple[Owned, Owned, Owned]]:
+    """Attributes of caption, reference and annotation per reference of each sample; no owner without words."""
+    for sample, graph, group in zip(records.samples, scenes.captions, scenes.references, strict=True):
         known = {owner: tuple(words) for owner, words in sample.attributes.items() if words}
-        yield from ((own.attributes, true.attributes, known) for true in group)
+        yield from ((graph.attributes, true.attributes, known) for true in group)
 
 
-def _ratios(records: Records, found: Scenes, strict: bool) -> tuple[Array, Array, Mapping[str, float]]:
-    sides = list(_sides(records, found))
+def _ratios(records: Records, scenes: Scenes, strict: bool) -> tuple[Array, Array, Mapping[str, float]]:
+    sides = list(_sides(records, scenes))
     phrases = (phrase for three in sides for side in three for item in side.items() for phrase in (item[0], *item[1]))
     table, rows = _match.vectors(phrases, records, ENCODER)
     rates = np.zeros((len(sides), 2))
     for at, three in enumerate(sides):
-        own, true, known = (_laid(side, rows) if side else None for side in three)
-        for column, (asking, given) in enumerate(((own, known), (true, own))):
-            if asking and given:
-                rates[at, column] = _similar(asking, given, table)
-            elif strict and not asking and not given:
+        stated, reference, annotated = (_laid(side, rows) if side else None for side in three)
+        for column, (source, target) in enumerate(((stated, annotated), (reference, stated))):
+            if source and target:
+                rates[at, column] = _similar(source, target, table)
+            elif strict and not source and not target:
                 rates[at, column] = 1.0
     return rates[:, 0], rates[:, 1], {}
 
 
-def _similar(asking: Laid, given: Laid, table: Array) -> float:
-    """What the owners and words of one side find on the other, 0 to 1."""
-    (owners, words, places), (others, their_words, their_places) = asking, given
+def _similar(source: Laid, target: Laid, table: Array) -> float:
+    """The weighted mean of the best cosines from one side to the other, 0 to 1."""
+    (owners, words, places), (others, their_words, their_places) = source, target
     between = table[owners] @ table[others].T
     nearest = between.argmax(axis=1)
     weights = between.max(axis=1).astype(np.float64)[places]
     named = np.zeros(len(others), dtype=bool)
     named[nearest] = True
-    asked = named[their_places]
-    cosines = table[words] @ table[their_words[asked]].T
-    cosines[their_places[asked] != nearest[places][:, None]] = -np.inf
+    eligible = named[their_places]
+    cosines = table[words] @ table[their_words[eligible]].T
+    cosines[their_places[eligible] != nearest[places][:, None]] = -np.inf
     return float((weights * cosines.max(axis=1)).sum() / (weights.sum() + EPS))
 
 
 def _laid(side: Owned, rows: Mapping[str, int]) -> Laid:
-    """Rows of the owners' vectors and of all their words, and which owner each word has."""
+    """Embedding rows of the owners and of all their words, and the owner index of each word."""
     words = np.array([rows[word] for words in side.values() for word in words])
     return np.array([rows[owner] for owner in side]), words, np.repeat(np.arange(len(side)), [*map(len, side.values())])
 

@@ -1,8 +1,8 @@
 """Corpus BLEU-4 on PTB tokens, as pycocoevalcap computes it.
 
 BLEU = BP * (prod_k (matched_k + 1e-15)/(total_k + 1e-9))^(1/4) on sums over images; BP = exp(1 - 1/ratio)
-for ratio = length/closest reference length < 1. Lower-cased, punctuation tokens removed. The value a
-sample is the same formula on one image; its mean is another number than the corpus score. Source:
+for ratio = length/closest reference length < 1. Lower-cased, punctuation tokens removed. The value
+per sample is the same formula on one image; its mean differs from the corpus score. Source:
 ``pycocoevalcap==1.2:bleu/bleu_scorer.py``. Run with ``cim eval --model M --metrics bleu4``.
 """
 
@@ -32,8 +32,8 @@ def aggregate(totals: Array, n: int) -> Array:
 
 
 def _measure(records: Records) -> Measurement:
-    found = _ngrams.overlap(*_tokens.numbers(records))
-    columns = [found.length[:, None], found.closest[:, None], found.matched, found.total]
+    counts = _ngrams.overlap(*_tokens.numbers(records))
+    columns = [counts.length[:, None], counts.closest[:, None], counts.matched, counts.total]
     statistics = np.hstack(columns).astype(np.float64)
     return Measurement(aggregate(statistics, 1), statistics)
 

@@ -2,7 +2,7 @@
 
 Sentence BLEU over characters (case, blanks and newlines included), NLTK smoothing method 3: going
 up the orders, the i-th precision without a match becomes 1/(2^i * total); 0 without a matching
-character. Times 100, rounded to 4 decimals an image, then averaged. Source:
+character. Times 100, rounded to 4 decimals per image, then averaged. Source:
 ``zl2048/SC-Captioner:src/llamafactory/train/sft/metric.py@6c35a35`` on ``nltk.translate.bleu_score``.
 Run with ``cim eval --model M --metrics bleu4_char``.
 """
@@ -23,8 +23,10 @@ WEIGHT = 1 / _ngrams.ORDERS
 def _measure(records: Records) -> Measurement:
     candidates = _ngrams.character_numbers(records.captions)
     references = [_ngrams.character_numbers(sample.references) for sample in records.samples]
-    found = _ngrams.overlap(candidates, references)
-    rows = zip(found.length.tolist(), found.closest.tolist(), found.matched.tolist(), found.total.tolist(), strict=True)
+    counts = _ngrams.overlap(candidates, references)
+    rows = zip(
+        counts.length.tolist(), counts.closest.tolist(), counts.matched.tolist(), counts.total.tolist(), strict=True
+    )
     values = np.array([[round(100 * sentence(*row), 4)] for row in rows], dtype=np.float64)
     return Measurement(values, values)
 
@@ -32,7 +34,7 @@ def _measure(records: Records) -> Measurement:
 def sentence(length: int, closest: int, matched: Sequence[int], total: Sequence[int]) -> float:
     """BLEU (0-1) of one caption from its lengths, matches and totals of orders 1 to 4.
 
-    Operations stand in NLTK's order, so that the result is the same to the last bit.
+    Operations follow NLTK's order, so that results are equal to the last bit.
     """
     if matched[0] == 0:
         return 0.0

@@ -1,14 +1,14 @@
-"""CAPTURE: objects, attribute words and relations of a caption's scene graph against those of its reference.
+"""CAPTURE: objects, attribute words and relations of a caption's scene graph, compared with its reference's.
 
 With F1 of each part by ``_match.py`` (attribute words of all owners in one list, repeats kept)::
 
     score = (0.5 F_objects + 0.5 F_attributes + 0.2 F_relations) / 1.2       mean over references, then over images
 
 Nothing is skipped and an absent part scores 0, so that a caption equal to its reference scores 83.33 without
-relations, 58.33 without attributes, 41.67 with neither. Variants differ in what the parser reads: ``@cim`` cuts
-sentences at 64 tokens and loses the last one (FactualSceneGraph 0.7), ``@sc`` only cuts (0.6), the metric without a
-suffix reads all. Source: ``capture_metric==0.1.13:capture.py`` ``compute_f_score``. On tasks whose images are made from
-a graph: exact matches (``_graphs.py``). ``cim eval --model M --metrics capture,capture@cim``
+relations, 58.33 without attributes, 41.67 with neither. Variants differ in what the parser reads: ``@cim`` truncates
+sentences to 64 tokens and drops the last one (FactualSceneGraph 0.7), ``@sc`` only truncates (0.6), the metric without
+a suffix reads all. Source: ``capture_metric==0.1.13:capture.py`` ``compute_f_score``. On tasks whose images are made
+from a graph: exact matches (``_graphs.py``). ``cim eval --model M --metrics capture,capture@cim``
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ PARTS: tuple[tuple[Callable[[SceneGraph], Sequence[Phrase]], float], ...] = (
 
 
 def _measure(records: Records, parser: str) -> Measurement:
-    found = scenes(records, parser)
-    pairs = [pair for part, _ in PARTS for pair in found.pairs(part)]
+    graphs = scenes(records, parser)
+    pairs = [pair for part, _ in PARTS for pair in graphs.pairs(part)]
     match, each = _match.match(pairs, records, ENCODER), len(pairs) // len(PARTS)
     scores = np.zeros(each)
     for at, (_, weight) in enumerate(PARTS):
         scores += weight * _match.f1(*match.part(slice(at * each, (at + 1) * each)).ratios())
-    values = by_sample(100.0 * scores[:, None] / sum(weight for _, weight in PARTS), found)
-    return Measurement(values, values, {**without_attributes(found), **match.shares(), **found.counts})
+    values = by_sample(100.0 * scores[:, None] / sum(weight for _, weight in PARTS), graphs)
+    return Measurement(values, values, {**without_attributes(graphs), **match.shares(), **graphs.counts})
 
 
 def _elements(records: Records, parser: str) -> list[list[Element]]:

@@ -1,6 +1,6 @@
 """CIDEr on PTB tokens, mean over images, as pycocoevalcap computes it (scale 0-10).
 
-tf-idf vectors of n-grams, n = 1..4; idf = log(N) - log(max(1, images whose references hold it)) over
+tf-idf vectors of n-grams, n = 1..4; idf = log(N) - log(max(1, images whose references contain it)) over
 the N images scored; clipped cosine sum_g min(h_g, r_g) r_g/(|h| |r|) times exp(-(length difference)^2
 /(2 * 6^2)), mean over orders and references, times 10. Source: ``pycocoevalcap==1.2:cider/cider_scorer.py``
 (which carries CIDEr-D's clipping and length penalty). Run with ``cim eval --model M --metrics cider``.
@@ -29,32 +29,36 @@ def _measure(records: Records) -> Measurement:
     sample_of = np.repeat(np.arange(n), [len(group) for group in references])
     bigrams = np.maximum(0, np.array([len(words) for words in numbered], dtype=np.int64) - 1)
     delta = (bigrams[:n][sample_of] - bigrams[n:]).astype(np.float64)
-    orders = [_similarity(found, n, sample_of) for found in _ngrams.count(numbered)]
+    orders = [_similarity(counts, n, sample_of) for counts in _ngrams.count(numbered)]
     similarity = np.mean(orders, axis=0) * np.exp(-(delta**2) / (2 * SIGMA**2))
     group_sizes = np.bincount(sample_of, minlength=n)
     values = 10.0 * np.bincount(sample_of, weights=similarity, minlength=n) / group_sizes
     return Measurement(values[:, None], values[:, None])
 
 
-def _similarity(found: Counts, n: int, sample_of: Ints) -> Array:
-    """Clipped tf-idf cosine of one order, one value a reference."""
-    own, theirs = found.rows(0, n), found.rows(n, n + len(sample_of))
-    keys = sample_of[theirs.texts] * found.size + theirs.grams
-    held, holders = np.unique(np.unique(keys) % found.size, return_counts=True)
-    mine, other = own.counts * _idf(own.grams, held, holders, n), theirs.counts * _idf(theirs.grams, held, holders, n)
-    norm = np.sqrt(np.bincount(own.texts, weights=mine**2, minlength=n))
-    norms = np.sqrt(np.bincount(theirs.texts, weights=other**2, minlength=len(sample_of)))
-    at = np.minimum(np.searchsorted(own.keys, keys), max(len(own.keys) - 1, 0))
-    shared = np.minimum(mine[at], other) * other * (own.keys[at] == keys) if len(own.keys) else np.zeros(len(keys))
-    dot = np.bincount(theirs.texts, weights=shared, minlength=len(sample_of))
+def _similarity(counts: Counts, n: int, sample_of: Ints) -> Array:
+    """Clipped tf-idf cosine of one order, one value per reference."""
+    candidates, references = counts.rows(0, n), counts.rows(n, n + len(sample_of))
+    keys = sample_of[references.texts] * counts.size + references.grams
+    known, holders = np.unique(np.unique(keys) % counts.size, return_counts=True)
+    weights, weights_r = (side.counts * _idf(side.grams, known, holders, n) for side in (candidates, references))
+    norm = np.sqrt(np.bincount(candidates.texts, weights=weights**2, minlength=n))
+    norms = np.sqrt(np.bincount(references.texts, weights=weights_r**2, minlength=len(sample_of)))
+    at = np.minimum(np.searchsorted(candidates.keys, keys), max(len(candidates.keys) - 1, 0))
+    shared = (
+        np.minimum(weights[at], weights_r) * weights_r * (candidates.keys[at] == keys)
+        if len(candidates.keys)
+        else np.zeros(len(keys))
+    )
+    dot = np.bincount(references.texts, weights=shared, minlength=len(sample_of))
     scale = norm[sample_of] * norms
     return np.asarray(np.divide(dot, scale, out=np.zeros(len(dot)), where=scale != 0))
 
 
-def _idf(grams: Ints, held: Ints, holders: Ints, n: int) -> Array:
-    """log(n) - log(max(1, images whose references hold the n-gram)); ``held`` is ascending."""
-    at = np.minimum(np.searchsorted(held, grams), max(len(held) - 1, 0))
-    images = np.where(held[at] == grams, holders[at], 1) if len(held) else np.ones(len(grams))
+def _idf(grams: Ints, known: Ints, holders: Ints, n: int) -> Array:
+    """log(n) - log(max(1, document frequency)); ``known`` are the references' n-grams, ascending."""
+    at = np.minimum(np.searchsorted(known, grams), max(len(known) - 1, 0))
+    images = np.where(known[at] == grams, holders[at], 1) if len(known) else np.ones(len(grams))
     return np.asarray(np.log(float(n)) - np.log(images))
 
 

@@ -1,8 +1,8 @@
 """CIM of captions: do the images that a caption retrieves agree (GRC), and do they look like its own (QIR)?
 
-reward = GRC + QIR over the K = 3 best gallery captions, GRC = length of the mean of their images' vectors, QIR = sum
-of 2^-(rank - 1) times the cosine with the caption's image (arXiv 2603.01696; ``harness/retrieval/consistency.py``, the
-same code that training is rewarded by). Mean over images. GRC of unrelated images is about 1/sqrt(3), QIR is at most
+reward = GRC + QIR over the K = 3 best gallery captions, GRC = norm of their images' mean embedding, QIR = sum of
+2^-(rank - 1) times the cosine with the caption's image (arXiv 2603.01696; ``harness/retrieval/consistency.py``, the
+same code as the training reward). Mean over images. GRC of unrelated images is about 1/sqrt(3), QIR is at most
 1.75: neither is a scale from 0 to 1. Read from ``retrievals.jsonl``.
 Run with ``cim eval --model M --task T --metrics cim --gallery NAME``.
 """

@@ -1,7 +1,7 @@
-"""Caption length in words: what every other column must be read beside.
+"""Caption length in words, to be read beside every other metric.
 
 words = number of white-space separated pieces; mean over images. Output length alone agrees with
-people better than most caption metrics do (CapArena, arXiv 2503.12329, Table 2). Run with
+human ratings better than most caption metrics do (CapArena, arXiv 2503.12329, Table 2). Run with
 ``cim eval --model M --metrics length``.
 """
 

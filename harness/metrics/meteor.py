@@ -1,4 +1,4 @@
-"""METEOR 1.5 of captions against their references: one value a sentence, and one of summed statistics.
+"""METEOR 1.5 of captions against their references: one value per sentence, and one of summed statistics.
 
 From the statistics line of a sentence, or the sum of these lines over a corpus, of lengths l, function
 words f and matches m of the hypothesis (h) and the reference (r), and the number of chunks c::
@@ -32,7 +32,7 @@ from harness.parts import SCORE, Measurement, Metric, Records, mean
 if TYPE_CHECKING:
     from harness.parts import Array
 
-# What the paper's METEOR column may be, after the metric that its BLEU-4 column is, as far as can be inferred.
+# The metric inferred for the paper's BLEU-4 column, then the candidates for its METEOR column.
 CANDIDATES = ("bleu4_char", "meteor_nltk", "meteor_nltk@word_tokenize", "meteor", "meteor@mean")
 OPEN = """
 Which METEOR the paper prints is open: the released code computes none, and these differ widely on the same captions.
@@ -64,10 +64,10 @@ def measure(records: Records, parser: str = "meteor15") -> Measurement:
 
 
 def poolable(lines: Array) -> Array:
-    """Statistics lines (..., 23) such that their sum is what METEOR pools.
+    """Statistics lines (..., 23) whose sum is what METEOR pools.
 
     A perfect match, all words in one chunk, counts no chunk: ``MeteorStats.addStats`` leaves it out of
-    the corpus and ``computeMetrics`` gives it no penalty, which 0 chunks say alike.
+    the corpus and ``computeMetrics`` gives it no penalty, which 0 chunks express alike.
     """
     matched = lines[..., MATCHES].reshape(*lines.shape[:-1], 8, 2).sum(axis=-2)
     perfect = (matched == lines[..., LENGTHS]).all(axis=-1) & (lines[..., CHUNKS] == 1)
@@ -79,8 +79,8 @@ def poolable(lines: Array) -> Array:
 def aggregate(totals: Array, n: int) -> Array:
     """METEOR in percent of summed statistics: (..., 23) to (..., 1).
 
-    ``n`` plays no part: METEOR is a function of sums. No sum can look like a perfect match (all words,
-    one chunk), so that case of ``computeMetrics`` is dealt with in ``poolable`` alone.
+    ``n`` is unused: METEOR is a function of sums. No sum can look like a perfect match (all words,
+    one chunk), so only ``poolable`` handles that case of ``computeMetrics``.
     """
     functions = totals[..., FUNCTION_WORDS]
     lengths = DELTA * (totals[..., LENGTHS] - functions) + (1 - DELTA) * functions
@@ -115,7 +115,7 @@ def signature() -> Mapping[str, str]:
 
 
 def missing() -> str | None:
-    """Why METEOR by this project's code cannot be computed here."""
+    """Why this implementation of METEOR cannot run here, or None."""
     return _tokens.missing() or meteor15.missing()
 
 

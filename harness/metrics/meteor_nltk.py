@@ -7,8 +7,8 @@ R = m / reference words::
     score = 100 * P R / (0.9 P + 0.1 R) * (1 - 0.5 (c / m)^3)        0 without a match
 
 Source: Lavie and Agarwal 2007 as in nltk/translate/meteor_score.py 3.10.4, ``meteor_score([reference.split()],
-caption.split())``, equal bit for bit. Alignment and formula are NLTK's; only the two look-ups of a word are ours:
-stems are remembered, and synonyms come from WordNet's files without building NLTK's objects (0.9 s of CPU time
+caption.split())``, equal bit for bit. Alignment and formula are NLTK's; only the two look-ups of a word are replaced:
+stems are memoised, and synonyms come from WordNet's files without building NLTK's objects (0.9 s of CPU time
 for 500 DOCCI captions in place of 6.4, core packages only). ``meteor_nltk@word_tokenize`` is the same on the tokens of
 ``nltk.word_tokenize``. Whether the paper used one of these or version 1.5 (``meteor``) is open: ``cim meteor``.
 
@@ -53,7 +53,7 @@ class _Synset:
 
 @dataclass(frozen=True, slots=True)
 class _Remembered:
-    """The stemmer and the WordNet that ``meteor_score`` asks, answering from memory."""
+    """Memoised stemmer and WordNet for ``meteor_score``."""
 
     stem: Callable[[str], str]
     synsets: Callable[[str], tuple[_Synset, ...]]
@@ -65,19 +65,19 @@ def scorer(tokenize: Tokenize = str.split) -> Callable[[Iterable[str], str], flo
     Raises:
         CimError: WordNet is not on this machine.
     """
-    found = folder()
-    if found is None:
+    wordnet = folder()
+    if wordnet is None:
         raise CimError(f"meteor_nltk cannot be computed: {missing_wordnet()}")
-    return _scorer(found, tokenize)
+    return _scorer(wordnet, tokenize)
 
 
 @cache
-def _scorer(found: Path, tokenize: Tokenize) -> Callable[[Iterable[str], str], float]:
-    """Made once: captions, their wrong-image control and further models share what is remembered."""
+def _scorer(wordnet_folder: Path, tokenize: Tokenize) -> Callable[[Iterable[str], str], float]:
+    """Built once: captions, their wrong-image control and further models share the memo."""
     from nltk.stem.porter import PorterStemmer
     from nltk.translate.meteor_score import meteor_score
 
-    lookup = synonyms(found)
+    lookup = synonyms(wordnet_folder)
 
     @cache
     def synsets(word: str) -> tuple[_Synset, ...]:

@@ -1,6 +1,6 @@
-"""Objects named in a caption: precision, recall and F1 an image in CAPTURE's three stages (``_match.py``).
+"""Objects named in a caption: precision, recall and F1 per image in CAPTURE's three stages (``_match.py``).
 
-With c the caption's objects, r the reference's and g the annotated list, which widens precision alone::
+With c the caption's objects, r the reference's and g the annotated list, which only precision accepts::
 
     R = match_r(c, r) / (|r| + e)      P = match_c(c, r and g together) / (|c| + e)
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from harness.parts import Array
 
 
-def _ratios(records: Records, found: Scenes, strict: bool) -> tuple[Array, Array, Mapping[str, float]]:
-    narrow = found.pairs(lambda graph: graph.objects)
-    lists = [sample.objects for sample, group in zip(records.samples, found.references, strict=True) for _ in group]
-    wide: list[Pair] = [(own, sorted({*true, *known})) for (own, true), known in zip(narrow, lists, strict=True)]
+def _ratios(records: Records, scenes: Scenes, strict: bool) -> tuple[Array, Array, Mapping[str, float]]:
+    narrow = scenes.pairs(lambda graph: graph.objects)
+    lists = [sample.objects for sample, group in zip(records.samples, scenes.references, strict=True) for _ in group]
+    wide: list[Pair] = [(named, sorted({*true, *known})) for (named, true), known in zip(narrow, lists, strict=True)]
     both = _match.match([*narrow, *wide], records, ENCODER)
     recall, precision = both.part(slice(len(narrow))), both.part(slice(len(narrow), None))
     rates = precision.ratios()[0], recall.ratios()[1]
     if strict:
-        for rate, one in zip(rates, (precision, recall), strict=True):
-            rate[~one.sizes.any(axis=1)] = 1.0
+        for rate, match in zip(rates, (precision, recall), strict=True):
+            rate[~match.sizes.any(axis=1)] = 1.0
     return *rates, both.shares()
 
 

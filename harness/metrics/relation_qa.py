@@ -3,7 +3,7 @@
 score = 100 * right/all by the released code's reading of a reply (``cim-v1``: the matched letters must equal the
 gold answer); n/a and unparsed answers are wrong. ``score_tolerant`` accepts more forms. ``yes_recall`` and
 ``no_accuracy``: share right where gold is Yes or No; ``na_rate``, ``unparsed_rate``: share of all questions.
-Counts stand beside them, and ``macro``: the mean over images of the share right. Variants put other prompts:
+Counts are given as well, and ``macro``: the mean over images of the share right. Variants use other prompts:
 ``relation_qa@cim-figure6``, ``relation_qa@fenced`` (``judges/relation_qa.py``).
 Source: ``Jia-hn/CIM:eval/eval_qwen_vl.py@870f58f``. Run with ``cim eval --metrics relation_qa --judge J``.
 """
@@ -37,14 +37,14 @@ def _counts(questions: Sequence[Question], reply: str, strictly: ReplyParser, to
     n = len(questions)
     golds = [question.answer for question in questions]
     strict, tolerant = strictly(reply, n), tolerantly(reply, n)
-    right = [one == gold for one, gold in zip(strict, golds, strict=True)]
+    right = [verdict == gold for verdict, gold in zip(strict, golds, strict=True)]
     return [
         sum(right),
-        sum(one == gold for one, gold in zip(tolerant, golds, strict=True)),
+        sum(verdict == gold for verdict, gold in zip(tolerant, golds, strict=True)),
         sum(hit for hit, gold in zip(right, golds, strict=True) if gold == "Yes"),
         sum(hit for hit, gold in zip(right, golds, strict=True) if gold == "No"),
-        sum(one is not None and one.lower() in ("n/a", "na") for one in strict),
-        sum(one is None for one in strict),
+        sum(verdict is not None and verdict.lower() in ("n/a", "na") for verdict in strict),
+        sum(verdict is None for verdict in strict),
         n,
         golds.count("Yes"),
         golds.count("No"),
@@ -72,7 +72,7 @@ def _measure(judged: str, records: Records) -> Measurement:
 def _verdicts(judged: str, records: Records) -> list[list[str]]:
     answered, parse = records.replies(judged), registry.judge(judged).parsers["cim-v1"]
     return [
-        [one or "unread" for one in parse(reply.get("", ""), len(sample.questions))]
+        [verdict or "unread" for verdict in parse(reply.get("", ""), len(sample.questions))]
         for sample, reply in zip(records.samples, answered, strict=True)
     ]
 
@@ -89,7 +89,7 @@ def _metric(name: str) -> Metric:
         order=5,
         measure=partial(_measure, name),
         signature=lambda: {"read": "cim-v1", "agg": "micro", "v": "1"},
-        empty=(0.0, 0.0, 0.0, 0.0, 100.0, 0.0),  # a judge says n/a to whatever it is asked about no text
+        empty=(0.0, 0.0, 0.0, 0.0, 100.0, 0.0),  # of an empty caption, a judge answers every question with n/a
         needs=frozenset({"questions"}),
         judge=name,
         aggregate=aggregate,

@@ -1,7 +1,7 @@
 """ROUGE-L on PTB tokens, mean over images, as pycocoevalcap computes it.
 
 F = (1 + b^2) P R/(R + b^2 P), b = 1.2, P = LCS/length, R = LCS/reference length, each the best over the
-references. The longest common subsequence is counted with one machine word operation a token on
+references. The longest common subsequence is counted with one bitwise operation per token on
 arbitrarily long integers (Hyyro 2004). Source: ``pycocoevalcap==1.2:rouge/rouge.py``. Run with
 ``cim eval --model M --metrics rouge_l``.
 """

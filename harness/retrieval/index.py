@@ -78,14 +78,12 @@ def _cagra(faiss: Any, rows: NDArray[np.float32]) -> Any:
     Raises:
         CimError: this faiss was built without cuVS, or no GPU answers.
     """
-    index_class = getattr(faiss, "GpuIndexCagra", None)
-    if index_class is None or faiss.get_num_gpus() == 0:
-        what = "this build of faiss has no cuVS" if index_class is None else "faiss finds no GPU"
+    cagra = getattr(faiss, "GpuIndexCagra", None)
+    if cagra is None or faiss.get_num_gpus() == 0:
+        what = "this build of faiss has no cuVS" if cagra is None else "faiss finds no GPU"
         hint = "pip install faiss-gpu-cuvs on a machine with a GPU; or --search faiss-hnsw"
         raise CimError(f"search faiss-cagra cannot run here: {what}", hint=hint)
-    index = index_class(
-        faiss.StandardGpuResources(), rows.shape[1], faiss.METRIC_INNER_PRODUCT, faiss.GpuIndexCagraConfig()
-    )
+    index = cagra(faiss.StandardGpuResources(), rows.shape[1], faiss.METRIC_INNER_PRODUCT, faiss.GpuIndexCagraConfig())
     index.train(rows)
     return index
 

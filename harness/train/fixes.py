@@ -45,10 +45,8 @@ def guard_prompts(generation: Any, image: int, expands: bool) -> None:
     def generate(prompts: Sequence[Sequence[int]], images: Any, num_generations: int, profiler: Any = None) -> Any:
         token_ids = [collapse(ids, image) for ids in prompts] if expands else prompts
         for ids, pictures in zip(prompts, images or [None] * len(prompts), strict=True):
-            if (places := runs(ids, image)) != len(pictures or ()):
-                raise CimError(
-                    f"a prompt has {places} places for {len(pictures or ())} images", hint="see its template"
-                )
+            if (slots := runs(ids, image)) != len(pictures or ()):
+                raise CimError(f"a prompt has {slots} places for {len(pictures or ())} images", hint="see its template")
         generated = inner(prompts=token_ids, images=images, num_generations=num_generations, profiler=profiler)
         require_equal(prompts, generated[0], image)
         return generated

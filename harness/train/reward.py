@@ -56,15 +56,15 @@ def check(names: Sequence[str], gallery: str, material: Material) -> None:
             gallery row where training images have none.
     """
     rewards = [registry.reward(registry.check("rewards", name)) for name in names if name not in TERMS]
-    opened_gallery = open_folder(place(gallery)) if rewards else None
+    stored = open_folder(place(gallery)) if rewards else None
     for reward in rewards:
-        assert opened_gallery is not None
+        assert stored is not None
         for need in reward.needs:
-            if reason := _lacking(need, opened_gallery, material):
+            if reason := _lacking(need, stored, material):
                 raise CimError(
                     f"reward {reward.name} needs {need}: {reason}", where="--rewards", hint="cim list rewards"
                 )
-        absent = [image for image in material.train if material.keys[image] not in opened_gallery.rows]
+        absent = [image for image in material.train if material.keys[image] not in stored.rows]
         if reward.own_row and absent:
             what = (
                 f"reward {reward.name} reads an image's own gallery row, which {len(absent)} of {len(material.train)}"
@@ -73,9 +73,7 @@ def check(names: Sequence[str], gallery: str, material: Material) -> None:
             if material.own_gallery:
                 hint += f", such as --gallery {material.own_gallery} in the embedded environment"
             raise CimError(
-                f"{what} images lack, first {material.keys[absent[0]]!r}",
-                where=f"gallery {opened_gallery.name}",
-                hint=hint,
+                f"{what} images lack, first {material.keys[absent[0]]!r}", where=f"gallery {stored.name}", hint=hint
             )
 
 
@@ -105,21 +103,21 @@ def opened(gallery: str, settings: CimSettings, weights: Mapping[str, float], ma
         scorer = stack.enter_context(closing(CimScorer.from_gallery(gallery, settings)))
         by_key = {key: image for image, key in material.keys.items()}
         scorer.add_images({key: partial(material.place, image) for key, image in by_key.items()})
-        opened_gallery = scorer.gallery
+        stored = scorer.gallery
 
         def encoder(part: Encoder) -> Any:
             return stack.enter_context(encoders.opened(part))
 
-        tower = encoders.of(opened_gallery, "image").text_tower
+        tower = encoders.of(stored, "image").text_tower
         context = RewardContext(
             scorer=scorer,
             references={key: material.reference(image) for key, image in by_key.items()},
             samples=partial(_sample, material, by_key),
-            phrases=encoder(encoders.of(opened_gallery, "text")) if "phrases" in needs else None,
+            phrases=encoder(encoders.of(stored, "text")) if "phrases" in needs else None,
             image_text=encoder(registry.encoder(tower)) if "image_text" in needs and tower else None,
             graphs=partial(_graphs, material.parser) if "graphs" in needs else None,
         )
-        yield Opened(scorer, context, opened_gallery.sha)
+        yield Opened(scorer, context, stored.sha)
 
 
 def _sample(material: Material, by_key: Mapping[str, str], source_id: str) -> Sample:
