@@ -275,10 +275,8 @@ def test_metrics_that_the_baseline_lacks_or_that_are_left_out_are_told(cim: Cim,
 
 
 @pytest.mark.parametrize("points", ["-1", "101", "nan", "x"])
-def test_a_margin_is_a_number_of_points(boards: Boards, points: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stop:
-        boards("check", "x", "--margin", points)
-    assert stop.value.code == 2 and "is not a number from 0 to 100" in capsys.readouterr().err
+def test_a_margin_is_a_number_of_points(boards: Boards, points: str) -> None:
+    assert "is not a number from 0 to 100" in boards.refused("check", "x", "--margin", points)
 
 
 # --- edges ------------------------------------------------------------------------------------------
