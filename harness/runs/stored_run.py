@@ -77,13 +77,15 @@ class StoredRun:
 
     def column(self, metric: Metric) -> stats.Column:
         """Statistics (n, s) of a metric, in the order of ids; CimError as ``numbers``, or for another n than scored."""
-        if metric.aggregate is mean:
+        # A run that was scored when the metric was a mean over images stored no statistics of it; its mean is its value.
+        aggregate = metric.aggregate if any(metric.name in row for row in self.statistics.values()) else mean
+        if aggregate is mean:
             values = np.stack([self.numbers(metric.name, name) for name in metric.names], axis=1)
         else:
             values = self._finite(metric.name, [row.get(metric.name) for _, row in sorted(self.statistics.items())])
         if len(values) != self.scores[metric.name]["n"] or values.ndim != 2:
             raise self._lacks(metric.name)
-        return stats.Column(values, metric.aggregate)
+        return stats.Column(values, aggregate)
 
     def _finite(self, metric: str, rows: list[Any]) -> Array:
         try:
