@@ -1,7 +1,7 @@
-"""The face: arguments in, verbs called, tables out.
+"""Command-line entry point: parses arguments, calls the verbs, prints tables.
 
 Nothing heavy is imported before a verb runs, so ``cim --help`` answers at once. Exit 0: done; 1: an
-engine, parser or judge stopped, or a check failed; 2: bad input, told in one line.
+engine, parser or judge stopped, or a check failed; 2: bad input, reported in one line.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from harness.stages.parse import Parses
     from harness.types import Score
 
-# New objects between two searches for cycles. Rows and graphs live as long as the command: at Python's 700, searching
-# them in vain took a fifth of the time of scoring 500 stored captions.
+# Allocations between garbage collections. Rows and graphs live as long as the command: at Python's default of 700,
+# collecting took a fifth of the time of scoring 500 stored captions.
 GARBAGE = 200_000
 
 
@@ -77,7 +77,7 @@ def _eval(args: argparse.Namespace) -> int:
 
 
 def _work(args: argparse.Namespace, run: Run, parses: Parses) -> dict[str, Any]:
-    """Do the stages of one run that the verb asks for, and print its table."""
+    """Run the stages that the verb needs, and print the run's table."""
     from harness import store
     from harness.command import terminal
     from harness.pages import report
@@ -113,7 +113,7 @@ def _work(args: argparse.Namespace, run: Run, parses: Parses) -> dict[str, Any]:
 
 
 def _parse(args: argparse.Namespace, run: Run, metrics: Sequence[Metric], parses: Parses) -> dict[str, int]:
-    """Parse ahead of scoring; in ``eval`` a parser that stops is met again by the metrics that need it."""
+    """Parse ahead of scoring; in ``eval`` errors are deferred to the metrics that need the parser."""
     from harness.stages import parse
 
     for line in parse.ahead(run, metrics, parses):
@@ -130,7 +130,7 @@ def _parse(args: argparse.Namespace, run: Run, metrics: Sequence[Metric], parses
 
 
 def _retrieve(args: argparse.Namespace, run: Run, metrics: Sequence[Metric], parses: Parses) -> int:
-    """Look captions up ahead of scoring; in ``eval`` an encoder that stops is met again by the metric."""
+    """Look captions up ahead of scoring; in ``eval`` errors are deferred to the metric that needs them."""
     from harness.command import terminal
     from harness.stages import retrieve
 
@@ -143,7 +143,7 @@ def _retrieve(args: argparse.Namespace, run: Run, metrics: Sequence[Metric], par
 
 
 def _metrics(args: argparse.Namespace) -> list[str]:
-    """The metrics that were named; else those that the verb is about."""
+    """The metrics named by ``--metrics``, else the verb's own."""
     from harness.stages import agreement
 
     own = {"judge": agreement.SWAYED if args.verb == "judge" and args.sway else (), "retrieve": ("cim",)}
@@ -151,7 +151,7 @@ def _metrics(args: argparse.Namespace) -> list[str]:
 
 
 def _judge(args: argparse.Namespace, run: Run, metrics: Sequence[Metric], absent: Sequence[Score]) -> dict[str, Any]:
-    """Ask the judges; in ``eval`` one that stops is met again by the metrics that need it."""
+    """Ask the judges; in ``eval`` errors are deferred to the metrics that need the judge."""
     from harness import registry
     from harness.command import terminal
     from harness.stages import agreement, judge, probes
@@ -228,7 +228,7 @@ def _plain(value: Any) -> str:
 
 
 def _meteor(args: argparse.Namespace) -> int:
-    """Evaluate by every METEOR that the paper's column may be."""
+    """Evaluate with every candidate for the paper's METEOR column."""
     from harness.metrics import meteor
 
     args.verb, args.among = "eval", meteor.CANDIDATES
@@ -239,7 +239,7 @@ def _meteor(args: argparse.Namespace) -> int:
 
 
 def _terminated(number: int, _: object) -> None:
-    """End as after an exception, so that processes and temporary folders are not left behind."""
+    """Exit through an exception, so that processes and temporary folders are cleaned up."""
     sys.exit(128 + number)
 
 
@@ -265,7 +265,7 @@ def main(given: Sequence[str] | None = None) -> int:
     gc.set_threshold(GARBAGE)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 shows "?" in place of a traceback
+            stream.reconfigure(errors="replace")  # a terminal without UTF-8 shows "?" instead of a traceback
     try:
         words = sys.argv[1:] if given is None else list(given)
         args = arguments.parser(words).parse_args(words)
@@ -277,7 +277,7 @@ def main(given: Sequence[str] | None = None) -> int:
         print(f"cim: {error}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the pipe's reader has exited, as with `| head`
         return 1
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
