@@ -60,7 +60,7 @@ def test_an_encoder_that_stops_is_an_outage_and_goes_on(
 ) -> None:
     monkeypatch.setattr(encode, "PART", 2)
     fake.stop = 3
-    with pytest.raises(OutageError, match="encoder fake gave 3 of 5 vectors"):
+    with pytest.raises(OutageError, match="encoder fake gave 3 of 5 embeddings"):
         Encodings(tmp_path).encode("fake", list("abcde"))
     fake.stop = 10**9
     assert len(Encodings(tmp_path).encode("fake", list("abcde"))) == 5 and fake.asked == list("abcde")

@@ -11,10 +11,10 @@ from typing import Any, NoReturn
 from harness.errors import CimError
 
 STAGES = {
-    "eval": "caption, parse, judge, retrieve and score; the same command goes on where a killed one stopped",
-    "caption": "make the captions that are missing",
+    "eval": "caption, parse, judge, retrieve and score; the same command resumes a killed one",
+    "caption": "generate the missing captions",
     "parse": "parse captions and references for the metrics",
-    "judge": "ask the judges that the metrics name; with --judge OTHER, say how far it agrees with those before it",
+    "judge": "ask the judges that the metrics name; with --judge OTHER, measure its agreement with earlier ones",
     "retrieve": "look captions up in a gallery, for metric cim",
     "score": "compute every number from the stored rows",
 }
@@ -32,7 +32,7 @@ BOARDS = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, like all others."""
+    """A parser that raises CimError, so that its errors are one line like all others."""
 
     def error(self, message: str) -> NoReturn:
         raise CimError(message, hint=f"{self.prog} --help")
@@ -73,15 +73,15 @@ def parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:
     compare.add_argument("run_a", help="run folder, or run name")
     compare.add_argument("run_b", help="run folder, or run name")
     compare.add_argument("--task", help="task of both runs, where names are given")
-    verify = _add(verbs, "verify", "check a stored run: schema, hashes, counts, scores made again")
+    verify = _add(verbs, "verify", "check a stored run: schema, hashes, counts, scores recomputed")
     verify.add_argument("run", help="run folder, or run name")
     verify.add_argument("--task", help="task of the run, where a name is given")
     listing = _add(verbs, "list", "what there is, by kind")
     listing.add_argument("kind", nargs="?", help=_kinds() if wanted == "list" else None)
     _add(verbs, "where", "the folders and programs in use")
-    doctor = _add(verbs, "doctor", "what works on this machine, and the command that mends what does not")
+    doctor = _add(verbs, "doctor", "what works on this machine, and the command that fixes what does not")
     doctor.add_argument("--parity", metavar="M", help="compare the engines transformers and vllm on this model")
-    doctor.add_argument("--part", metavar="FILE", help="check that a part of your own keeps the contracts of its kind")
+    doctor.add_argument("--part", metavar="FILE", help="check that a user's part keeps the contracts of its kind")
     doctor.add_argument("--task", help="task whose first images --parity takes (default: the model's own)")
     doctor.add_argument("--limit", type=_positive, default=16, metavar="N", help="how many images (default 16)")
     _data(verbs)
@@ -103,20 +103,18 @@ def _data(verbs: Any) -> None:
     actions = verbs.add_parser("data", help=about, description=about, allow_abbrev=False).add_subparsers(
         dest="action", metavar="ACTION", required=True, parser_class=_Parser
     )
-    verify = _add(actions, "verify", "are annotations whole, and how many images are there")
+    verify = _add(actions, "verify", "check annotations, and count the images")
     verify.add_argument("tasks", help="task, factual or mpnet, or several with commas")
     verify.set_defaults(annotations_only=True, model=None, if_missing=False)
     pin = _add(actions, "pin", "print name, size and SHA-256 of files, ready to paste into a task", results=False)
-    pin.add_argument("files", nargs="+", metavar="FILE", help="files of a benchmark of your own")
-    fetch = _add(
-        actions, "fetch", "bring annotations, then images; the same command goes on where a killed one stopped"
-    )
+    pin.add_argument("files", nargs="+", metavar="FILE", help="files of a new benchmark")
+    fetch = _add(actions, "fetch", "fetch annotations, then images; the same command resumes a killed one")
     fetch.add_argument(
         "tasks", nargs="?", help="task, factual or mpnet, or several with commas (default: those of --for)"
     )
     fetch.add_argument("--annotations-only", action="store_true", help="no images; captions files need none")
-    fetch.add_argument("--for", dest="model", metavar="M[,M2]", help="images only if this model looks at them")
-    fetch.add_argument("--if-missing", action="store_true", help="say nothing when all files are there")
+    fetch.add_argument("--for", dest="model", metavar="M[,M2]", help="images only if this model needs them")
+    fetch.add_argument("--if-missing", action="store_true", help="print nothing if all files are there")
 
 
 def _gallery(verbs: Any) -> None:
@@ -125,9 +123,9 @@ def _gallery(verbs: Any) -> None:
         dest="action", metavar="ACTION", required=True, parser_class=_Parser
     )
     stages = {
-        "build": "encode pairs into a gallery; the same command goes on where a killed one stopped",
-        "verify": "are its files as they were made, and all vectors of unit length",
-        "show": "what it holds and how it was made",
+        "build": "encode pairs into a gallery; the same command resumes a killed one",
+        "verify": "check the bytes of its files, and that all embeddings are L2-normalised",
+        "show": "what it holds and how it was built",
     }
     build, *others = (_add(actions, name, about, results=False) for name, about in stages.items())
     for made in (build, *others):
@@ -140,23 +138,23 @@ def _gallery(verbs: Any) -> None:
         required=True,
         metavar=("KIND", "PATH"),
         help="KIND FILE [IMAGES], any number of times; kinds: refinedcaps densefusion docci jsonl folder webdataset; "
-        "or a world of cim_rl and N, its rendered scenes",
+        "or a synthetic environment's name and N, its first rendered scenes",
     )
     build.add_argument("--text-encoder", default="mpnet", metavar="NAME", help="default: mpnet")
     build.add_argument("--image-encoder", default="vit_h_14", metavar="NAME", help="default: vit_h_14")
-    build.add_argument("--shard", default="0/1", metavar="I/N", help="make one of N shares; one process a GPU")
-    build.add_argument("--fine", action="store_true", help="keep caption vectors at float32, too")
-    build.add_argument("--dedupe", action="store_true", help="drop a pair of the same image and caption")
+    build.add_argument("--shard", default="0/1", metavar="I/N", help="build one of N shards; one process per GPU")
+    build.add_argument("--fine", action="store_true", help="also keep caption embeddings at float32")
+    build.add_argument("--dedupe", action="store_true", help="drop pairs that repeat an image and its caption")
     build.add_argument("--drop-near", action="store_true", help="drop rows that show a benchmark's image")
-    build.add_argument("--allow-missing", action="store_true", help="leave out pairs whose image is not there")
-    build.add_argument("--fresh", action="store_true", help="discard what is there of this gallery")
+    build.add_argument("--allow-missing", action="store_true", help="leave out pairs whose image is missing")
+    build.add_argument("--fresh", action="store_true", help="discard what is stored of this gallery")
 
 
 def _train(verbs: Any) -> None:
-    made = _add(verbs, "train", "train a captioner on a reward; the same command goes on where a killed one stopped")
-    made.add_argument("--model", required=True, metavar="M", help="what training begins from: a name or a folder")
+    made = _add(verbs, "train", "train a captioner on a reward; the same command resumes a killed one")
+    made.add_argument("--model", required=True, metavar="M", help="start model: a name or a folder")
     made.add_argument("--task", default="cim_rl", metavar="T", help="default: cim_rl")
-    made.add_argument("--stage", choices=("cim", "sft"), default="cim", help="by the reward, or on target captions")
+    made.add_argument("--stage", choices=("cim", "sft"), default="cim", help="by reward, or on target captions")
     made.add_argument("--preset", metavar="NAME", help="mini (embedded models), safe (your images) or paper")
     made.add_argument(
         "--from",
@@ -165,36 +163,34 @@ def _train(verbs: Any) -> None:
         action="append",
         default=[],
         metavar=("KIND", "PATH"),
-        help="images of your own, KIND FILE [IMAGES], as for cim gallery build",
+        help="your images, KIND FILE [IMAGES], as for cim gallery build",
     )
-    made.add_argument("--gallery", metavar="NAME", help="where captions are looked up (default: the world's own)")
+    made.add_argument("--gallery", metavar="NAME", help="where captions are looked up (default: the environment's own)")
     made.add_argument("--rewards", default="cim", metavar="A[=W][,B]", help="default: cim, that is grc=1,qir=1")
     made.add_argument("--self-policy", choices=("include", "exclude", "exclude_near"), help="default: the preset's")
     made.add_argument("--seed", type=_count, default=0, metavar="N", help="default 0")
     made.add_argument("--steps", type=_positive, metavar="N", help="generation batches (sft: updates)")
-    made.add_argument("--lora", action="store_true", help="train an adapter of rank 64 in place of all weights")
-    made.add_argument(
-        "--rollouts", choices=("transformers", "vllm"), default="transformers", help="who writes captions"
-    )
-    made.add_argument("--vllm-server", metavar="URL", help="a vLLM server of its own GPUs (default: colocated)")
+    made.add_argument("--lora", action="store_true", help="train a LoRA adapter of rank 64 instead of all weights")
+    made.add_argument("--rollouts", choices=("transformers", "vllm"), default="transformers", help="rollout engine")
+    made.add_argument("--vllm-server", metavar="URL", help="a vLLM server on other GPUs (default: colocated)")
     made.add_argument("--set", dest="settings", action="append", default=[], metavar="NAME=VALUE", help="a TRL setting")
-    made.add_argument("--tolerate", metavar="A[,B]", help="alarms that are written down and do not stop the run")
+    made.add_argument("--tolerate", metavar="A[,B]", help="alarms that are logged and do not stop the run")
     made.add_argument("--name", help="folder under results/train (default: from model, preset and seed)")
-    made.add_argument("--untested", action="store_true", help="go on with other versions than the tested ones")
-    made.add_argument("--no-probe", action="store_true", help="do not check at the start that the policy sees images")
-    made.add_argument("--fresh", action="store_true", help="discard what is stored of this run and begin anew")
-    made.add_argument("--dry-run", action="store_true", help="say what would be done; write nothing")
+    made.add_argument("--untested", action="store_true", help="accept untested versions")
+    made.add_argument("--no-probe", action="store_true", help="skip the start-up check that the policy sees images")
+    made.add_argument("--fresh", action="store_true", help="discard what is stored of this run and start over")
+    made.add_argument("--dry-run", action="store_true", help="print what would be done; write nothing")
 
 
 def _study(verbs: Any) -> None:
-    made = _add(verbs, "study", "train arms in the embedded world, evaluate them and compare them with mini-base")
+    made = _add(verbs, "study", "train arms in the embedded environment, evaluate them and compare them with mini-base")
     made.add_argument("--arms", metavar="A[,B]", help="default: cim,sft; all: every arm of the ablation")
     made.add_argument(
         "--pearson", action="store_true", help="also score 3,000 captions of random detail, three galleries"
     )
-    made.add_argument("--seeds", type=_positive, default=1, metavar="N", help="runs an arm (default 1)")
+    made.add_argument("--seeds", type=_positive, default=1, metavar="N", help="runs per arm (default 1)")
     made.add_argument("--metrics", metavar="A[,B]", help="default: all that this machine can compute")
-    made.add_argument("--dry-run", action="store_true", help="say what would be done; write nothing")
+    made.add_argument("--dry-run", action="store_true", help="print what would be done; write nothing")
 
 
 def _add(verbs: Any, name: str, about: str, *, results: bool = True) -> argparse.ArgumentParser:
@@ -210,7 +206,7 @@ def _stage(made: argparse.ArgumentParser) -> None:
         "--model", required=True, metavar="M[,M2]", help="name, captions file (.jsonl), or folder of a stored run"
     )
     made.add_argument("--task", metavar="T[,T2]", help="default: the task that the model or its captions belong to")
-    made.add_argument("--engine", metavar="NAME", help="run the model's weights with this engine, not with its file's")
+    made.add_argument("--engine", metavar="NAME", help="run the model's weights with this engine instead of its file's")
     made.add_argument(
         "--judge", metavar="J", help="model that answers judges' questions: name, or folder with model.toml"
     )
@@ -218,13 +214,13 @@ def _stage(made: argparse.ArgumentParser) -> None:
     made.set_defaults(among=())
     made.add_argument("--limit", type=_positive, metavar="N", help="only the first N samples")
     made.add_argument("--partial", action="store_true", help="score only the samples that a captions file holds")
-    made.add_argument("--fresh", action="store_true", help="discard what is stored of this run and begin anew")
-    made.add_argument("--draws", type=_count, metavar="N", help="bootstrap draws (default 10000; 0: no intervals)")
-    made.add_argument("--dry-run", action="store_true", help="say what would be done; write nothing")
+    made.add_argument("--fresh", action="store_true", help="discard what is stored of this run and start over")
+    made.add_argument("--draws", type=_count, metavar="N", help="bootstrap resamples (default 10000; 0: no intervals)")
+    made.add_argument("--dry-run", action="store_true", help="print what would be done; write nothing")
 
 
 def _judge(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--controls", action="store_true", help="ask about empty captions and the next image's, too")
+    made.add_argument("--controls", action="store_true", help="ask also about empty captions and the next image's")
     made.add_argument(
         "--sway", action="store_true", help="measure how often text appended to a caption changes a verdict"
     )

@@ -40,13 +40,13 @@ HOSTILE = (
     "(((",
     "\"'`",
 )
-CORPUS = frozenset({"cider"})  # document frequencies are those of the scored images: values depend on each other
+CORPUS = frozenset({"cider"})  # document frequencies come from the scored images, so values depend on each other
 
 Contract = Callable[[str, Parses], None]
 
 
 def records(samples: Sequence[Sample], captions: Sequence[str], parses: Parses) -> Records:
-    """Records without any file; the rule judge answers, and two retrievals stand for those of a gallery."""
+    """Records without files: replies by the rule judge, and two made-up retrievals."""
     rules = registry.engine("rules")
 
     def replies(judge: str) -> list[dict[str, str]]:

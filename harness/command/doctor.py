@@ -1,4 +1,4 @@
-"""What works on this machine, and the command that mends what does not; and where things are.
+"""What works on this machine, the command that fixes what does not, and where things are.
 
 Run with ``cim doctor`` and ``cim where``.
 """
@@ -37,7 +37,7 @@ def places(results: str | None) -> dict[str, str]:
 
 
 def examine(results: str | None) -> list[Finding]:
-    """Rows of (part, ``ok``, ``absent`` or ``failed``, detail); only a failed part stops the work."""
+    """Rows of (part, ``ok``, ``absent`` or ``failed``, detail); only ``failed`` affects the exit code."""
     packages = manifest.provenance()["packages"]
     rows: list[Finding] = [("python", "ok", f"{platform.python_version()} at {sys.executable}")]
     rows.append(("packages", "ok", ", ".join(f"{name} {version}" for name, version in packages.items())))
@@ -64,7 +64,7 @@ def _parts() -> Iterator[tuple[str, str, str | None]]:
 
 
 def _results(folder: Path) -> Finding:
-    """Can a run be stored? Asks for the nearest folder that exists and writes nothing."""
+    """Can a run be stored? Checks the nearest existing folder and writes nothing."""
     nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         return ("results", "failed", f"{folder} cannot be written; set CIM_RESULTS or --results")

@@ -1,4 +1,4 @@
-"""The face of ``cim gallery``: build, verify and show a gallery."""
+"""Command line of ``cim gallery``: build, verify and show a gallery."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def gallery_verb(args: argparse.Namespace) -> int:
-    """Build, verify or show a gallery; exit 1 where one is not whole."""
+    """Build, verify or show a gallery; exit 1 if verification fails."""
     from harness.retrieval import gallery
 
     folder = gallery.place(args.name)

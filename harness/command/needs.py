@@ -1,4 +1,4 @@
-"""Which packages a model needs beyond the core: ``models``, ``vllm``, or nothing; asked by make before it runs one.
+"""Which packages a model needs beyond the core: ``models``, ``vllm``, or nothing; called by make before it runs one.
 
 Only names are read. What is wrong with a model is left to the command that runs it.
 Run with ``python -m harness.command.needs qwen2.5-vl-7b [ENGINE]``.

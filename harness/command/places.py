@@ -1,4 +1,4 @@
-"""The face of the verbs that concern no run: list, where, doctor, data; and what all verbs share."""
+"""Command line of the verbs without a run: list, where, doctor, data; and helpers of all verbs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def split(text: str | None) -> list[str]:
 
 
 def models(args: argparse.Namespace, results: Path, tasks: Sequence[str]) -> list[Model]:
-    """The models that ``--model`` names; ``tasks`` tells runs of one name apart."""
+    """The models that ``--model`` names; ``tasks`` selects between runs of one name."""
     from harness.stages import model
 
     first, engine = tasks[0] if tasks else None, args.engine if args.verb != "data" else None
@@ -104,7 +104,7 @@ def where_verb(args: argparse.Namespace) -> int:
 
 
 def data_verb(args: argparse.Namespace) -> int:
-    """Fetch or verify the files of tasks and the weights of metrics; exit 1 where some are not whole."""
+    """Fetch or verify the files of tasks and the weights of metrics; exit 1 if some are missing or damaged."""
     if args.action == "pin":
         return _pin(args)
     from harness import registry
@@ -153,7 +153,7 @@ def _pin(args: argparse.Namespace) -> int:
 
 
 def _weights(args: argparse.Namespace, one: Pretrained, say: Callable[[str], None]) -> str | None:
-    """Fetch or verify a checkpoint: what is wrong with it, or None."""
+    """Fetch or verify a checkpoint; returns its fault, or None."""
     from harness.resources import pretrained
 
     if args.action == "fetch":
@@ -168,7 +168,7 @@ def _weights(args: argparse.Namespace, one: Pretrained, say: Callable[[str], Non
 
 
 def _wanted(args: argparse.Namespace) -> tuple[list[str], bool]:
-    """The tasks that ``cim data`` is asked for, and whether their images are wanted too."""
+    """The tasks of a ``cim data`` command, and whether it includes their images."""
     from harness.runs import run
 
     names = split(args.tasks)

@@ -52,7 +52,7 @@ def _tell(line: str) -> None:
 
 
 def _run_page(args: argparse.Namespace) -> int:
-    """Write report.html of a stored run again."""
+    """Rewrite report.html of a stored run."""
     from harness import store
     from harness.pages import report
     from harness.runs import stored_run

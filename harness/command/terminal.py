@@ -1,4 +1,4 @@
-"""What a person sees: tables on standard output, progress with rate and time left on standard error."""
+"""Terminal output: tables on standard output, progress with rate and time left on standard error."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _lines(items: Iterable[Item], title: str, total: int) -> Iterator[Item]:
     start = said = 0.0
     for count, item in enumerate(items):
         now = time.monotonic()
-        start, said = start or now, said or now  # from the first item on: a process that has to load first is not slow
+        start, said = start or now, said or now  # timed from the first item, so that loading does not lower the rate
         yield item
         now = time.monotonic()
         if count and now - said > QUIET_SECONDS:
@@ -122,14 +122,14 @@ def _interval(bounds: Sequence[float | None], decimals: int = 2) -> str:
 
 
 def notes(scores: Sequence[Score]) -> list[str]:
-    """Below a table: why a metric is missing, what was counted over the whole run, and how each number was made."""
+    """Notes below a table: why a metric is missing, counts over the whole run, and signatures."""
     reasons = [f"{score.metric} not computed: {score.not_computed}" for score in scores if score.not_computed]
     counts = [f"{score.metric}: {_counts(score.counts)}" for score in scores if score.counts]
     return [one_line(line) for line in (*reasons, *counts, *(score.signature for score in scores if score.signature))]
 
 
 def _counts(counts: Mapping[str, float]) -> str:
-    """Counts by name: whole numbers, and shares with a sign."""
+    """Counts by name: whole numbers, and shares with a percent sign."""
     shares = {name: name.endswith("_percent") for name in counts}
     words = {name: name.removesuffix("_percent").replace("_", " ") for name in counts}
     return ", ".join(
@@ -138,7 +138,7 @@ def _counts(counts: Mapping[str, float]) -> str:
 
 
 def agreement_table(title: str, rows: Sequence[Agreement | Sway]) -> Table:
-    """Agreement of two judges, or what injections did to one: each number with its interval."""
+    """Agreement of two judges, or the effect of injections on one: each number with its interval."""
     from harness.stages.agreement import Agreement
 
     header = ("judge, models", "n", "agreement %", "kappa") if title == "agreement" else SWAYED
@@ -156,7 +156,7 @@ def _with(number: float | None, bounds: Sequence[float | None]) -> str:
 
 
 def comparison_table(title: str, rows: Sequence[Comparison]) -> Table:
-    """Paired comparison of two runs: values, difference with interval, p values, detectable difference."""
+    """Paired comparison of two runs: values, difference with interval, p values, minimum detectable difference."""
     from rich.table import Table
     from rich.text import Text
 

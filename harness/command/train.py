@@ -1,4 +1,4 @@
-"""The face of ``cim train``: options in, a plan printed or run, the chosen checkpoint out."""
+"""Command line of ``cim train``: prints or runs a plan, then shows the chosen checkpoint."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def _progress() -> Callable[[int, int], None]:
             return
         began.append((step, now))
         made, spent = step - began[0][0], now - began[0][1]
-        left = f", {spent / made:.1f} s a step, {spent / made * (steps - step):.0f} s left" if made else ""
+        left = f", {spent / made:.1f} s per step, {spent / made * (steps - step):.0f} s left" if made else ""
         end = "\r" if sys.stderr.isatty() and step < steps else "\n"
         if end == "\r" or step in (1, steps) or step % 10 == 0:
             print(f"train: step {step} of {steps}{left}   ", end=end, file=sys.stderr, flush=True)

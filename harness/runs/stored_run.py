@@ -77,7 +77,7 @@ class StoredRun:
 
     def column(self, metric: Metric) -> stats.Column:
         """Statistics (n, s) of a metric, in the order of ids; CimError as ``numbers``, or for another n than scored."""
-        # A run that was scored when the metric was a mean over images stored no statistics of it; its mean is its value.
+        # A run scored when the metric was a mean over images stored no statistics of it: its values' mean is its score.
         aggregate = metric.aggregate if any(metric.name in row for row in self.statistics.values()) else mean
         if aggregate is mean:
             values = np.stack([self.numbers(metric.name, name) for name in metric.names], axis=1)

@@ -1,8 +1,8 @@
 """How far two sets of verdicts on the same questions agree: two judges, or one judge before and after an injection.
 
-Three classes: Yes, No, and n/a with all that cannot be read. p_o is the share of questions with the same class, p_e =
+Three classes: Yes, No, and the rest (n/a and unparsed). p_o is the share of questions with the same class, p_e =
 sum over classes of the product of both sides' shares, Cohen's kappa = (p_o - p_e) / (1 - p_e) (Cohen 1960), undefined
-where both give one same class throughout. Intervals: bootstrap over images, as questions of one image hang together.
+if both give the same single class throughout. Intervals: bootstrap over images, as questions of an image are dependent.
 Run with ``cim judge --judge OTHER``, and ``cim judge --sway``.
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 CLASSES = ("yes", "no")  # and the rest
 SIZE = len(CLASSES) + 1
-AFTER = CLASSES.index("no")  # what every injection asks for
+AFTER = CLASSES.index("no")  # the verdict that every injection demands
 SWAYED = ("relation_qa", "relation_qa@fenced")  # the metrics whose prompts --sway compares
 
 Verdicts = Sequence[Sequence[str]]
@@ -51,8 +51,8 @@ class Agreement:
 class Sway:
     """What an injection does to the verdicts on one prompt's n questions.
 
-    ``changed`` is the share of verdicts that are others than without it; ``followed`` the share of those not No before
-    that are No now, as it asks. In percent; None where nothing could follow.
+    ``changed`` is the share of verdicts that differ from those without it; ``followed`` the share of verdicts other
+    than No that became No, as it demands. In percent; None where undefined.
     """
 
     prompt: str
@@ -65,7 +65,7 @@ class Sway:
 
 
 def confusion(first: Verdicts, second: Verdicts) -> Array:
-    """Counts (n, 9) a sample: how often verdict class i of one stands against class j of the other, at 3 i + j."""
+    """Confusion counts (n, 9) per sample: class i of ``first`` with class j of ``second`` at 3 i + j."""
     counts = np.zeros((len(first), SIZE * SIZE))
     for row, pair in zip(counts, zip(first, second, strict=True), strict=True):
         for left, right in zip(*pair, strict=True):
@@ -126,7 +126,7 @@ def _no_parses(_: str, texts: Sequence[str]) -> list[Any]:
 
 
 def with_others(run: Run, metrics: Sequence[Metric], draws: int = stats.DRAWS) -> list[Agreement]:
-    """Agreement of the model that answers now with every other whose replies the run holds whole, judge by judge."""
+    """Agreement of the current judge model with every other whose replies are complete in the run, per judge."""
     return list(_with_others(run, metrics, draws))
 
 
@@ -145,7 +145,7 @@ def _with_others(run: Run, metrics: Sequence[Metric], draws: int) -> Iterator[Ag
 
 
 def sway(run: Run, metrics: Sequence[Metric], draws: int = stats.DRAWS) -> list[Sway]:
-    """What every injection does to the verdicts of the model that answers, prompt by prompt; replies must be stored."""
+    """Effect of every injection on the judge model's verdicts, per prompt; replies must be stored."""
     rows, now = list[Sway](), answering_name(run) or ""
     for metric in metrics:
         if metric.judge is None or metric.verdicts is None:

@@ -1,7 +1,7 @@
 """The caption verb: ask the engine for every caption that the run does not hold yet.
 
-Each caption is appended to ``captions.jsonl`` as it arrives, so the same command goes on where a
-killed one stopped. Run with ``cim caption --model M --task docci500``.
+Each caption is appended to ``captions.jsonl`` as it arrives, so the same command resumes
+a killed one. Run with ``cim caption --model M --task docci500``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from harness.types import Completion, Request, Sample, Track, untracked
 
 
 def check(run: Run, *, fresh: bool = False) -> None:
-    """Refuse to begin where the engine would look at images that are not there.
+    """Refuse to start if images that the engine needs are missing.
 
     Raises:
         CimError: says how many are missing, the first few, and what to run.
@@ -33,10 +33,10 @@ def check(run: Run, *, fresh: bool = False) -> None:
 
 
 def caption(run: Run, track: Track = untracked) -> int:
-    """Make the missing captions of a run; returns how many were made now.
+    """Generate the missing captions of a run; returns how many were generated now.
 
     Raises:
-        CimError: images are not there, or the stored rows hold a sample that is not of this run.
+        CimError: images are not there, or a stored row belongs to a sample outside this run.
         OutageError: the engine ended before its last caption; what it gave is kept.
     """
     check(run)
@@ -61,7 +61,7 @@ def caption(run: Run, track: Track = untracked) -> int:
 
 
 def stored(run: Run) -> dict[str, Completion]:
-    """The captions of a run by sample id; CimError where some are not made."""
+    """The captions of a run by sample id; CimError if some are missing."""
     captions = run.captions
     if lacking := [sample.id for sample in run.samples if sample.id not in captions]:
         hint = f"run `cim caption --model {run.model.name} --task {run.task.name}` first"
@@ -70,7 +70,7 @@ def stored(run: Run) -> dict[str, Completion]:
 
 
 def requests_of(run: Run, samples: Sequence[Sample]) -> list[Request]:
-    """What the engine is asked for these samples; images that the task draws are drawn if the model looks at them."""
+    """Engine requests for these samples; the task's synthetic images are rendered if the model needs images."""
     folder, prompt = run.images, run.task.prompt
     requests = [Request(sample.id, prompt, folder / sample.image if sample.image else None) for sample in samples]
     for request in requests if run.task.draw and looks(run.model) else ():

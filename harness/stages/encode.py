@@ -1,7 +1,7 @@
-"""Vectors of texts and images: each made once by an encoder, then read from ``results/.cache/vectors`` by all runs.
+"""Embeddings of texts and images: each computed once by an encoder, then read from ``results/.cache/vectors``.
 
 A part of the cache is two files, ``<id>.vectors.npy`` (n, d) float32 and ``<id>.keys.npy`` (n, 16) bytes of the
-texts' or files' sha256; the keys are written last, so a part without them is not there. Used by the metrics through
+texts' or files' sha256; the keys are written last, so a part without them is ignored. Used by the metrics through
 ``Records.encode``.
 """
 
@@ -24,12 +24,12 @@ from harness.types import Track, untracked
 if TYPE_CHECKING:
     from harness.parts import Vectors
 
-PART = 8192  # vectors a part at most, 25 MB of 768 numbers; a killed command loses no more than the last
+PART = 8192  # most embeddings per part, 25 MB of 768 numbers; a killed command loses only the last part
 BYTES = 16
 
 
 def _keys(encoder: Encoder, texts: Sequence[str]) -> list[bytes]:
-    """One a text; of the bytes of the files for an encoder of images."""
+    """One key per text; for an image encoder, of the bytes of each file."""
     if encoder.kind == "image":
         contents = (Path(text).read_bytes() for text in texts)
     else:
@@ -38,15 +38,15 @@ def _keys(encoder: Encoder, texts: Sequence[str]) -> list[bytes]:
 
 
 class _Stored:
-    """The parts of one encoder's vectors, read as they are needed."""
+    """The cached embeddings of one encoder, whose parts are read on demand."""
 
     def __init__(self, folder: Path) -> None:
         import numpy as np
 
         self.folder, self._numpy = folder, np
         self._parts = list[Any]()
-        self._ends = list[int]()  # of the parts, in rows of all
-        self.places = dict[bytes, int]()  # key to row of all
+        self._ends = list[int]()  # cumulative row counts of the parts
+        self.places = dict[bytes, int]()  # key to row over all parts
         for path in sorted(folder.glob("*.keys.npy")):
             self._open(path)
 
@@ -69,7 +69,7 @@ class _Stored:
         self._ends.append(first + len(keys))
 
     def add(self, keys: Sequence[bytes], vectors: Sequence[Vectors]) -> None:
-        """Write one part; its vectors first."""
+        """Write one part; embeddings first, keys last."""
         name, array = uuid.uuid4().hex[:16], self._numpy.stack(vectors)
         raw = self._numpy.frombuffer(b"".join(keys), dtype=self._numpy.uint8).reshape(-1, BYTES)
         for kind, content in (("vectors", array), ("keys", raw)):
@@ -78,7 +78,7 @@ class _Stored:
         self._take_in(keys, array)
 
     def take(self, keys: Sequence[bytes]) -> Vectors:
-        """Vectors (n, d) of stored keys, in order; (0, 0) of none."""
+        """Embeddings (n, d) of stored keys, in order; (0, 0) for none."""
         if not keys:
             return self._numpy.zeros((0, 0), dtype=self._numpy.float32)
         rows = self._numpy.fromiter(map(self.places.__getitem__, keys), self._numpy.intp, len(keys))
@@ -95,7 +95,7 @@ class _Stored:
 
 
 class Encodings:
-    """Vectors of texts by encoder name: from the cache, else made by one session an encoder and command."""
+    """Embeddings of texts by encoder name: from the cache, else from one session per encoder and command."""
 
     def __init__(self, results: Path, track: Track = untracked) -> None:
         self._folder, self._track = results / ".cache" / "vectors", track
@@ -108,10 +108,10 @@ class Encodings:
         self._sessions.close()
 
     def encode(self, name: str, texts: Sequence[str]) -> Vectors:
-        """Unit vectors (n, d), float32, one a text, in order; equal texts are encoded once.
+        """L2-normalised embeddings (n, d), float32, one per text, in order; equal texts are encoded once.
 
         Raises:
-            OutageError: the encoder stopped before its last text; what it gave is kept.
+            OutageError: the encoder stopped before the last text; finished embeddings are kept.
         """
         encoder = registry.encoder(name)
         folder = self._folder / f"{name}-{settings_key(encoder.settings())}"
@@ -124,7 +124,7 @@ class Encodings:
             while part := list(islice(rest, PART)):
                 stored.add(list(islice(wanted, len(part))), part)
             if lacking := sum(key not in stored.places for key in absent):
-                raise OutageError(f"encoder {name} gave {len(absent) - lacking} of {len(absent)} vectors")
+                raise OutageError(f"encoder {name} gave {len(absent) - lacking} of {len(absent)} embeddings")
         return stored.take(keys)
 
     def _session(self, encoder: Encoder) -> Encode:

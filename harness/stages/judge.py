@@ -1,14 +1,14 @@
-"""The judge verb: put each caption to the judges that the metrics name, and keep the raw replies.
+"""The judge verb: ask the judges that the metrics name about each caption, and store the raw replies.
 
-Who answers is ``--judge``, else what the task names. Replies are appended to ``replies.<judge>.<model>.jsonl`` as they
-arrive, a row a question put (``<sample id>`` or ``<sample id>#<key>``); the same command goes on where a killed one
-stopped, and asks failed rows again. The manifest records each answering model; signatures name it with its version and
-sampling, so numbers of two are never mixed, and its files lie beside those of the first.
+The judge model is ``--judge``, else the task's. Replies are appended to ``replies.<judge>.<model>.jsonl`` as they
+arrive, one row per prompt (``<sample id>`` or ``<sample id>#<key>``); the same command resumes a killed one and repeats
+failed prompts. The manifest records each judge model; signatures name it with version and sampling, so numbers of two
+models are never mixed, and each has files of its own.
 
-Greedy replies of weights and servers also stand in ``results/.cache/replies/<settings>.jsonl`` by the sha256 of the
-prompt, the settings being all that identifies the model, sampling included. All runs share them, one begun anew with
-``--fresh`` too: the same model would write the same again. Drawn replies are not shared, nor those of a checkpoint on
-the hub that no commit is named of; what a server runs is taken to be what its ``model`` and ``revision`` say. Run with
+Greedy replies of weights and servers are also cached in ``results/.cache/replies/<settings>.jsonl`` by the sha256 of
+the prompt; the settings identify the model, sampling included. All runs share them, also with ``--fresh``: the same
+model would write the same again. Sampled replies are not shared, nor those of a hub checkpoint without a pinned commit;
+a server is taken to run what its ``model`` and ``revision`` say. Run with
 ``cim judge --model M --task T``.
 """
 
@@ -34,13 +34,13 @@ from harness.stages import caption, model, probes
 from harness.types import Completion, Model, Request, Sample, Track, untracked
 
 FIELD = "reply"
-PUT = "1"  # goes up when an engine puts the same prompt to the same model in another way
+PUT = "1"  # version of how engines render prompts; raise it when that changes, to invalidate cached replies
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, slots=True)
 class Prompted:
-    """A prompt of a judge, and the file and the id that its reply is stored under."""
+    """A prompt of a judge, with the file and id of its stored reply."""
 
     file: str
     id: str
@@ -48,7 +48,7 @@ class Prompted:
 
 
 def file_name(judge: str, answering: str, probe: str = "") -> str:
-    """The file of the raw replies that a model gave to a judge's questions, about altered captions with ``probe``."""
+    """The file of the raw replies that a model gave to a judge's questions, about captions altered by ``probe``."""
     return f"probe.{probe}.{judge}.{answering}.jsonl" if probe else f"replies.{judge}.{answering}.jsonl"
 
 
@@ -59,17 +59,17 @@ def reply_files(folder: Path) -> list[tuple[str, str]]:
 
 
 def answering_name(run: Run) -> str | None:
-    """The name of the model that answers: that of ``--judge``, else the task's own, or None."""
+    """The name of the judge model: that of ``--judge``, else the task's, or None."""
     named = run.judge or run.task.judge
     in_folder = named is not None and (Path(named) / model.TOML).is_file()
     return Path(named).resolve().name if named and in_folder else named
 
 
 def answering(run: Run) -> Model:
-    """The model that answers.
+    """The judge model.
 
     Raises:
-        CimError: none of that name, or one that has captions and writes no replies.
+        CimError: none of that name, or a captions file, which answers no questions.
     """
     named = run.judge or run.task.judge or ""
     answerer = model.resolve(named, run.results, run.task.name)[0]
@@ -81,13 +81,13 @@ def answering(run: Run) -> Model:
 
 
 def check(run: Run) -> None:
-    """Refuse a ``--judge`` that is neither recorded in the run nor a model here; opens no weights and no network."""
+    """Refuse a ``--judge`` that is neither recorded in the run nor a model here, without weights or network."""
     if run.judge is not None and answering_name(run) not in _recorded(run):
         answering(run)
 
 
 def missing(metric: Metric, run: Run, *, fresh: bool = False) -> str | None:
-    """Why the judge that a metric reads cannot answer here, or None; stored replies need nobody, unless ``fresh``."""
+    """Why the judge that a metric reads cannot answer here, or None; stored replies need no model, unless ``fresh``."""
     if metric.judge is None:
         return None
     if answering_name(run) is None:
@@ -113,7 +113,7 @@ def _gpu() -> bool:
 
 
 def _recorded(run: Run) -> Mapping[str, Any]:
-    """Settings and engines of the models that have answered for a run, by name, as its manifest has them."""
+    """Settings and engines of the run's judge models, by name, from its manifest."""
     judges = (manifest.read(run.folder) or {}).get("judges", {})
     schema = {name: {"settings": {}, "engines": list} for name in judges} if isinstance(judges, dict) else {}
     if faults := list(malformed(judges, schema, f"{manifest.NAME}.judges")):
@@ -122,7 +122,7 @@ def _recorded(run: Run) -> Mapping[str, Any]:
 
 
 def signed(run: Run, judge: str) -> dict[str, str]:
-    """What a signature says of a judge: who answered, in which version, how it wrote, and the prompt."""
+    """Signature fields of a judge: model, version, sampling and prompt."""
     name = answering_name(run) or ""
     entry = _recorded(run).get(name)
     settings = entry["settings"] if entry else answering(run).settings
@@ -139,7 +139,7 @@ def signed(run: Run, judge: str) -> dict[str, str]:
 
 
 def identity(settings: Mapping[str, Any]) -> str:
-    """Twelve hex digits of all that identifies an answering model, sampling included."""
+    """Twelve hex digits that identify a judge model, sampling included."""
     return settings_key({name: str(value) for name, value in manifest.flat(settings).items()})
 
 
@@ -160,7 +160,7 @@ def _request_id(sample: Sample, key: str) -> str:
 
 
 def _read(run: Run, judge: str, probe: str) -> tuple[list[dict[str, str]], int, int]:
-    """Replies of each sample by the judge's keys, how many questions are unanswered, and how many there are."""
+    """Replies of each sample by the judge's keys, number of unanswered prompts, and number of prompts."""
     rows = run.files.completions(file_name(judge, answering_name(run) or "", probe), FIELD)
     part, by_sample, lacking, total = registry.judge(judge), list[dict[str, str]](), 0, 0
     for sample in run.samples:
@@ -172,7 +172,7 @@ def _read(run: Run, judge: str, probe: str) -> tuple[list[dict[str, str]], int, 
 
 
 def answered(run: Run, judge: str, probe: str = "") -> bool:
-    """Is every question of a judge answered by the model that answers now?"""
+    """Has the current judge model answered every prompt of a judge?"""
     return not _read(run, judge, probe)[1]
 
 
@@ -191,12 +191,12 @@ def replies(run: Run, judge: str, probe: str = "") -> list[dict[str, str]]:
 
 
 def judge(run: Run, metrics: Sequence[Metric], track: Track = untracked, probe: Sequence[str] = ()) -> dict[str, int]:
-    """Ask for the replies that the run does not hold yet; replies stored now, by judge (and probe).
+    """Ask for the missing replies; returns the number stored now, by judge (and probe).
 
     Raises:
         CimError: captions are missing, or the judge cannot answer here.
-        OutageError: the judge's engine ended before its last reply, or replies failed; what it gave is kept.
-        SettingsError: other replies of the run were given by a model of this name with other settings.
+        OutageError: the engine stopped before the last reply, or replies failed; finished replies are kept.
+        SettingsError: the run holds replies of a model of this name with other settings.
     """
     captions, counts, todo = caption.stored(run), dict[str, int](), list[Prompted]()
     names = sorted({metric.judge for metric in metrics if metric.judge})
@@ -214,7 +214,7 @@ def judge(run: Run, metrics: Sequence[Metric], track: Track = untracked, probe: 
 
 
 def _keep_answers(run: Run, file: str) -> set[str]:
-    """Ids of the answered rows of a file; failed rows are taken out, so that they are asked again."""
+    """Ids of the answered rows of a file; failed rows are removed, so that they are asked again."""
     rows = run.files.completions(file, FIELD)
     answered_rows = {name: reply for name, reply in rows.items() if reply.text is not None}
     if len(answered_rows) < len(rows):
@@ -223,7 +223,7 @@ def _keep_answers(run: Run, file: str) -> set[str]:
 
 
 def _ask(run: Run, answerer: Model, todo: Sequence[Prompted], track: Track) -> None:
-    """Put all questions to one opened engine, but for those whose reply another run has had."""
+    """Send all prompts to one opened engine, except those with a cached reply."""
     _record(run, answerer)
     engine, failed, count = registry.engine(answerer.engine), list[Completion](), 0
     cache = _cache(run, answerer)
@@ -248,7 +248,7 @@ def _ask(run: Run, answerer: Model, todo: Sequence[Prompted], track: Track) -> N
                 failed.append(completed)
             elif cache:
                 cache.add(key(question.prompt), {name: value for name, value in row.items() if name != "sample_id"})
-    hint = "the same command goes on"
+    hint = "the same command resumes"
     if count < len(requests):
         raise OutageError(f"engine {engine.name} gave {count} of {len(requests)} replies", hint=hint)
     if failed:
@@ -257,7 +257,7 @@ def _ask(run: Run, answerer: Model, todo: Sequence[Prompted], track: Track) -> N
 
 
 def _cache(run: Run, answerer: Model) -> Cache | None:
-    """The shared replies of a model that writes the same each time: weights or a server, at temperature 0."""
+    """The cache of a deterministic judge model: weights or a server, at temperature 0."""
     source = answerer.weights or answerer.server
     moving = answerer.weights and not answerer.weights.local and not COMMIT.fullmatch(answerer.weights.revision or "")
     if source is None or source.sampling.temperature or moving:
@@ -270,7 +270,7 @@ def _is_reply(value: Mapping[str, Any]) -> bool:
 
 
 def _record(run: Run, answerer: Model) -> None:
-    """Note in the manifest who answers; a model of one name must keep its settings while its replies are here."""
+    """Record the judge model in the manifest; its settings must not change while its replies are stored."""
     judges, now = _recorded(run), dict(answerer.settings)
     differing = manifest.changes(judges[answerer.name]["settings"], now) if answerer.name in judges else []
     if differing and answerer.name in [name for _, name in reply_files(run.folder)]:
@@ -282,7 +282,7 @@ def _record(run: Run, answerer: Model) -> None:
 
 
 def _describe(run: Run, name: str, engine: Mapping[str, Any]) -> None:
-    """Add to the manifest with what build and device a judge answers now."""
+    """Add the judge engine's current build and device to the manifest."""
     judges = _recorded(run)
     engines = judges[name]["engines"]
     if engine not in engines:

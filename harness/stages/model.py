@@ -2,8 +2,8 @@
 
 In this order: ``x.toml`` is a model file, ``x.jsonl`` a captions file; a folder with ``model.toml`` is a model, one
 with ``manifest.json`` a stored run; a name of the registry (``cim list models``) is its TOML file; a name under the
-results folder is that stored run. Weights are identified by their bytes: another checkpoint under the same name is
-another model.
+results folder is that stored run. Weights are identified by their bytes: a different checkpoint of the same name is
+a different model.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def resolve(given: str, results: Path, task: str | None = None, engine: str | No
         engine: runs the model's weights in place of the engine its file names.
 
     Raises:
-        CimError: no such file, folder or name (with a suggestion), or one that is not well formed.
+        CimError: no such file, folder or name (with a suggestion), or a malformed one.
     """
     path = Path(given)
     if engine is not None:
@@ -61,7 +61,7 @@ def resolve(given: str, results: Path, task: str | None = None, engine: str | No
 
 
 def run_name(stem: str, where: Path) -> str:
-    """A file's or folder's stem as the name of a run; CimError for one that makes no folder name."""
+    """A file's or folder's stem as the name of a run; CimError if it is no valid folder name."""
     if not stem or stem.startswith(".") or not stem.isprintable() or any(letter in '\\/:*?"<>|' for letter in stem):
         hint = "rename it: a run's folder gets this name"
         raise CimError(f"{stem!r} cannot be the name of a run", where=str(where), hint=hint)
@@ -82,7 +82,7 @@ def _stored(folder: Path) -> Model:
         hint = f"a model folder holds {TOML}, a stored run {manifest.NAME}"
         raise CimError("no model in this folder", where=str(folder), hint=hint)
     if stored.get("status") == "running":
-        hint = "finish it with the command that began it"
+        hint = "finish it with the command that started it"
         raise CimError("stored run is not finished", where=str(folder), hint=hint)
     settings = stored.get("settings", {})
     try:
@@ -122,7 +122,7 @@ def from_toml(path: Path, engine: str | None = None) -> Model:
     weights = _weights(content, path)
     settings = {"engine": chosen, **weights.settings()}
     if chosen == "vllm":
-        settings["max_model_len"] = weights.vllm.get("max_model_len")  # a caption that reaches it is cut there
+        settings["max_model_len"] = weights.vllm.get("max_model_len")  # a caption that reaches it is truncated
     return Model(name, chosen, path, settings, tasks=tasks, weights=weights)
 
 

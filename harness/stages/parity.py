@@ -1,8 +1,8 @@
-"""Do both engines see the same prompt and write the same text? The first requests of a task, through both.
+"""Engine parity: do both engines see the same prompt and write the same text for the first requests of a task?
 
-Prompts must be equal token by token, image tokens included. Greedy texts may part where two tokens are nearly
-as likely: the gap is the highest logit less that of the token vLLM wrote, computed by transformers after what
-both have written; up to a share ``NEAR`` of the largest logit it is a near-tie and no fault. Run with
+Prompts must be equal token by token, image tokens included. Greedy texts may diverge where two tokens are nearly
+as likely: the gap is the highest logit minus that of vLLM's token, computed by transformers after the common
+prefix; up to a share ``NEAR`` of the largest logit it is a near-tie and no fault. Run with
 ``cim doctor --parity MODEL``.
 """
 
@@ -31,7 +31,7 @@ Finding = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Divergence:
-    """Where two texts part: the step, both tokens (None: ended), and the logit gaps there."""
+    """First divergence of two texts: the step, both tokens (None: ended), and the logit gaps."""
 
     sample_id: str
     step: int
@@ -44,7 +44,7 @@ class Divergence:
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """What the comparison found; ``failed`` are the samples that an engine refused, with its reason."""
+    """Result of the comparison; ``failed`` maps the samples that an engine refused to its reason."""
 
     model: str
     task: str
@@ -68,7 +68,7 @@ class Parity:
 
 
 def compare(run: Run) -> Parity:
-    """Put a run's samples through both engines, greedily; nothing is stored.
+    """Caption a run's samples greedily with both engines; nothing is stored.
 
     Raises:
         CimError: not a model with weights, or an engine cannot run here.
@@ -84,7 +84,7 @@ def compare(run: Run) -> Parity:
     loaded = transformers.load(weights)
     left = {_id(item): item for item in transformers.write(loaded, requests)}
     processor = loaded.processor
-    del loaded  # vLLM takes what memory there is
+    del loaded  # frees memory, as vLLM allocates all that is left
     _release()
     with vllm.opened(weights, processor) as llm:
         right = {_id(item): item for item in vllm.write(llm, weights, processor, requests)}
@@ -169,7 +169,7 @@ def findings(parity: Parity) -> list[Finding]:
     rows = [("prompt ids", _state(not parity.prompts_differ), f"{equal} of {parity.compared} equal in both engines")]
     counts = parity.image_tokens
     if counts:
-        detail = f"{min(counts)} to {max(counts)} a prompt, median {statistics.median(counts):g}"
+        detail = f"{min(counts)} to {max(counts)} per prompt, median {statistics.median(counts):g}"
         rows.append(("image tokens", _state(min(counts) > 0), detail))
     share = f", {100 * parity.agreed / parity.compared:.1f} %" if parity.compared else ""
     ties = sum(one.near_tie for one in parity.divergences)

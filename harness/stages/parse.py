@@ -1,8 +1,8 @@
-"""The parse verb: what the metrics of a run need to know about its texts, each text once for all runs.
+"""The parse verb: tokens, alignments and scene graphs that metrics need; each text is parsed once for all runs.
 
-Values stand in ``results/.cache/parses/<parser>-<settings>.jsonl`` by the text's hash and are added as
-they are made. Those of a ``kept`` parser stand in the run's ``parses.jsonl`` too, so that a run can be scored
-where that parser cannot run. ``cim parse --model M`` does it ahead of scoring; scoring does what is left.
+Values are cached in ``results/.cache/parses/<parser>-<settings>.jsonl`` by the text's hash as they arrive.
+Those of a ``kept`` parser are also stored in the run's ``parses.jsonl``, so that a run can be scored
+where that parser cannot run. ``cim parse --model M`` runs ahead of scoring; scoring parses the rest.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ NAME = "parses.jsonl"
 
 
 def _full_name(parser: Parser) -> str:
-    """Name and settings of a parser: what its values are stored under."""
+    """Name and settings key of a parser, which name its cache file."""
     return f"{parser.name}-{settings_key(parser.settings())}"
 
 
 class Parses:
-    """Parses of texts by parser name: of the run, from the cache, else made by one session a parser and command."""
+    """Parses of texts by parser name: from the run, the cache, or one session per parser and command."""
 
     def __init__(self, results: Path, track: Track = untracked) -> None:
         self._folder, self._track = results / ".cache" / "parses", track
         self._sessions = ExitStack()
         self._open: dict[str, Parse] = {}
         self._given: Mapping[str, Mapping[str, Any]] = {}
-        self._read: dict[str, dict[str, Any]] = {}  # what was found in the cache, or made, by full name and key
+        self._read: dict[str, dict[str, Any]] = {}  # known values by full name and key
         self._encodings = Encodings(results, track)
 
     def __enter__(self) -> Parses:
@@ -50,14 +50,14 @@ class Parses:
         return self._sessions.__exit__(*failure)
 
     def encode(self, name: str, texts: Sequence[str]) -> Vectors:
-        """Unit vectors (n, d) of texts, as ``Encodings.encode``."""
+        """L2-normalised embeddings (n, d) of texts, as ``Encodings.encode``."""
         return self._encodings.encode(name, texts)
 
     def take(self, folder: Path | None) -> None:
-        """Use what a run's own ``parses.jsonl`` holds, in place of what another run brought; the cache stays as it is.
+        """Use the values of a run's ``parses.jsonl`` in place of another run's; the cache does not change.
 
         Args:
-            folder: of the run; None for one that begins anew.
+            folder: of the run; None for a new run.
 
         Raises:
             CimError: a row without parser, key and value; names file and line.
@@ -71,7 +71,7 @@ class Parses:
         self._given = by_parser
 
     def stored(self, name: str, texts: Sequence[str]) -> dict[str, Any]:
-        """Values by key that are at hand for these texts."""
+        """Known values of these texts, by key."""
         full = _full_name(registry.parser(name))
         keys = {key(text) for text in texts}
         of_run, read = self._given.get(full, {}), self._read.setdefault(full, {})
@@ -79,10 +79,10 @@ class Parses:
         return {k: of_run[k] if k in of_run else read[k] for k in keys if k in of_run or k in read}
 
     def parse(self, name: str, texts: Sequence[str]) -> list[Any]:
-        """One value a text, in order; equal texts are parsed once.
+        """One value per text, in order; equal texts are parsed once.
 
         Raises:
-            OutageError: the parser stopped before its last text; what it gave is kept.
+            OutageError: the parser stopped before the last text; finished values are kept.
         """
         parser = registry.parser(name)
         values, keys = self.stored(name, texts), [key(text) for text in texts]
@@ -122,7 +122,7 @@ def _references(run: Run) -> list[str]:
 
 
 def missing(run: Run, metric: Metric, parses: Parses, *, named: bool) -> str | None:
-    """Why the parsers of a metric cannot run here, or would only by name; None where all their values are at hand."""
+    """Why the parsers of a metric cannot run here, or run only on request; None if all their values are known."""
     for name in metric.parsers:
         parser = registry.parser(name)
         reason = parser.missing() or (None if named else parser.slow())
@@ -135,7 +135,7 @@ def missing(run: Run, metric: Metric, parses: Parses, *, named: bool) -> str | N
 
 
 def names(run: Run, metrics: Sequence[Metric]) -> list[str]:
-    """The parsers that the metrics name, and the one that reads the task's captions where they ask for graphs."""
+    """The parsers that the metrics name, and the task's scene-graph parser if they need graphs."""
     parsers = {name for metric in metrics for name in metric.parsers}
     if run.task.parser and any("graph" in metric.needs for metric in metrics):
         parsers.add(run.task.parser)
@@ -143,7 +143,7 @@ def names(run: Run, metrics: Sequence[Metric]) -> list[str]:
 
 
 def ahead(run: Run, metrics: Sequence[Metric], parses: Parses) -> list[str]:
-    """One line a parser that is slow here and has something to do: how many texts, and about how long they take."""
+    """One line per slow parser with texts to parse: their number and the estimated CPU time."""
     wanted, lines = texts(run), list[str]()
     for parser in map(registry.parser, names(run, metrics)):
         if parser.pace is None or parser.slow() is None:
@@ -156,7 +156,7 @@ def ahead(run: Run, metrics: Sequence[Metric], parses: Parses) -> list[str]:
 
 
 def summaries(run: Run, metrics: Sequence[Metric], parses: Parses) -> list[str]:
-    """One line a parser that sums up its values, for captions and references; of those that are known."""
+    """One line per parser with a summary, over the known values of captions and of references."""
     lines = list[str]()
     for name in names(run, metrics):
         summary = registry.parser(name).summary
@@ -169,7 +169,7 @@ def summaries(run: Run, metrics: Sequence[Metric], parses: Parses) -> list[str]:
 
 
 def parse(run: Run, metrics: Sequence[Metric], parses: Parses) -> dict[str, int]:
-    """Parse captions and references for all parsers that the metrics name; texts a parser, new or not."""
+    """Parse captions and references with all parsers that the metrics name; returns the number of texts per parser."""
     wanted, parsers = texts(run), names(run, metrics)
     for name in parsers:
         values = parses.parse(name, wanted)
@@ -179,7 +179,7 @@ def parse(run: Run, metrics: Sequence[Metric], parses: Parses) -> dict[str, int]
 
 
 def _keep(path: Path, parser: Parser, values: Mapping[str, Any]) -> None:
-    """Store values with the run, beside those of its other parsers; a file that holds them already is left alone."""
+    """Store values with the run, beside those of its other parsers; a file that already holds them is not rewritten."""
     rows = store.read_rows(path)
     new = [{"parser": _full_name(parser), "key": k, "value": value} for k, value in values.items()]
     if new != [row for row in rows if row.get("parser") == _full_name(parser)]:

@@ -1,9 +1,9 @@
-"""Captions altered on purpose, to see what a judge makes of them: controls, and hostile text.
+"""Perturbed captions, to test a judge: controls and prompt injections.
 
-A probe maps the captions of all samples to altered ones; a judge is then asked the same questions. Controls say what a
-score is worth: ``empty_caption``, and ``next_caption`` (of the run's next image, cyclically). Injections append to each
-caption something that would have a judge answer No to every question: verdict lines, a block of questions of its own,
-an order, the tokens of a chat template. Run with ``cim judge --controls`` and ``cim judge --sway``.
+A probe maps the captions of all samples to perturbed ones; a judge is then asked the same questions. Controls show the
+floor of a score: ``empty_caption``, and ``next_caption`` (of the run's next image, cyclically). Injections append text
+to each caption that would make a judge answer No to every question: verdict lines, a second block of questions, an
+order, the tokens of a chat template. Run with ``cim judge --controls`` and ``cim judge --sway``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The retrieve verb: look up each caption of a run in a gallery, and keep what was found.
+"""The retrieve verb: look up each caption of a run in a gallery, and store the retrieved rows.
 
 A row of ``retrievals.jsonl`` holds the retrieved rows with their keys, similarities to the caption, cosines to the
-sample's image and the length of their mean (GRC), and how it was made; metric ``cim`` is computed from that alone,
+sample's image and the norm of their mean embedding (GRC), and provenance; metric ``cim`` is computed from that alone,
 so scoring needs neither gallery nor encoder. Run with ``cim retrieve --model M --task docci500 [--gallery NAME]``.
 """
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     Encode = Callable[[str, Sequence[str]], Vectors]
 
 NAME = "retrievals.jsonl"
-NEEDED = "gallery"  # what a metric that reads retrievals needs of a task
+NEEDED = "gallery"  # annotation that a task must provide for metrics that read retrievals
 CHUNK = 256  # captions looked up before their rows are written
 
 
 def missing(metric: Metric, run: Run) -> str | None:
-    """Why the captions of a run cannot be looked up here, or None; None where it is done already."""
+    """Why the captions of a run cannot be looked up here, or None; also None if all are stored already."""
     if NEEDED not in metric.needs or _whole(run):
         return None
     if run.gallery is None:
@@ -63,7 +63,7 @@ def _absent(run: Run, samples: Sequence[Sample]) -> list[str]:
 
 
 def _stored(run: Run) -> dict[str, dict[str, Any]]:
-    """Rows by sample id, of captions as they are now."""
+    """Rows by sample id, of unchanged captions only."""
     captions, rows = run.captions, run.files.rows(NAME)
     return {
         name: row for name, row in rows.items() if name in captions and row["caption"] == key(captions[name].text or "")
@@ -76,15 +76,15 @@ def _whole(run: Run) -> bool:
 
 
 def retrieve(run: Run, metrics: Sequence[Metric], encode: Encode, track: Track = untracked) -> int:
-    """Look up the captions whose rows are not there; returns how many that were.
+    """Look up the captions without a stored row; returns how many.
 
     Args:
-        encode: an encoder's name and n texts, or paths of images, to unit vectors (n, d).
+        encode: an encoder's name and n texts, or image paths, to L2-normalised embeddings (n, d).
 
     Raises:
         CimError: no gallery, no images, or encoders other than the gallery's.
         SettingsError: the stored rows were made with another gallery.
-        OutageError: an encoder stopped; what was looked up before is kept.
+        OutageError: an encoder stopped; finished rows are kept.
     """
     captions, stored = run.captions, _stored(run)
     todo = [sample for sample in run.samples if sample.id in captions and sample.id not in stored]
@@ -125,7 +125,7 @@ def retrieve(run: Run, metrics: Sequence[Metric], encode: Encode, track: Track =
 
 
 def _files(run: Run, samples: Sequence[Sample]) -> list[Path]:
-    """Image files of samples; those of a made task are drawn."""
+    """Image files of samples; synthetic images are rendered."""
     folder = run.images
     for sample in samples if run.task.draw else ():
         if run.task.draw and not (folder / sample.image).is_file():
@@ -134,7 +134,7 @@ def _files(run: Run, samples: Sequence[Sample]) -> list[Path]:
 
 
 def _how(opened: Gallery, scorer: Any) -> dict[str, str]:
-    """What can change a row; enters the signature of a metric that reads it."""
+    """All settings that can change a row; they enter signatures."""
     encoders = {
         kind: f"{(made := opened.manifest[f'{kind}_encoder'])['name']}-{settings_key(made['settings'])}"
         for kind in ("text", "image")
@@ -168,7 +168,7 @@ def retrievals(run: Run) -> list[dict[str, Any]]:
     """The stored row of each sample, in order.
 
     Raises:
-        OutageError: some were not made; a caption that was not looked up has no score.
+        OutageError: some are missing; a caption that was not looked up has no score.
     """
     stored = _stored(run)
     if lacking := [sample.id for sample in run.samples if sample.id not in stored]:
@@ -178,6 +178,6 @@ def retrievals(run: Run) -> list[dict[str, Any]]:
 
 
 def signature(run: Run) -> dict[str, str]:
-    """How the stored rows were made, field by field; nothing where there are none."""
+    """How the stored rows were made, field by field; empty without rows."""
     rows = list(_stored(run).values())
     return dict(rows[0]["how"]) if rows else {}

@@ -1,7 +1,7 @@
 """The score verb: every number of a run from its stored rows; no engine, no network, no judge.
 
-Writes ``per_sample.jsonl`` (values a sample), ``statistics.jsonl`` (what corpus metrics are
-re-aggregated from) and last ``scores.json``. Metrics scored earlier from the same captions are kept.
+Writes ``per_sample.jsonl`` (values per sample), ``statistics.jsonl`` (from which corpus metrics are
+aggregated) and last ``scores.json``. Metrics scored earlier from the same captions are kept.
 Run with ``cim score --model M --task docci500 --metrics bleu4,cider``.
 """
 
@@ -37,8 +37,8 @@ def choose(
 ) -> tuple[list[Metric], list[Score]]:
     """The metrics to compute, and rows for those that this machine cannot compute.
 
-    Without ``names``: all, or all of ``among``, that the task's annotations allow and that are no matter of hours
-    here. A metric asked for by name must be computable. With ``fresh`` no reply counts that the run has stored.
+    Without ``names``: all, or all of ``among``, that the task's annotations allow and that do not take hours
+    here. A metric requested by name must be computable. With ``fresh`` stored replies are ignored.
     """
     if names:
         chosen = [metric_of(name, run) for name in dict.fromkeys(names)]
@@ -60,7 +60,7 @@ def choose(
 
 
 def missing_here(metric: Metric, run: Run, parses: Parses, *, named: bool, fresh: bool = False) -> str | None:
-    """Why a metric of this run cannot be computed here, or is not unless it is ``named``; None if it is."""
+    """Why a metric of this run cannot be computed here, or only if it is ``named``; None if it can."""
     return (
         metric.missing()
         or missing(metric, run, fresh=fresh)
@@ -70,7 +70,7 @@ def missing_here(metric: Metric, run: Run, parses: Parses, *, named: bool, fresh
 
 
 def metric_of(name: str, run: Run) -> Metric:
-    """The metric of this name, or what takes its place where images are made from a graph."""
+    """The metric of this name, or its replacement for synthetic tasks with ground-truth graphs."""
     metric = registry.metric(name)
     return metric.made if metric.made and "graph" in run.task.provides else metric
 
@@ -83,7 +83,7 @@ def _not_computed(metric: Metric, reason: str, n: int = 0, *, outage: bool = Fal
 
 @dataclass(frozen=True, slots=True)
 class RunScores:
-    """Scores of a run, and rows per sample: values, what corpus metrics sum up, what a report shows of them."""
+    """Scores of a run, and rows per sample: values, statistics, and details for the report."""
 
     scores: list[Score]
     per_sample: list[dict[str, Any]]
@@ -92,7 +92,7 @@ class RunScores:
 
 
 def together(parts: Sequence[RunScores]) -> RunScores:
-    """Several metrics' results on the same samples as one."""
+    """Merge the results of several metrics on the same samples."""
     scores = [score for part in parts for score in part.scores]
     columns = ([getattr(part, name) for part in parts] for name in ("per_sample", "statistics", "details"))
     return RunScores(
@@ -103,10 +103,10 @@ def together(parts: Sequence[RunScores]) -> RunScores:
 def compute(run: Run, metrics: Sequence[Metric], parses: Parses, *, draws: int = stats.DRAWS) -> RunScores:
     """Every number of a run from its stored rows; writes nothing.
 
-    A metric whose parser stops answering is no score: its values are None, the others stand.
+    A metric whose parser stops answering has values None; the others are kept.
 
     Args:
-        draws: bootstrap resamples; 0 leaves intervals out.
+        draws: number of bootstrap resamples; 0: no intervals.
 
     Raises:
         CimError: captions are missing.
@@ -138,7 +138,7 @@ def compute(run: Run, metrics: Sequence[Metric], parses: Parses, *, draws: int =
 
 
 def _judged(run: Run, metric: Metric, inputs: Records) -> Iterator[tuple[str, Records]]:
-    """Control C-5: what judges that never read would reply; then what was asked about altered captions."""
+    """Control C-5: constant judges; then the stored replies about perturbed captions."""
     for name, reply in metric.constants.items():
         yield name, replace(inputs, replies=partial(_constant, run, reply))
     for name in CONTROLS if metric.judge else ():
@@ -205,12 +205,12 @@ def score(
 
 
 def how_drawn(draws: int) -> dict[str, Any]:
-    """What a score document says of its intervals."""
+    """The interval settings recorded in a score document."""
     return {"method": "percentile bootstrap over images", "draws": draws, "seed": stats.SEED}
 
 
 def _merged(stored: Mapping[str, Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """New rows per sample with the stored columns that were not made anew, columns in the order of names."""
+    """New rows per sample with the stored columns that were not recomputed, columns in the order of names."""
     merged = [{**stored.get(row["sample_id"], {}), **row} for row in new]
     return [{"sample_id": row["sample_id"], **{k: row[k] for k in sorted(row) if k != "sample_id"}} for row in merged]
 

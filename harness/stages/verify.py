@@ -1,4 +1,4 @@
-"""The verify verb: is a stored run whole, and do its numbers follow from its rows?
+"""The verify verb: is a stored run complete, and do its numbers follow from its rows?
 
 Checks the manifest, the rows (ids, counts, digest), the task's data, whether the files agree with each other
 (``runs/validate.py``), and scores everything again from the raw rows: an edited score is found. Run with
@@ -25,7 +25,7 @@ from harness.types import Task
 
 Check = tuple[str, str, str]
 FILES = (stored_run.PER_SAMPLE, stored_run.STATISTICS, stored_run.DETAILS)
-MOST_DRAWS = 100_000  # a run from elsewhere must not keep this machine busy for hours
+MOST_DRAWS = 100_000  # an untrusted run must not occupy this machine for hours
 
 
 def verify(folder: Path, results: Path) -> list[Check]:
@@ -69,7 +69,7 @@ def _checks(folder: Path, results: Path) -> Iterator[Check]:
 
 
 def _claims(run: StoredRun, task: Task) -> Iterator[str]:
-    """What a manifest and a score document say beside numbers, where it is not so."""
+    """False statements of a manifest or score document, other than numbers."""
     stored, document = run.manifest, run.document
     files = {file.name: file.sha256 for file in task.files}
     if stored.get("files", files) != files:
@@ -88,11 +88,11 @@ def _claims(run: StoredRun, task: Task) -> Iterator[str]:
 
 def _scored_again(run: runs.Run, stored: StoredRun) -> Iterator[Check]:
     computed = [row for row in stored.document["scores"] if not row.get("not_computed")]
-    judged = dict[str, tuple[runs.Run, list[Metric]]]()  # by who answered: a run's metrics may have had several judges
+    judged = dict[str, tuple[runs.Run, list[Metric]]]()  # by judge model: a run's metrics may have had several
     for row in computed:
         name = signature.read(row["signature"] or "").get("judge", "").rpartition("@")[0]
         judged.setdefault(name, (replace(run, judge=name or None), []))[1].append(score.metric_of(row["metric"], run))
-    # An empty cache: what stands in the shared one is nobody's word. The run's own parses are rows like its replies.
+    # An empty cache, as the shared one is no evidence; the run's own parses are part of the run, like its replies.
     with tempfile.TemporaryDirectory() as empty, parse.Parses(Path(empty)) as parses:
         parses.take(run.folder)
         if absent := [
