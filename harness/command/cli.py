@@ -45,19 +45,19 @@ def _plan(args: argparse.Namespace) -> list[Run]:
 
     if args.judge == "":
         raise CimError("--judge is empty", hint="cim list models")
-    results, found = paths.results_root(args.results), list[run.Run]()
+    results, runs = paths.results_root(args.results), list[run.Run]()
     tasks = [registry.named("tasks", text) for text in split(args.task)]
     args.metrics = ",".join(registry.named("metrics", text) for text in split(args.metrics))
-    for one in models(args, results, tasks):
-        for task in tasks or run.default_tasks(one):
-            made = run.plan(one, task, results, limit=args.limit, partial=args.partial, fresh=args.fresh)
-            if made.folder in [other.folder for other in found]:
-                raise CimError(f"two models are called {one.name}", hint="give their files different names")
+    for model in models(args, results, tasks):
+        for task in tasks or run.default_tasks(model):
+            planned = run.plan(model, task, results, limit=args.limit, partial=args.partial, fresh=args.fresh)
+            if planned.folder in [other.folder for other in runs]:
+                raise CimError(f"two models are called {model.name}", hint="give their files different names")
             if args.fresh:
-                run.refuse_to_discard(made)
-            found.append(replace(made, judge=args.judge, gallery=args.gallery or made.gallery))
-            judge.check(found[-1])
-    return found
+                run.refuse_to_discard(planned)
+            runs.append(replace(planned, judge=args.judge, gallery=args.gallery or planned.gallery))
+            judge.check(runs[-1])
+    return runs
 
 
 def _eval(args: argparse.Namespace) -> int:
@@ -86,30 +86,30 @@ def _work(args: argparse.Namespace, run: Run, parses: Parses) -> dict[str, Any]:
 
     parses.take(None if args.fresh else run.folder)
     metrics, absent = score.choose(_metrics(args), run, parses, among=args.among, fresh=args.fresh)
-    told: dict[str, Any] = {"task": run.task.name, "model": run.model.name}
+    summary: dict[str, Any] = {"task": run.task.name, "model": run.model.name}
     with store.writing(run.folder):
         if args.fresh:
             store.clear(run.folder)
         if args.verb in ("eval", "caption"):
-            told["captions"] = caption.caption(run, terminal.track)
+            summary["captions"] = caption.caption(run, terminal.track)
         if args.verb in ("eval", "parse"):
-            told["parses"] = _parse(args, run, metrics, parses)
+            summary["parses"] = _parse(args, run, metrics, parses)
         if args.verb in ("eval", "judge"):
-            told |= _judge(args, run, metrics, absent)
+            summary |= _judge(args, run, metrics, absent)
         if args.verb in ("eval", "retrieve"):
-            told["retrievals"] = _retrieve(args, run, metrics, parses)
+            summary["retrievals"] = _retrieve(args, run, metrics, parses)
         if args.verb in ("eval", "score"):
             draws = stats.DRAWS if args.draws is None else args.draws
             scores = score.score(run, metrics, parses, absent=absent, draws=draws)
             if not any(one.outage for one in scores):
                 manifest.advance(run.folder, "complete")
             page = report.write(stored_run.load(run.folder, run.files)) if len(run.samples) <= report.LARGEST else None
-            told = {"task": run.task.name, "model": run.model.name, "scores": [asdict(one) for one in scores]}
+            summary = {"task": run.task.name, "model": run.model.name, "scores": [asdict(one) for one in scores]}
             if not args.json:
                 _print_scores(run, scores, page)
         elif not args.json:
-            _print_stage(args.verb, run, told)
-    return told
+            _print_stage(args.verb, run, summary)
+    return summary
 
 
 def _parse(args: argparse.Namespace, run: Run, metrics: Sequence[Metric], parses: Parses) -> dict[str, int]:
@@ -146,8 +146,8 @@ def _metrics(args: argparse.Namespace) -> list[str]:
     """The metrics named by ``--metrics``, else the verb's own."""
     from harness.stages import agreement
 
-    own = {"judge": agreement.SWAYED if args.verb == "judge" and args.sway else (), "retrieve": ("cim",)}
-    return split(args.metrics) or list(own.get(args.verb, ()))
+    defaults = {"judge": agreement.SWAYED if args.verb == "judge" and args.sway else (), "retrieve": ("cim",)}
+    return split(args.metrics) or list(defaults.get(args.verb, ()))
 
 
 def _judge(args: argparse.Namespace, run: Run, metrics: Sequence[Metric], absent: Sequence[Score]) -> dict[str, Any]:
@@ -167,16 +167,16 @@ def _judge(args: argparse.Namespace, run: Run, metrics: Sequence[Metric], absent
             if registry.metric(row.metric).judge:
                 raise CimError(f"{row.metric}: {row.not_computed}")
     probe = [*(probes.CONTROLS if args.controls else ()), *(probes.INJECTIONS if args.sway else ())]
-    told: dict[str, Any] = {"replies": judge.judge(run, metrics, terminal.track, probe)}
+    report: dict[str, Any] = {"replies": judge.judge(run, metrics, terminal.track, probe)}
     draws = {} if args.draws is None else {"draws": args.draws}
     agreed, swayed = agreement.with_others(run, metrics, **draws), []
     if args.sway:
         swayed = agreement.sway(run, metrics, **draws)
     for name, rows in (("agreement", agreed), ("sway", swayed)):
-        told |= {name: agreement.as_rows(rows)} if rows else {}
+        report |= {name: agreement.as_rows(rows)} if rows else {}
         if rows and not args.json:
             terminal.show(terminal.agreement_table(name, rows))
-    return told
+    return report
 
 
 def _print_scores(run: Run, scores: Sequence[Score], page: Path | None) -> None:
@@ -258,7 +258,7 @@ VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
 }
 
 
-def main(given: Sequence[str] | None = None) -> int:
+def main(command_line: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminated)
@@ -267,7 +267,7 @@ def main(given: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without UTF-8 shows "?" instead of a traceback
     try:
-        words = sys.argv[1:] if given is None else list(given)
+        words = sys.argv[1:] if command_line is None else list(command_line)
         args = arguments.parser(words).parse_args(words)
         code = VERBS.get(args.verb, _eval)(args)
         if sys.stdout:
