@@ -1,4 +1,4 @@
-"""The engine room: nouns, then verbs in running order, then folders of parts.
+"""The evaluation and training harness for detailed image captions: types, parts, stages of a run, command line.
 
 Run it with ``cim`` or ``python -m harness``.
 """

@@ -16,7 +16,7 @@ def one_line(text: str) -> str:
 
 
 class CimError(Exception):
-    """A user's mistake or a missing resource, told in one line.
+    """A user's mistake or a missing resource, reported in one line.
 
     Args:
         what: what is wrong.

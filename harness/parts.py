@@ -1,6 +1,6 @@
 """The parts of the harness, each a frozen record of data and plain functions: engines, judges, parsers, metrics.
 
-One constant a file; the folder is the registry (``harness/registry.py``).
+One constant per file; the folder is the registry (``harness/registry.py``).
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class Parser:
     """What turns one text into tokens, an alignment or a scene graph (any JSON value).
 
     ``settings()`` names everything that can change a result: it keys the cache and enters signatures. ``session``
-    opens what parsing needs (a process, weights) and yields a function from texts to values, one a text, in order,
-    each as soon as it is known; it is handed the values of other parsers, for one that builds on them. ``slow`` says
+    opens what parsing needs (a process, weights) and yields a function from texts to values, one per text, in order,
+    as they become known; it is handed the values of other parsers, for one that builds on them. ``slow`` says
     why it is not run here unless it is asked for by name; what a ``kept`` one made is stored with the run as well, so
     that the run can be scored where it cannot run. ``summary`` says in one line what values hold or lack; ``pace`` is
     about how many characters a CPU core reads in a second, for an estimate where it is slow.
@@ -92,11 +92,11 @@ Encode = Callable[[Sequence[str]], "Iterator[Vectors]"]
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """What turns one text, or one image, into one unit vector; an encoder of images is given paths of files.
+    """Turns one text, or one image, into one L2-normalised embedding; an image encoder takes file paths.
 
-    ``settings()`` names everything that can change a vector: it keys the cache and enters signatures. ``session``
-    opens the weights and yields a function from texts to vectors (d,), float32, one per text, in order. ``text_tower``
-    names the encoder of texts in the space of an encoder of images, where there is one.
+    ``settings()`` names everything that can change an embedding: it keys the cache and enters signatures. ``session``
+    opens the weights and yields a function from texts to embeddings (d,), float32, one per text, in order. An image
+    encoder may name its text encoder in ``text_tower``.
     """
 
     name: str
@@ -111,11 +111,11 @@ class Encoder:
 class Records:
     """What a metric reads: samples and their captions, row by row, and the stored parses of texts.
 
-    A failed caption arrives as the empty text. ``parse(parser, texts)`` gives one value a text (``parser`` is the
+    A failed caption arrives as the empty text. ``parse(parser, texts)`` gives one value per text (``parser`` is the
     one that reads the task's captions as scene graphs), ``replies(judge)`` the raw replies of each sample by the
-    judge's keys, ``encode(encoder, phrases)`` unit vectors (n, d), ``retrievals()`` what each caption found in a
-    gallery (``stages/retrieve.py``). ``shared`` is where metrics of one run leave what others need too; a key names
-    all that its value depends on.
+    judge's keys, ``encode(encoder, phrases)`` L2-normalised embeddings (n, d), ``retrievals()`` the rows retrieved
+    per caption (``stages/retrieve.py``). ``shared`` is a memo across the metrics of one run; a key names all
+    that its value depends on.
     """
 
     samples: Sequence[Sample]
@@ -130,7 +130,7 @@ class Records:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """A metric's result a sample: ``values`` (n, v) as shown, and ``statistics`` (n, s).
+    """A metric's result per sample: ``values`` (n, v) as shown, and ``statistics`` (n, s).
 
     The sum of ``statistics`` over any resample of images is all that ``Metric.aggregate`` needs; for a plain mean
     they are the values themselves. ``counts`` are whole-run numbers to print beside them, such as skipped images.
@@ -245,7 +245,7 @@ class RewardContext:
 
 @dataclass(frozen=True, slots=True)
 class Reward:
-    """A number a caption that training can raise.
+    """A number per caption that training maximises.
 
     ``values(captions, source_ids, context)`` gives (B,), higher is better; source ids are gallery keys. ``needs``
     names the fields of the context that must not be None; ``own_row`` is set for one that reads the image's own row

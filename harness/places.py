@@ -2,7 +2,7 @@
 
 A folder with parts has one sub-folder per kind: ``tasks metrics judges rewards models engines parsers encoders``. A
 task that is a package may have the same sub-folders, for parts that only it needs. Files and packages whose name starts
-with an underscore are not parts. Kinds ``tasks`` and ``trainings`` share a folder and are told apart by the constant
+with an underscore are not parts. Kinds ``tasks`` and ``trainings`` share a folder and are distinguished by the constant
 that a file assigns at its top level.
 """
 
@@ -60,7 +60,7 @@ class Place:
             return importlib.import_module(self.module)
         try:
             return importlib.import_module(self.module) if self.module else _import_file(self.origin)
-        except Exception as error:  # a stranger's file may raise anything while it is imported
+        except Exception as error:  # third-party code may raise anything on import
             line = error.lineno if isinstance(error, SyntaxError) else _line(error, self.origin)
             where = f"{self.origin}:{line}" if line else str(self.origin)
             raise CimError(f"cannot be imported ({type(error).__name__}: {error})", where=where) from error
@@ -72,7 +72,7 @@ def _line(error: Exception, origin: Path) -> int | None:
 
 
 def _import_file(origin: Path) -> ModuleType:
-    """Import a file under a name of its own, so that strangers' files with one stem do not meet."""
+    """Import a file under a unique module name, so that files with equal stems do not collide."""
     name = f"cim_part_{hashlib.sha256(str(origin).encode()).hexdigest()[:12]}_{_stem(origin)}"
     if name in sys.modules:
         return sys.modules[name]
@@ -101,13 +101,13 @@ def of(kind: str) -> dict[str, Place]:
         CimError: two places hold one name.
     """
     outside = tuple(os.environ.get(name, "") for name in ("CIM_PATH", "CIM_MODELS"))
-    found = dict(_of_project(kind))
+    parts = dict(_of_project(kind))
     for name, place in [*_outside(kind, *outside), *_of_entry_points(kind)]:
-        _put(found, kind, name, place)
+        _put(parts, kind, name, place)
     for (of_kind, name), origin in _files.items():
         if of_kind == kind:
-            _put(found, kind, name, Place(origin, CONSTANTS.get(kind, "")))
-    return found
+            _put(parts, kind, name, Place(origin, CONSTANTS.get(kind, "")))
+    return parts
 
 
 def _put(places: dict[str, Place], kind: str, name: str, place: Place) -> None:

@@ -1,7 +1,7 @@
 """Files of a run: rows that are appended as they arrive, documents that are replaced as a whole.
 
-A row is one JSON object a line. An append is one write call, so a killed process loses at most the
-row it was writing; a cut-off last line is dropped when the file is opened again. Documents are
+A row is one JSON object per line. An append is one write call, so a killed process loses at most the
+row it was writing; a truncated last line is dropped when the file is opened again. Documents are
 written to a temporary file and renamed. JSON only: nothing read from disk can run code.
 """
 
@@ -31,7 +31,7 @@ def dumps(value: Any) -> str:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of a file that only this project writes; a missing file has none, a cut-off last line is left out.
+    """Rows of a file that only this project writes; a missing file has none, a truncated last line is left out.
 
     Raises:
         CimError: a complete line is not a JSON object; names file and line.
@@ -66,8 +66,8 @@ def read_document(path: Path) -> dict[str, Any] | None:
 
 def read_back(content: Mapping[str, Any]) -> dict[str, Any]:
     """A document as it is read after it was written: tuples are lists, keys texts."""
-    made: dict[str, Any] = json.loads(json.dumps(content, allow_nan=False))
-    return made
+    document: dict[str, Any] = json.loads(json.dumps(content, allow_nan=False))
+    return document
 
 
 def write_document(path: Path, content: Mapping[str, Any]) -> None:
@@ -155,7 +155,7 @@ def _whole_lines(file: int) -> int:
 
 @contextmanager
 def writing(folder: Path, what: str = "this run") -> Iterator[None]:
-    """Hold the only right to write in a folder; the system gives it back when the process dies.
+    """Hold an exclusive lock on a folder; the system releases it when the process dies.
 
     Raises:
         BusyError: another process holds it.

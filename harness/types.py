@@ -1,4 +1,4 @@
-"""The nouns of the harness: what tasks, engines, parsers and metrics (``harness/parts.py``) hand to each other."""
+"""Shared data types of the harness: what tasks, engines, parsers and metrics (``harness/parts.py``) exchange."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class SceneGraph:
-    """What a text or an image holds: heads, fine names by head, attribute words by owner, relation triples."""
+    """Objects, fine-grained category by object, attribute words by object, and relation triples of a text or image."""
 
     objects: tuple[str, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Sample:
     """One image with its annotations.
 
     ``image`` is the file name under ``$CIM_DATA/<task>/images``; ``objects`` and ``attributes`` (owner to words) are
-    annotated lists that widen precision; ``graph`` is the truth of a made image; taxonomy asks for species and breed.
+    annotations that precision also accepts; ``graph`` is the truth of a synthetic image; taxonomy uses the rest.
     """
 
     id: str
@@ -95,7 +95,7 @@ class Task:
     ``provides`` names the annotations a metric may ask for (``references``, ``objects``, ``attributes``,
     ``questions``). ``folder`` is set for data that ships with the project; otherwise the files lie in
     ``$CIM_DATA/<name>``. ``load`` turns that folder into samples, in the order that defines "the first N" and "the
-    next image". ``archive`` brings the images, or ``draw`` gives the PNG bytes of a sample whose image is made;
+    next image". ``archive`` brings the images, or ``draw`` renders the PNG bytes of a synthetic sample;
     ``parser`` names what reads its captions as scene graphs, ``judge`` the model that answers its judges' questions,
     and ``gallery`` where metric ``cim`` looks captions up (``provides`` then has ``gallery``, too). ``questions`` is
     how many all samples hold together, where that is fixed; like ``count`` it is checked when the files are read.
@@ -122,12 +122,12 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """A made world to train in: samples of ``train`` and ``validation``, drawn when they are needed.
+    """A synthetic environment to train in: samples of ``train`` and ``validation``, rendered on demand.
 
-    ``name`` is the benchmark of the same world and the first part of gallery keys; ``samples(split, n)`` gives the
-    first n of a split, ``draw`` the PNG bytes of one, ``target`` the caption that SFT teaches of it, ``varied`` one of
-    random detail, for the correlation study. ``damages`` names ways to spoil a caption, ``damaged(name, id)`` gives a
-    full caption and a spoilt one. ``validation`` is how many images choose a checkpoint, ``gallery`` where
+    ``name`` is the environment's benchmark and the first part of gallery keys; ``samples(split, n)`` gives the
+    first n of a split, ``draw`` the PNG bytes of one, ``target`` its target caption for SFT, ``varied`` one of
+    random detail, for the correlation study. ``damages`` names perturbations, ``damaged(name, id)`` gives a
+    full caption and a perturbed one. ``validation`` is how many images choose a checkpoint, ``gallery`` where
     captions are looked up, ``own_gallery`` one that also holds the images of training.
     """
 
@@ -161,7 +161,7 @@ class Training:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One thing to generate: the prompt for one sample, with its image file if the model looks at it."""
+    """One request to generate: the prompt for one sample, with its image file if the model needs it."""
 
     sample_id: str
     prompt: str
@@ -172,7 +172,7 @@ class Request:
 class Completion:
     """What an engine wrote for one request; ``text`` is None exactly when ``error`` says why.
 
-    ``outage`` where nobody answered, which says nothing about the model: no caption that failed, but one to ask again.
+    ``outage``: the engine did not answer; the request is no failed caption and is repeated on resume.
     """
 
     sample_id: str

@@ -1,4 +1,4 @@
-"""What a model with weights is made of: its checkpoint, how it writes, and what it may look at; or its server.
+"""Settings of a model with weights: checkpoint, sampling and image limits; or of its server.
 
 Plain data between the file that names a model and the engine that loads it; nothing is opened here.
 """
@@ -14,7 +14,7 @@ DTYPES = ("auto", "float32", "bfloat16")
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a model writes: at most ``max_tokens`` tokens, the likeliest one at temperature 0, else drawn.
+    """How a model writes: at most ``max_tokens`` tokens, greedy at temperature 0, else sampled.
 
     ``top_k`` 0 and ``top_p`` 1 leave all tokens in; ``repetition_penalty`` 1 changes nothing. What a
     checkpoint's own generation_config.json suggests is not used, but for its end-of-text tokens.
@@ -79,7 +79,7 @@ class Server:
 
     ``revision`` is what the user calls what the server runs, to be changed with it. ``api_key_env`` names the
     environment variable that holds the key; the key itself is no part of any setting.
-    At most ``concurrency`` requests are in flight, each tried ``1 + retries`` times, ``timeout`` seconds a try.
+    At most ``concurrency`` requests are in flight, each tried ``1 + retries`` times, ``timeout`` seconds per try.
     """
 
     base_url: str
@@ -106,5 +106,5 @@ class Server:
 
 
 def _switch(thinking: bool | None) -> dict[str, bool]:
-    """A setting only where it is set, so that runs made before it existed go on."""
+    """A setting only where it is set, so that runs from before it existed can resume."""
     return {} if thinking is None else {"thinking": thinking}

@@ -218,7 +218,7 @@ def test_a_checkpoint_from_the_hub_is_named_by_its_commit(tmp_path: Path, monkey
         raise LocalEntryNotFoundError("no network")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", unreachable)
-    with pytest.raises(CimError, match=r"some/model: checkpoint cannot be had from the hub .*; check the name"):
+    with pytest.raises(CimError, match=r"some/model: cannot download the checkpoint from the hub .*; check the name"):
         _weights.config(Weights("some/model"))
 
 

@@ -139,7 +139,7 @@ def test_only_what_is_needed_is_fetched(gallery: Cim, server: Server, place: Pat
         result = gallery("data", "fetch", "--if-missing", "--for", captions, *names)
         assert result.code == 0 and result.out == "" and server.asked == []
     assert gallery("eval", "--model", captions, "--metrics", "length").code == 0
-    assert "none of 40 images (only models that look need them)" in gallery("data", "verify", "gallery").out
+    assert "none of 40 images (only vision models need them)" in gallery("data", "verify", "gallery").out
     assert gallery("data", "fetch", "--if-missing", "--for", "eyes").code == 0 and complete(place)
     told = gallery("data", "verify", "gallery", "--json").json
     assert told["gallery"]["images"] == {"there": 40, "count": 40, "changed": [], "recorded": True}

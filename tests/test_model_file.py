@@ -121,7 +121,7 @@ BROKEN = {
     "weights are cut": (_cut, "model.safetensors: is damaged: "),
     "weights are a page": (
         lambda place: (place / "model.safetensors").write_text("<html>not found</html>"),
-        "model.safetensors: is no safetensors file, or cut off",
+        "model.safetensors: is invalid or truncated",
     ),
     "a shard is missing": (_shards, "checkpoint lacks model-1.safetensors"),
     "other bytes": (_manifest, "model.safetensors: has sha256 "),

@@ -294,7 +294,7 @@ def test_failed_rows_are_counted_are_no_score_and_are_asked_again(
     broken = cim(*judging(captions))
     assert broken.code == 1 and broken.out == "", broken
     assert "served: 1 of 12 questions failed, the first: refused by the server, status 400" in broken.err
-    assert "the same command goes on" in broken.err
+    assert "the same command resumes" in broken.err
     assert sum(made.error is not None for made in rows(cim).values()) == 1
     scored = cim(*judging(captions, "eval"))
     (score,) = scored.json["scores"]

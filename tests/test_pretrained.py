@@ -202,6 +202,6 @@ def test_fetch_brings_named_files_alone_and_goes_on_after_a_break(
 def test_an_address_that_does_not_answer_is_one_line(tmp_path: Path, cim: Cim) -> None:
     done = fetch("http://127.0.0.1:9")
     assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1
-    assert f"cim: {FACTUAL.pinned}: cannot be had from the hub" in done.stderr
+    assert f"cim: {FACTUAL.pinned}: hub download failed" in done.stderr
     asked = cim("data", "verify", "factual,mpnet")
     assert asked.code == 1 and asked.out.count("are not on this machine; run `cim data fetch") == 2

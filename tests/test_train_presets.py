@@ -71,9 +71,9 @@ def test_a_step_is_the_same_on_any_number_of_processes(processes: int) -> None:
 
 
 def test_processes_that_do_not_divide_a_step_are_refused() -> None:
-    with pytest.raises(CimError, match="cannot be cut over 3 processes"):
+    with pytest.raises(CimError, match="cannot be split over 3 processes"):
         presets.batches(presets.preset("paper"), 3)
-    with pytest.raises(CimError, match="cannot be cut over 2 processes"):
+    with pytest.raises(CimError, match="cannot be split over 2 processes"):
         presets.batches(presets.preset("mini"), 2)
 
 

@@ -128,8 +128,8 @@ def _gallery(verbs: Any) -> None:
         "show": "what it holds and how it was built",
     }
     build, *others = (_add(actions, name, about, results=False) for name, about in stages.items())
-    for made in (build, *others):
-        made.add_argument("name", help="a folder, or a name under $CIM_DATA/galleries")
+    for action in (build, *others):
+        action.add_argument("name", help="a folder, or a name under $CIM_DATA/galleries")
     build.add_argument(
         "--from",
         dest="source",
@@ -151,12 +151,12 @@ def _gallery(verbs: Any) -> None:
 
 
 def _train(verbs: Any) -> None:
-    made = _add(verbs, "train", "train a captioner on a reward; the same command resumes a killed one")
-    made.add_argument("--model", required=True, metavar="M", help="start model: a name or a folder")
-    made.add_argument("--task", default="cim_rl", metavar="T", help="default: cim_rl")
-    made.add_argument("--stage", choices=("cim", "sft"), default="cim", help="by reward, or on target captions")
-    made.add_argument("--preset", metavar="NAME", help="mini (embedded models), safe (your images) or paper")
-    made.add_argument(
+    verb = _add(verbs, "train", "train a captioner on a reward; the same command resumes a killed one")
+    verb.add_argument("--model", required=True, metavar="M", help="start model: a name or a folder")
+    verb.add_argument("--task", default="cim_rl", metavar="T", help="default: cim_rl")
+    verb.add_argument("--stage", choices=("cim", "sft"), default="cim", help="by reward, or on target captions")
+    verb.add_argument("--preset", metavar="NAME", help="mini (embedded models), safe (your images) or paper")
+    verb.add_argument(
         "--from",
         dest="pairs",
         nargs="+",
@@ -165,63 +165,63 @@ def _train(verbs: Any) -> None:
         metavar=("KIND", "PATH"),
         help="your images, KIND FILE [IMAGES], as for cim gallery build",
     )
-    made.add_argument("--gallery", metavar="NAME", help="where captions are looked up (default: the environment's own)")
-    made.add_argument("--rewards", default="cim", metavar="A[=W][,B]", help="default: cim, that is grc=1,qir=1")
-    made.add_argument("--self-policy", choices=("include", "exclude", "exclude_near"), help="default: the preset's")
-    made.add_argument("--seed", type=_count, default=0, metavar="N", help="default 0")
-    made.add_argument("--steps", type=_positive, metavar="N", help="generation batches (sft: updates)")
-    made.add_argument("--lora", action="store_true", help="train a LoRA adapter of rank 64 instead of all weights")
-    made.add_argument("--rollouts", choices=("transformers", "vllm"), default="transformers", help="rollout engine")
-    made.add_argument("--vllm-server", metavar="URL", help="a vLLM server on other GPUs (default: colocated)")
-    made.add_argument("--set", dest="settings", action="append", default=[], metavar="NAME=VALUE", help="a TRL setting")
-    made.add_argument("--tolerate", metavar="A[,B]", help="alarms that are logged and do not stop the run")
-    made.add_argument("--name", help="folder under results/train (default: from model, preset and seed)")
-    made.add_argument("--untested", action="store_true", help="accept untested versions")
-    made.add_argument("--no-probe", action="store_true", help="skip the start-up check that the policy sees images")
-    made.add_argument("--fresh", action="store_true", help="discard what is stored of this run and start over")
-    made.add_argument("--dry-run", action="store_true", help="print what would be done; write nothing")
+    verb.add_argument("--gallery", metavar="NAME", help="where captions are looked up (default: the environment's own)")
+    verb.add_argument("--rewards", default="cim", metavar="A[=W][,B]", help="default: cim, that is grc=1,qir=1")
+    verb.add_argument("--self-policy", choices=("include", "exclude", "exclude_near"), help="default: the preset's")
+    verb.add_argument("--seed", type=_count, default=0, metavar="N", help="default 0")
+    verb.add_argument("--steps", type=_positive, metavar="N", help="generation batches (sft: updates)")
+    verb.add_argument("--lora", action="store_true", help="train a LoRA adapter of rank 64 instead of all weights")
+    verb.add_argument("--rollouts", choices=("transformers", "vllm"), default="transformers", help="rollout engine")
+    verb.add_argument("--vllm-server", metavar="URL", help="a vLLM server on other GPUs (default: colocated)")
+    verb.add_argument("--set", dest="settings", action="append", default=[], metavar="NAME=VALUE", help="a TRL setting")
+    verb.add_argument("--tolerate", metavar="A[,B]", help="alarms that are logged and do not stop the run")
+    verb.add_argument("--name", help="folder under results/train (default: from model, preset and seed)")
+    verb.add_argument("--untested", action="store_true", help="accept untested versions")
+    verb.add_argument("--no-probe", action="store_true", help="skip the start-up check that the policy sees images")
+    verb.add_argument("--fresh", action="store_true", help="discard what is stored of this run and start over")
+    verb.add_argument("--dry-run", action="store_true", help="print what would be done; write nothing")
 
 
 def _study(verbs: Any) -> None:
-    made = _add(verbs, "study", "train arms in the embedded environment, evaluate them and compare them with mini-base")
-    made.add_argument("--arms", metavar="A[,B]", help="default: cim,sft; all: every arm of the ablation")
-    made.add_argument(
+    verb = _add(verbs, "study", "train arms in the embedded environment, evaluate them and compare them with mini-base")
+    verb.add_argument("--arms", metavar="A[,B]", help="default: cim,sft; all: every arm of the ablation")
+    verb.add_argument(
         "--pearson", action="store_true", help="also score 3,000 captions of random detail, three galleries"
     )
-    made.add_argument("--seeds", type=_positive, default=1, metavar="N", help="runs per arm (default 1)")
-    made.add_argument("--metrics", metavar="A[,B]", help="default: all that this machine can compute")
-    made.add_argument("--dry-run", action="store_true", help="print what would be done; write nothing")
+    verb.add_argument("--seeds", type=_positive, default=1, metavar="N", help="runs per arm (default 1)")
+    verb.add_argument("--metrics", metavar="A[,B]", help="default: all that this machine can compute")
+    verb.add_argument("--dry-run", action="store_true", help="print what would be done; write nothing")
 
 
 def _add(verbs: Any, name: str, about: str, *, results: bool = True) -> argparse.ArgumentParser:
-    made: argparse.ArgumentParser = verbs.add_parser(name, help=about, description=about, allow_abbrev=False)
+    verb: argparse.ArgumentParser = verbs.add_parser(name, help=about, description=about, allow_abbrev=False)
     if results:
-        made.add_argument("--results", metavar="DIR", help="folder of all runs (default: $CIM_RESULTS, then results/)")
-    made.add_argument("--json", action="store_true", help="print JSON and nothing else on standard output")
-    return made
+        verb.add_argument("--results", metavar="DIR", help="folder of all runs (default: $CIM_RESULTS, then results/)")
+    verb.add_argument("--json", action="store_true", help="print JSON and nothing else on standard output")
+    return verb
 
 
-def _stage(made: argparse.ArgumentParser) -> None:
-    made.add_argument(
+def _stage(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
         "--model", required=True, metavar="M[,M2]", help="name, captions file (.jsonl), or folder of a stored run"
     )
-    made.add_argument("--task", metavar="T[,T2]", help="default: the task that the model or its captions belong to")
-    made.add_argument("--engine", metavar="NAME", help="run the model's weights with this engine instead of its file's")
-    made.add_argument(
+    verb.add_argument("--task", metavar="T[,T2]", help="default: the task that the model or its captions belong to")
+    verb.add_argument("--engine", metavar="NAME", help="run the model's weights with this engine instead of its file's")
+    verb.add_argument(
         "--judge", metavar="J", help="model that answers judges' questions: name, or folder with model.toml"
     )
-    made.add_argument("--gallery", metavar="NAME", help="where metric cim looks captions up (default: the task's own)")
-    made.set_defaults(among=())
-    made.add_argument("--limit", type=_positive, metavar="N", help="only the first N samples")
-    made.add_argument("--partial", action="store_true", help="score only the samples that a captions file holds")
-    made.add_argument("--fresh", action="store_true", help="discard what is stored of this run and start over")
-    made.add_argument("--draws", type=_count, metavar="N", help="bootstrap resamples (default 10000; 0: no intervals)")
-    made.add_argument("--dry-run", action="store_true", help="print what would be done; write nothing")
+    verb.add_argument("--gallery", metavar="NAME", help="where metric cim looks captions up (default: the task's own)")
+    verb.set_defaults(among=())
+    verb.add_argument("--limit", type=_positive, metavar="N", help="only the first N samples")
+    verb.add_argument("--partial", action="store_true", help="score only the samples that a captions file holds")
+    verb.add_argument("--fresh", action="store_true", help="discard what is stored of this run and start over")
+    verb.add_argument("--draws", type=_count, metavar="N", help="bootstrap resamples (default 10000; 0: no intervals)")
+    verb.add_argument("--dry-run", action="store_true", help="print what would be done; write nothing")
 
 
-def _judge(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--controls", action="store_true", help="ask also about empty captions and the next image's")
-    made.add_argument(
+def _judge(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--controls", action="store_true", help="ask also about empty captions and the next image's")
+    verb.add_argument(
         "--sway", action="store_true", help="measure how often text appended to a caption changes a verdict"
     )
 

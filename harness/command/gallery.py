@@ -30,8 +30,8 @@ def gallery_verb(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"folder": str(folder), **opened.manifest}, indent=1))
         return 0
-    told = {name: value for name, value in opened.manifest.items() if name not in ("format", "files")}
-    for name, value in {"folder": str(folder), **told, "first rows": ", ".join(opened.keys[:3])}.items():
+    facts = {name: value for name, value in opened.manifest.items() if name not in ("format", "files")}
+    for name, value in {"folder": str(folder), **facts, "first rows": ", ".join(opened.keys[:3])}.items():
         print(f"{name}: {value if isinstance(value, str | int) else json.dumps(value)}")
     return 0
 
@@ -84,9 +84,9 @@ def _build(args: argparse.Namespace, folder: Path) -> int:
     if not done:
         print(f"shard {args.shard} of {folder} is made; the last one to end puts them together", file=sys.stderr)
         return 0
-    made = gallery.open_folder(folder)
+    built = gallery.open_folder(folder)
     if args.json:
-        print(json.dumps({"folder": str(folder), **made.manifest}, indent=1))
+        print(json.dumps({"folder": str(folder), **built.manifest}, indent=1))
     else:
-        print(f"{len(made)} rows in {folder}, sha256 {made.sha}")
+        print(f"{len(built)} rows in {folder}, sha256 {built.sha}")
     return 0

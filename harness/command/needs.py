@@ -17,18 +17,18 @@ from harness.stages import model
 PACKAGES = {"transformers": "models", "vllm": "vllm"}
 
 
-def of(given: str, engine: str | None = None) -> str:
+def of(models: str, engine: str | None = None) -> str:
     """The set of packages for one or more models with commas; vLLM's holds those of the others."""
-    found = set[str]()
-    for name in given.split(","):
+    packages = set[str]()
+    for name in models.split(","):
         try:
             folder = Path(name) / model.TOML
             content = model_file.read(folder if folder.is_file() else registry.model_file(name.strip()))
         except CimError:
             continue
         if "checkpoint" in content:
-            found.add(PACKAGES.get(engine or content["engine"], "models"))
-    return max(found, default="")
+            packages.add(PACKAGES.get(engine or content["engine"], "models"))
+    return max(packages, default="")
 
 
 if __name__ == "__main__":

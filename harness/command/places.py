@@ -28,10 +28,10 @@ def models(args: argparse.Namespace, results: Path, tasks: Sequence[str]) -> lis
     from harness.stages import model
 
     first, engine = tasks[0] if tasks else None, args.engine if args.verb != "data" else None
-    given = [args.model] if Path(args.model).exists() else split(args.model)
-    if not given:
+    texts = [args.model] if Path(args.model).exists() else split(args.model)
+    if not texts:
         raise CimError("--model is empty" if args.verb != "data" else "--for is empty", hint="cim list models")
-    return [made for name in given for made in model.resolve(name, results, first, engine)]
+    return [model_ for name in texts for model_ in model.resolve(name, results, first, engine)]
 
 
 def show_rows(args: argparse.Namespace, header: Sequence[str], rows: Sequence[tuple[str, str, str]]) -> int:
@@ -63,15 +63,15 @@ def _parity(args: argparse.Namespace) -> int:
     from harness.stages import model, parity
 
     results = paths.results_root(args.results)
-    (one, *others) = model.resolve(args.parity, results, args.task)
-    if others or one.weights is None:
+    (subject, *others) = model.resolve(args.parity, results, args.task)
+    if others or subject.weights is None:
         raise CimError(f"--parity compares engines on a model with a checkpoint, not {args.parity}")
-    task = args.task or run.default_tasks(one)[0]
-    found = parity.compare(run.plan(one, task, results, limit=args.limit, partial=False, fresh=True))
+    task = args.task or run.default_tasks(subject)[0]
+    result = parity.compare(run.plan(subject, task, results, limit=args.limit, partial=False, fresh=True))
     if args.json:
-        print(json.dumps(found.as_json(), indent=1))
-        return int(not found.as_json()["ok"])
-    return show_rows(args, (f"{one.name} on {task}", "state", "detail"), parity.findings(found))
+        print(json.dumps(result.as_json(), indent=1))
+        return int(not result.as_json()["ok"])
+    return show_rows(args, (f"{subject.name} on {task}", "state", "detail"), parity.findings(result))
 
 
 def list_verb(args: argparse.Namespace) -> int:
@@ -115,10 +115,10 @@ def data_verb(args: argparse.Namespace) -> int:
     weights = [pretrained.ALL[name] for name in split(args.tasks) if name in pretrained.ALL]
     args.tasks = ",".join(name for name in split(args.tasks) if name not in pretrained.ALL)
     names, with_images = _wanted(args) if args.tasks or args.model or not weights else ([], False)
-    told, whole = dict[str, Any](), True
-    for one in weights:
-        told[one.name] = {"fault": _weights(args, one, say)}
-        whole = whole and told[one.name]["fault"] is None
+    report, whole = dict[str, Any](), True
+    for checkpoint in weights:
+        report[checkpoint.name] = {"fault": _weights(args, checkpoint, say)}
+        whole = whole and report[checkpoint.name]["fault"] is None
     for task in [registry.task(name) for name in names]:
         if args.action == "fetch":
             data.fetch(task, say)
@@ -126,14 +126,14 @@ def data_verb(args: argparse.Namespace) -> int:
                 fetch.images(task, say, terminal.track, thorough=not args.if_missing)
         faults = data.faults(task)
         images = None if faults else fetch.state(task, thorough=not args.if_missing)
-        told[task.name] = {"faults": faults, "images": images and asdict(images)}
+        report[task.name] = {"faults": faults, "images": images and asdict(images)}
         whole = whole and not faults and not (images and images.changed)
         if not args.json and not (args.if_missing and not faults):
             state = "; ".join(f"{name} {wrong}" for name, wrong in faults.items()) or "all files are whole"
             seen = f"; {images}" if images and images.count else ""
             print(f"{task.name}: {state}{seen} ({data.folder(task)})")
     if args.json:
-        print(json.dumps(told, indent=1))
+        print(json.dumps(report, indent=1))
     return int(not whole)
 
 
@@ -152,18 +152,18 @@ def _pin(args: argparse.Namespace) -> int:
     return 0
 
 
-def _weights(args: argparse.Namespace, one: Pretrained, say: Callable[[str], None]) -> str | None:
+def _weights(args: argparse.Namespace, checkpoint: Pretrained, say: Callable[[str], None]) -> str | None:
     """Fetch or verify a checkpoint; returns its fault, or None."""
     from harness.resources import pretrained
 
     if args.action == "fetch":
-        pretrained.fetch(one, say)
+        pretrained.fetch(checkpoint, say)
     try:
-        state, fault = f"whole, {pretrained.identity(one)} ({pretrained.whole(one)})", None
+        state, fault = f"whole, {pretrained.identity(checkpoint)} ({pretrained.whole(checkpoint)})", None
     except CimError as error:
         state = fault = str(error)
     if not args.json:
-        print(f"{one.name}: {state}")
+        print(f"{checkpoint.name}: {state}")
     return fault
 
 

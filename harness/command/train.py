@@ -33,7 +33,7 @@ def train_verb(args: argparse.Namespace) -> int:
         raise CimError(f"--model {args.model} means several runs", hint="name a model, or one folder")
     if args.vllm_server and args.rollouts != "vllm":
         raise CimError("--vllm-server is for --rollouts vllm")
-    asked = Asked(
+    request = Asked(
         task=registry.named("trainings", args.task),
         model=first,
         stage=args.stage,
@@ -55,13 +55,13 @@ def train_verb(args: argparse.Namespace) -> int:
         untested=args.untested,
         probe=not args.no_probe,
     )
-    made = run.plan(asked, results)
+    plan = run.plan(request, results)
     if args.dry_run:
-        _print(args, run.shown(made))
+        _print(args, run.shown(plan))
         return 0
-    told = run.run(made, _say, _progress(), fresh=args.fresh)
+    result = run.run(plan, _say, _progress(), fresh=args.fresh)
     if os.environ.get("RANK", "0") == "0":
-        _print(args, told)
+        _print(args, result)
     return 0
 
 
@@ -121,11 +121,11 @@ def _show_study(table: Mapping[str, Any]) -> None:
     )
 
 
-def _cell(one: Mapping[str, Any] | None) -> str:
-    if one is None:
+def _cell(row: Mapping[str, Any] | None) -> str:
+    if row is None:
         return "-"
-    mark = "*" if _study().contrasts.apart(one) else ""
-    return f"{one['value']:.1f} {one['difference']:+.1f} [{one['ci95'][0]:.1f}, {one['ci95'][1]:.1f}]{mark}"
+    mark = "*" if _study().contrasts.apart(row) else ""
+    return f"{row['value']:.1f} {row['difference']:+.1f} [{row['ci95'][0]:.1f}, {row['ci95'][1]:.1f}]{mark}"
 
 
 def _refuse_without_packages() -> None:
@@ -133,18 +133,18 @@ def _refuse_without_packages() -> None:
         raise CimError(f"{', '.join(absent)} not installed", hint="run `make setup-train`")
 
 
-def settings(given: list[str]) -> dict[str, Any]:
+def settings(texts: list[str]) -> dict[str, Any]:
     """Settings of ``--set NAME=VALUE``; a value that is JSON is read as such."""
-    found = dict[str, Any]()
-    for one in given:
-        name, equals, value = one.partition("=")
+    values = dict[str, Any]()
+    for item in texts:
+        name, equals, value = item.partition("=")
         if not equals or not name:
-            raise CimError(f"{one!r} is no NAME=VALUE", where="--set", hint="such as --set learning_rate=2e-6")
+            raise CimError(f"{item!r} is no NAME=VALUE", where="--set", hint="such as --set learning_rate=2e-6")
         try:
-            found[name] = json.loads(value)
+            values[name] = json.loads(value)
         except ValueError:
-            found[name] = value
-    return found
+            values[name] = value
+    return values
 
 
 def _print(args: argparse.Namespace, content: Mapping[str, Any]) -> None:
@@ -173,8 +173,12 @@ def _progress() -> Callable[[int, int], None]:
         if began and began[-1][0] == step:
             return
         began.append((step, now))
-        made, spent = step - began[0][0], now - began[0][1]
-        left = f", {spent / made:.1f} s per step, {spent / made * (steps - step):.0f} s left" if made else ""
+        steps_done, spent = step - began[0][0], now - began[0][1]
+        left = (
+            f", {spent / steps_done:.1f} s per step, {spent / steps_done * (steps - step):.0f} s left"
+            if steps_done
+            else ""
+        )
         end = "\r" if sys.stderr.isatty() and step < steps else "\n"
         if end == "\r" or step in (1, steps) or step % 10 == 0:
             print(f"train: step {step} of {steps}{left}   ", end=end, file=sys.stderr, flush=True)

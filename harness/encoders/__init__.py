@@ -1,1 +1,1 @@
-"""A file here is an encoder: what turns one text into one unit vector."""
+"""One file per encoder, which turns a text or an image into one L2-normalised embedding."""

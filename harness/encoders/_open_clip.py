@@ -2,8 +2,8 @@
 
 A checkpoint is a folder with ``open_clip_config.json`` and ``open_clip_model.safetensors``, as its page on the Hugging
 Face hub holds. Images are converted to RGB and encoded in float32, as
-Jia-hn/CIM:preprocess/embedding_*_image.py@870f58f5 does; the vector is the one that the model compares with texts, for
-SigLIP that of its attention pooling.
+Jia-hn/CIM:preprocess/embedding_*_image.py@870f58f5 does; the embedding is the one that the model compares with texts,
+for SigLIP that of its attention pooling.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where the weights of an image or text tower lie, what stands for their bytes, and how an image is opened.
+"""Weights of an image or text tower: their folder, the digest that identifies them, and how an image is opened.
 
 A folder of ``$CIM_MODELS`` called as the last part of the hub id comes first, then the hub's cache. Nothing asks the
 network. A checkpoint is known by the sha256 of its weights.
@@ -51,7 +51,7 @@ class Tower:
         return [Path(found).parent] if isinstance(found, str) else []
 
     def missing(self) -> str | None:
-        """Why it cannot be run here, and the command that mends it."""
+        """Why it cannot run here, with the command that fixes it; or None."""
         if lacking := [name for name in ("torch", self.module) if importlib.util.find_spec(name) is None]:
             return f"{', '.join(lacking)} not installed; run `make setup-models`"
         if self.folder() is None:
@@ -67,7 +67,7 @@ class Tower:
         return place
 
     def settings(self) -> dict[str, str]:
-        """What can change a vector."""
+        """All settings that can change an embedding."""
         place, sha = self.folder(), "not here"
         if place is not None:
             facts = (place / self.files[0]).stat()
@@ -87,7 +87,7 @@ def _sha256(path: Path, size: int, changed: int) -> str:
 
 
 def batches(given: Sequence[str], encode: Callable[[list[str]], Any], size: int = BATCH) -> Iterator[Vectors]:
-    """One vector (d,) a text or path, in order; ``encode`` makes a tensor (n, d) of a few."""
+    """One embedding (d,) per text or path, in order; ``encode`` maps a batch to a tensor (n, d)."""
     import torch
 
     rest = iter(given)

@@ -1,4 +1,4 @@
-"""Vectors of images by DINOv2 ViT-L/14, 1024 numbers: another image encoder for a gallery.
+"""Embeddings of images by DINOv2 ViT-L/14, 1024 numbers: another image encoder for a gallery.
 
 Never run with trained weights, which are not on the machines this was written on.
 """

@@ -1,8 +1,8 @@
-"""Vectors of phrases by all-mpnet-base-v2: mean over a text's token vectors, divided by its length.
+"""Mean-pooled, L2-normalised sentence embeddings of phrases by all-mpnet-base-v2.
 
-As sentence-transformers makes them for this model: at most 384 tokens (sentence_bert_config.json of the checkpoint,
-which is not read), blanks at the ends removed, padding left out of the mean, L2 norm. Texts of like length are
-encoded together; batches move a vector by rounding, about 1e-7. Used by the metrics through ``Records.encode``.
+As sentence-transformers computes them for this model: at most 384 tokens (sentence_bert_config.json of the checkpoint,
+which is not read), blanks at the ends removed, padding left out of the mean, L2 norm. Texts of similar length are
+encoded together; batching changes an embedding by rounding, about 1e-7. Used by the metrics through ``Records.encode``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Loaded:
     device: str
 
     def batch(self, texts: Sequence[str]) -> Vectors:
-        """Unit vectors (n, d) of a few texts."""
+        """L2-normalised embeddings (n, d) of a batch of texts."""
         import torch
 
         given = self.tokens(list(texts), padding=True, truncation=True, max_length=LONGEST, return_tensors="pt")
@@ -48,7 +48,7 @@ class Loaded:
 
 
 def encode(loaded: Loaded, texts: Sequence[str]) -> Iterator[Vectors]:
-    """One vector (d,) a text, in order."""
+    """One embedding (d,) per text, in order."""
     for start in range(0, len(texts), WINDOW):
         window = [pretrained.readable(text).strip() for text in texts[start : start + WINDOW]]
         lengths = [len(ids) for ids in loaded.tokens(window, truncation=True, max_length=LONGEST)["input_ids"]]
@@ -62,7 +62,7 @@ def encode(loaded: Loaded, texts: Sequence[str]) -> Iterator[Vectors]:
 
 @contextmanager
 def session() -> Iterator[Encode]:
-    """Load the weights and yield the function from texts to vectors.
+    """Load the weights and yield the function from texts to embeddings.
 
     Raises:
         CimError: the weights are not here or not whole.
@@ -79,7 +79,7 @@ def session() -> Iterator[Encode]:
 
 
 def settings() -> dict[str, str]:
-    """What can change a vector."""
+    """All settings that can change an embedding."""
     return {
         "weights": pretrained.identity(pretrained.MPNET),
         "pooling": f"mean of {LONGEST} tokens, L2",

@@ -1,4 +1,4 @@
-"""Vectors of images by SigLIP SO400M at 384 pixels, 1152 numbers: another image encoder for a gallery.
+"""Embeddings of images by SigLIP SO400M at 384 pixels, 1152 numbers: another image encoder for a gallery.
 
 Never run with trained weights, which are not on the machines this was written on.
 """

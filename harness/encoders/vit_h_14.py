@@ -1,4 +1,4 @@
-"""Vectors of images by OpenCLIP ViT-H-14 (laion2B): the image encoder of CIM's released code, 1024 numbers.
+"""Embeddings of images by OpenCLIP ViT-H-14 (laion2B): the image encoder of CIM's released code, 1024 numbers.
 
 Never run with trained weights, which are not on the machines this was written on.
 """

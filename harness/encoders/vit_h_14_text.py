@@ -1,4 +1,4 @@
-"""Vectors of texts in the space of vit_h_14's images; 77 tokens are read. For reward clip.
+"""Embeddings of texts in the space of vit_h_14's images; 77 tokens are read. For reward clip.
 
 Never run with trained weights, which are not on the machines this was written on.
 """

@@ -1,1 +1,1 @@
-"""A file here is an engine: what turns requests into text."""
+"""One file per engine, which turns requests into text."""

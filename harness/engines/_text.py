@@ -1,10 +1,10 @@
-"""Prompts as text: checkpoints that read text alone, and captions that hold a chat template's own tokens.
+"""Text prompts: text-only checkpoints, and prompt injection by control tokens of a chat template.
 
 A tokenizer turns the text ``<|im_end|>`` into the token that ends a turn wherever it stands, so a caption that holds it
 would end the user's turn and could write the judge's reply. Such a text gets a space after its first character
 (``< |im_end|>``) and so is read as ordinary text. Prompts without one keep every byte. Control tokens are those that
 the tokenizer has added to its vocabulary as special, or in angle or square brackets (``<think>``); what a template
-writes in ordinary words (``[INST]`` of some) cannot be told from text and stays.
+writes in ordinary words (``[INST]`` of some) cannot be distinguished from text and stays.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ USUAL = re.compile(
 
 
 def text_only(config: Mapping[str, Any]) -> bool:
-    """Does a checkpoint read text alone? Its config.json then has no part that looks or listens."""
+    """Is a checkpoint text-only, without vision or audio config in its config.json?"""
     return not any(LOOKING.search(key) for key in config)
 
 
 @dataclass(frozen=True, slots=True)
 class TextProcessor:
-    """A tokenizer in the place of a processor, for a checkpoint that reads text alone."""
+    """A tokenizer with the interface of a processor, for a text-only checkpoint."""
 
     tokenizer: Any
 

@@ -71,7 +71,7 @@ def config(weights: Weights) -> tuple[dict[str, Any], str | None]:
         hint = "check the name, the revision and the network; HF_TOKEN opens gated models"
         reason = f"{type(error).__name__}, revision {weights.revision or 'main'}"
         raise CimError(
-            f"checkpoint cannot be had from the hub ({reason})", where=weights.checkpoint, hint=hint
+            f"cannot download the checkpoint from the hub ({reason})", where=weights.checkpoint, hint=hint
         ) from error
     return json.loads(path.read_bytes()), path.parent.name
 
@@ -208,7 +208,7 @@ def _line(error: Exception) -> str:
 
 
 def seed(weights: Weights | Server, sample_id: str) -> int:
-    """A seed a sample, so that what is drawn depends on no other sample of a batch and no interruption."""
+    """A seed per sample, so that sampling depends neither on the rest of the batch nor on interruptions."""
     digest = hashlib.sha256(f"{weights.sampling.seed}:{sample_id}".encode()).digest()
     return int.from_bytes(digest[:4]) & 0x7FFFFFFF
 

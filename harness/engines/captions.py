@@ -87,7 +87,7 @@ def _row(line: bytes, *, where: str, last: bool) -> tuple[str, str]:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose keys stand once; which of two captions was meant, nobody knows."""
+    """A JSON object; duplicate keys are rejected, because it is ambiguous which caption was meant."""
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("a key stands twice in one object")

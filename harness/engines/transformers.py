@@ -1,8 +1,8 @@
 """Batched generation by the transformers library, on the CPU or one CUDA device; greedy unless told otherwise.
 
 Requests are sorted by image area and length so that a batch holds little padding, and each batch's completions are
-given as soon as it is done. A caption does not depend on its batch, but for rounding in half precision: rows are padded
-on the left, and at a temperature every row draws with its own generator. Run with
+yielded as soon as it is done. A caption does not depend on its batch, except for rounding in half precision: rows are
+padded on the left, and at a temperature every row samples with its own generator. Run with
 ``cim eval --model M --engine transformers``.
 """
 
@@ -23,7 +23,7 @@ from harness.weights import Weights
 
 ROWS = 32
 PIXELS = 8_000_000  # of a batch's images together; eight photographs of a megapixel
-SMALL = 100_000_000  # parameters under which a second CPU thread costs more than it brings (measured)
+SMALL = 100_000_000  # parameters; below, a second CPU thread makes generation slower (measured)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +130,9 @@ def _write_batch(loaded: Loaded, batch: Sequence[Prompt], encoded: Any) -> list[
 
 
 class Choice:
-    """Makes the likeliest token of each row the drawn one: penalty, temperature, top_k, top_p, then p / q.
+    """Samples by argmax: penalty, temperature, top_k, top_p, then p / q, so that greedy decoding picks the sample.
 
-    q is exponential noise from the row's own generator (the Gumbel-max trick, as vLLM draws), so a row's
+    q is exponential noise from the row's own generator (the Gumbel-max trick, as vLLM samples), so a row's
     text depends on its seed and on nothing else in the batch.
     """
 

@@ -1,4 +1,4 @@
-"""vLLM, offline: it is handed requests as fast as it takes them, and each completion is given as it finishes.
+"""vLLM, offline: requests are submitted continuously, and each completion is yielded as it finishes.
 
 There is no barrier between chunks; what is in flight is bounded, because opened images are large. Prompts are
 rendered as for engine transformers and so are the same tokens. The official build serves GPUs; the third-party
@@ -109,7 +109,7 @@ def write(llm: Any, weights: Weights, processor: Any, requests: Sequence[Request
     """What is written for each request, in the order in which they finish; failed ones as completions.
 
     Raises:
-        OutageError: the engine died; what it gave is kept.
+        OutageError: the engine died; finished completions are kept.
     """
     from vllm.v1.engine.exceptions import EngineDeadError
 

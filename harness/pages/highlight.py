@@ -65,7 +65,7 @@ class Text:
             self.places.setdefault(word, []).append(at)
 
     def pieces(self, states: Sequence[str]) -> list[Piece]:
-        """The text in pieces; ``states`` has one a word, neighbours of one state share a piece."""
+        """The text in pieces; ``states`` has one per word, neighbours of one state share a piece."""
         edges, end, before = list[tuple[int, str]](), 0, ""
         for (start, stop), state in zip(self.spans, states, strict=True):
             if state != before or (state and not self.text[end:start].isspace()):

@@ -1,6 +1,6 @@
 """The report verb: a run as one HTML page that needs nothing else, made of its stored files.
 
-Table of metrics with intervals and controls, a card a sample with the words that caption and reference
+Table of metrics with intervals and controls, one card per sample with the words that caption and reference
 share, miss and invent, then the manifest. No time stands in it, so a run that was interrupted has the same
 page. The page may run its own script (named by its hash) and load nothing: a caption is text wherever it
 stands. Written by ``cim eval`` and ``cim score``; again with ``cim report results/docci500/my-model``.
@@ -30,7 +30,7 @@ from harness.types import CONTROLLED, Completion, Element, Question, Sample, Tas
 NAME = "report.html"
 PAGE = Path(__file__).parent
 LARGEST = 2000  # samples; the page of a larger run is heavy, so it is made on request only: cim report RUN
-LONG = 2500  # characters; a longer text scrolls in a box of its own
+LONG = 2500  # characters; a longer text scrolls in its box
 KINDS = ("object", "fine name", "attribute", "relation")  # of elements, in the order of the page
 CLOCK = ("started", "ended", "origin")  # times and places of a machine stay in the manifest
 

@@ -1,1 +1,1 @@
-"""A file here is a parser: what turns one text into tokens, alignments or a scene graph."""
+"""One file per parser, which turns one text into tokens, alignments or a scene graph."""

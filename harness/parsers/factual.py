@@ -1,14 +1,14 @@
 """Scene graphs of single sentences by FACTUAL's flan-t5 (Li et al. 2023, arXiv 2305.17497), as CAPTURE reads them.
 
-A text is ``<limit>\\t<sentence>``: how many input tokens are kept, prompt and end marker included, or ``-`` where the
-sentence is not cut, so that all truncation rules share what none of them cuts. Its value::
+A text is ``<limit>\\t<sentence>``: how many input tokens are kept, prompt and end marker included, or ``-`` if the
+sentence is not truncated, so that all truncation rules share the values of sentences that none truncates. Its value::
 
     {"graph": "( dog , is , brown ) , ( dog , on , bed )", "tokens": 7, "cut": 0, "output_cut": false, "malformed": 0}
 
-``tokens`` are those of the sentence alone, ``cut`` how many the limit took, ``malformed`` counts facts that are not
+``tokens`` are those of the sentence alone, ``cut`` the number removed, ``malformed`` counts facts that are not
 three parts. Prompt, beams and lengths: factual_scene_graph/parser/scene_graph_parser.py of FactualSceneGraph 0.6.1,
-``SceneGraphParser.parse``; clean-up of the text: its utils.py. Sentences that stand together are parsed together, so
-ask in the order of their lengths (``harness/parsers/scene_graph.py`` does). Run with ``cim parse --metrics capture``.
+``SceneGraphParser.parse``; clean-up of the text: its utils.py. Adjacent sentences share a batch, so pass them
+in the order of their lengths (``harness/parsers/scene_graph.py`` does). Run with ``cim parse --metrics capture``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ TOKENS = {"cpu": 8_192, "cuda": 65_536}
 
 
 def line(sentence: str, limit: int | None) -> str:
-    """The text that asks for a sentence cut to ``limit`` input tokens; None: not cut."""
+    """The parser's text for a sentence truncated to ``limit`` input tokens; None: not truncated."""
     return f"{UNCUT if limit is None else limit}\t{sentence}"
 
 
@@ -57,20 +57,20 @@ def lengths(tokens: Any, sentences: Sequence[str]) -> list[int]:
 
 
 def clean(text: str) -> str:
-    """The graph string of what the model wrote: its whole facts, each once, in code-point order."""
+    """The graph string of a model output: its complete facts, each once, in code-point order."""
     spaced = text.replace(PROMPT.strip(), "")
     for symbol in "(),":
         spaced = spaced.replace(symbol, f" {symbol} ")
     spaced = " ".join(spaced.split())
     facts = spaced.split(") ,")
-    if not spaced.endswith(")"):  # cut off: the last fact goes, of a single one its subject stays
+    if not spaced.endswith(")"):  # truncated: drop the last fact; of a single fact keep the subject
         facts = facts[:-1] if len(facts) > 1 else [facts[0].partition(",")[0]]
     whole = {fact.strip().strip("()").strip() for fact in facts} - {""}
     return " , ".join(f"( {fact} )" for fact in sorted(whole))
 
 
 def parts(graph: str) -> list[list[str]]:
-    """The facts of a graph string, each as its parts between commas; one of one empty part where there is none."""
+    """The facts of a graph string, each split at commas; ``[[""]]`` for an empty graph."""
     return [[part.strip() for part in fact.strip().strip("()").split(",")] for fact in graph.strip().split(") ,")]
 
 
@@ -83,7 +83,7 @@ class Loaded:
     device: str
 
     def encode(self, texts: Sequence[str]) -> list[dict[str, Any]]:
-        """Input ids of texts, each cut as it says, with the number of tokens of the sentence and of those cut."""
+        """Input ids of texts, truncated to their limits, with the sentence's and the removed numbers of tokens."""
         if not texts:
             return []
         asked = [text.partition("\t") for text in texts]
@@ -118,7 +118,7 @@ class Loaded:
         return written
 
     def value(self, row: dict[str, Any], ids: list[int]) -> dict[str, Any]:
-        """What is stored of a sentence whose model output is ``ids``."""
+        """The stored value of a sentence whose model output is ``ids``."""
         graph = clean(self.tokens.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=True))
         malformed = sum(len(fact) != 3 for fact in parts(graph)) if graph else 0
         stopped = self.tokens.eos_token_id in ids
@@ -127,7 +127,7 @@ class Loaded:
 
 
 def parse(loaded: Loaded, texts: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """One value a text, in order, a batch at a time; a batch that does not fit into memory is halved.
+    """One value per text, in order, by batches; a batch that does not fit into memory is halved.
 
     Raises:
         OutageError: one sentence alone does not fit.

@@ -131,7 +131,7 @@ PARSER = Parser(
     settings=lambda: {
         "scorer": f"METEOR 1.5 (jar {JAR[1][:12]}, paraphrase table {PARAPHRASES})",
         **shared_settings(),
-        "without Java": "1",  # goes up whenever a change may move a number
+        "without Java": "1",  # version: raise it with every change that may change a value
     },
     session=session,
     missing=missing,

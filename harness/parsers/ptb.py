@@ -36,11 +36,11 @@ PUNCTUATION = frozenset(
 
 
 def tokenize(texts: Sequence[str]) -> Iterator[str]:
-    """The tokens of each text joined by single blanks, in order; one JVM start a call, none for no texts.
+    """The tokens of each text joined by single blanks, in order; one JVM start per call, none without texts.
 
     Raises:
         CimError: no Java, or no pycocoevalcap 1.2.
-        OutageError: the JVM failed, took too long, or did not give one line a text.
+        OutageError: the JVM failed, took too long, or did not give one line per text.
     """
     if not texts:
         return
@@ -86,7 +86,7 @@ def without_punctuation(line: str) -> str:
 
 @contextmanager
 def session(_: Values | None = None) -> Iterator[Parse]:
-    """Yields ``tokenize``: what it needs is opened a call, since the tokenizer's output comes at its end."""
+    """Yields ``tokenize``, which starts a JVM per call, as the tokenizer writes its output at its end."""
     yield tokenize
 
 

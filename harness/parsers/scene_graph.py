@@ -5,8 +5,8 @@ A value is what the metrics compare, in code-point order, and what was lost on t
     {"objects": ["dog"], "attributes": {"dog": ["brown"]}, "relations": [["dog", "on", "bed"]],
      "sentences": 1, "tokens": 7, "tokens_cut": 0, "inputs_cut": 0, "outputs_cut": 0, "malformed": 0, "nouns_lost": 0}
 
-Three rules say how long a sentence may be, in T5 tokens with prompt and end marker: none is cut below 512 (strict);
-``@sc`` cuts at 64, as FactualSceneGraph 0.5 and 0.6 do; ``@cim`` at min(64, the longest prompt of its group of 32
+Three rules limit a sentence in T5 tokens, prompt and end marker included: none is truncated below 512 (strict);
+``@sc`` truncates at 64, as FactualSceneGraph 0.5 and 0.6 do; ``@cim`` at min(64, the longest prompt of its group of 32
 sentences counted without end marker), as 0.7 does, so that the longest sentence of each group loses its last token.
 ``@bf16`` is strict in half precision. The steps are those of capture_metric 0.1.13 (capture.py,
 ``merge_sentence_results`` and ``sample_to_parse_results``) and FactualSceneGraph 0.6.1 (``graph_string_to_object``).
@@ -57,7 +57,7 @@ def _one_lost(limit: int, counts: Sequence[int]) -> list[int | None]:
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """What is asked about words: where sentences end, tokens, tags, lemmas of nouns and adjectives."""
+    """Linguistic functions: sentence splitter, tokenizer, tagger, lemmas of nouns and adjectives."""
 
     sentences: Callable[[str], list[str]]
     words: Callable[[str], list[str]]
@@ -84,7 +84,7 @@ def language() -> Language:
     from nltk.tokenize import NLTKWordTokenizer
     from nltk.tokenize.punkt import PunktTokenizer
 
-    # NLTK reads its search path when it is loaded; what was found later has to be told.
+    # NLTK reads its search path on import; folders that were found later must be added.
     places = list(dict.fromkeys(str(nltk_data.root(resource)) for resource in nltk_data.RESOURCES))
     nltk.data.path[:] = [*places, *(place for place in nltk.data.path if place not in places)]
     found = wordnet.folder()
@@ -157,7 +157,7 @@ Tools = Callable[[], tuple[Language, Any]]  # words, and the tokenizer of T5
 
 
 def _parse(rule: Rule, by: str, values: Values, tools: Tools, texts: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Have the sentences of all captions parsed, the longest first; then one value a caption.
+    """Parse the sentences of all captions, longest first; then return one value per caption.
 
     No generator: the sentences' progress is over before that of the captions begins.
     """
@@ -202,7 +202,7 @@ def _missing(by: str) -> str | None:
 
 
 def _gpu() -> bool:
-    """Is there a GPU, as far as can be told without loading torch?"""
+    """Is there a GPU? Checked without loading torch."""
     return shutil.which("nvidia-smi") is not None
 
 
@@ -216,7 +216,7 @@ def _slow() -> str | None:
 
 
 def summary(values: Sequence[Mapping[str, Any]]) -> str:
-    """What was lost of some captions, in one line."""
+    """Truncated and dropped parts of captions, in one line."""
     sums = {name: sum(value[name] for value in values) for name in ("sentences", *COUNTS)}
 
     def share(part: str, whole: str) -> str:

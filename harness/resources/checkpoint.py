@@ -1,6 +1,6 @@
-"""A checkpoint folder: is it whole, and which bytes is it?
+"""A checkpoint folder: integrity check and digest.
 
-Every ``*.safetensors`` file is checked against its own header, so a cut-off one is found before anything is
+Every ``*.safetensors`` file is checked against its own header, so a truncated one is found before anything is
 loaded or written, and against ``manifest.json`` (``{"files": {name: sha256}}``) where the folder has one.
 Pickled weights are never read.
 """
@@ -32,7 +32,7 @@ def digest(folder: Path) -> str:
     """Check a checkpoint folder; returns the sha256 over names and contents of the files that make the model.
 
     Raises:
-        CimError: no such folder, no config.json, no weights, a shard missing, a file cut off, or other bytes
+        CimError: no such folder, no config.json, no weights, a shard missing, a file truncated, or other bytes
             than its manifest names.
     """
     check(folder)
@@ -106,7 +106,7 @@ def _damage(path: Path) -> str | None:
         start = stream.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else LONGEST_HEADER + 1
         if length > LONGEST_HEADER or length > size - 8:
-            return f"is no safetensors file, or cut off ({size} bytes)"
+            return f"is invalid or truncated ({size} bytes)"
         try:
             header = json.loads(stream.read(length))
             ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]

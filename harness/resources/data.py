@@ -34,7 +34,7 @@ def images(task: Task) -> Path:
 
 
 def fingerprint(task: Task) -> str:
-    """Twelve hex digits that stand for the bytes of all the task's files."""
+    """Twelve hex digits that identify the bytes of all the task's files."""
     listing = "\n".join(f"{file.sha256} {file.name}" for file in sorted(task.files, key=lambda file: file.name))
     return hashlib.sha256(listing.encode()).hexdigest()[:12]
 
@@ -91,7 +91,7 @@ def fetch(task: Task, say: Callable[[str], None]) -> None:
 
     Args:
         task: whose files to bring.
-        say: told one line a file: name, size, licence, source.
+        say: receives one line per file: name, size, licence, source.
 
     Raises:
         CimError: a file has no public address, cannot be reached, or arrives with other bytes.

@@ -1,6 +1,6 @@
 """Brings a benchmark's images: one large archive from its official place, of which the needed files are kept.
 
-A download that was cut or killed goes on where it stopped (HTTP Range, guarded by the server's ETag); its
+An interrupted download resumes where it stopped (HTTP Range, guarded by the server's ETag); its
 sha256 is checked before anything is taken out. ``images.lock.json`` records the archive and every image, so
 that they can be verified from then on, also where nobody has published a sum. Nothing has a final name
 before it is whole. Run with ``cim data fetch docci500``.
@@ -49,7 +49,7 @@ class Images:
 
     def __str__(self) -> str:
         if not self.there:
-            return f"none of {self.count} images (only models that look need them)"
+            return f"none of {self.count} images (only vision models need them)"
         state = f"{self.there} of {self.count} images"
         if self.changed:
             return f"{state}, {len(self.changed)} not as fetched: {', '.join(self.changed[:3])}"
@@ -120,7 +120,7 @@ def _discard(place: Path) -> None:
 
 
 def download(archive: Archive, place: Path, say: Callable[[str], None], track: Track = untracked) -> None:
-    """Bring an archive to ``PART`` in a folder, going on where an earlier call stopped.
+    """Bring an archive to ``PART`` in a folder, resuming an earlier call.
 
     Raises:
         CimError: no room, the address refuses, or nothing comes for ``TRIES`` tries.

@@ -99,7 +99,7 @@ def identity(one: Pretrained) -> str:
 
 
 def found(one: Pretrained) -> Path:
-    """The checkpoint's folder; CimError with the command that brings it where it is not here or cut off."""
+    """The checkpoint's folder; CimError with the command that fetches it if it is missing or truncated."""
     place, reason = folder(one), absent(one)
     if place is None or reason:
         raise CimError(reason or "")
@@ -110,7 +110,7 @@ def whole(one: Pretrained) -> Path:
     """The checkpoint's folder, after its JSON was read and the files that the hub names by their sha256 have it.
 
     Raises:
-        CimError: it is not here, cut off, or holds other bytes.
+        CimError: it is missing, truncated, or holds other bytes.
     """
     place = found(one)
     for path in checkpoint.files(place):
@@ -125,7 +125,7 @@ def whole(one: Pretrained) -> Path:
 
 
 def fetch(one: Pretrained, say: Callable[[str], None]) -> Path:
-    """Bring a checkpoint into the Hugging Face cache, going on where an earlier call stopped; returns its folder.
+    """Bring a checkpoint into the Hugging Face cache, resuming an earlier call; returns its folder.
 
     Raises:
         CimError: no huggingface_hub here, the hub cannot be reached or lacks the commit.
@@ -145,7 +145,7 @@ def fetch(one: Pretrained, say: Callable[[str], None]) -> Path:
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, HTTPError, OSError) as error:
         own = _own(one) or f"a folder {one.hub_id.rpartition('/')[2]} in $CIM_MODELS"
         hint = f"check the network; the same command goes on, or put {', '.join(one.files)} into {own}"
-        raise CimError(f"cannot be had from the hub ({type(error).__name__})", where=one.pinned, hint=hint) from error
+        raise CimError(f"hub download failed ({type(error).__name__})", where=one.pinned, hint=hint) from error
     return whole(one)
 
 

@@ -1,6 +1,6 @@
 """Words of WordNet 3.0 read from its files: base forms, lemmas and synonyms, equal to NLTK's reader.
 
-NLTK builds an object a synset first, 5 s of CPU time; these readers keep lines. Rules and order are those of
+NLTK builds one object per synset first, 5 s of CPU time; these readers keep lines. Rules and order are those of
 nltk/corpus/reader/wordnet.py 3.10.4. Read by ``meteor_nltk`` and parser ``synonyms`` (names of synsets), and by parser
 ``scene_graph`` (lemmas).
 """

@@ -1,1 +1,1 @@
-"""One reward a file, each with a constant ``REWARD``; definitions in ``docs/cim.md``."""
+"""One reward per file, each with a constant ``REWARD``; definitions in ``docs/cim.md``."""

@@ -1,6 +1,6 @@
 """Cosine of caption and own image in the space of a CLIP model (Cho et al. 2022, without its grammar head).
 
-The gallery must hold image vectors of that same model; its text tower reads 77 tokens, so the end of a long caption
+The gallery must hold image embeddings of the same model; its text tower reads 77 tokens, so the end of a long caption
 is invisible.
 """
 

@@ -1,4 +1,4 @@
-"""Agreement of the retrieved images alone; looks at no source image, so nothing ties it to what is shown."""
+"""Agreement of the retrieved images only; it does not use the source image, so it is not grounded in it."""
 
 from harness.rewards import _scored
 

@@ -1,4 +1,4 @@
-"""Likeness of the retrieved images to the caption's own image alone."""
+"""Similarity of the retrieved images to the source image only."""
 
 from harness.rewards import _scored
 

@@ -5,11 +5,11 @@ a second attempt with a first one. With an empty first attempt nothing is remove
 
     sigmoid(2 soft + bonus) - 0.5,  soft = mean(s - 0.55),  s = best cosine of an object to the reference's objects
     bonus = -0.25 a s < 0.6 + 0.25 a s > 0.7, each sum at most 0.75
-          + 0.15 an attribute with cosine > 0.7 to those of the same owner in the reference, at most 0.45 an owner
+          + 0.15 an attribute with cosine > 0.7 to those of the same owner in the reference, at most 0.45 per owner
 
 Adapted, so not comparable with numbers of the two-turn reward: attributes count for every owner that the reference
 has (the original asks for owners of both attempts), and a blank caption, being unchanged, has bonus -1. Because of the
-caps more than three good objects add nothing but to the mean. Objects, attributes and vectors come from the context.
+caps more than three good objects add nothing but to the mean. Objects, attributes and embeddings come from the context.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Values by content hash, shared by all runs: rows of ``{"key": ..., "value": ...}`` in one file.
 
 Several processes may add at once: each row is one appending write, a torn or foreign line is
-skipped, and a key that stands twice holds the same value by construction.
+skipped, and a repeated key has the same value by construction.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def key(text: str) -> str:
 
 
 def settings_key(settings: Mapping[str, str]) -> str:
-    """Twelve hex digits that stand for settings; part of a cache file's name."""
+    """Twelve hex digits that identify settings; part of a cache file's name."""
     return hashlib.sha256(dumps(dict(sorted(settings.items()))).encode()).hexdigest()[:12]
 
 

@@ -1,4 +1,4 @@
-"""The compare verb: two stored runs on the same images, a paired test a value.
+"""The compare verb: two stored runs on the same images, one paired test per value.
 
 Reads ``per_sample.jsonl`` and ``statistics.jsonl``; nothing is scored again. A metric is compared only
 where both signatures agree. p values are corrected by Holm over all values compared. Run with

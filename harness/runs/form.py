@@ -1,4 +1,4 @@
-"""The form that the JSON of a stored run must have; runs come from other people too."""
+"""The schema of the JSON of a stored run, validated because runs come from other people too."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DOCUMENT = {"format": int, "captions": str, "interval": {"draws": int, "seed": i
 
 
 def malformed(value: Any, form: Any, path: str) -> Iterator[str]:
-    """Where a JSON value lacks its form: a type, some types, a dictionary of forms, or a list of one form."""
+    """Violations of a schema: a type, several types, a dictionary of schemas, or a list with one schema."""
     if isinstance(form, dict):
         if not isinstance(value, dict):
             yield f"{path} is no object"

@@ -1,4 +1,4 @@
-"""What a run was made with: settings that must agree when it goes on, and provenance that is only recorded.
+"""What a run was made with: settings that must agree on resume, and provenance that is only recorded.
 
 ``manifest.json`` is written first with status ``running``, then ``captioned``, and last
 ``complete``. Times live here and nowhere else, so every other file of a run is the same however
@@ -97,7 +97,7 @@ def read(folder: Path) -> dict[str, Any] | None:
 
 
 def check(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Refuse to go on with a stored run that was made with other settings.
+    """Refuse to resume a stored run that was made with other settings.
 
     Raises:
         SettingsError: names every field that differs, stored and asked for.
@@ -113,11 +113,11 @@ def check(folder: Path, settings: Mapping[str, Any]) -> None:
 def begin(
     folder: Path, settings: Mapping[str, Any], facts: Mapping[str, Any], engine: Mapping[str, Any] | None = None
 ) -> None:
-    """Write the manifest of a new run with facts about it; a run that goes on keeps its own.
+    """Write the manifest of a new run with facts about it; a resumed run keeps its own.
 
     Args:
-        engine: what the engine says of itself. A run that goes on with another build or device, which may
-            write other captions, gets it added under ``other_engines``.
+        engine: what the engine says of itself. If a run resumes with another build or device, which may
+            write other captions, it is added under ``other_engines``.
     """
     stored = read(folder)
     if stored is None:

@@ -51,7 +51,7 @@ def read(folder: Path, name: str = NAME, field: str = "caption") -> dict[str, Co
     """Stored completions by sample id, in the order they arrived.
 
     Raises:
-        CimError: a row is damaged or an id stands twice; names file and line.
+        CimError: a row is damaged or an id is repeated; names file and line.
     """
     path, completions = folder / name, dict[str, Completion]()
     for number, content in enumerate(store.read_rows(path), start=1):
@@ -124,7 +124,7 @@ def fill(files: RowFiles, model: Model, requests: Sequence[Request], track: Trac
     """Append the caption of each request as it arrives; returns how many there were.
 
     Raises:
-        OutageError: the engine ended before its last request, or could not answer some; what it gave is kept.
+        OutageError: the engine stopped before the last request, or failed on some; finished rows are kept.
     """
     count, engine, reason = 0, registry.engine(model.engine), ""
     with files.appending(NAME, "caption") as add:
@@ -141,6 +141,6 @@ def fill(files: RowFiles, model: Model, requests: Sequence[Request], track: Trac
 
 
 def digest(captions: Mapping[str, Completion]) -> str:
-    """Twelve hex digits that stand for a run's captions, whatever order they arrived in."""
+    """Twelve hex digits that identify a run's captions, independent of their order."""
     rows = "\n".join(store.dumps(row(captions[name])) for name in sorted(captions))
     return hashlib.sha256(rows.encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""A run: who captions which samples of which task, and the folder its files stand in.
+"""A run: one model on samples of one task, and the folder of its files.
 
 ``plan`` turns what a user asked for into runs and checks all of it before anything is written:
 model, data, sample ids, settings of a stored run. Each verb then works on one run.
@@ -64,19 +64,19 @@ class Run:
 
 
 def looks(model: Model) -> bool:
-    """Does this model caption any image, so that it needs to see them?"""
+    """Does this model need the image files?"""
     return registry.engine(model.engine).known is None
 
 
 def image_folder(task: Task, results: Path) -> Path:
-    """Where a task's images lie: beside its data, or in the cache of results if they are drawn."""
+    """Where a task's images lie: beside its data, or in the results cache if they are rendered."""
     if task.draw is None:
         return data.images(task)
     return results / ".cache" / "images" / f"{task.name}-{data.fingerprint(task)}"
 
 
 def default_tasks(model: Model) -> tuple[str, ...]:
-    """The tasks a model is run on when nobody says otherwise."""
+    """The tasks of a model without ``--task``."""
     if model.tasks:
         return model.tasks
     known = registry.engine(model.engine).known

@@ -47,7 +47,7 @@ def _blocks(n: int, draws: int) -> Iterator[int]:
 
 
 def resamples(n: int, draws: int = DRAWS, seed: int = SEED) -> Iterator[Array]:
-    """How often each of n images is drawn: blocks (rows, n) of counts, each row summing to n."""
+    """Bootstrap resamples of n images: blocks (rows, n) of counts, each row summing to n."""
     generator = np.random.default_rng(seed)
     for rows in _blocks(n, draws):
         drawn = generator.integers(0, n, size=(rows, n), dtype=np.int32)
@@ -84,7 +84,7 @@ def interval(drawn: Array, level: float = LEVEL) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """System b minus system a in one value: difference, 95 % interval, p values, detectable difference.
+    """System b minus system a in one value: difference, 95 % interval, p values, minimum detectable difference.
 
     ``detectable`` is the smallest true difference that a two-sided 5 % test would find in 80 % of
     repetitions with these images: (z.975 + z.80) standard errors of the paired difference.
@@ -158,7 +158,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def is_constant(values: Array) -> bool:
-    """Does a column (n,) not vary, but for rounding?"""
+    """Is a column (n,) constant up to rounding?"""
     return float(values.var()) <= CONSTANT * max(1e-300, float(np.mean(values**2)))
 
 

@@ -1,6 +1,6 @@
 """A scored run read back from its folder; what ``cim compare``, ``cim report`` and the leaderboards read.
 
-Nothing is run or written here. A folder that is no whole run is refused, or left out and reported, never guessed at.
+Nothing is run or written here. An incomplete run is refused, or left out and reported.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Is a stored run whole? Two depths, used by ``cim verify``, ``cim report``, the board, the gate and the audit.
+"""Is a stored run consistent? Two depths, used by ``cim verify``, ``cim report``, the board, the gate and the audit.
 
 ``contradictions``: do its files agree with each other? The captions are those that were scored (digest), failed ones
 are counted right, and every value follows from the rows per sample, so an edited ``scores.json`` is found. An edited

@@ -129,10 +129,10 @@ def _found(
         else:
             parted.append(request)
     engines = (transformers.ENGINE, vllm.ENGINE)
-    told = {engine.name: dict(engine.describe(run.model)) for engine in engines if engine.describe}
+    descriptions = {engine.name: dict(engine.describe(run.model)) for engine in engines if engine.describe}
     apart = _divergences(weights, parted, left, right)
     name, task, n = run.model.name, run.task.name, len(requests)
-    return Parity(name, task, n, tuple(differ), tuple(counts), agreed, tuple(apart), failed, told)
+    return Parity(name, task, n, tuple(differ), tuple(counts), agreed, tuple(apart), failed, descriptions)
 
 
 def _divergences(
@@ -144,7 +144,7 @@ def _divergences(
     """The first divergence of each pair of texts, with its gap."""
     if not requests:
         return []
-    loaded, found = transformers.load(weights), list[Divergence]()
+    loaded, divergences = transformers.load(weights), list[Divergence]()
     near = NEAR.get(str(loaded.model.dtype).removeprefix("torch."), 0.0)
     for prompt in _weights.prompts(weights, loaded.processor, requests):
         assert not isinstance(prompt, Completion)
@@ -159,8 +159,10 @@ def _divergences(
             first, second = logits.topk(2).values.tolist()
             gap, top = first - float(logits[other]), first - second
             bound = near * float(logits.abs().max())
-        found.append(Divergence(a.request.sample_id, step, one, other, gap, top, gap is not None and gap <= bound))
-    return found
+        divergences.append(
+            Divergence(a.request.sample_id, step, one, other, gap, top, gap is not None and gap <= bound)
+        )
+    return divergences
 
 
 def findings(parity: Parity) -> list[Finding]:
@@ -172,14 +174,14 @@ def findings(parity: Parity) -> list[Finding]:
         detail = f"{min(counts)} to {max(counts)} per prompt, median {statistics.median(counts):g}"
         rows.append(("image tokens", _state(min(counts) > 0), detail))
     share = f", {100 * parity.agreed / parity.compared:.1f} %" if parity.compared else ""
-    ties = sum(one.near_tie for one in parity.divergences)
+    ties = sum(divergence.near_tie for divergence in parity.divergences)
     far = len(parity.divergences) - ties
     detail = f"{parity.agreed} of {parity.compared} greedy texts are the same{share}; {ties} near-ties, {far} others"
     rows.append(("agreement", _state(not far and parity.compared > 0), detail))
-    for one in sorted(parity.divergences, key=lambda one: one.near_tie)[:SHOWN]:
-        gap = "ended" if one.gap is None else f"gap {one.gap:.2g}, top two {one.top_two_gap:.2g}"
-        detail = f"token {one.step + 1}: {one.transformers} and {one.vllm}, {gap}"
-        rows.append((f"divergence {one.sample_id}", _state(one.near_tie), detail))
+    for divergence in sorted(parity.divergences, key=lambda divergence: divergence.near_tie)[:SHOWN]:
+        gap = "ended" if divergence.gap is None else f"gap {divergence.gap:.2g}, top two {divergence.top_two_gap:.2g}"
+        detail = f"token {divergence.step + 1}: {divergence.transformers} and {divergence.vllm}, {gap}"
+        rows.append((f"divergence {divergence.sample_id}", _state(divergence.near_tie), detail))
     for name, reasons in list(parity.failed.items())[:SHOWN]:
         both = all(reasons.values())
         rows.append((f"refused {name}", _state(both), "; ".join(f"{key}: {why}" for key, why in reasons.items())))

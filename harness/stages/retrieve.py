@@ -136,7 +136,7 @@ def _files(run: Run, samples: Sequence[Sample]) -> list[Path]:
 def _how(opened: Gallery, scorer: Any) -> dict[str, str]:
     """All settings that can change a row; they enter signatures."""
     encoders = {
-        kind: f"{(made := opened.manifest[f'{kind}_encoder'])['name']}-{settings_key(made['settings'])}"
+        kind: f"{(encoder := opened.manifest[f'{kind}_encoder'])['name']}-{settings_key(encoder['settings'])}"
         for kind in ("text", "image")
     }
     search = scorer.search
