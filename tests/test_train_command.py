@@ -137,7 +137,7 @@ def test_an_encoder_that_breaks_leaves_the_last_checkpoint_and_the_same_command_
     arguments = ("train", "--model", "mini-base", "--steps", "2", "--name", fault, "--no-probe", *SHORT)
     monkeypatch.setattr(training, "_words", broken)  # of the start, the first step, its checkpoint, the second step
     told = cim(*arguments)
-    named = {"nan": "caption vector 0 is zero or not finite", "width": "caption vectors have the shape"}[fault]
+    named = {"nan": "caption embedding 0 is zero or not finite", "width": "caption embeddings have the shape"}[fault]
     assert told.code == 2 and named in told.err.splitlines()[-1] and "Traceback" not in told.err, told.err
     place = cim.results / "train" / fault / "checkpoints"
     assert [path.name for path in place.iterdir()] == [f"{fault}-step1"]

@@ -17,7 +17,7 @@ from harness.errors import CimError
 from harness.retrieval import consistency, encoders, filters
 from harness.retrieval.gallery import Gallery, open_folder, place, unit
 from harness.retrieval.search import Search, exact, fine, ranks
-from harness.retrieval.settings import PAPER, PRESETS, CimSettings
+from harness.retrieval.settings import PAPER, CimSettings, named
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -96,7 +96,7 @@ class CimScorer:
     ) -> CimScorer:
         """Open a gallery (a folder, or a name under ``$CIM_DATA/galleries``) and the encoder of its captions.
 
-        The encoder stays loaded until ``close`` (``contextlib.closing``).
+        The encoder stays loaded until ``close`` (or the end of a ``with``).
 
         Args:
             settings: ``paper`` (as released), ``safe`` (source image left out, blank captions get 0), or your own.
@@ -104,19 +104,21 @@ class CimScorer:
         Raises:
             CimError: no gallery, unknown settings, or another encoder than the gallery's.
         """
-        if isinstance(settings, str):
-            if settings not in PRESETS:
-                raise CimError(f"unknown settings {settings!r}", hint=f"one of {', '.join(PRESETS)}")
-            settings = PRESETS[settings]
         gallery, stack = open_folder(place(name)), ExitStack()
         encode = stack.enter_context(encoders.opened(encoders.of(gallery, "text")))
-        scorer = cls(gallery, encode, settings, search=search)
+        scorer = cls(gallery, encode, named(settings), search=search)
         scorer._stack = stack
         return scorer
 
     def close(self) -> None:
         """Unload the encoder that ``from_gallery`` opened."""
         self._stack.close()
+
+    def __enter__(self) -> CimScorer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def add_images(self, images: Mapping[str, Image]) -> None:
         """Make images known by source id: their gallery row's embedding, or that of the gallery's image encoder.

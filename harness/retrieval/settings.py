@@ -55,3 +55,10 @@ PAPER = CimSettings()
 SAFE = CimSettings(self_policy="exclude", empty="zero", refuse_constant=True)
 EVALUATION = CimSettings(empty="zero", strict=False)  # the paper's, but fewer than K remaining rows are no error
 PRESETS = {"paper": PAPER, "safe": SAFE, "evaluation": EVALUATION}
+
+
+def named(settings: CimSettings | str) -> CimSettings:
+    """Settings by name (``PRESETS``); CimError for an unknown one."""
+    if isinstance(settings, str) and settings not in PRESETS:
+        raise CimError(f"unknown settings {settings!r}", hint=f"one of {', '.join(PRESETS)}")
+    return PRESETS[settings] if isinstance(settings, str) else settings

@@ -6,7 +6,7 @@ Run by ``cim train``; metric ``cim`` and the reward server open galleries alike.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -100,7 +100,7 @@ def opened(gallery: str, settings: CimSettings, weights: Mapping[str, float], ma
     """
     needs = {need for name in weights if name not in TERMS for need in registry.reward(name).needs}
     with ExitStack() as stack:
-        scorer = stack.enter_context(closing(CimScorer.from_gallery(gallery, settings)))
+        scorer = stack.enter_context(CimScorer.from_gallery(gallery, settings))
         by_key = {key: image for image, key in material.keys.items()}
         scorer.add_images({key: partial(material.place, image) for key, image in by_key.items()})
         stored = scorer.gallery

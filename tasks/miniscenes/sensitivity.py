@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,7 +51,7 @@ def table(gallery: str, world: World, count: int = SCENES) -> list[dict[str, Any
     """
     ids = [sample.id for sample in world.samples("validation", count)]
     images = {key(world.name, one): partial(world.draw, one) for one in ids}
-    with closing(CimScorer.from_gallery(gallery, "safe")) as scorer:
+    with CimScorer.from_gallery(gallery, "safe") as scorer:
         scorer.add_images(images)
         return compare(lambda captions: scorer.score(captions, list(images)), world, ids)
 
