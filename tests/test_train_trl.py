@@ -220,7 +220,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path, monkeypatc
         real(trainer, output_dir)
 
     monkeypatch.setattr(GRPOTrainer, "_save_optimizer_and_scheduler", full)
-    with pytest.raises(CimError, match=r"update 2 could not be saved .*No space left.*tiny-step1 is whole"):
+    with pytest.raises(CimError, match=r"update 2 could not be saved .*No space left.*tiny-step1 is complete"):
         trl_engine.train(training.job(tmp_path, MINI))
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["tiny-step1"]
     assert checkpoint.digest(tmp_path / "checkpoints" / "tiny-step1").startswith("sha256:")
