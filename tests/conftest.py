@@ -22,6 +22,16 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
 
+# Files that take minutes begin first, so that no process is left with one at the end.
+LONG = ("docs", "mini_runs", "train_trl", "train_command", "engines", "stranger", "text_models", "durability", "setup")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order files by ``LONG``; within a file nothing moves."""
+    order = {f"test_{name}": place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(LONG)))
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """One line that says what was skipped and why."""
     skipped = terminalreporter.stats.get("skipped", [])
