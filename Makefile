@@ -25,7 +25,7 @@ option = $(if $(2),$(1) $(call quoted,$(2)))
 for_tests = $(if $(wildcard $(VENV)/.ok-gpu),gpu,$(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),vllm,models))
 
 # Tests of one file run in one process, files side by side, one process per core; each may start Java (about 1.5 GB).
-PARALLEL = -n logical --maxprocesses 8 --dist loadfile
+PARALLEL = -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
