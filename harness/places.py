@@ -24,18 +24,8 @@ from pathlib import Path
 from types import ModuleType
 
 from harness.errors import CimError
+from harness.kinds import CONSTANTS
 
-CONSTANTS = {
-    "tasks": "TASK",
-    "trainings": "TRAINING",
-    "metrics": "METRIC",
-    "judges": "JUDGE",
-    "rewards": "REWARD",
-    "engines": "ENGINE",
-    "parsers": "PARSER",
-    "encoders": "ENCODER",
-}
-KINDS = ("tasks", "trainings", "models", *(kind for kind in CONSTANTS if kind not in ("tasks", "trainings")))
 SUB_FOLDERS = {"trainings": "tasks"}  # the others are called as their kind
 PROJECT = Path(__file__).parent.parent  # also where the packages are installed
 _BESIDE_HARNESS = ("tasks", "judges")

@@ -18,8 +18,9 @@ from typing import cast
 
 from harness import places
 from harness.errors import CimError
+from harness.kinds import CONSTANTS, KINDS
 from harness.parts import Encoder, Engine, Judge, Metric, Parser, Reward
-from harness.places import CONSTANTS, KINDS, Place
+from harness.places import Place
 from harness.types import Task, Training
 
 __all__ = ["CONSTANTS", "KINDS", "Place"]

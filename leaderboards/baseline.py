@@ -24,17 +24,6 @@ OF_ENGINE = ("name", "build", "version", "torch", "device", "dtype")
 OF_MAKER = ("git", "packages", "python")
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
-    parser.add_argument("run", help="run folder, or run name")
-    parser.add_argument("--task", help="task of the run, if RUN is a name")
-    parser.add_argument(
-        "--metrics", metavar="A[,B]", help="metrics of the baseline (default: the current ones, or all)"
-    )
-    parser.add_argument("--into", metavar="DIR", help="folder of baselines (default: results/baseline)")
-    parser.add_argument("--dry-run", action="store_true", help="print what would change; write nothing")
-
-
 def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[str], None]) -> int:
     """Check the run, print what changes, write."""
     run = stored_run.load(stored_run.find(args.run, paths.results_root(args.results), args.task))

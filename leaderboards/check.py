@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -18,35 +17,6 @@ from harness.errors import CimError
 from harness.resources import paths
 from harness.runs import stored_run
 from leaderboards import gate, gate_output
-
-
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
-    parser.add_argument("run", help="run folder, or run name")
-    parser.add_argument("--task", help="task of the run, if RUN is a name")
-    about = "a run's folder, or a name under results/baseline/<task>/ (default: the run's, else the task's only one)"
-    parser.add_argument("--baseline", metavar="B", help=about)
-    parser.add_argument(
-        "--margin", type=_points, default=gate.POINTS, metavar="POINTS", help="largest drop that passes (default 1)"
-    )
-    parser.add_argument("--metrics", metavar="A[,B]", help="compare these only (default: all of the baseline)")
-    parser.add_argument("--junit", metavar="FILE", help="write JUnit XML, one test case per value")
-    parser.add_argument("--summary", metavar="FILE", help="write the table as Markdown")
-    printed = parser.add_mutually_exclusive_group()
-    printed.add_argument("--json", action="store_true", help="print JSON and nothing else on standard output")
-    printed.add_argument(
-        "--annotations", action="store_true", help="print annotations of GitHub Actions (there: the default)"
-    )
-
-
-def _points(text: str) -> float:
-    try:
-        points = float(text)
-    except ValueError:
-        points = math.nan
-    if not 0 <= points <= 100:
-        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a number from 0 to 100")
-    return points
 
 
 def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[str], None]) -> int:

@@ -18,10 +18,10 @@ from harness.resources.paths import HOME
 from harness.runs import manifest, signature, stats, stored_run, validate
 from harness.runs.compare import Comparison, compare
 from harness.runs.stored_run import StoredRun
+from leaderboards.options import POINTS
 from leaderboards.standings import ALPHA
 
 BASELINES = HOME / "results" / stored_run.BASELINE
-POINTS = 1.0
 ROUNDING = 1e-9
 FAILED, UNSURE, SMALL, OK, BETTER, NOT_GATED = "failed", "unsure", "small drop", "ok", "better", "not gated"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -49,7 +48,7 @@ class _Version(argparse.Action):
 
 
 def _kinds() -> str:
-    from harness.places import KINDS
+    from harness.kinds import KINDS
 
     return ", ".join(KINDS)
 
@@ -94,7 +93,9 @@ def parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:
         if name == wanted:
             if name == "report":
                 board.add_argument("run", nargs="?", help="run folder, or run name: write its own page again")
-            importlib.import_module(f"leaderboards.{name}").arguments(board)
+            from leaderboards import options
+
+            options.OF[name](board)
     return top
 
 

@@ -134,23 +134,33 @@ def _columns(run: StoredRun) -> list[tuple[str, str, str]]:
     return [(_label(row["metric"], v, row["values"]), row["metric"], v) for row in computed for v in row["values"]]
 
 
+def _known(metric: str) -> bool:
+    """Whether a metric is known here; a run from elsewhere may have others."""
+    stem = metric.partition("@")[0]
+    return stem in registry.names("metrics") and metric in (stem, *registry.variants("metrics", stem))
+
+
+def _decimals(metric: str, value: str) -> int:
+    shown = registry.metric(metric) if _known(metric) else None
+    return shown.value(value).decimals if shown and value in shown.names else 2
+
+
 def _rows(run: StoredRun) -> Iterable[Row]:
-    known = {full for name in registry.names("metrics") for full in (name, *registry.variants("metrics", name))}
     for name, row in run.scores.items():
         if row.get("not_computed"):
             yield Row(name, "not computed", not_computed=str(row["not_computed"]))
             continue
-        scale = registry.metric(name).scale if name.partition("@")[0] in known else None
+        scale = registry.metric(name).scale if _known(name) else None
         for at, value in enumerate(row["values"]):
             shown = at == 0 or len(row["values"]) <= CONTROLLED
             below = [(control, found) for control, found in row["controls"].items() if shown]
             seen = [found["values"][value] for _, found in [("", row), *below]]
             seen += [bound for _, found in [("", row), *below] for bound in found["ci95"][value]]
             ends = _ends(scale, [number for number in seen if number is not None])
-            label = _label(name, value, row["values"])
-            yield _row(label, row, value, ends, str(row["n"]), str(row["n_failed"]))
+            label, places = _label(name, value, row["values"]), _decimals(name, value)
+            yield _row(label, row, value, ends, places, str(row["n"]), str(row["n_failed"]))
             for control, found in below:
-                yield _row(control.replace("_", " "), found, value, ends, control=True)
+                yield _row(control.replace("_", " "), found, value, ends, places, control=True)
 
 
 def _row(
@@ -158,6 +168,7 @@ def _row(
     found: Mapping[str, Any],
     value: str,
     ends: tuple[float, float],
+    places: int,
     n: str = "",
     failed: str = "",
     *,
@@ -168,9 +179,10 @@ def _row(
         return Row(label, "–", n=n, failed=failed, control=control)
     shown = (f"{ends[0]:g}", f"{ends[1]:g}")
     if low is None or high is None:
-        return Row(label, f"{number:.2f}", "", n, failed, Bar(_place(number, ends), None, None, shown), control)
+        return Row(label, _text(number, places), "", n, failed, Bar(_place(number, ends), None, None, shown), control)
     bar = Bar(_place(number, ends), _place(low, ends), _place(high, ends), shown)
-    return Row(label, f"{number:.2f}", f"{low:.2f} to {high:.2f}", n, failed, bar, control)
+    interval = f"{_text(low, places)} to {_text(high, places)}"
+    return Row(label, _text(number, places), interval, n, failed, bar, control)
 
 
 def _place(number: float, ends: tuple[float, float]) -> float:
@@ -196,6 +208,7 @@ def _cards(run: StoredRun, columns: Sequence[tuple[str, str, str]], task: Task) 
     details = _details(run)
     replies = _replies(run)
     cards = list[Card]()
+    places = {label: _decimals(metric, value) for label, metric, value in columns}
     for sample, picture in zip(chosen, pictures, strict=True):
         elements, verdicts = details.get(sample.id, ([], {}))
         cells = run.per_sample.get(sample.id, {})
@@ -210,7 +223,7 @@ def _cards(run: StoredRun, columns: Sequence[tuple[str, str, str]], task: Task) 
                 made[sample.id],
                 caption,
                 references,
-                [(label, _text(number)) for (label, *_), number in zip(columns, numbers, strict=True)],
+                [(label, _text(number, places[label])) for (label, *_), number in zip(columns, numbers, strict=True)],
                 " ".join("-" if x is None else f"{x:.6g}" for x in (len(cards) + 1, words, *numbers)),
                 _by_kind(elements),
                 list(verdicts),
@@ -269,8 +282,8 @@ def _by_kind(elements: Sequence[Element]) -> dict[str, list[Element]]:
     return {kind: [one for one in elements if one.kind == kind] for kind in dict.fromkeys(e.kind for e in elements)}
 
 
-def _text(number: float | None) -> str:
-    return "–" if number is None else f"{number:.2f}"
+def _text(number: float | None, places: int) -> str:
+    return "–" if number is None else f"{number:.{places}f}"
 
 
 def _provenance(stored: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -24,20 +24,6 @@ if TYPE_CHECKING:
 FOLDER = Path(".leaderboards") / "audit"  # below the results folder; never a task's
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of ``audit``."""
-    parser.add_argument(
-        "runs_named", nargs="*", metavar="RUN", help="stored runs: folders, or names with --task; or one CSV of tables"
-    )
-    parser.add_argument("--runs", action="store_true", help="all stored runs")
-    parser.add_argument("--task", help="the task of the runs")
-    parser.add_argument("--tables", type=Path, metavar="FILE", help="another CSV in the format of the published tables")
-    parser.add_argument(
-        "--out", type=Path, help="folder to write to (default: .leaderboards/audit in the results folder)"
-    )
-    parser.add_argument("--json", action="store_true", help="print the records")
-
-
 def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[str], None]) -> int:
     """Run the audit, write both files, print one of them."""
     from leaderboards import published

@@ -18,12 +18,6 @@ from harness.resources import paths
 PLACE = (".leaderboards", "board")  # inside the results folder; runs are not looked for in folders with a dot
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of ``board``."""
-    parser.add_argument("--out", help="folder of the site (default: .leaderboards/board/ in the results folder)")
-    parser.add_argument("--json", action="store_true", help="print paths and counts as JSON")
-
-
 def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[str], None]) -> int:
     """Build the site and print its path."""
     from leaderboards.board import site

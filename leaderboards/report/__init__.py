@@ -20,15 +20,6 @@ Say = Callable[[str], None]
 PLACE = Path(".leaderboards") / "report"
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
-    parser.add_argument("--out", help="folder to write into (default: .leaderboards/report in the results folder)")
-    parser.add_argument("--baseline", metavar="RUN", help="compare with this run instead of the study's base")
-    parser.add_argument("--against", metavar="RUN[,RUN]", help="runs to compare with --baseline")
-    parser.add_argument("--task", help="task of these runs, if several tasks have runs of these names")
-    parser.add_argument("--json", action="store_true", help="print paths and key numbers as JSON")
-
-
 def main(args: argparse.Namespace, say: Say, tell: Say) -> int:
     """Write the report; exit code 0.
 

@@ -20,21 +20,6 @@ if TYPE_CHECKING:
 FOLDER = Path(".leaderboards") / "tables"  # below the results folder; never a task's
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of ``tables``."""
-    parser.add_argument(
-        "--out", type=Path, help="folder to write to (default: .leaderboards/tables in the results folder)"
-    )
-    parser.add_argument(
-        "--row",
-        action="append",
-        default=[],
-        metavar="SYSTEM=RUN",
-        help="the run that fills a system's rows; repeatable",
-    )
-    parser.add_argument("--json", action="store_true", help="print paths and counts as JSON")
-
-
 def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[str], None]) -> int:
     """Read runs, write the files, print which cells are filled."""
     from harness.runs import stored_run

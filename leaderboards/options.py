@@ -1,0 +1,104 @@
+"""Options of the leaderboards' commands; apart from them, so that help loads nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+POINTS = 1.0  # the gate's default margin
+
+
+def _report(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("--out", help="folder to write into (default: .leaderboards/report in the results folder)")
+    parser.add_argument("--baseline", metavar="RUN", help="compare with this run instead of the study's base")
+    parser.add_argument("--against", metavar="RUN[,RUN]", help="runs to compare with --baseline")
+    parser.add_argument("--task", help="task of these runs, if several tasks have runs of these names")
+    parser.add_argument("--json", action="store_true", help="print paths and key numbers as JSON")
+
+
+def _tables(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``tables``."""
+    parser.add_argument(
+        "--out", type=Path, help="folder to write to (default: .leaderboards/tables in the results folder)"
+    )
+    parser.add_argument(
+        "--row",
+        action="append",
+        default=[],
+        metavar="SYSTEM=RUN",
+        help="the run that fills a system's rows; repeatable",
+    )
+    parser.add_argument("--json", action="store_true", help="print paths and counts as JSON")
+
+
+def _audit(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``audit``."""
+    parser.add_argument(
+        "runs_named", nargs="*", metavar="RUN", help="stored runs: folders, or names with --task; or one CSV of tables"
+    )
+    parser.add_argument("--runs", action="store_true", help="all stored runs")
+    parser.add_argument("--task", help="the task of the runs")
+    parser.add_argument("--tables", type=Path, metavar="FILE", help="another CSV in the format of the published tables")
+    parser.add_argument(
+        "--out", type=Path, help="folder to write to (default: .leaderboards/audit in the results folder)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the records")
+
+
+def _board(parser: argparse.ArgumentParser) -> None:
+    """Options of ``board``."""
+    parser.add_argument("--out", help="folder of the site (default: .leaderboards/board/ in the results folder)")
+    parser.add_argument("--json", action="store_true", help="print paths and counts as JSON")
+
+
+def _check(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("run", help="run folder, or run name")
+    parser.add_argument("--task", help="task of the run, if RUN is a name")
+    about = "a run's folder, or a name under results/baseline/<task>/ (default: the run's, else the task's only one)"
+    parser.add_argument("--baseline", metavar="B", help=about)
+    parser.add_argument(
+        "--margin", type=_points, default=POINTS, metavar="POINTS", help="largest drop that passes (default 1)"
+    )
+    parser.add_argument("--metrics", metavar="A[,B]", help="compare these only (default: all of the baseline)")
+    parser.add_argument("--junit", metavar="FILE", help="write JUnit XML, one test case per value")
+    parser.add_argument("--summary", metavar="FILE", help="write the table as Markdown")
+    printed = parser.add_mutually_exclusive_group()
+    printed.add_argument("--json", action="store_true", help="print JSON and nothing else on standard output")
+    printed.add_argument(
+        "--annotations", action="store_true", help="print annotations of GitHub Actions (there: the default)"
+    )
+
+
+def _points(text: str) -> float:
+    try:
+        points = float(text)
+    except ValueError:
+        points = math.nan
+    if not 0 <= points <= 100:
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a number from 0 to 100")
+    return points
+
+
+def _baseline(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("run", help="run folder, or run name")
+    parser.add_argument("--task", help="task of the run, if RUN is a name")
+    parser.add_argument(
+        "--metrics", metavar="A[,B]", help="metrics of the baseline (default: the current ones, or all)"
+    )
+    parser.add_argument("--into", metavar="DIR", help="folder of baselines (default: results/baseline)")
+    parser.add_argument("--dry-run", action="store_true", help="print what would change; write nothing")
+
+
+OF: Mapping[str, Callable[[argparse.ArgumentParser], None]] = {
+    "report": _report,
+    "tables": _tables,
+    "audit": _audit,
+    "board": _board,
+    "check": _check,
+    "baseline": _baseline,
+}
