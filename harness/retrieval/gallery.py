@@ -87,7 +87,7 @@ def of_arrays(
     hashes: Sequence[str | None] | None = None,
     name: str = "arrays",
 ) -> Gallery:
-    """A gallery in memory, rows L2-normalised here; for training in a small environment and for tests.
+    """A gallery in memory, rows L2-normalised here; used by the tests and the benchmark of the scorer.
 
     Raises:
         CimError: the counts differ, or a row is zero or not finite.
