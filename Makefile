@@ -62,7 +62,7 @@ setup-gpu: $(VENV)/.ok-gpu  ## setup, and CUDA torch, transformers and vLLM
 
 eval: $(VENV)/.ok-core  ## score captions: make eval MODEL=captions.jsonl [TASK=docci500]
 	@$(what_it_needs)
-	@$(VENV)/bin/cim data fetch --if-missing --for $(call quoted,$(MODEL)) $(if $(TASK),$(call quoted,$(TASK)))
+	@$(VENV)/bin/cim data fetch --if-missing --for $(call quoted,$(MODEL)) $(if $(TASK),$(call quoted,$(TASK)))$(if $(METRICS), $(call option,--metrics,$(METRICS)))$(if $(ENGINE), $(call option,--engine,$(ENGINE)))
 	@$(VENV)/bin/cim eval --model $(call quoted,$(MODEL)) $(call option,--task,$(TASK)) \
 	  $(call option,--engine,$(ENGINE)) $(call option,--limit,$(LIMIT)) $(call option,--metrics,$(METRICS)) $(ARGS)
 

@@ -26,13 +26,17 @@ def none_missing() -> str | None:
     return None
 
 
+Generate = Callable[[Sequence[Request]], Iterable[Completion]]
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
     """What turns requests into completions, each yielded as it is ready, in any order.
 
     ``known`` gives the sample ids a model of this engine can caption; None where it captions any image.
     ``describe`` says what a run was really made with (build, version, device, sampling as received); an engine that
-    has it runs weights.
+    has it runs weights. ``session`` loads a model and yields the function from requests to completions, so that
+    several runs share one load; ``start`` is what a user is told of how long that takes.
     """
 
     name: str
@@ -40,6 +44,8 @@ class Engine:
     known: Callable[[Model], frozenset[str]] | None = None
     missing: Callable[[], str | None] = none_missing
     describe: Callable[[Model], Mapping[str, Any]] | None = None
+    session: Callable[[Model], AbstractContextManager[Generate]] | None = None
+    start: str = ""
 
 
 ReplyParser = Callable[[str, int], Sequence[str | None]]
@@ -74,7 +80,8 @@ class Parser:
     as they become known; it is handed the values of other parsers, for one that builds on them. ``slow`` says
     why it is not run here unless it is asked for by name; what a ``kept`` one made is stored with the run as well, so
     that the run can be scored where it cannot run. ``summary`` says in one line what values hold or lack; ``pace`` is
-    about how many characters a CPU core reads in a second, for an estimate where it is slow.
+    about how many characters a CPU core reads in a second, for an estimate where it is slow. ``weights``: a session
+    holds a model in the memory of the GPU.
     """
 
     name: str
@@ -85,6 +92,7 @@ class Parser:
     kept: bool = False
     summary: Callable[[Sequence[Any]], str] | None = None
     pace: float | None = None
+    weights: bool = False
 
 
 Encode = Callable[[Sequence[str]], "Iterator[Vectors]"]
@@ -176,7 +184,8 @@ class Metric:
     field. ``scale`` is the highest possible value, None where there is none. ``made`` takes its place on tasks whose
     images are made from a scene graph. ``elements`` gives a report what to mark sample by sample, ``verdicts`` how
     each question was answered. ``constants`` are the replies, by key, of judges that never read a caption: control
-    rows of a metric that reads replies.
+    rows of a metric that reads replies. ``pretrained`` names the published weights that it needs
+    (``resources/pretrained.py``), so that they can be brought before anything runs.
     """
 
     name: str
@@ -196,6 +205,7 @@ class Metric:
     elements: Callable[[Records], list[list[Element]]] | None = None
     verdicts: Callable[[Records], list[list[str]]] | None = None
     constants: Mapping[str, Callable[[Sample], Mapping[str, str]]] = field(default_factory=dict)
+    pretrained: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:

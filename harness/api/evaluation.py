@@ -5,22 +5,22 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from harness import registry, store
+from harness import registry
 from harness.api.inputs import captions_by_id, in_memory_run, references_by_id
 from harness.api.result import Result, of_stored
-from harness.errors import CimError, OutageError
+from harness.errors import CimError
 from harness.pages import report
 from harness.resources import paths
-from harness.runs import manifest, records, run, stats, stored_run
+from harness.runs import records, run, stats, stored_run
 from harness.runs.records import RowFiles
 from harness.runs.stored_run import StoredRun
-from harness.stages import caption, model, parse, retrieve
-from harness.stages import judge as judging
+from harness.stages import evaluate as stages
+from harness.stages import model, parse
 from harness.stages import score as scoring
 from harness.types import Completion, Track, untracked
 
@@ -122,34 +122,20 @@ def evaluate(
         resolved = model.resolve(source, folder, benchmark, engine)[0]
         planned = run.plan(resolved, benchmark, folder, limit=limit, partial=partial, fresh=fresh)
         planned = replace(planned, judge=judge, gallery=gallery or planned.gallery)
-        stored = _evaluate(planned, _names(metrics), draws, fresh, _track(progress))
+        options = stages.Options(fresh=fresh, draws=draws, track=_track(progress))
+        stored = _evaluate(planned, _names(metrics), options)
         kept = results is not None or not isinstance(captions, Mapping)
         result = of_stored(stored)
         return result if kept else replace(result, run=replace(stored, files=RowFiles(Path(name))), folder=None)
 
 
-def _evaluate(planned: run.Run, metrics: Sequence[str], draws: int, fresh: bool, track: Track) -> StoredRun:
-    """Caption, parse, judge, retrieve and score; a parser, judge or encoder that stops is told by its metrics."""
-    if fresh:
-        run.refuse_to_discard(planned)
-    judging.check(planned)
-    caption.check(planned, fresh=fresh)
-    with parse.Parses(planned.results, track) as parses:
-        parses.take(None if fresh else planned.folder)
-        chosen, absent = scoring.choose(metrics, planned, parses, fresh=fresh)
-        with store.writing(planned.folder):
-            if fresh:
-                store.clear(planned.folder)
-            caption.caption(planned, track)
-            with suppress(OutageError):
-                parse.parse(planned, chosen, parses)
-            with suppress(OutageError):
-                judging.judge(planned, chosen, track)
-            with suppress(OutageError):
-                retrieve.retrieve(planned, chosen, parses.encode, track)
-            scores = scoring.score(planned, chosen, parses, absent=absent, draws=draws)
-            if not any(row.outage for row in scores):
-                manifest.advance(planned.folder, "complete")
+def _evaluate(planned: run.Run, metrics: Sequence[str], options: stages.Options) -> StoredRun:
+    """Do all stages of one run; a parser, judge or encoder that stops is told by its metrics."""
+    with parse.Parses(planned.results, options.track) as parses:
+        works = stages.plan([planned], metrics, parses, fresh=options.fresh)
+        for work in stages.evaluate(works, tuple(stages.STAGES), parses, options):
+            if work.failure is not None:
+                raise work.failure
             stored = stored_run.load(planned.folder, planned.files)
             if len(planned.samples) <= report.LARGEST:
                 report.write(stored)

@@ -84,6 +84,7 @@ def parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:
     doctor.add_argument("--task", help="task whose first images --parity takes (default: the model's own)")
     doctor.add_argument("--limit", type=_positive, default=16, metavar="N", help="how many images (default 16)")
     _data(verbs)
+    _model(verbs)
     _gallery(verbs)
     _train(verbs)
     _study(verbs)
@@ -106,7 +107,7 @@ def _data(verbs: Any) -> None:
     )
     verify = _add(actions, "verify", "check annotations, and count the images")
     verify.add_argument("tasks", help="task, factual or mpnet, or several with commas")
-    verify.set_defaults(annotations_only=True, model=None, if_missing=False)
+    verify.set_defaults(annotations_only=True, model=None, if_missing=False, engine=None)
     pin = _add(actions, "pin", "print name, size and SHA-256 of files, ready to paste into a task", results=False)
     pin.add_argument("files", nargs="+", metavar="FILE", help="files of a new benchmark")
     fetch = _add(actions, "fetch", "fetch annotations, then images; the same command resumes a killed one")
@@ -114,8 +115,23 @@ def _data(verbs: Any) -> None:
         "tasks", nargs="?", help="task, factual or mpnet, or several with commas (default: those of --for)"
     )
     fetch.add_argument("--annotations-only", action="store_true", help="no images; captions files need none")
-    fetch.add_argument("--for", dest="model", metavar="M[,M2]", help="images only if this model needs them")
+    fetch.add_argument(
+        "--for", dest="model", metavar="M[,M2]", help="images only if this model needs them; its weights, too"
+    )
+    fetch.add_argument("--metrics", metavar="A[,B]", help="with --for: weights of these metrics (default: of all)")
+    fetch.add_argument("--judge", metavar="J", help="with --for: weights of this judge (default: the tasks' own)")
+    fetch.add_argument("--engine", metavar="NAME", help="with --for: the engine that runs the model")
     fetch.add_argument("--if-missing", action="store_true", help="print nothing if all files are there")
+
+
+def _model(verbs: Any) -> None:
+    about = "bring a model's weights from the Hugging Face hub"
+    actions = verbs.add_parser("model", help=about, description=about, allow_abbrev=False).add_subparsers(
+        dest="action", metavar="ACTION", required=True, parser_class=_Parser
+    )
+    fetch = _add(actions, "fetch", "bring checkpoints: only safetensors, config and tokenizer; a killed one resumes")
+    fetch.add_argument("names", metavar="NAME[,NAME]", help="models, or factual, mpnet (what metrics need)")
+    fetch.add_argument("--dry-run", action="store_true", help="print size, licence and free disk; bring nothing")
 
 
 def _gallery(verbs: Any) -> None:

@@ -32,6 +32,7 @@ VERBS = {
     "where": "places.where_verb",
     "doctor": "places.doctor_verb",
     "data": "places.data_verb",
+    "model": "places.model_verb",
     "gallery": "gallery.gallery_verb",
     "train": "train.train_verb",
     "study": "train.study_verb",

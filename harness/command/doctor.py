@@ -14,7 +14,7 @@ from pathlib import Path
 
 from harness import places as places_of_parts
 from harness import registry
-from harness.resources import data, fetch, java, paths, wordnet
+from harness.resources import data, fetch, hub, java, machine, paths, wordnet
 from harness.runs import manifest
 
 Finding = tuple[str, str, str]
@@ -42,7 +42,7 @@ def examine(results: str | None) -> list[Finding]:
     rows: list[Finding] = [("python", "ok", f"{platform.python_version()} at {sys.executable}")]
     rows.append(("packages", "ok", ", ".join(f"{name} {version}" for name, version in packages.items())))
     rows.append(_results(paths.results_root(results)))
-    rows.append(_gpu())
+    rows.extend((_gpu(), _hub()))
     rows.extend(_part(f"{kind} {name}", reason) for kind, name, reason in _parts())
     rows.extend(_data(name) for name in registry.names("tasks"))
     return rows
@@ -72,9 +72,16 @@ def _results(folder: Path) -> Finding:
 
 
 def _gpu() -> Finding:
-    if shutil.which("nvidia-smi") is None:
-        return ("gpu", "absent", "no nvidia-smi here; captions files and embedded models need none")
-    return ("gpu", "ok", "nvidia-smi answers")
+    seen = machine.gpus()
+    if not seen:
+        return ("gpu", "absent", "nvidia-smi shows none; captions files and embedded models need none")
+    fault = machine.gpu_fault() or (machine.lock_fault() if machine.torch_build() is None else None)
+    return ("gpu", "failed", fault) if fault else ("gpu", "ok", f"{len(seen)} x {seen[0]}")
+
+
+def _hub() -> Finding:
+    token = "a token for gated models" if hub.token() else "no token for gated models (HF_TOKEN)"
+    return ("hub cache", "ok", f"{hub.cache()}, {hub.amount(hub.free())} free; {token}")
 
 
 def _data(name: str) -> Finding:

@@ -11,121 +11,97 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.command.places import models, split
-from harness.errors import CimError, OutageError
+from harness.errors import CimError
 from harness.resources import paths
 
 if TYPE_CHECKING:
-    from harness.parts import Metric
     from harness.runs.run import Run
-    from harness.stages.parse import Parses
+    from harness.stages.agreement import Agreement, Sway
+    from harness.stages.evaluate import Work
     from harness.types import Score
 
 
 def _plan(args: argparse.Namespace) -> list[Run]:
     from harness import registry
     from harness.runs import run
-    from harness.stages import judge
 
     if args.judge == "":
         raise CimError("--judge is empty", hint="cim list models")
     if args.judge and args.judge.endswith(".toml"):
         args.judge = registry.named("models", args.judge)
-    results, found = paths.results_root(args.results), list[run.Run]()
+    results, runs = paths.results_root(args.results), list[run.Run]()
     tasks = [registry.named("tasks", text) for text in split(args.task)]
     args.metrics = ",".join(registry.named("metrics", text) for text in split(args.metrics))
-    for one in models(args, results, tasks):
-        for task in tasks or run.default_tasks(one):
-            made = run.plan(one, task, results, limit=args.limit, partial=args.partial, fresh=args.fresh)
-            if made.folder in [other.folder for other in found]:
-                raise CimError(f"two models are called {one.name}", hint="give their files different names")
-            if args.fresh:
-                run.refuse_to_discard(made)
-            found.append(replace(made, judge=args.judge, gallery=args.gallery or made.gallery))
-            judge.check(found[-1])
-    return found
+    for model in models(args, results, tasks):
+        for task in tasks or run.default_tasks(model):
+            planned = run.plan(model, task, results, limit=args.limit, partial=args.partial, fresh=args.fresh)
+            if planned.folder in [other.folder for other in runs]:
+                raise CimError(f"two models are called {model.name}", hint="give their files different names")
+            runs.append(replace(planned, judge=args.judge, gallery=args.gallery or planned.gallery))
+    return runs
 
 
 def evaluate_verb(args: argparse.Namespace) -> int:
-    """Do the stages that the verb asks for, run after run; exit 1 where something stopped answering."""
+    """Do the stages that the verb asks for over all runs; exit 1 where something stopped answering."""
     from harness.command import terminal
-    from harness.stages import caption, parse
+    from harness.runs import stats
+    from harness.stages import device, evaluate, parse, probes
 
     runs = _plan(args)
-    for run in runs if args.verb in ("eval", "caption") and not args.dry_run else ():
-        caption.check(run, fresh=args.fresh)
-    with parse.Parses(runs[0].results, terminal.track) as parses:
+    judging = args.verb == "judge"
+    controls, injections = judging and args.controls, judging and args.sway
+    altered = [*(probes.CONTROLS if controls else ()), *(probes.INJECTIONS if injections else ())]
+    draws = stats.DRAWS if args.draws is None else args.draws
+    options = evaluate.Options(fresh=args.fresh, draws=draws, probes=altered, track=terminal.track)
+    with parse.Parses(runs[0].results, terminal.track, device.Device(_say)) as parses:
+        works = evaluate.plan(runs, _metrics(args), parses, among=args.among, fresh=args.fresh)
         if args.dry_run:
-            return _dry_run(args, runs, parses)
-        reports = [_work(args, run, parses) for run in runs]
+            return _dry_run(args, works)
+        if judging:
+            _refuse_without_judge(works)
+        stages = tuple(evaluate.STAGES) if args.verb == "eval" else (args.verb,)
+        reports, code = list[dict[str, Any]](), 0
+        for work in evaluate.evaluate(works, stages, parses, options):
+            if work.failure is not None and len(works) == 1:
+                raise work.failure
+            reports.append(_report(args, work))
+            code = max(code, _code(work))
     if args.json:
         print(json.dumps(reports[0] if len(reports) == 1 else reports, indent=1))
-    return int(any(row["outage"] for report in reports for row in report.get("scores", ())))
+    return code
 
 
-def _work(args: argparse.Namespace, run: Run, parses: Parses) -> dict[str, Any]:
-    """Do the stages of one run that the verb asks for, and print its table."""
-    from harness import store
-    from harness.command import terminal
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _code(work: Work) -> int:
+    if work.failure is not None:
+        return work.failure.exit_code
+    return int(any(row.outage for row in work.scores or ()))
+
+
+def _report(args: argparse.Namespace, work: Work) -> dict[str, Any]:
+    """Print what came of a run, and give it as JSON."""
     from harness.pages import report
-    from harness.runs import manifest, stats, stored_run
-    from harness.stages import caption, score
+    from harness.runs import stored_run
 
-    parses.take(None if args.fresh else run.folder)
-    metrics, absent = score.choose(_metrics(args), run, parses, among=args.among, fresh=args.fresh)
-    told: dict[str, Any] = {"task": run.task.name, "model": run.model.name}
-    with store.writing(run.folder):
-        if args.fresh:
-            store.clear(run.folder)
-        if args.verb in ("eval", "caption"):
-            told["captions"] = caption.caption(run, terminal.track)
-        if args.verb in ("eval", "parse"):
-            told["parses"] = _parse(args, run, metrics, parses)
-        if args.verb in ("eval", "judge"):
-            told |= _judge(args, run, metrics, absent)
-        if args.verb in ("eval", "retrieve"):
-            told["retrievals"] = _retrieve(args, run, metrics, parses)
-        if args.verb in ("eval", "score"):
-            draws = stats.DRAWS if args.draws is None else args.draws
-            scores = score.score(run, metrics, parses, absent=absent, draws=draws)
-            if not any(one.outage for one in scores):
-                manifest.advance(run.folder, "complete")
-            page = report.write(stored_run.load(run.folder, run.files)) if len(run.samples) <= report.LARGEST else None
-            told = {"task": run.task.name, "model": run.model.name, "scores": [asdict(one) for one in scores]}
-            if not args.json:
-                _print_scores(run, scores, page)
-        elif not args.json:
+    run = work.run
+    named: dict[str, Any] = {"task": run.task.name, "model": run.model.name}
+    if work.failure is not None:
+        _say(f"cim: {run.model.name} on {run.task.name}: {work.failure}")
+        return {**named, "failure": str(work.failure)}
+    for line in () if args.json else work.lines:
+        print(line)
+    if work.scores is None:
+        told = named | work.counts | (_agreement(args, work) if args.verb == "judge" else {})
+        if not args.json:
             _print_stage(args.verb, run, told)
-    return told
-
-
-def _parse(args: argparse.Namespace, run: Run, metrics: Sequence[Metric], parses: Parses) -> dict[str, int]:
-    """Parse ahead of scoring; in ``eval`` a parser that stops is met again by the metrics that need it."""
-    from harness.stages import parse
-
-    for line in parse.ahead(run, metrics, parses):
-        print(f"{line}; what is done is kept", file=sys.stderr)
-    try:
-        done = parse.parse(run, metrics, parses)
-        for line in parse.summaries(run, metrics, parses) if not args.json else ():
-            print(line)
-        return done
-    except OutageError:
-        if args.verb == "eval":
-            return {}
-        raise
-
-
-def _retrieve(args: argparse.Namespace, run: Run, metrics: Sequence[Metric], parses: Parses) -> int:
-    """Look captions up ahead of scoring; in ``eval`` an encoder that stops is met again by the metric."""
-    from harness.command import terminal
-    from harness.stages import retrieve
-
-    try:
-        return retrieve.retrieve(run, metrics, parses.encode, terminal.track)
-    except OutageError:
-        if args.verb == "eval":
-            return 0
-        raise
+        return told
+    page = report.write(stored_run.load(run.folder, run.files)) if len(run.samples) <= report.LARGEST else None
+    if not args.json:
+        _print_scores(run, work.scores, page)
+    return {**named, "scores": [asdict(row) for row in work.scores]}
 
 
 def _metrics(args: argparse.Namespace) -> list[str]:
@@ -136,33 +112,31 @@ def _metrics(args: argparse.Namespace) -> list[str]:
     return split(args.metrics) or list(own.get(args.verb, ()))
 
 
-def _judge(args: argparse.Namespace, run: Run, metrics: Sequence[Metric], absent: Sequence[Score]) -> dict[str, Any]:
-    """Ask the judges; in ``eval`` one that stops is met again by the metrics that need it."""
+def _refuse_without_judge(works: Sequence[Work]) -> None:
+    """CimError where no metric of a run can be judged here, though one reads a judge's replies."""
     from harness import registry
-    from harness.command import terminal
-    from harness.stages import agreement, judge, probes
 
-    if args.verb == "eval":
-        try:
-            return {"replies": judge.judge(run, metrics, terminal.track)}
-        except OutageError as error:
-            print(f"cim: {error}", file=sys.stderr)
-            return {}
-    if not any(metric.judge for metric in metrics):
-        for row in absent:
-            if registry.metric(row.metric).judge:
-                raise CimError(f"{row.metric}: {row.not_computed}")
-    probe = [*(probes.CONTROLS if args.controls else ()), *(probes.INJECTIONS if args.sway else ())]
-    told: dict[str, Any] = {"replies": judge.judge(run, metrics, terminal.track, probe)}
+    for work in works:
+        if not any(metric.judge for metric in work.metrics):
+            for row in work.absent:
+                if registry.metric(row.metric).judge:
+                    raise CimError(f"{row.metric}: {row.not_computed}")
+
+
+def _agreement(args: argparse.Namespace, work: Work) -> dict[str, Any]:
+    """How far the judge agrees with earlier ones, and with ``--sway`` how far added text changes its verdicts."""
+    from harness.command import terminal
+    from harness.stages import agreement
+
     draws = {} if args.draws is None else {"draws": args.draws}
-    agreed, swayed = agreement.with_others(run, metrics, **draws), []
-    if args.sway:
-        swayed = agreement.sway(run, metrics, **draws)
-    for name, rows in (("agreement", agreed), ("sway", swayed)):
-        told |= {name: agreement.as_rows(rows)} if rows else {}
+    tables: dict[str, Sequence[Agreement | Sway]] = {
+        "agreement": agreement.with_others(work.run, work.metrics, **draws),
+        "sway": agreement.sway(work.run, work.metrics, **draws) if args.sway else [],
+    }
+    for name, rows in tables.items():
         if rows and not args.json:
             terminal.show(terminal.agreement_table(name, rows))
-    return told
+    return {name: agreement.as_rows(rows) for name, rows in tables.items() if rows}
 
 
 def _print_scores(run: Run, scores: Sequence[Score], page: Path | None) -> None:
@@ -180,22 +154,18 @@ def _print_stage(verb: str, run: Run, report: dict[str, Any]) -> None:
     print(f"{run.model.name} on {run.task.name}: {done} {detail or 'nothing to do'}; stored in {run.folder}")
 
 
-def _dry_run(args: argparse.Namespace, runs: Sequence[Run], parses: Parses) -> int:
-    from harness.stages import score
-
+def _dry_run(args: argparse.Namespace, works: Sequence[Work]) -> int:
     plans = []
-    for run in runs:
-        parses.take(None if args.fresh else run.folder)
-        metrics, absent = score.choose(_metrics(args), run, parses, among=args.among, fresh=args.fresh)
-        stored = 0 if args.fresh else len(run.captions)
+    for work in works:
+        run, stored = work.run, 0 if args.fresh else len(work.run.captions)
         plans.append(
             {
                 "task": run.task.name,
                 "model": run.model.name,
                 "samples": len(run.samples),
                 "captions_to_make": len(run.samples) - stored,
-                "metrics": [metric.name for metric in metrics],
-                "not_computed": {row.metric: row.not_computed for row in absent},
+                "metrics": [metric.name for metric in work.metrics],
+                "not_computed": {row.metric: row.not_computed for row in work.absent},
                 "folder": str(run.folder),
             }
         )

@@ -12,6 +12,7 @@ from pathlib import Path
 from harness import registry
 from harness.errors import CimError
 from harness.models import model_file
+from harness.resources import machine
 from harness.stages import model
 
 PACKAGES = {"transformers": "models", "vllm": "vllm"}
@@ -31,5 +32,16 @@ def of(models: str, engine: str | None = None) -> str:
     return max(packages, default="")
 
 
+def main(name: str, engine: str | None) -> int:
+    """Print the set of packages; exit 2 where there is a GPU, and the packages for it cannot run on this system."""
+    packages = of(name, engine)
+    fault = machine.lock_fault() if packages and machine.gpus() else None
+    if fault:
+        sys.stderr.write(f"setup: {fault}\n")
+        return 2
+    sys.stdout.write(packages + "\n")
+    return 0
+
+
 if __name__ == "__main__":
-    sys.stdout.write(of(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 and sys.argv[2] else None) + "\n")
+    sys.exit(main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 and sys.argv[2] else None))

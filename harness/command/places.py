@@ -27,7 +27,7 @@ def models(args: argparse.Namespace, results: Path, tasks: Sequence[str]) -> lis
     """The models that ``--model`` names; ``tasks`` selects between runs of one name."""
     from harness.stages import model
 
-    first, engine = tasks[0] if tasks else None, args.engine if args.verb != "data" else None
+    first, engine = tasks[0] if tasks else None, args.engine
     texts = [args.model] if Path(args.model).exists() else split(args.model)
     if not texts:
         raise CimError("--model is empty" if args.verb != "data" else "--for is empty", hint="cim list models")
@@ -114,7 +114,7 @@ def data_verb(args: argparse.Namespace) -> int:
     say = (lambda line: print(line, file=sys.stderr)) if args.json else print
     weights = [pretrained.ALL[name] for name in split(args.tasks) if name in pretrained.ALL]
     args.tasks = ",".join(name for name in split(args.tasks) if name not in pretrained.ALL)
-    names, with_images = _wanted(args) if args.tasks or args.model or not weights else ([], False)
+    named, names, with_images = _wanted(args) if args.tasks or args.model or not weights else ([], [], False)
     report, whole = dict[str, Any](), True
     for checkpoint in weights:
         report[checkpoint.name] = {"fault": _weights(args, checkpoint, say)}
@@ -132,9 +132,29 @@ def data_verb(args: argparse.Namespace) -> int:
             state = "; ".join(f"{name} {wrong}" for name, wrong in faults.items()) or "all files are whole"
             seen = f"; {images}" if images and images.count else ""
             print(f"{task.name}: {state}{seen} ({data.folder(task)})")
+    if named:
+        from harness.command import weights as checkpoints
+
+        tasks = [registry.task(name) for name in names]
+        wanted = checkpoints.Wanted(named, tasks, split(args.metrics), args.judge, args.results)
+        checkpoints.bring_for(wanted, say, lambda line: print(line, file=sys.stderr))
     if args.json:
         print(json.dumps(report, indent=1))
     return int(not whole)
+
+
+def model_verb(args: argparse.Namespace) -> int:
+    """Bring models' weights, or print what that would bring."""
+    from harness.command import weights
+
+    names = split(args.names)
+    if not names:
+        raise CimError("no model is named", hint="cim list models")
+    say = (lambda line: print(line, file=sys.stderr)) if args.json else print
+    report = weights.fetch(names, args.results, say, dry_run=args.dry_run)
+    if args.json:
+        print(json.dumps(report, indent=1))
+    return 0
 
 
 def _pin(args: argparse.Namespace) -> int:
@@ -167,8 +187,8 @@ def _weights(args: argparse.Namespace, checkpoint: Pretrained, say: Callable[[st
     return fault
 
 
-def _wanted(args: argparse.Namespace) -> tuple[list[str], bool]:
-    """The tasks of a ``cim data`` command, and whether it includes their images."""
+def _wanted(args: argparse.Namespace) -> tuple[list[Model], list[str], bool]:
+    """The models and tasks of a ``cim data`` command, and whether it includes the tasks' images."""
     from harness.runs import run
 
     names = split(args.tasks)
@@ -179,4 +199,4 @@ def _wanted(args: argparse.Namespace) -> tuple[list[str], bool]:
     if not names:
         tasks = [task for model in named for task in model.tasks or (run.DEFAULT_TASKS if model in looking else ())]
         names = list(dict.fromkeys(tasks))
-    return names, not args.annotations_only and (args.model is None or bool(looking))
+    return named, names, not args.annotations_only and (args.model is None or bool(looking))

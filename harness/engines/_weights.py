@@ -11,13 +11,15 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.engines._text import TextProcessor, control_tokens, neutral, text_only
 from harness.errors import CimError
+from harness.parts import Generate
 from harness.types import Completion, Model, Request
 from harness.weights import Server, Weights
 
@@ -46,6 +48,14 @@ def of(model: Model) -> Weights:
     if model.weights is None:
         raise CimError(f"engine {model.engine} needs a model with a checkpoint", where=str(model.source))
     return model.weights
+
+
+def generate(
+    session: Callable[[Model], AbstractContextManager[Generate]], model: Model, requests: Sequence[Request]
+) -> Iterator[Completion]:
+    """Completions of an engine that is opened for these requests alone."""
+    with session(model) as write:
+        yield from write(requests)
 
 
 def absent(packages: Sequence[str], target: str) -> str | None:
@@ -218,3 +228,9 @@ def completion(processor: Any, written: Written) -> Completion:
     text = processor.tokenizer.decode(written.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     reason = "stop" if written.stopped else "length"
     return Completion(written.request.sample_id, text, reason, len(written.prompt_ids), len(written.ids))
+
+
+def completions(processor: Any, written: Iterable[Written | Completion]) -> Iterator[Completion]:
+    """The completions of what an engine wrote, failed ones as they are."""
+    for item in written:
+        yield item if isinstance(item, Completion) else completion(processor, item)

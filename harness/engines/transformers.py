@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from harness.engines import _weights
 from harness.engines._text import TextProcessor
 from harness.engines._weights import Prompt, Written
 from harness.errors import CimError, OutageError
-from harness.parts import Engine
+from harness.parts import Engine, Generate
 from harness.types import Completion, Model, Request
 from harness.weights import Weights
 
@@ -237,10 +239,10 @@ def _split(loaded: Loaded, batch: Sequence[Prompt]) -> Iterator[Written | Comple
         raise OutageError(f"out of memory with one {what}, {batch[0].request.sample_id}", hint=hint)
 
 
-def _generate(model: Model, requests: Sequence[Request]) -> Iterator[Completion]:
+@contextmanager
+def _session(model: Model) -> Iterator[Generate]:
     loaded = load(_weights.of(model))
-    for item in write(loaded, requests):
-        yield item if isinstance(item, Completion) else _weights.completion(loaded.processor, item)
+    yield lambda requests: _weights.completions(loaded.processor, write(loaded, requests))
 
 
 def logits(loaded: Loaded, prompt: Prompt, prefix: Sequence[int]) -> Any:
@@ -290,4 +292,4 @@ def _describe(model: Model) -> Mapping[str, Any]:
     }
 
 
-ENGINE = Engine(name="transformers", generate=_generate, missing=_missing, describe=_describe)
+ENGINE = Engine("transformers", partial(_weights.generate, _session), None, _missing, _describe, _session)

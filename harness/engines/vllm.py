@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import shutil
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from harness.engines import _weights
 from harness.engines._text import text_only
 from harness.engines._weights import Prompt, Written
 from harness.errors import CimError, OutageError
-from harness.parts import Engine
+from harness.parts import Engine, Generate
+from harness.resources import machine
 from harness.types import Completion, Model, Request
 from harness.weights import Weights
 
@@ -177,12 +177,12 @@ def _written(request: Request, output: Any) -> Written:
     return Written(request, list(output.prompt_token_ids), list(one.token_ids), one.finish_reason == "stop")
 
 
-def _generate(model: Model, requests: Sequence[Request]) -> Iterator[Completion]:
+@contextmanager
+def _session(model: Model) -> Iterator[Generate]:
     weights = _weights.of(model)
     processor = _weights.load_processor(weights)
     with opened(weights, processor) as llm:
-        for item in write(llm, weights, processor, requests):
-            yield item if isinstance(item, Completion) else _weights.completion(processor, item)
+        yield lambda requests: _weights.completions(processor, write(llm, weights, processor, requests))
 
 
 def _missing() -> str | None:
@@ -193,13 +193,7 @@ def _missing() -> str | None:
 
 def _gpu() -> str:
     """Name of the first GPU, asked of the driver: vLLM must be the first to touch CUDA in this process."""
-    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-    if shutil.which(command[0]) is None:
-        return "unknown"
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.splitlines()[0]
-    except (subprocess.SubprocessError, IndexError):
-        return "unknown"
+    return next((gpu.name for gpu in machine.gpus()), "unknown")
 
 
 def _describe(model: Model) -> Mapping[str, Any]:
@@ -220,4 +214,11 @@ def _describe(model: Model) -> Mapping[str, Any]:
     }
 
 
-ENGINE = Engine(name="vllm", generate=_generate, missing=_missing, describe=_describe)
+ENGINE = Engine(
+    name="vllm",
+    generate=partial(_weights.generate, _session),
+    missing=_missing,
+    describe=_describe,
+    session=_session,
+    start=", this takes minutes",
+)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.metrics import _match
-from harness.metrics._scenes import Scenes, missing, scenes, signature
+from harness.metrics._scenes import PRETRAINED, Scenes, missing, scenes, signature
 from harness.parts import PRECISION_RECALL_F1, Measurement, Metric, Records, mean
 from harness.types import Element
 
@@ -103,4 +103,5 @@ def refined(
         missing=missing,
         made=made,
         elements=lambda records: elements(records, parser),
+        pretrained=PRETRAINED,
     )

@@ -20,6 +20,7 @@ from harness.runs.cache import settings_key
 from harness.types import Element, SceneGraph
 
 ENCODER = "mpnet"
+PRETRAINED = ("factual", ENCODER)  # weights of parser and encoder
 COUNTED = ("tokens", "tokens_cut", "inputs_cut", "outputs_cut", "malformed", "nouns_lost")
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from harness.metrics import _graphs, _match
 from harness.metrics._match import Phrase
 from harness.metrics._refined import STRICT, by_sample, without_attributes
-from harness.metrics._scenes import ENCODER, marked, missing, scenes, signature, words
+from harness.metrics._scenes import ENCODER, PRETRAINED, marked, missing, scenes, signature, words
 from harness.parts import SCORE, Measurement, Metric, Records
 from harness.types import Element, SceneGraph
 
@@ -65,6 +65,7 @@ def _capture(parser: str, variant: str = "", made: Metric | None = None) -> Metr
         missing=missing,
         made=made,
         elements=lambda records: _elements(records, parser),
+        pretrained=PRETRAINED,
     )
 
 

@@ -193,7 +193,7 @@ def settings(precision: str) -> dict[str, str]:
 
 def _parser(name: str, precision: str) -> Parser:
     missing = partial(pretrained.missing, pretrained.FACTUAL)
-    return Parser(name, partial(settings, precision), partial(session, precision), missing)
+    return Parser(name, partial(settings, precision), partial(session, precision), missing, weights=True)
 
 
 PARSER = _parser("factual", "float32")

@@ -16,7 +16,6 @@ Run with ``cim parse --metrics capture``.
 from __future__ import annotations
 
 import importlib.metadata
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from harness import registry
 from harness.errors import CimError
 from harness.parsers import factual
 from harness.parts import Parse, Parser, Values
-from harness.resources import nltk_data, pretrained, wordnet
+from harness.resources import machine, nltk_data, pretrained, wordnet
 from harness.resources.wordnet_words import lemmatiser
 
 # capture_metric 0.1.13, stop_words.py (Apache-2.0), one a line; a few are several words.
@@ -202,8 +201,8 @@ def _missing(by: str) -> str | None:
 
 
 def _gpu() -> bool:
-    """Is there a GPU? Checked without loading torch."""
-    return shutil.which("nvidia-smi") is not None
+    """Is there a GPU that torch can use? Checked without loading it."""
+    return machine.usable_gpu()
 
 
 def _slow() -> str | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import math
 import struct
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,16 @@ def check(folder: Path) -> None:
         raise CimError("no checkpoint folder", where=str(folder), hint="key 'checkpoint' is relative to its TOML file")
     _require_config(folder)
     _require_weights(folder)
+
+
+def parameters(folder: Path) -> int:
+    """Number of parameters in a folder's safetensors files, by their headers alone."""
+    count = 0
+    for path in folder.glob("*.safetensors"):
+        with path.open("rb") as stream:
+            header = json.loads(stream.read(struct.unpack("<Q", stream.read(8))[0]))
+        count += sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+    return count
 
 
 def files(folder: Path) -> list[Path]:

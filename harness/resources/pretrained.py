@@ -18,7 +18,7 @@ from pathlib import Path
 
 from harness import store
 from harness.errors import CimError
-from harness.resources import checkpoint, data, paths
+from harness.resources import checkpoint, data, hub, paths
 
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 _WEIGHTS = ("config.json", "model.safetensors")
@@ -36,6 +36,7 @@ class Pretrained:
     files: tuple[str, ...]
     megabytes: int
     about: str
+    licence: str | None = None
 
     @property
     def pinned(self) -> str:
@@ -58,7 +59,8 @@ MPNET = Pretrained(
     "e8c3b32edf5434bc2275fc9bab85f82640a19130",
     (*_WEIGHTS, "vocab.txt", *_TOKENIZER),
     440,
-    "phrase encoder, Apache-2.0",
+    "phrase encoder",
+    "Apache-2.0",
 )
 ALL = {one.name: one for one in (FACTUAL, MPNET)}
 
@@ -133,20 +135,18 @@ def fetch(one: Pretrained, say: Callable[[str], None]) -> Path:
     if absent(one) is None:
         return whole(one)
     try:
-        from httpx import HTTPError
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
-    except ImportError as error:
-        raise CimError("huggingface_hub is not installed", hint="run `make setup-models`") from error
-    say(f"{one.name}: {one.megabytes} MB, {one.about}, https://huggingface.co/{one.hub_id}/tree/{one.revision}")
-    try:
         # Named files only: what a repository holds beside them (pickles, other formats) is not brought.
-        snapshot_download(one.hub_id, revision=one.revision, allow_patterns=list(one.files))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, HTTPError, OSError) as error:
+        hub.fetch(source(one), say)
+    except CimError as error:
         own = _own(one) or f"a folder {one.hub_id.rpartition('/')[2]} in $CIM_MODELS"
-        hint = f"check the network; the same command goes on, or put {', '.join(one.files)} into {own}"
-        raise CimError(f"hub download failed ({type(error).__name__})", where=one.pinned, hint=hint) from error
+        hint = f"{error.hint}, or put {', '.join(one.files)} into {own}"
+        raise CimError(error.what, where=error.where, hint=hint) from error
     return whole(one)
+
+
+def source(one: Pretrained) -> hub.Source:
+    """The checkpoint as the hub knows it."""
+    return hub.Source(one.name, one.hub_id, one.revision, one.files, one.licence)
 
 
 @contextlib.contextmanager
@@ -185,10 +185,7 @@ def _own(one: Pretrained) -> Path | None:
 
 
 def _snapshot(one: Pretrained) -> Path:
-    """Where huggingface_hub keeps a commit (huggingface_hub 1.x, constants.py), without loading it to ask."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    hub = os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or home) / "hub"
-    return Path(hub).expanduser() / f"models--{one.hub_id.replace('/', '--')}" / "snapshots" / one.revision
+    return hub.snapshot(one.hub_id, one.revision)
 
 
 def _digest(place: Path) -> str:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from harness import registry, store
+from harness import store
 from harness.errors import CimError, OutageError
 from harness.types import Completion, Model, Request, Track
 
@@ -120,15 +120,24 @@ class RowFiles:
             self._parsed[name] = self._state(name), all_rows
 
 
-def fill(files: RowFiles, model: Model, requests: Sequence[Request], track: Track) -> int:
+def fill(
+    files: RowFiles,
+    model: Model,
+    requests: Sequence[Request],
+    track: Track,
+    generate: Callable[[Model, Sequence[Request]], Iterable[Completion]],
+) -> int:
     """Append the caption of each request as it arrives; returns how many there were.
+
+    Args:
+        generate: a model and its requests to completions, as ``Engine.generate``.
 
     Raises:
         OutageError: the engine stopped before the last request, or failed on some; finished rows are kept.
     """
-    count, engine, reason = 0, registry.engine(model.engine), ""
+    count, reason = 0, ""
     with files.appending(NAME, "caption") as add:
-        for completed in track(engine.generate(model, requests), "caption", len(requests)) if requests else ():
+        for completed in track(generate(model, requests), "caption", len(requests)) if requests else ():
             if completed.outage:
                 reason = reason or f" ({completed.error})"
                 continue
@@ -136,7 +145,7 @@ def fill(files: RowFiles, model: Model, requests: Sequence[Request], track: Trac
             count += 1
     if count < len(requests):
         hint = "the same command goes on"
-        raise OutageError(f"engine {engine.name} gave {count} of {len(requests)} caption texts{reason}", hint=hint)
+        raise OutageError(f"engine {model.engine} gave {count} of {len(requests)} caption texts{reason}", hint=hint)
     return count
 
 

@@ -10,15 +10,15 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Sequence
-from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import registry, store
 from harness.errors import CimError, OutageError
-from harness.parts import Encode, Encoder
+from harness.parts import Encoder
 from harness.runs.cache import settings_key
+from harness.stages.device import Device
 from harness.types import Track, untracked
 
 if TYPE_CHECKING:
@@ -95,17 +95,12 @@ class _Stored:
 
 
 class Encodings:
-    """Embeddings of texts by encoder name: from the cache, else from one session per encoder and command."""
+    """Embeddings of texts by encoder name: from the cache, else from an encoder that is opened on the device."""
 
-    def __init__(self, results: Path, track: Track = untracked) -> None:
+    def __init__(self, results: Path, track: Track = untracked, device: Device | None = None) -> None:
         self._folder, self._track = results / ".cache" / "vectors", track
-        self._sessions = ExitStack()
-        self._open: dict[str, Encode] = {}
+        self._device = device or Device()
         self._stored: dict[Path, _Stored] = {}
-
-    def close(self) -> None:
-        """End the sessions."""
-        self._sessions.close()
 
     def encode(self, name: str, texts: Sequence[str]) -> Vectors:
         """L2-normalised embeddings (n, d), float32, one per text, in order; equal texts are encoded once.
@@ -119,15 +114,11 @@ class Encodings:
         keys = _keys(encoder, texts)
         absent = {key: text for key, text in zip(keys, texts, strict=True) if key not in stored.places}
         if absent:
-            vectors = self._track(self._session(encoder)(list(absent.values())), name, len(absent))
+            session = self._device.open(f"encoder {name}", encoder.session)
+            vectors = self._track(session(list(absent.values())), name, len(absent))
             rest, wanted = iter(vectors), iter(absent)
             while part := list(islice(rest, PART)):
                 stored.add(list(islice(wanted, len(part))), part)
             if lacking := sum(key not in stored.places for key in absent):
                 raise OutageError(f"encoder {name} gave {len(absent) - lacking} of {len(absent)} embeddings")
         return stored.take(keys)
-
-    def _session(self, encoder: Encoder) -> Encode:
-        if encoder.name not in self._open:
-            self._open[encoder.name] = self._sessions.enter_context(encoder.session())
-        return self._open[encoder.name]

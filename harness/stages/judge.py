@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -26,11 +25,13 @@ from typing import Any
 from harness import registry, store
 from harness.errors import CimError, OutageError, SettingsError
 from harness.parts import Metric
+from harness.resources import machine
 from harness.runs import manifest, records
 from harness.runs.cache import Cache, key, settings_key
 from harness.runs.form import malformed
 from harness.runs.run import Run
 from harness.stages import caption, model, probes
+from harness.stages.device import Device
 from harness.types import Completion, Model, Request, Sample, Track, untracked
 
 FIELD = "reply"
@@ -109,7 +110,7 @@ def _obstacle(run: Run, answerer: Model) -> str | None:
 
 
 def _gpu() -> bool:
-    return shutil.which("nvidia-smi") is not None
+    return machine.usable_gpu()
 
 
 def _recorded(run: Run) -> Mapping[str, Any]:
@@ -190,7 +191,9 @@ def replies(run: Run, judge: str, probe: str = "") -> list[dict[str, str]]:
     return by_sample
 
 
-def judge(run: Run, metrics: Sequence[Metric], track: Track = untracked, probe: Sequence[str] = ()) -> dict[str, int]:
+def judge(
+    run: Run, metrics: Sequence[Metric], device: Device, track: Track = untracked, probe: Sequence[str] = ()
+) -> dict[str, int]:
     """Ask for the missing replies; returns the number stored now, by judge (and probe).
 
     Raises:
@@ -209,7 +212,7 @@ def judge(run: Run, metrics: Sequence[Metric], track: Track = untracked, probe: 
         answerer = answering(run)
         if reason := _obstacle(run, answerer):
             raise CimError(f"judge {answerer.name} cannot answer here: {reason}")
-        _ask(run, answerer, todo, track)
+        _ask(run, answerer, todo, track, device)
     return counts
 
 
@@ -222,7 +225,7 @@ def _keep_answers(run: Run, file: str) -> set[str]:
     return set(answered_rows)
 
 
-def _ask(run: Run, answerer: Model, todo: Sequence[Prompted], track: Track) -> None:
+def _ask(run: Run, answerer: Model, todo: Sequence[Prompted], track: Track, device: Device) -> None:
     """Send all prompts to one opened engine, except those with a cached reply."""
     _record(run, answerer)
     engine, failed, count = registry.engine(answerer.engine), list[Completion](), 0
@@ -240,7 +243,8 @@ def _ask(run: Run, answerer: Model, todo: Sequence[Prompted], track: Track) -> N
         for question in todo:
             if (value := usable.get(key(question.prompt))) is not None:
                 add[question.file]({"sample_id": question.id, **value})
-        for completed in track(engine.generate(answerer, requests), FIELD, len(requests)) if requests else ():
+        replies = device.generate("judge", answerer, requests) if requests else ()
+        for completed in track(replies, FIELD, len(requests)) if requests else ():
             question, count = flying[completed.sample_id], count + 1
             row = records.row(replace(completed, sample_id=question.id), FIELD)
             add[question.file](row)

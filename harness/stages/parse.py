@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from harness.errors import CimError, OutageError
 from harness.parts import Metric, Parse, Parser
 from harness.runs.cache import Cache, key, settings_key
 from harness.runs.run import Run
+from harness.stages.device import Device
 from harness.stages.encode import Encodings
 from harness.types import Track, untracked
 
@@ -32,21 +34,25 @@ def _full_name(parser: Parser) -> str:
 
 
 class Parses:
-    """Parses of texts by parser name: from the run, the cache, or one session per parser and command."""
+    """Parses of texts by parser name: from the run, the cache, or one session per parser and command.
 
-    def __init__(self, results: Path, track: Track = untracked) -> None:
+    A parser that runs a model shares the device with encoders and engines: it is closed when one of these is opened.
+    """
+
+    def __init__(self, results: Path, track: Track = untracked, device: Device | None = None) -> None:
         self._folder, self._track = results / ".cache" / "parses", track
+        self.device = device or Device()
         self._sessions = ExitStack()
         self._open: dict[str, Parse] = {}
         self._given: Mapping[str, Mapping[str, Any]] = {}
         self._read: dict[str, dict[str, Any]] = {}  # known values by full name and key
-        self._encodings = Encodings(results, track)
+        self._encodings = Encodings(results, track, self.device)
 
     def __enter__(self) -> Parses:
         return self
 
     def __exit__(self, *failure: Any) -> bool | None:
-        self._encodings.close()
+        self.device.close()
         return self._sessions.__exit__(*failure)
 
     def encode(self, name: str, texts: Sequence[str]) -> Vectors:
@@ -103,6 +109,8 @@ class Parses:
         return [values[k] for k in keys]
 
     def _session(self, parser: Parser) -> Parse:
+        if parser.weights:
+            return self.device.open(f"parser {parser.name}", partial(parser.session, self.parse))
         if parser.name not in self._open:
             self._open[parser.name] = self._sessions.enter_context(parser.session(self.parse))
         return self._open[parser.name]

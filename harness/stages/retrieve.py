@@ -75,6 +75,43 @@ def _whole(run: Run) -> bool:
     return bool(stored) and all(sample.id in stored for sample in run.samples)
 
 
+def _todo(run: Run, metrics: Sequence[Metric]) -> list[Sample]:
+    """The samples whose captions are to be looked up: none unless a metric reads retrievals."""
+    captions, stored = run.captions, _stored(run)
+    wanted = any(NEEDED in metric.needs for metric in metrics)
+    return [sample for sample in run.samples if wanted and sample.id in captions and sample.id not in stored]
+
+
+def encode_images(run: Run, metrics: Sequence[Metric], encode: Encode, track: Track = untracked) -> None:
+    """Encode the images that ``retrieve`` will want, so that image and text encoder follow one another on a device.
+
+    Raises:
+        CimError: no gallery, no images, or an encoder other than the gallery's.
+        OutageError: the encoder stopped; finished embeddings are kept.
+    """
+    todo = _todo(run, metrics)
+    if not todo:
+        return
+    from harness.retrieval import encoders
+
+    opened = _gallery(run, todo)
+    chunks = [todo[start : start + CHUNK] for start in range(0, len(todo), CHUNK)]
+    for chunk in track(chunks, "images", len(chunks)):
+        encode(encoders.of(opened, "image").name, [str(file) for file in _files(run, chunk)])
+
+
+def _gallery(run: Run, todo: Sequence[Sample]) -> Gallery:
+    """The run's gallery; CimError without one, or where images are not there."""
+    from harness.retrieval import gallery
+
+    if run.gallery is None:
+        raise CimError(f"task {run.task.name} names no gallery", hint="--gallery NAME")
+    if absent := _absent(run, todo):
+        hint = f"run `cim data fetch {run.task.name}`"
+        raise CimError(f"{len(absent)} images are not there: {', '.join(absent[:FEW])}", hint=hint)
+    return gallery.open_folder(gallery.place(run.gallery))
+
+
 def retrieve(run: Run, metrics: Sequence[Metric], encode: Encode, track: Track = untracked) -> int:
     """Look up the captions without a stored row; returns how many.
 
@@ -86,20 +123,14 @@ def retrieve(run: Run, metrics: Sequence[Metric], encode: Encode, track: Track =
         SettingsError: the stored rows were made with another gallery.
         OutageError: an encoder stopped; finished rows are kept.
     """
-    captions, stored = run.captions, _stored(run)
-    todo = [sample for sample in run.samples if sample.id in captions and sample.id not in stored]
-    if not todo or not any(NEEDED in metric.needs for metric in metrics):
+    captions, stored, todo = run.captions, _stored(run), _todo(run, metrics)
+    if not todo:
         return 0
     from harness.retrieval import encoders, gallery
     from harness.retrieval.scorer import CimScorer
     from harness.retrieval.settings import EVALUATION
 
-    if run.gallery is None:
-        raise CimError(f"task {run.task.name} names no gallery", hint="--gallery NAME")
-    if absent := _absent(run, todo):
-        hint = f"run `cim data fetch {run.task.name}`"
-        raise CimError(f"{len(absent)} images are not there: {', '.join(absent[:FEW])}", hint=hint)
-    opened = gallery.open_folder(gallery.place(run.gallery))
+    opened = _gallery(run, todo)
     text, image = (encoders.of(opened, kind) for kind in encoders.KINDS)
     scorer = CimScorer(opened, partial(encode, text.name), EVALUATION)
     how = _how(opened, scorer)

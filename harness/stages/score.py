@@ -24,7 +24,7 @@ from harness.stages.caption import stored
 from harness.stages.judge import answered, missing, replies, signed
 from harness.stages.parse import Parses
 from harness.stages.probes import CONTROLS
-from harness.types import Sample, Score
+from harness.types import Sample, Score, Task
 
 if TYPE_CHECKING:
     from harness.parts import Array
@@ -41,7 +41,7 @@ def choose(
     here. A metric requested by name must be computable. With ``fresh`` stored replies are ignored.
     """
     if names:
-        chosen = [metric_of(name, run) for name in dict.fromkeys(names)]
+        chosen = [metric_of(name, run.task) for name in dict.fromkeys(names)]
         for metric in chosen:
             if lacking := metric.needs - run.task.provides:
                 raise CimError(
@@ -50,7 +50,7 @@ def choose(
             if reason := missing_here(metric, run, parses, named=True, fresh=fresh):
                 raise CimError(f"metric {metric.name} cannot be computed here: {reason}")
         return chosen, []
-    metrics = [metric_of(name, run) for name in among or registry.names("metrics")]
+    metrics = [metric_of(name, run.task) for name in among or registry.names("metrics")]
     metrics = [metric for metric in metrics if metric.needs <= run.task.provides]
     if among and not metrics:
         raise CimError(f"task {run.task.name} has none of the annotations that {', '.join(among)} need")
@@ -69,10 +69,10 @@ def missing_here(metric: Metric, run: Run, parses: Parses, *, named: bool, fresh
     )
 
 
-def metric_of(name: str, run: Run) -> Metric:
+def metric_of(name: str, task: Task) -> Metric:
     """The metric of this name, or its replacement for synthetic tasks with ground-truth graphs."""
     metric = registry.metric(name)
-    return metric.made if metric.made and "graph" in run.task.provides else metric
+    return metric.made if metric.made and "graph" in task.provides else metric
 
 
 def _not_computed(metric: Metric, reason: str, n: int = 0, *, outage: bool = False) -> Score:

@@ -91,7 +91,8 @@ def _scored_again(run: runs.Run, stored: StoredRun) -> Iterator[Check]:
     judged = dict[str, tuple[runs.Run, list[Metric]]]()  # by judge model: a run's metrics may have had several
     for row in computed:
         name = signature.read(row["signature"] or "").get("judge", "").rpartition("@")[0]
-        judged.setdefault(name, (replace(run, judge=name or None), []))[1].append(score.metric_of(row["metric"], run))
+        metric = score.metric_of(row["metric"], run.task)
+        judged.setdefault(name, (replace(run, judge=name or None), []))[1].append(metric)
     # An empty cache, as the shared one is no evidence; the run's own parses are part of the run, like its replies.
     with tempfile.TemporaryDirectory() as empty, parse.Parses(Path(empty)) as parses:
         parses.take(run.folder)
