@@ -41,12 +41,16 @@ class Cim:
         return Result(code, *self._capsys.readouterr())
 
     def refused(self, *arguments: str | Path) -> str:
-        """Run a command that must be refused: exit 2, one line, nothing on standard output; returns the line."""
+        """Run a command that must be refused: exit 2, one line, nothing on standard output; returns the line.
+
+        Before it may stand what was being loaded.
+        """
         result = self(*arguments)
         assert result.code == 2, result
         assert result.out == ""
-        assert result.err.count("\n") == 1 and result.err.startswith("cim: "), result.err
-        return result.err
+        lines = [line for line in result.err.splitlines(keepends=True) if ": loading" not in line]
+        assert len(lines) == 1 and lines[0].startswith("cim: "), result.err
+        return lines[0]
 
 
 def process(*arguments: str | Path, results: Path, **environment: str) -> subprocess.Popen[str]:

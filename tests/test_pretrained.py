@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
@@ -21,11 +16,13 @@ pytest.importorskip("huggingface_hub")
 from harness.errors import CimError
 from harness.resources import checkpoint, pretrained
 from harness.resources.pretrained import ALL, FACTUAL
+from tests import hub_server
 from tests.cli import Cim
 from tests.conftest import ROOT
+from tests.hub_server import Hub
 
 NAME = "flan-t5-base-VG-factual-sg"
-HUB = f"models--lizhuang144--{NAME}"
+FOLDER = f"models--lizhuang144--{NAME}"
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +35,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def snapshot(tmp_path: Path, source: Path) -> Path:
     """The cache as the hub leaves it: large files are links to what is named by its sha256."""
-    place, blobs = tmp_path / "hub" / HUB / "snapshots" / FACTUAL.revision, tmp_path / "hub" / HUB / "blobs"
+    place, blobs = tmp_path / "hub" / FOLDER / "snapshots" / FACTUAL.revision, tmp_path / "hub" / FOLDER / "blobs"
     place.mkdir(parents=True)
     blobs.mkdir()
     for path in source.iterdir():
@@ -100,82 +97,9 @@ def test_a_cut_off_or_changed_file_is_named(tmp_path: Path, tiny_t5_folder: Path
     assert "cim data fetch factual" in (pretrained.missing(FACTUAL) or "")
 
 
-class _Hub(BaseHTTPRequestHandler):
-    """As much of the Hugging Face hub as a download asks for; breaks off the first large file once."""
-
-    folder: Path
-    asked: list[str]
-
-    def _file(self) -> tuple[bytes, str] | None:
-        name = self.path.partition(f"/resolve/{FACTUAL.revision}/")[2]
-        path = self.folder / name
-        return (path.read_bytes(), name) if name and path.is_file() else None
-
-    def do_HEAD(self) -> None:
-        self._answer(send=False)
-
-    def do_GET(self) -> None:
-        self._answer(send=True)
-
-    def _answer(self, send: bool) -> None:
-        if "/tree/" in self.path:
-            entries = [
-                {
-                    "type": "file",
-                    "path": path.name,
-                    "size": path.stat().st_size,
-                    "oid": sha256(path.read_bytes()).hexdigest(),
-                }
-                for path in self.folder.iterdir()
-            ]
-            self._send(200, json.dumps(entries).encode(), {"Content-Type": "application/json"}, send)
-            return
-        if self.path.startswith("/api/models/"):
-            siblings = [{"rfilename": path.name} for path in self.folder.iterdir()]
-            body = json.dumps({"id": FACTUAL.hub_id, "sha": FACTUAL.revision, "siblings": siblings}).encode()
-            self._send(200, body, {"Content-Type": "application/json"}, send)
-            return
-        found = self._file()
-        if found is None:
-            self._send(404, b"", {"X-Error-Code": "EntryNotFound"}, send)
-            return
-        body, name = found
-        span = self.headers.get("Range", "")
-        start = int(span.removeprefix("bytes=").partition("-")[0]) if span else 0
-        headers = {"X-Repo-Commit": FACTUAL.revision, "ETag": f'"{sha256(body).hexdigest()}"', "Accept-Ranges": "bytes"}
-        if start:
-            headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
-        if send:
-            self.asked.append(f"{name} {start}")
-        cut = send and name == "model.safetensors" and len([one for one in self.asked if name in one]) == 1
-        self._send(206 if start else 200, body[start:], headers, send, cut)
-
-    def _send(self, status: int, body: bytes, headers: dict[str, str], send: bool, cut: bool = False) -> None:
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if send:
-            self.wfile.write(body[: len(body) // 2] if cut else body)
-
-    def log_message(self, *_: object) -> None:
-        """Nothing is printed."""
-
-
-@contextmanager
-def hub(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    handler = type("Handler", (_Hub,), {"folder": folder, "asked": []})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}", handler.asked
-    finally:
-        server.shutdown()
-
-
-def fetch(endpoint: str) -> subprocess.CompletedProcess[str]:
+def fetch(hub: Hub) -> subprocess.CompletedProcess[str]:
     """``cim data fetch factual`` in a process of its own: the hub's address is read when its package is loaded."""
-    environment = {**os.environ, "HF_ENDPOINT": endpoint, "NO_PROXY": "127.0.0.1", "HF_HUB_DISABLE_XET": "1"}
+    environment = {**os.environ, **hub_server.environment(hub)}
     command = [sys.executable, "-m", "harness", "data", "fetch", "factual"]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200)
 
@@ -185,22 +109,22 @@ def test_fetch_brings_named_files_alone_and_goes_on_after_a_break(
 ) -> None:
     served = Path(shutil.copytree(tiny_t5_folder, tmp_path / "served"))
     (served / "pytorch_model.bin").write_bytes(b"a pickle")
-    with hub(served) as (endpoint, asked):
-        done = fetch(endpoint)
+    with hub_server.serving(Hub({FACTUAL.hub_id: served}, cut=("model.safetensors",))) as hub:
+        asked, done = hub.asked, fetch(hub)
         if done.returncode:
-            done = fetch(endpoint)
+            done = fetch(hub)
         assert done.returncode == 0, done.stderr
-        assert "to download, licence not stated" in done.stdout and f"whole, {FACTUAL.pinned}" in done.stdout
+        assert "to download, licence a-test" in done.stdout and f"whole, {FACTUAL.pinned}" in done.stdout
         assert not any("pickle" in one or ".bin" in one for one in asked)
         assert asked.count("model.safetensors 0") == 2 and asked.count("config.json 0") == 1
         count = len(asked)
-        assert fetch(endpoint).returncode == 0 and len(asked) == count
+        assert fetch(hub).returncode == 0 and len(asked) == count
     assert (pretrained.whole(FACTUAL) / "config.json").is_file()
     assert cim("data", "verify", "factual", "--json").json == {"factual": {"fault": None}}
 
 
 def test_an_address_that_does_not_answer_is_one_line(tmp_path: Path, cim: Cim) -> None:
-    done = fetch("http://127.0.0.1:9")
+    done = fetch(Hub({}, address="http://127.0.0.1:9"))
     assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1
     assert f"cim: {FACTUAL.pinned}: hub download failed" in done.stderr
     asked = cim("data", "verify", "factual,mpnet")

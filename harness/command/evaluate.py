@@ -17,7 +17,7 @@ from harness.resources import paths
 if TYPE_CHECKING:
     from harness.runs.run import Run
     from harness.stages.agreement import Agreement, Sway
-    from harness.stages.evaluate import Work
+    from harness.stages.evaluate import Options, Work
     from harness.types import Score
 
 
@@ -56,7 +56,7 @@ def evaluate_verb(args: argparse.Namespace) -> int:
     with parse.Parses(runs[0].results, terminal.track, device.Device(_say)) as parses:
         works = evaluate.plan(runs, _metrics(args), parses, among=args.among, fresh=args.fresh)
         if args.dry_run:
-            return _dry_run(args, works)
+            return _dry_run(args, works, options)
         if judging:
             _refuse_without_judge(works)
         stages = tuple(evaluate.STAGES) if args.verb == "eval" else (args.verb,)
@@ -154,33 +154,15 @@ def _print_stage(verb: str, run: Run, report: dict[str, Any]) -> None:
     print(f"{run.model.name} on {run.task.name}: {done} {detail or 'nothing to do'}; stored in {run.folder}")
 
 
-def _dry_run(args: argparse.Namespace, works: Sequence[Work]) -> int:
-    plans = []
-    for work in works:
-        run, stored = work.run, 0 if args.fresh else len(work.run.captions)
-        plans.append(
-            {
-                "task": run.task.name,
-                "model": run.model.name,
-                "samples": len(run.samples),
-                "captions_to_make": len(run.samples) - stored,
-                "metrics": [metric.name for metric in work.metrics],
-                "not_computed": {row.metric: row.not_computed for row in work.absent},
-                "folder": str(run.folder),
-            }
-        )
+def _dry_run(args: argparse.Namespace, works: Sequence[Work], options: Options) -> int:
+    from harness.command import dry
+
+    plans = [dry.plan(work, options) for work in works]
     if args.json:
         print(json.dumps(plans[0] if len(plans) == 1 else plans, indent=1))
-    else:
-        for plan in plans:
-            print("\n".join(f"{name}: {_plain(value)}" for name, value in plan.items()))
+    for plan in () if args.json else plans:
+        print("\n".join(f"{name}: {dry.shown(value)}" for name, value in plan.items()))
     return 0
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, dict):
-        return "; ".join(f"{name} ({reason})" for name, reason in value.items()) or "none"
-    return ", ".join(value) if isinstance(value, list) else str(value)
 
 
 def meteor_verb(args: argparse.Namespace) -> int:

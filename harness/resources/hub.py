@@ -114,7 +114,7 @@ def token() -> bool:
 
 def remaining(source: Source) -> int:
     """Bytes that are still to be brought, asked of the hub; CimError where it cannot be reached or refuses."""
-    with _asking(source) as library:
+    with _asking(source) as library, _without_bars():
         files = library.snapshot_download(**_wanted(source), dry_run=True)
         return sum(file.file_size or 0 for file in files if file.will_download)
 
@@ -179,27 +179,36 @@ def _asking(source: Source) -> Iterator[Any]:
 @contextlib.contextmanager
 def _progress(source: Source, size: int, say: Callable[[str], None]) -> Iterator[None]:
     """The hub's own bars on a terminal; elsewhere a line now and then with what has arrived."""
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
-
     if sys.stderr.isatty():
         yield
         return
-    blobs = snapshot(source.hub_id, source.revision).parent.parent / "blobs"
-    before, shown, done = _bytes(blobs), not are_progress_bars_disabled(), threading.Event()
+    blobs, done = snapshot(source.hub_id, source.revision).parent.parent / "blobs", threading.Event()
+    before = _bytes(blobs)
 
     def report() -> None:
         while not done.wait(EVERY):
             say(f"{source.name}: {amount(_bytes(blobs) - before)} of {amount(size)}")
 
     thread = threading.Thread(target=report, daemon=True)
-    disable_progress_bars()
     thread.start()
     try:
-        yield
+        with _without_bars():
+            yield
     finally:
         done.set()
         thread.join()
-        if shown:
+
+
+@contextlib.contextmanager
+def _without_bars() -> Iterator[None]:
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    before = are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not before:
             enable_progress_bars()
 
 
