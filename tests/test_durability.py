@@ -18,7 +18,7 @@ import pytest
 from harness import store
 from harness.errors import BusyError, CimError, OutageError
 from harness.runs import records
-from tests import slow_engine
+from tests import chat_server, slow_engine
 from tests.cli import Cim, captions_file, process
 from tests.conftest import ROOT
 
@@ -81,6 +81,53 @@ def test_cim_eval_killed_at_random_moments(tmp_path: Path) -> None:
     assert kills >= 3, "too few were still running"
     assert process(*arguments, results=tmp_path / "killed").wait() == 0
     assert files(tmp_path / "killed" / "demo" / "demo-detailed") == files(tmp_path / "whole" / "demo" / "demo-detailed")
+
+
+SLOW = '''
+"""A fake that takes its time."""
+import time
+
+from harness.parts import Engine
+from harness.types import Completion
+
+
+def _generate(model, requests):
+    for request in requests:
+        time.sleep(0.03)
+        yield Completion(request.sample_id, f"A red ring of {model.name}, {request.sample_id}.")
+
+
+ENGINE = Engine("slow", _generate)
+'''
+
+
+def test_captioner_and_judge_killed_among_several_runs(tmp_path: Path) -> None:
+    """SIGKILL when the second model's captions, and when the first judge's replies arrive; the same command goes on."""
+    for kind in ("engines", "models"):
+        (tmp_path / "parts" / kind).mkdir(parents=True)
+    (tmp_path / "parts" / "engines" / "slow.py").write_text(SLOW)
+    for name in ("one", "two"):
+        (tmp_path / "parts" / "models" / f"{name}.toml").write_text('about = "A fake."\nengine = "slow"\n')
+    given = ("eval", "--model", "one,two", "--task", "miniscenes", "--limit", "12", "--judge", "served")
+    with chat_server.serving() as server:
+        server.pause = 0.05
+        server.toml(tmp_path / "parts" / "models", "served", table="concurrency = 1\n")
+
+        def begin(results: Path) -> subprocess.Popen[str]:
+            environment = {"CIM_PATH": str(tmp_path / "parts"), "NO_PROXY": "127.0.0.1"}
+            return process(*given, "--metrics", "length,relation_qa", results=results, **environment)
+
+        assert begin(tmp_path / "whole").wait() == 0
+        killed = tmp_path / "killed"
+        for name, file in (("two", "captions.jsonl"), ("one", "replies.relation_qa.served.jsonl")):
+            running, rows = begin(killed), killed / "miniscenes" / name / file
+            while running.poll() is None and len(store.read_rows(rows)) < 3:
+                time.sleep(0.002)
+            running.send_signal(signal.SIGKILL)
+            assert running.wait() == -signal.SIGKILL and 3 <= len(store.read_rows(rows)) < 12
+        assert begin(killed).wait() == 0
+    for name in ("one", "two"):
+        assert files(killed / "miniscenes" / name) == files(tmp_path / "whole" / "miniscenes" / name)
 
 
 def test_each_row_is_on_disk_before_the_next_is_asked_for(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import pytest
 from harness import registry
 from harness.resources import pretrained, wordnet
 from tests import hub_server, rehearsal, tiny_models, tiny_mpnet, tiny_t5
+from tests.cli import captions_file
 from tests.conftest import ROOT
 from tests.hub_server import Hub
 from tests.test_engines import LACKING, NO_VLLM
@@ -110,3 +111,15 @@ def test_one_command_makes_every_row_with_one_load_each(run: Run, served: Hub, t
     told = run(*command, "--json")
     assert told.returncode == 0 and [report["task"] for report in json.loads(told.stdout)] == list(rehearsal.NAMES)
     assert "loading" not in told.stderr and (tmp_path / "loads.txt").read_text().split() == loads
+
+
+def test_without_a_hub_a_captioner_is_refused_and_a_metric_is_not(run: Run, tmp_path: Path) -> None:
+    dead = "http://127.0.0.1:9"
+    refused = run("model", "fetch", "qwen2.5-vl-7b", HF_ENDPOINT=dead)
+    assert refused.returncode == 2 and refused.stderr.count("\n") == 1, refused.stderr
+    assert "Qwen/Qwen2.5-VL-7B-Instruct@cc5948981374: hub download failed" in refused.stderr
+    captions = captions_file(tmp_path / "mine.jsonl", {"coco_ln500_0": "a red dog"})
+    asked = ("data", "fetch", "--if-missing", "--for", str(captions), "coco_ln500", "--metrics", "capture,length")
+    fetched = run(*asked, HF_ENDPOINT=dead)
+    assert fetched.returncode == 0 and fetched.stderr.count("going on without it") == 2, fetched.stderr
+    assert "factual" in fetched.stderr and "all-mpnet-base-v2" in fetched.stderr

@@ -1,7 +1,7 @@
 """What ``cim eval --dry-run`` prints: per run what would be done, on which GPU, downloads, hours and free disk.
 
-Nothing is written, loaded or asked of a network. Hours are arithmetic, not a measurement: a text of ``max_tokens`` tokens
-reads all weights once a token, shared by the texts that are written at once; images and start-up are not counted.
+Nothing is written, loaded or asked of a network. Hours are arithmetic, not a measurement: a text of ``max_tokens``
+tokens reads all weights once a token, shared by the texts written at once; images and start-up are not counted.
 """
 
 from __future__ import annotations
