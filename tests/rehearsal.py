@@ -82,8 +82,8 @@ def main(folder: Path, address: str, words: list[str]) -> int:
     registry.task = lambda name: tasks[name] if name in tasks else task_of(name)  # type: ignore[assignment]
     bring = weights.bring
 
-    def bring_then_watch(loads: Sequence[weights.Load], say: Callable[[str], None]) -> None:
-        bring(loads, say)
+    def bring_then_watch(loads: Sequence[weights.Load], say: Callable[[str], None], *, offline: bool = False) -> None:
+        bring(loads, say, offline=offline)
         Budget(folder / "loads.txt").enforce()
 
     weights.bring = bring_then_watch

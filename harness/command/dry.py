@@ -7,6 +7,7 @@ tokens reads all weights once a token, shared by the texts written at once; imag
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from harness import registry
@@ -21,10 +22,10 @@ from harness.stages.weights import Load
 GPU, CPU = (1e12, 64), (2e10, 1)
 
 
-def plan(work: Work, options: Options) -> dict[str, Any]:
+def plan(work: Work, stages: Sequence[str], options: Options) -> dict[str, Any]:
     """What would be done for one run, as JSON."""
     run = work.run
-    loads = evaluate.to_load([work], tuple(evaluate.STAGES), options)
+    loads = evaluate.to_load([work], stages, options)
     seconds, basis = _seconds(work, loads, options)
     return {
         "task": run.task.name,

@@ -52,14 +52,14 @@ def evaluate_verb(args: argparse.Namespace) -> int:
     controls, injections = judging and args.controls, judging and args.sway
     altered = [*(probes.CONTROLS if controls else ()), *(probes.INJECTIONS if injections else ())]
     draws = stats.DRAWS if args.draws is None else args.draws
-    options = evaluate.Options(fresh=args.fresh, draws=draws, probes=altered, track=terminal.track)
+    options = evaluate.Options(args.fresh, draws, altered, terminal.track, offline=True)
+    stages = tuple(evaluate.STAGES) if args.verb == "eval" else (args.verb,)
     with parse.Parses(runs[0].results, terminal.track, device.Device(_say)) as parses:
         works = evaluate.plan(runs, _metrics(args), parses, among=args.among, fresh=args.fresh)
         if args.dry_run:
-            return _dry_run(args, works, options)
+            return _dry_run(args, works, stages, options)
         if judging:
             _refuse_without_judge(works)
-        stages = tuple(evaluate.STAGES) if args.verb == "eval" else (args.verb,)
         reports, code = list[dict[str, Any]](), 0
         for work in evaluate.evaluate(works, stages, parses, options):
             if work.failure is not None and len(works) == 1:
@@ -154,10 +154,10 @@ def _print_stage(verb: str, run: Run, report: dict[str, Any]) -> None:
     print(f"{run.model.name} on {run.task.name}: {done} {detail or 'nothing to do'}; stored in {run.folder}")
 
 
-def _dry_run(args: argparse.Namespace, works: Sequence[Work], options: Options) -> int:
+def _dry_run(args: argparse.Namespace, works: Sequence[Work], stages: Sequence[str], options: Options) -> int:
     from harness.command import dry
 
-    plans = [dry.plan(work, options) for work in works]
+    plans = [dry.plan(work, stages, options) for work in works]
     if args.json:
         print(json.dumps(plans[0] if len(plans) == 1 else plans, indent=1))
     for plan in () if args.json else plans:

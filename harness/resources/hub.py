@@ -25,7 +25,7 @@ FILES = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model", "*.tiktoken")
 CODE = ("*.py",)  # of a checkpoint whose remote code is trusted
 # Second copies of weights: Mistral's and Llama's own format, and exports for other libraries.
 COPIES = ("consolidated*", "original/*", "onnx/*", "openvino/*", "*/*.safetensors", "*.bin.*")
-TOKENIZER = ("tokenizer.json", "*.model", "vocab.*", "*.tiktoken")
+TOKENIZER = ("tokenizer.json", "*.model", "vocab.*", "*.tiktoken", "tekken.json")
 MEGABYTE, GIGABYTE = 1e6, 1e9
 EVERY = 15.0  # seconds between two lines of progress without a terminal
 
@@ -74,7 +74,7 @@ def here(source: Source) -> Path | None:
         checkpoint.check(folder)
     except CimError:
         return None
-    tokens = (folder / "tokenizer_config.json").is_file() and any(any(folder.glob(name)) for name in TOKENIZER)
+    tokens = any(any(folder.glob(name)) for name in TOKENIZER)
     arriving = any((folder.parent.parent / "blobs").glob("*.incomplete"))
     return folder if tokens and not arriving else None
 

@@ -25,12 +25,16 @@ from harness.types import Score, Track, untracked
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How stages are done: bootstrap draws, probes that the judges are asked about, and the progress display."""
+    """How stages are done: bootstrap draws, probes that the judges are asked about, and the progress display.
+
+    ``offline``: the process needs no hub once its checkpoints are here, which holds for a command.
+    """
 
     fresh: bool = False
     draws: int = stats.DRAWS
     probes: Sequence[str] = ()
     track: Track = untracked
+    offline: bool = False
 
 
 @dataclass(slots=True)
@@ -82,7 +86,7 @@ def evaluate(works: Sequence[Work], stages: Sequence[str], parses: Parses, optio
         caption.check(work.run, fresh=options.fresh)
     loads = to_load(works, stages, options)
     weights.check(loads)
-    weights.bring(loads, parses.device.say)
+    weights.bring(loads, parses.device.say, offline=options.offline)
     weights.check(loads)  # of a checkpoint that was not here the size is known only now
     with ExitStack() as locks:
         for work in works:

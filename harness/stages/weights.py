@@ -99,16 +99,20 @@ def obstacle(load: Load) -> str | None:
     return None
 
 
-def bring(loads: Sequence[Load], say: Callable[[str], None]) -> None:
+def bring(loads: Sequence[Load], say: Callable[[str], None], *, offline: bool = False) -> None:
     """Download the checkpoints that are not here; ``say`` is told size and licence first.
+
+    Args:
+        offline: this process asks the hub nothing afterwards, where all of them are pinned to a commit.
 
     Raises:
         CimError: as ``hub.fetch``.
     """
     sources = [(load, source) for load in loads if (source := load.source) is not None]
-    for source in {source.hub_id: source for load, source in sources if load.folder is None}.values():
+    for source in {source.where: source for load, source in sources if load.folder is None}.values():
         hub.fetch(source, say)
-    weights = [load.model.weights for load, _ in sources if load.model.weights]
-    if weights and all(hub.COMMIT.fullmatch(one.revision or "") and not one.trust_remote_code for one in weights):
+    fixed = [bool(hub.COMMIT.fullmatch(source.revision or "")) for _, source in sources]
+    trusted = any(load.model.weights and load.model.weights.trust_remote_code for load, _ in sources)
+    if offline and fixed and all(fixed) and not trusted:
         # All is here: a node without network does not wait for each optional file that a loader looks for.
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
