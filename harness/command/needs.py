@@ -33,9 +33,9 @@ def of(models: str, engine: str | None = None) -> str:
 
 
 def main(name: str, engine: str | None) -> int:
-    """Print the set of packages; exit 2 where there is a GPU, and the packages for it cannot run on this system."""
+    """Print the set of packages; exit 2 where a model wants the GPU, and the packages for it cannot run here."""
     packages = of(name, engine)
-    fault = machine.lock_fault() if packages and machine.gpus() else None
+    fault = machine.lock_fault() if packages == "vllm" and machine.gpus() else None
     if fault:
         sys.stderr.write(f"setup: {fault}\n")
         return 2
