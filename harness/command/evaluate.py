@@ -78,6 +78,7 @@ def _work(args: argparse.Namespace, run: Run, parses: Parses) -> dict[str, Any]:
             store.clear(run.folder)
         if args.verb in ("eval", "caption"):
             told["captions"] = caption.caption(run, terminal.track)
+            told["outcomes"] = caption.account(run).as_row()
         if args.verb in ("eval", "parse"):
             told["parses"] = _parse(args, run, metrics, parses)
         if args.verb in ("eval", "judge"):
@@ -91,8 +92,9 @@ def _work(args: argparse.Namespace, run: Run, parses: Parses) -> dict[str, Any]:
                 manifest.advance(run.folder, "complete")
             page = report.write(stored_run.load(run.folder, run.files)) if len(run.samples) <= report.LARGEST else None
             told = {"task": run.task.name, "model": run.model.name, "scores": [asdict(one) for one in scores]}
+            told["outcomes"] = caption.account(run).as_row()
             if not args.json:
-                _print_scores(run, scores, page)
+                _print_scores(run, scores, told["outcomes"], page)
         elif not args.json:
             _print_stage(args.verb, run, told)
     return told
@@ -165,35 +167,39 @@ def _judge(args: argparse.Namespace, run: Run, metrics: Sequence[Metric], absent
     return told
 
 
-def _print_scores(run: Run, scores: Sequence[Score], page: Path | None) -> None:
+def _print_scores(run: Run, scores: Sequence[Score], outcomes: dict[str, Any], page: Path | None) -> None:
     from harness.command import terminal
 
     terminal.show(terminal.scores_table(run.task.name, run.model.name, scores))
+    terminal.account(outcomes)
     print("\n".join(terminal.notes(scores)))
     print(f"stored in {run.folder}; to look at: {page or f'cim report {run.folder}'}")
 
 
 def _print_stage(verb: str, run: Run, report: dict[str, Any]) -> None:
+    from harness.command import terminal
+
     done = {"caption": "captions", "parse": "parses", "judge": "replies", "retrieve": "retrievals"}[verb]
     count = report[done] if verb != "judge" else {name: made for name, made in report[done].items() if made}
+    if verb == "caption":
+        terminal.account(report["outcomes"])
     detail = f"{count} made now" if isinstance(count, int) else ", ".join(f"{n}: {k} texts" for n, k in count.items())
     print(f"{run.model.name} on {run.task.name}: {done} {detail or 'nothing to do'}; stored in {run.folder}")
 
 
 def _dry_run(args: argparse.Namespace, runs: Sequence[Run], parses: Parses) -> int:
-    from harness.stages import score
+    from harness.stages import caption, score
 
     plans = []
     for run in runs:
         parses.take(None if args.fresh else run.folder)
         metrics, absent = score.choose(_metrics(args), run, parses, among=args.among, fresh=args.fresh)
-        stored = 0 if args.fresh else len(run.captions)
         plans.append(
             {
                 "task": run.task.name,
                 "model": run.model.name,
                 "samples": len(run.samples),
-                "captions_to_make": len(run.samples) - stored,
+                "captions_to_make": len(run.samples if args.fresh else caption.todo(run)),
                 "metrics": [metric.name for metric in metrics],
                 "not_computed": {row.metric: row.not_computed for row in absent},
                 "folder": str(run.folder),

@@ -19,6 +19,7 @@ from harness.parts import Metric, mean
 from harness.resources import paths
 from harness.runs import manifest, signature, stats
 from harness.runs.form import DOCUMENT, malformed
+from harness.runs.outcomes import Outcomes, count
 from harness.runs.records import RowFiles
 from harness.types import Completion
 
@@ -104,6 +105,11 @@ class StoredRun:
     def failed(self) -> int:
         """How many of its captions failed."""
         return sum(caption.text is None for caption in self.captions.values())
+
+    @property
+    def outcomes(self) -> Outcomes:
+        """The account of its captions, counted anew."""
+        return count(self.captions.values(), self.manifest["settings"]["model"])
 
 
 def folders(results: Path, task: str | None = None, name: str | None = None) -> list[Path]:

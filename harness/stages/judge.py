@@ -2,8 +2,9 @@
 
 The judge model is ``--judge``, else the task's. Replies are appended to ``replies.<judge>.<model>.jsonl`` as they
 arrive, one row per prompt (``<sample id>`` or ``<sample id>#<key>``); the same command resumes a killed one and repeats
-failed prompts. The manifest records each judge model; signatures name it with version and sampling, so numbers of two
-models are never mixed, and each has files of its own.
+failed prompts. A final refusal is an unparsed reply; verdicts are read in what follows a reply's thoughts. The manifest
+records each judge model; signatures name it with version and sampling, so numbers of two models are never mixed, and
+each has files of its own.
 
 Greedy replies of weights and servers are also cached in ``results/.cache/replies/<settings>.jsonl`` by the sha256 of
 the prompt; the settings identify the model, sampling included. All runs share them, also with ``--fresh``: the same
@@ -26,7 +27,7 @@ from typing import Any
 from harness import registry, store
 from harness.errors import CimError, OutageError, SettingsError
 from harness.parts import Metric
-from harness.runs import manifest, records
+from harness.runs import manifest, outcomes, reasoning, records
 from harness.runs.cache import Cache, key, settings_key
 from harness.runs.form import malformed
 from harness.runs.run import Run
@@ -135,6 +136,8 @@ def signed(run: Run, judge: str) -> dict[str, str]:
     if sampling := settings.get("sampling"):
         thinking = f",thinking={settings['thinking']}".lower() if "thinking" in settings else ""
         fields["decode"] = f"temperature={sampling['temperature']:g},max_tokens={sampling['max_tokens']}{thinking}"
+    if any(reply.text and reasoning.answer(reply.text) != reply.text for reply in _rows(run, judge).values()):
+        fields["thoughts"] = "removed"  # only where there were some: these replies were read whole before
     return {**fields, **registry.judge(judge).signature}
 
 
@@ -159,13 +162,17 @@ def _request_id(sample: Sample, key: str) -> str:
     return f"{sample.id}#{key}" if key else sample.id
 
 
+def _rows(run: Run, judge: str, probe: str = "") -> dict[str, Completion]:
+    return run.files.completions(file_name(judge, answering_name(run) or "", probe), FIELD)
+
+
 def _read(run: Run, judge: str, probe: str) -> tuple[list[dict[str, str]], int, int]:
     """Replies of each sample by the judge's keys, number of unanswered prompts, and number of prompts."""
-    rows = run.files.completions(file_name(judge, answering_name(run) or "", probe), FIELD)
+    rows = _rows(run, judge, probe)
     part, by_sample, lacking, total = registry.judge(judge), list[dict[str, str]](), 0, 0
     for sample in run.samples:
         answers = {key: rows.get(_request_id(sample, key)) for key in part.prompts(sample, "")}
-        texts = {key: reply.text for key, reply in answers.items() if reply and reply.text is not None}
+        texts = {key: reasoning.answer(reply.text or "") for key, reply in answers.items() if reply and reply.final}
         by_sample.append(texts)
         lacking, total = lacking + len(answers) - len(texts), total + len(answers)
     return by_sample, lacking, total
@@ -177,16 +184,20 @@ def answered(run: Run, judge: str, probe: str = "") -> bool:
 
 
 def replies(run: Run, judge: str, probe: str = "") -> list[dict[str, str]]:
-    """The raw replies of each sample by the judge's keys.
+    """The replies of each sample by the judge's keys, without thoughts; empty where the server refused to reply.
 
     Raises:
-        OutageError: a reply is missing or failed; an unanswered question is no answer.
+        OutageError: a reply is missing or failed, or the server refused all: an unanswered question is no answer.
     """
     by_sample, lacking, total = _read(run, judge, probe)
     if lacking:
         chosen = f" --judge {run.judge}" if run.judge else ""
         hint = f"run `cim judge --model {run.model.name} --task {run.task.name}{chosen}`"
         raise OutageError(f"judge {judge} has not answered {lacking} of {total} questions", hint=hint)
+    rows = _rows(run, judge, probe).values()
+    if rows and all(reply.text is None for reply in rows):
+        what = f"judge {judge} was refused all {total} replies: {outcomes.reason(list(rows))}"
+        raise OutageError(what, hint="name another --judge")
     return by_sample
 
 
@@ -216,7 +227,7 @@ def judge(run: Run, metrics: Sequence[Metric], track: Track = untracked, probe: 
 def _keep_answers(run: Run, file: str) -> set[str]:
     """Ids of the answered rows of a file; failed rows are removed, so that they are asked again."""
     rows = run.files.completions(file, FIELD)
-    answered_rows = {name: reply for name, reply in rows.items() if reply.text is not None}
+    answered_rows = {name: reply for name, reply in rows.items() if reply.final}
     if len(answered_rows) < len(rows):
         store.write_rows(run.folder / file, [records.row(reply, FIELD) for reply in answered_rows.values()])
     return set(answered_rows)
@@ -244,15 +255,15 @@ def _ask(run: Run, answerer: Model, todo: Sequence[Prompted], track: Track) -> N
             question, count = flying[completed.sample_id], count + 1
             row = records.row(replace(completed, sample_id=question.id), FIELD)
             add[question.file](row)
-            if completed.text is None:
+            if not completed.final:
                 failed.append(completed)
-            elif cache:
+            elif cache and completed.text is not None:
                 cache.add(key(question.prompt), {name: value for name, value in row.items() if name != "sample_id"})
     hint = "the same command resumes"
     if count < len(requests):
         raise OutageError(f"engine {engine.name} gave {count} of {len(requests)} replies", hint=hint)
     if failed:
-        what = f"{len(failed)} of {len(requests)} questions failed, the first: {failed[0].error}"
+        what = f"{len(failed)} of {len(requests)} questions failed: {outcomes.reason(failed)}"
         raise OutageError(what, where=answerer.name, hint=hint)
 
 
