@@ -22,7 +22,7 @@ TEMPLATE = re.compile(
             r"</?(?:answer|tool_call|tool_response|box|ref|quad|grounding|phrase)>|<loc_\d+>",
             r"<(?:unused|ctrl|extra_id_|reserved_\w{0,20}?)\d+>|<0x[0-9A-F]{2}>|[ĠĊ▁]",  # tokens that were not decoded
             r"\A\s*(?:assistant|user|human|gpt)\s*:|\b(?:USER|ASSISTANT|GPT):",  # Vicuna, LLaVA
-            r"(?:\A|\n)\s*(?:user|assistant|system|model)\s*\n",  # role lines whose control tokens were dropped
+            r"(?m:^[ \t]*(?:user|assistant|system|model)[ \t]*\n)",  # role lines whose control tokens were dropped
             r"###\s*(?:Assistant|Human|User|Instruction|Response)\b",  # MiniGPT-4, Alpaca
         )
     )
