@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from harness import registry
+from harness.engines import _weights
 from harness.resources import data
 from harness.runs import no_caption, outcomes, reasoning, records
-from harness.types import Completion
+from harness.types import Completion, Request
 from harness.weights import Sampling, Server, Weights
 from tests.cli import Cim, captions_file
 from tests.conftest import ROOT, SHARED
@@ -253,6 +255,37 @@ SPLIT = {
 @pytest.mark.parametrize("text", SPLIT)
 def test_thoughts_are_split_off(text: str) -> None:
     assert reasoning.split(text) == SPLIT[text]
+
+
+class Tokens:
+    """A FAKE tokenizer: ids are places in ``words``; those in brackets are special, as in Magistral's."""
+
+    words = ("[THINK]", "[/THINK]", "</s>", "a", "dog", "1: No", "<think>", "</think>")
+    all_special_tokens = words[:3]
+
+    def decode(self, ids: list[int], *, skip_special_tokens: bool, clean_up_tokenization_spaces: bool) -> str:
+        assert clean_up_tokenization_spaces is False
+        words = [self.words[i] for i in ids]
+        return " ".join(word for word in words if not skip_special_tokens or word not in self.all_special_tokens)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "ids", "text", "thoughts"),
+    [
+        ([3], [3, 4, 2], "a dog", None),
+        ([3], [0, 5, 1, 3, 4, 2], "a dog", "[THINK] 1: No [/THINK]"),  # tags that decoding drops
+        ([3, 6], [5, 7, 3, 4, 2], "a dog", "<think>1: No </think>"),  # opened by the template
+        ([3, 6], [5, 4], "", "<think>1: No dog"),  # cut before they were closed
+        ([6, 7], [3, 4, 2], "a dog", None),  # closed by the template: thinking is off
+    ],
+)
+def test_thoughts_of_weights_are_split_off_whoever_writes_the_tags(
+    prompt: list[int], ids: list[int], text: str, thoughts: str | None
+) -> None:
+    written = _weights.Written(Request("a", "?"), prompt, ids, stopped=ids[-1] == 2)
+    row = _weights.completion(SimpleNamespace(tokenizer=Tokens()), written)
+    assert (row.text, row.reasoning, row.finish_reason) == (text, thoughts, "stop" if ids[-1] == 2 else "length")
+    assert reasoning.split_off(row) == row
 
 
 FLAGGED: dict[str, tuple[Callable[[str], object], tuple[str, ...]]] = {

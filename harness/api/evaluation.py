@@ -59,6 +59,7 @@ def score(
             chosen, absent = scoring.choose(_names(metrics), planned, parses)
             computed = scoring.compute(planned, chosen, parses, draws=draws)
             account = caption.account(planned).as_row()
+        scored = {name: row.text for name, row in planned.captions.items()}
     stored = StoredRun(
         task=planned.task.name,
         model=name,
@@ -69,7 +70,7 @@ def score(
         statistics=_by_id(computed.statistics),
         files=RowFiles(Path(name)),
     )
-    return Result(stored, texts, _by_id(computed.details))
+    return Result(stored, scored, _by_id(computed.details))
 
 
 def evaluate(

@@ -3,7 +3,7 @@
 The answer is what follows the last closing tag, as the reasoning parsers of vLLM and SGLang take it; some templates
 write the opening tag themselves, so a closing tag alone ends thoughts too. A text that begins with an opening tag and
 never closes it is thoughts only. Texts without a tag keep every byte. Thoughts of captions are stored beside them
-(``reasoning`` of a row) and never scored; replies of judges are stored raw and read by ``answer``.
+(``reasoning`` of a row) and never scored; replies of judges are read by ``answer``.
 """
 
 from __future__ import annotations
@@ -45,6 +45,12 @@ def _end(text: str) -> int:
     return max((hit.end() for hit in hits), default=0)
 
 
+def opening(prompt: str) -> str:
+    """The opening tag with which a template ends a prompt; empty where it ends otherwise."""
+    *_, last = [None, *OPENS.finditer(prompt)]
+    return last[0] if last and not prompt[last.end() :].strip() else ""
+
+
 def _leads(text: str) -> bool:
     """Does a text begin with an opening tag, template tokens aside?"""
     start = LEAD.match(text)
@@ -72,6 +78,11 @@ def answer(reply: str) -> str:
     """The part of a judge's reply in which verdicts are read: nothing where its thoughts were not closed."""
     said = reply[_end(reply) :]
     return "" if OPENS.search(said) else said
+
+
+def thought(reply: Completion) -> bool:
+    """Does a judge's reply come with thoughts, split off already or not?"""
+    return bool(reply.reasoning) or answer(reply.text or "") != (reply.text or "")
 
 
 def split_off(completion: Completion) -> Completion:

@@ -81,21 +81,31 @@ class RowFiles:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._parsed: dict[str, tuple[Any, dict[str, Any]]] = {}
+        self._parsed: dict[str, tuple[Any, Any]] = {}
 
     def completions(self, name: str = NAME, field: str = "caption") -> dict[str, Completion]:
         """Stored completions by sample id, as ``read``."""
-        return self._once(name, lambda: read(self.folder, name, field))
+        rows: dict[str, Completion] = self._once(name, lambda: read(self.folder, name, field))
+        return rows
 
     def rows(self, name: str) -> dict[str, dict[str, Any]]:
         """Rows of any file by sample id, of two with one id the later."""
-        return self._once(name, lambda: {str(row.get("sample_id")): row for row in store.read_rows(self.folder / name)})
+        path = self.folder / name
+        rows: dict[str, dict[str, Any]] = self._once(
+            name, lambda: {str(row.get("sample_id")): row for row in store.read_rows(path)}
+        )
+        return rows
 
-    def _once(self, name: str, parse: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def derived(self, name: str, what: str, make: Callable[[], Any]) -> Any:
+        """What ``make`` gives for a file, made again only after the file has changed; ``what`` names it."""
+        return self._once(name, make, f"{name} {what}")
+
+    def _once(self, name: str, parse: Callable[[], Any], key: str = "") -> Any:
         state = self._state(name)  # taken before the file is read: a row that arrives meanwhile is read next time
-        if name not in self._parsed or self._parsed[name][0] != state:
-            self._parsed[name] = state, parse()
-        return self._parsed[name][1]
+        key = key or name
+        if key not in self._parsed or self._parsed[key][0] != state:
+            self._parsed[key] = state, parse()
+        return self._parsed[key][1]
 
     def _state(self, name: str) -> tuple[int, int, int] | None:
         try:
@@ -154,13 +164,18 @@ def fill(files: RowFiles, model: Model, requests: Sequence[Request], track: Trac
     return count
 
 
+def request_id(sample_id: str, key: str) -> str:
+    """The id of a judge's prompt about a sample, of those by key."""
+    return f"{sample_id}#{key}" if key else sample_id
+
+
 def _forget_replies(folder: Path, sample_id: str) -> None:
     """Remove what judges replied about a caption; all of it about perturbed captions, which may be of other samples."""
     for path in folder.glob("probe.*.jsonl"):
         path.unlink()
     for path in folder.glob("replies.*.jsonl"):
         rows = store.read_rows(path)
-        kept = [row for row in rows if str(row.get("sample_id")).partition("#")[0] != sample_id]
+        kept = [row for row in rows if not f"{row.get('sample_id')}#".startswith(f"{sample_id}#")]
         if len(kept) < len(rows):
             store.write_rows(path, kept)
 

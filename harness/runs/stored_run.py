@@ -20,7 +20,7 @@ from harness.resources import paths
 from harness.runs import manifest, signature, stats
 from harness.runs.form import DOCUMENT, malformed
 from harness.runs.outcomes import Outcomes, count
-from harness.runs.records import RowFiles
+from harness.runs.records import NAME, RowFiles
 from harness.types import Completion
 
 if TYPE_CHECKING:
@@ -109,7 +109,9 @@ class StoredRun:
     @property
     def outcomes(self) -> Outcomes:
         """The account of its captions, counted anew."""
-        return count(self.captions.values(), self.manifest["settings"]["model"])
+        settings = self.manifest["settings"]["model"]
+        account: Outcomes = self.files.derived(NAME, "outcomes", lambda: count(self.captions.values(), settings))
+        return account
 
 
 def folders(results: Path, task: str | None = None, name: str | None = None) -> list[Path]:

@@ -81,8 +81,11 @@ def none_captioned(run: Run) -> str:
 
 def account(run: Run) -> outcomes.Outcomes:
     """The account of a run's stored captions."""
-    captions = stored(run)
-    return outcomes.count((captions[sample.id] for sample in run.samples), run.settings["model"])
+    captions, settings = stored(run), run.settings["model"]
+    counted: outcomes.Outcomes = run.files.derived(
+        records.NAME, "outcomes", lambda: outcomes.count([captions[sample.id] for sample in run.samples], settings)
+    )
+    return counted
 
 
 def stored(run: Run) -> dict[str, Completion]:

@@ -32,7 +32,7 @@ from harness.runs.cache import Cache, key, settings_key
 from harness.runs.form import malformed
 from harness.runs.run import Run
 from harness.stages import caption, model, probes
-from harness.types import Completion, Model, Request, Sample, Track, untracked
+from harness.types import Completion, Model, Request, Track, untracked
 
 FIELD = "reply"
 PUT = "1"  # version of how engines render prompts; raise it when that changes, to invalidate cached replies
@@ -136,8 +136,8 @@ def signed(run: Run, judge: str) -> dict[str, str]:
     if sampling := settings.get("sampling"):
         thinking = f",thinking={settings['thinking']}".lower() if "thinking" in settings else ""
         fields["decode"] = f"temperature={sampling['temperature']:g},max_tokens={sampling['max_tokens']}{thinking}"
-    if any(reply.text and reasoning.answer(reply.text) != reply.text for reply in _rows(run, judge).values()):
-        fields["thoughts"] = "removed"  # only where there were some: these replies were read whole before
+    if any(map(reasoning.thought, _rows(run, judge).values())):
+        fields["thoughts"] = "removed"  # only where there were some: they were read as a part of the reply before
     return {**fields, **registry.judge(judge).signature}
 
 
@@ -152,14 +152,10 @@ def questions(run: Run, judge: str, captions: Mapping[str, Completion], probe: s
     texts = [captions[sample.id].text or "" for sample in run.samples]
     texts = probes.PROBES[probe](run.samples, texts) if probe else texts
     return [
-        Prompted(file, _request_id(sample, key), prompt)
+        Prompted(file, records.request_id(sample.id, key), prompt)
         for sample, text in zip(run.samples, texts, strict=True)
         for key, prompt in part.prompts(sample, text).items()
     ]
-
-
-def _request_id(sample: Sample, key: str) -> str:
-    return f"{sample.id}#{key}" if key else sample.id
 
 
 def _rows(run: Run, judge: str, probe: str = "") -> dict[str, Completion]:
@@ -171,7 +167,7 @@ def _read(run: Run, judge: str, probe: str) -> tuple[list[dict[str, str]], int, 
     rows = _rows(run, judge, probe)
     part, by_sample, lacking, total = registry.judge(judge), list[dict[str, str]](), 0, 0
     for sample in run.samples:
-        answers = {key: rows.get(_request_id(sample, key)) for key in part.prompts(sample, "")}
+        answers = {key: rows.get(records.request_id(sample.id, key)) for key in part.prompts(sample, "")}
         texts = {key: reasoning.answer(reply.text or "") for key, reply in answers.items() if reply and reply.final}
         by_sample.append(texts)
         lacking, total = lacking + len(answers) - len(texts), total + len(answers)
@@ -196,8 +192,7 @@ def replies(run: Run, judge: str, probe: str = "") -> list[dict[str, str]]:
         raise OutageError(f"judge {judge} has not answered {lacking} of {total} questions", hint=hint)
     rows = _rows(run, judge, probe).values()
     if rows and all(reply.text is None for reply in rows):
-        what = f"judge {judge} was refused all {total} replies: {outcomes.reason(list(rows))}"
-        raise OutageError(what, hint="name another --judge")
+        raise OutageError(f"judge {judge} was refused all {total} replies: {outcomes.reason(list(rows))}")
     return by_sample
 
 
