@@ -258,7 +258,7 @@ def _ask(run: Run, answerer: Model, todo: Sequence[Prompted], track: Track) -> N
     if count < len(requests):
         raise OutageError(f"engine {engine.name} gave {count} of {len(requests)} replies", hint=hint)
     if failed:
-        what = f"{len(failed)} of {len(requests)} questions failed: {outcomes.reason(failed)}"
+        what = f"{len(failed)} of {len(requests)} questions failed, the first: {failed[0].error}"
         raise OutageError(what, where=answerer.name, hint=hint)
 
 
