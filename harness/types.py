@@ -172,7 +172,9 @@ class Request:
 class Completion:
     """What an engine wrote for one request; ``text`` is None exactly when ``error`` says why.
 
-    ``outage``: the engine did not answer; the request is no failed caption and is repeated on resume.
+    ``outage``: the engine did not answer; the request is no failed caption and is repeated on resume. An error without
+    a ``finish_reason`` is a failure that the same command asks again; with one (``content_filter``, ``refusal``) it is
+    final: the server has answered, and refused. ``reasoning`` are thoughts that were split off ``text``.
     """
 
     sample_id: str
@@ -182,6 +184,12 @@ class Completion:
     completion_tokens: int | None = None
     error: str | None = None
     outage: bool = False
+    reasoning: str | None = None
+
+    @property
+    def final(self) -> bool:
+        """Is this what the model or server answered for good?"""
+        return self.text is not None or self.finish_reason is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ def _rows(path: Path) -> list[dict[str, object]]:
 
 def test_json_has_the_promised_form(cim: Cim) -> None:
     result = cim("eval", "--model", "demo-terse", "--metrics", FAST, "--json")
-    assert result.code == 0 and list(result.json) == ["task", "model", "scores"]
+    assert result.code == 0 and list(result.json) == ["task", "model", "scores", "outcomes"]
     assert (result.json["task"], result.json["model"]) == ("demo", "demo-terse")
     assert [score["metric"] for score in result.json["scores"]] == FAST.split(",")
     for score in result.json["scores"]:

@@ -16,11 +16,11 @@ from harness.api.result import Result, of_stored
 from harness.errors import CimError
 from harness.pages import report
 from harness.resources import paths
-from harness.runs import records, run, stats, stored_run
+from harness.runs import reasoning, records, run, stats, stored_run
 from harness.runs.records import RowFiles
 from harness.runs.stored_run import StoredRun
+from harness.stages import caption, model, parse
 from harness.stages import evaluate as stages
-from harness.stages import model, parse
 from harness.stages import score as scoring
 from harness.types import Completion, Track, untracked
 
@@ -54,21 +54,23 @@ def score(
         planned = in_memory_run(name, truth, Path(scratch))
         with planned.files.appending(records.NAME, "caption") as add:
             for sample_id, text in texts.items():
-                add(records.row(Completion(sample_id, text)))
+                add(records.row(reasoning.split_off(Completion(sample_id, text))))
         with parse.Parses(planned.results, _track(progress)) as parses:
             chosen, absent = scoring.choose(_names(metrics), planned, parses)
             computed = scoring.compute(planned, chosen, parses, draws=draws)
+            account = caption.account(planned).as_row()
+        scored = {name: row.text for name, row in planned.captions.items()}
     stored = StoredRun(
         task=planned.task.name,
         model=name,
         manifest={},
-        document={},
+        document={"outcomes": account},
         scores={row.metric: asdict(row) for row in (*computed.scores, *absent)},
         per_sample=_by_id(computed.per_sample),
         statistics=_by_id(computed.statistics),
         files=RowFiles(Path(name)),
     )
-    return Result(stored, texts, _by_id(computed.details))
+    return Result(stored, scored, _by_id(computed.details))
 
 
 def evaluate(

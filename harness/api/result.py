@@ -57,6 +57,12 @@ class Result:
             for sample_id, row in self.run.per_sample.items()
         }
 
+    @property
+    def outcomes(self) -> dict[str, Any]:
+        """The account of the captions: counts, ``notes`` and ``warnings``; empty for a run scored before it existed."""
+        account = self.run.document.get("outcomes")
+        return account if isinstance(account, dict) else {}
+
     def __getitem__(self, metric: str) -> Score:
         """The score of a metric: ``values``, ``ci95``, ``n``, ``n_failed``, ``signature``, ``not_computed``.
 
@@ -105,7 +111,8 @@ class Result:
         reasons = [f"{score.metric} not computed: {score.not_computed}" for score in scores if score.not_computed]
         signatures = [score.signature for score in scores if score.signature]
         title = f"{self.run.model} on {self.run.task}"
-        return "\n".join([one_line(title), *aligned(rows), *map(one_line, (*reasons, *signatures))])
+        notes = (str(line) for name in ("notes", "warnings") for line in self.outcomes.get(name, ()))
+        return "\n".join([one_line(title), *aligned(rows), *map(one_line, (*notes, *reasons, *signatures))])
 
     def __repr__(self) -> str:
         return str(self)

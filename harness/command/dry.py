@@ -14,7 +14,7 @@ from harness import registry
 from harness.errors import CimError
 from harness.resources import hub, machine, pretrained
 from harness.runs.run import Run
-from harness.stages import evaluate, parse, weights
+from harness.stages import caption, evaluate, parse, weights
 from harness.stages.evaluate import Options, Work
 from harness.stages.weights import Load
 
@@ -46,7 +46,7 @@ def plan(work: Work, stages: Sequence[str], options: Options) -> dict[str, Any]:
 
 
 def _to_make(run: Run, options: Options) -> int:
-    return len(run.samples) - (0 if options.fresh else len(run.captions))
+    return len(run.samples if options.fresh else caption.todo(run))
 
 
 def _refusal(loads: list[Load]) -> str | None:

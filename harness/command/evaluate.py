@@ -85,6 +85,7 @@ def _report(args: argparse.Namespace, work: Work) -> dict[str, Any]:
     """Print what came of a run, and give it as JSON."""
     from harness.pages import report
     from harness.runs import stored_run
+    from harness.stages import caption
 
     run = work.run
     named: dict[str, Any] = {"task": run.task.name, "model": run.model.name}
@@ -93,6 +94,8 @@ def _report(args: argparse.Namespace, work: Work) -> dict[str, Any]:
         return {**named, "failure": str(work.failure)}
     for line in () if args.json else work.lines:
         print(line)
+    if args.verb in ("eval", "caption", "score"):
+        named["outcomes"] = caption.account(run).as_row()
     if work.scores is None:
         told = named | work.counts | (_agreement(args, work) if args.verb == "judge" else {})
         if not args.json:
@@ -100,7 +103,7 @@ def _report(args: argparse.Namespace, work: Work) -> dict[str, Any]:
         return told
     page = report.write(stored_run.load(run.folder, run.files)) if len(run.samples) <= report.LARGEST else None
     if not args.json:
-        _print_scores(run, work.scores, page)
+        _print_scores(run, work.scores, named["outcomes"], page)
     return {**named, "scores": [asdict(row) for row in work.scores]}
 
 
@@ -139,17 +142,22 @@ def _agreement(args: argparse.Namespace, work: Work) -> dict[str, Any]:
     return {name: agreement.as_rows(rows) for name, rows in tables.items() if rows}
 
 
-def _print_scores(run: Run, scores: Sequence[Score], page: Path | None) -> None:
+def _print_scores(run: Run, scores: Sequence[Score], outcomes: dict[str, Any], page: Path | None) -> None:
     from harness.command import terminal
 
     terminal.show(terminal.scores_table(run.task.name, run.model.name, scores))
+    terminal.account(outcomes)
     print("\n".join(terminal.notes(scores)))
     print(f"stored in {run.folder}; to look at: {page or f'cim report {run.folder}'}")
 
 
 def _print_stage(verb: str, run: Run, report: dict[str, Any]) -> None:
+    from harness.command import terminal
+
     done = {"caption": "captions", "parse": "parses", "judge": "replies", "retrieve": "retrievals"}[verb]
     count = report[done] if verb != "judge" else {name: made for name, made in report[done].items() if made}
+    if verb == "caption":
+        terminal.account(report["outcomes"])
     detail = f"{count} made now" if isinstance(count, int) else ", ".join(f"{n}: {k} texts" for n, k in count.items())
     print(f"{run.model.name} on {run.task.name}: {done} {detail or 'nothing to do'}; stored in {run.folder}")
 

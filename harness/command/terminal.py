@@ -128,6 +128,14 @@ def notes(scores: Sequence[Score]) -> list[str]:
     return [one_line(line) for line in (*reasons, *counts, *(score.signature for score in scores if score.signature))]
 
 
+def account(outcomes: Mapping[str, Any]) -> None:
+    """The line about captions that failed or are none, and one for each count above its limit."""
+    if outcomes["notes"]:
+        print("; ".join(outcomes["notes"]))
+    for line in outcomes["warnings"]:
+        print(f"warning: {line}")
+
+
 def _counts(counts: Mapping[str, float]) -> str:
     """Counts by name: whole numbers, and shares with a percent sign."""
     shares = {name: name.endswith("_percent") for name in counts}

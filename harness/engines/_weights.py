@@ -8,6 +8,7 @@ an engine runs.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 import json
@@ -20,8 +21,11 @@ from typing import Any
 from harness.engines._text import TextProcessor, control_tokens, neutral, text_only
 from harness.errors import CimError
 from harness.parts import Generate
+from harness.runs import reasoning
 from harness.types import Completion, Model, Request
 from harness.weights import Server, Weights
+
+PROMPT_END = 16  # tokens at the end of a prompt in which a template may open thoughts
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,10 +228,23 @@ def seed(weights: Weights | Server, sample_id: str) -> int:
 
 
 def completion(processor: Any, written: Written) -> Completion:
-    """The completion of what was written; special tokens are left out of its text."""
-    text = processor.tokenizer.decode(written.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    reason = "stop" if written.stopped else "length"
-    return Completion(written.request.sample_id, text, reason, len(written.prompt_ids), len(written.ids))
+    """The completion of what was written; special tokens are left out of its text, thoughts go to ``reasoning``.
+
+    Thoughts are split off before special tokens are dropped, because some models' tags are such tokens, and with the
+    opening tag that a template may have written at the end of the prompt.
+    """
+    tokenizer = processor.tokenizer
+    decode = functools.partial(tokenizer.decode, clean_up_tokenization_spaces=False)
+    raw = reasoning.opening(decode(written.prompt_ids[-PROMPT_END:], skip_special_tokens=False))
+    text, thoughts = reasoning.split(raw + decode(written.ids, skip_special_tokens=False))
+    if thoughts is None:
+        text = decode(written.ids, skip_special_tokens=True)
+    else:
+        for token in tokenizer.all_special_tokens:
+            text = text.replace(token, "").strip()
+    name, reason = written.request.sample_id, "stop" if written.stopped else "length"
+    counts = len(written.prompt_ids), len(written.ids)
+    return Completion(name, text, reason, *counts, reasoning=thoughts)
 
 
 def completions(processor: Any, written: Iterable[Written | Completion]) -> Iterator[Completion]:

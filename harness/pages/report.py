@@ -105,6 +105,7 @@ def page(run: StoredRun) -> str:
         "signatures": [row["signature"] for row in run.scores.values() if row["signature"]],
         "columns": [label for label, *_ in columns],
         "cards": cards,
+        "outcomes": run.outcomes,
         "failed": sum(card.made.text is None for card in cards),
         "by_elements": any(card.elements for card in cards),
         "prompt": stored.get("prompt", ""),

@@ -136,6 +136,16 @@ def advance(folder: Path, status: str, **facts: str) -> None:
         write_document(folder / NAME, {**stored, **facts, "status": status, "ended": now()})
 
 
+def captioned(folder: Path, digest: str, split: int) -> None:
+    """Record the digest of a run's captions, and of how many a reasoning block was split off where there were some.
+
+    A complete run whose failed captions were made since is to be scored again.
+    """
+    stored, facts = read(folder), {"reasoning": f"split off {split} captions"} if split else {}
+    if stored is not None and (stored["status"] == "running" or stored.get("captions") != digest):
+        write_document(folder / NAME, {**stored, "captions": digest, **facts, "status": "captioned", "ended": now()})
+
+
 def note(folder: Path, **facts: Any) -> None:
     """Put facts that a later stage has found in the place of those of their names, whatever the status."""
     stored = read(folder)

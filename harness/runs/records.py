@@ -1,7 +1,9 @@
 """What engines wrote for a run: ``captions.jsonl``, ``replies.<judge>.jsonl``; one row per request, as they arrived.
 
-A row holds the engine's text, finish reason and token counts, or the error that stands in their place. Written by
-``cim caption`` and ``cim judge``, read by everything after them. ``RowFiles`` parses each file once per command.
+A row holds the engine's text, finish reason and token counts, or the error that stands in their place, and thoughts
+that were split off the text. A failed row is followed by another of its id when it was asked again: the later counts.
+Written by ``cim caption`` and ``cim judge``, read by everything after them. ``RowFiles`` parses each file once per
+command.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import Any
 
 from harness import store
 from harness.errors import CimError, OutageError
+from harness.runs import reasoning
 from harness.types import Completion, Model, Request, Track
 
 NAME = "captions.jsonl"
@@ -29,14 +32,17 @@ def completion(row: dict[str, Any], where: str, field: str = "caption") -> Compl
     sample_id, text, error = row.get("sample_id"), row.get(field), row.get("error")
     if not isinstance(sample_id, str) or not isinstance(text if error is None else error, str):
         raise CimError(f"a row without sample_id or {field}", where=where, hint="make the run again with --fresh")
-    if SURROGATE.search(f"{sample_id}{text}"):
+    thoughts = row.get("reasoning")
+    if SURROGATE.search(f"{sample_id}{text}{thoughts}"):
         raise CimError("half of a surrogate pair", where=where, hint="make the run again with --fresh")
     counts = (row.get("finish_reason"), row.get("prompt_tokens"), row.get("completion_tokens"))
-    return Completion(sample_id, None if error is not None else text, *counts, error=error)
+    thoughts = thoughts if isinstance(thoughts, str) else None
+    return Completion(sample_id, None if error is not None else text, *counts, error=error, reasoning=thoughts)
 
 
 def row(completion: Completion, field: str = "caption") -> dict[str, Any]:
-    """The stored row of a completion, its text under ``field``."""
+    """The stored row of a completion, its text under ``field``; ``reasoning`` only where there is some."""
+    thoughts = completion.reasoning
     return {
         "sample_id": completion.sample_id,
         field: completion.text,
@@ -44,19 +50,20 @@ def row(completion: Completion, field: str = "caption") -> dict[str, Any]:
         "prompt_tokens": completion.prompt_tokens,
         "completion_tokens": completion.completion_tokens,
         "error": completion.error,
+        **({} if thoughts is None else {"reasoning": SURROGATE.sub("\ufffd", thoughts)}),
     }
 
 
 def read(folder: Path, name: str = NAME, field: str = "caption") -> dict[str, Completion]:
-    """Stored completions by sample id, in the order they arrived.
+    """Stored completions by sample id, in the order they arrived; of a failed one, what came when it was asked again.
 
     Raises:
-        CimError: a row is damaged or an id is repeated; names file and line.
+        CimError: a row is damaged, or an id is repeated though its first row did not fail; names file and line.
     """
     path, completions = folder / name, dict[str, Completion]()
     for number, content in enumerate(store.read_rows(path), start=1):
         completed = completion(content, f"{path}:{number}", field)
-        if completed.sample_id in completions:
+        if completed.sample_id in completions and completions[completed.sample_id].final:
             hint = "two runs were mixed: make it again with --fresh"
             raise CimError(
                 f"sample_id {completed.sample_id!r} stands a second time", where=f"{path}:{number}", hint=hint
@@ -74,21 +81,31 @@ class RowFiles:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._parsed: dict[str, tuple[Any, dict[str, Any]]] = {}
+        self._parsed: dict[str, tuple[Any, Any]] = {}
 
     def completions(self, name: str = NAME, field: str = "caption") -> dict[str, Completion]:
         """Stored completions by sample id, as ``read``."""
-        return self._once(name, lambda: read(self.folder, name, field))
+        rows: dict[str, Completion] = self._once(name, lambda: read(self.folder, name, field))
+        return rows
 
     def rows(self, name: str) -> dict[str, dict[str, Any]]:
         """Rows of any file by sample id, of two with one id the later."""
-        return self._once(name, lambda: {str(row.get("sample_id")): row for row in store.read_rows(self.folder / name)})
+        path = self.folder / name
+        rows: dict[str, dict[str, Any]] = self._once(
+            name, lambda: {str(row.get("sample_id")): row for row in store.read_rows(path)}
+        )
+        return rows
 
-    def _once(self, name: str, parse: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def derived(self, name: str, what: str, make: Callable[[], Any]) -> Any:
+        """What ``make`` gives for a file, made again only after the file has changed; ``what`` names it."""
+        return self._once(name, make, f"{name} {what}")
+
+    def _once(self, name: str, parse: Callable[[], Any], key: str = "") -> Any:
         state = self._state(name)  # taken before the file is read: a row that arrives meanwhile is read next time
-        if name not in self._parsed or self._parsed[name][0] != state:
-            self._parsed[name] = state, parse()
-        return self._parsed[name][1]
+        key = key or name
+        if key not in self._parsed or self._parsed[key][0] != state:
+            self._parsed[key] = state, parse()
+        return self._parsed[key][1]
 
     def _state(self, name: str) -> tuple[int, int, int] | None:
         try:
@@ -127,7 +144,10 @@ def fill(
     track: Track,
     generate: Callable[[Model, Sequence[Request]], Iterable[Completion]],
 ) -> int:
-    """Append the caption of each request as it arrives; returns how many there were.
+    """Append the caption of each request as it arrives, its thoughts split off; returns how many there were.
+
+    A request that fails as its stored row did adds none. What judges said about a caption that had failed is removed
+    before the caption arrives, as it was said about an empty one.
 
     Args:
         generate: a model and its requests to completions, as ``Engine.generate``.
@@ -135,18 +155,38 @@ def fill(
     Raises:
         OutageError: the engine stopped before the last request, or failed on some; finished rows are kept.
     """
-    count, reason = 0, ""
+    count, reason, before = 0, "", files.completions()
     with files.appending(NAME, "caption") as add:
         for completed in track(generate(model, requests), "caption", len(requests)) if requests else ():
             if completed.outage:
                 reason = reason or f" ({completed.error})"
                 continue
-            add(row(completed))
             count += 1
+            if completed == before.get(completed.sample_id):
+                continue
+            if completed.text is not None and completed.sample_id in before:
+                _forget_replies(files.folder, completed.sample_id)
+            add(row(reasoning.split_off(completed)))
     if count < len(requests):
         hint = "the same command goes on"
         raise OutageError(f"engine {model.engine} gave {count} of {len(requests)} caption texts{reason}", hint=hint)
     return count
+
+
+def request_id(sample_id: str, key: str) -> str:
+    """The id of a judge's prompt about a sample, of those by key."""
+    return f"{sample_id}#{key}" if key else sample_id
+
+
+def _forget_replies(folder: Path, sample_id: str) -> None:
+    """Remove what judges replied about a caption; all of it about perturbed captions, which may be of other samples."""
+    for path in folder.glob("probe.*.jsonl"):
+        path.unlink()
+    for path in folder.glob("replies.*.jsonl"):
+        rows = store.read_rows(path)
+        kept = [row for row in rows if not f"{row.get('sample_id')}#".startswith(f"{sample_id}#")]
+        if len(kept) < len(rows):
+            store.write_rows(path, kept)
 
 
 def digest(captions: Mapping[str, Completion]) -> str:

@@ -19,7 +19,8 @@ from harness.parts import Metric, mean
 from harness.resources import paths
 from harness.runs import manifest, signature, stats
 from harness.runs.form import DOCUMENT, malformed
-from harness.runs.records import RowFiles
+from harness.runs.outcomes import Outcomes, count
+from harness.runs.records import NAME, RowFiles
 from harness.types import Completion
 
 if TYPE_CHECKING:
@@ -104,6 +105,13 @@ class StoredRun:
     def failed(self) -> int:
         """How many of its captions failed."""
         return sum(caption.text is None for caption in self.captions.values())
+
+    @property
+    def outcomes(self) -> Outcomes:
+        """The account of its captions, counted anew."""
+        settings = self.manifest["settings"]["model"]
+        account: Outcomes = self.files.derived(NAME, "outcomes", lambda: count(self.captions.values(), settings))
+        return account
 
 
 def folders(results: Path, task: str | None = None, name: str | None = None) -> list[Path]:

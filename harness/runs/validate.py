@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -21,6 +22,7 @@ from harness.runs.stored_run import StoredRun
 
 TOLERANCE = 1e-9  # sums of the same binary numbers in another order; relative above 1
 LARGEST = 1e300
+BY_ROWS = ("n", "captioned", "failed", "refused", "empty", "cut", "reasoning")  # the others depend on patterns, too
 
 
 def fault(run: StoredRun) -> str | None:
@@ -46,6 +48,10 @@ def contradictions(run: StoredRun) -> Iterator[str]:
         if others != ids:
             yield f"{name} and {stored_run.PER_SAMPLE} hold different samples"
             return
+    counted = asdict(run.outcomes)
+    stated = run.document.get("outcomes", counted)  # runs from before have none
+    if not isinstance(stated, dict) or any(stated.get(name) != counted[name] for name in BY_ROWS):
+        yield f"outcomes in {stored_run.SCORES} are not those of {records.NAME}"
     for name, row in run.computed.items():
         yield from (f"{name}: {what}" for what in (*_malformed(run, row), *unfounded(run, name)))
 

@@ -1,7 +1,7 @@
-"""The caption verb: ask the engine for every caption that the run does not hold yet.
+"""The caption verb: ask the engine for every caption that the run does not hold yet, and again for failed ones.
 
 Each caption is appended to ``captions.jsonl`` as it arrives, so the same command resumes
-a killed one. Run with ``cim caption --model M --task docci500``.
+a killed one. What the server refused for good is not asked again. Run with ``cim caption --model M --task docci500``.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from functools import partial
 
 from harness import registry, store
-from harness.errors import CimError
-from harness.runs import manifest, records
+from harness.errors import CimError, OutageError
+from harness.runs import manifest, outcomes, records
 from harness.runs.run import FEW, Run, looks
 from harness.stages.device import Device
 from harness.types import Completion, Request, Sample, Track, untracked
@@ -26,30 +26,36 @@ def check(run: Run, *, fresh: bool = False) -> None:
     """
     if not looks(run.model) or run.task.draw:
         return
-    done, place = {} if fresh else run.captions, run.images
-    todo = [sample.image for sample in run.samples if sample.id not in done and sample.image]
-    if missing := [name for name in todo if not (place / name).is_file()]:
+    place, lacking = run.images, run.samples if fresh else todo(run)
+    images = [sample.image for sample in lacking if sample.image]
+    if missing := [name for name in images if not (place / name).is_file()]:
         hint = f"run `cim data fetch {run.task.name}` or point CIM_DATA at a folder that has them"
         first = ", ".join(missing[:FEW]) + (", ..." if len(missing) > FEW else "")
-        raise CimError(f"{len(missing)} of {len(todo)} images are not there: {first}", where=str(place), hint=hint)
+        raise CimError(f"{len(missing)} of {len(images)} images are not there: {first}", where=str(place), hint=hint)
+
+
+def todo(run: Run) -> list[Sample]:
+    """Samples without a caption, and those whose caption failed."""
+    stored = run.captions
+    return [sample for sample in run.samples if sample.id not in stored or not stored[sample.id].final]
 
 
 def caption(run: Run, track: Track = untracked, device: Device | None = None) -> int:
-    """Generate the missing captions of a run; returns how many were generated now.
+    """Generate the missing captions of a run; returns how many requests were answered now.
 
     Args:
         device: keeps the model loaded for the next run; None: it is loaded for this run alone.
 
     Raises:
         CimError: images are not there, or a stored row belongs to a sample outside this run.
-        OutageError: the engine ended before its last caption; what it gave is kept.
+        OutageError: the engine ended before its last caption, what it gave is kept; or no caption has a text.
     """
     check(run)
     done = run.captions
     if strangers := done.keys() - {sample.id for sample in run.samples}:
         hint = "start over with --fresh"
         raise CimError(f"captions of other samples: {sorted(strangers)[:3]}", where=str(run.folder), hint=hint)
-    requests = requests_of(run, [sample for sample in run.samples if sample.id not in done])
+    requests = requests_of(run, todo(run))
     facts = {
         "prompt": run.task.prompt,
         "files": {file.name: file.sha256 for file in run.task.files},
@@ -62,8 +68,30 @@ def caption(run: Run, track: Track = untracked, device: Device | None = None) ->
     manifest.begin(run.folder, run.settings, facts, engine)
     generate = registry.engine(run.model.engine).generate if device is None else partial(device.generate, "captioner")
     count = records.fill(run.files, run.model, requests, track, generate)
-    manifest.advance(run.folder, "captioned", captions=records.digest(run.captions))
+    if failure := none_captioned(run):
+        raise OutageError(
+            failure, where=run.model.name, hint="mend the model's TOML or its server and repeat the command"
+        )
+    split = sum(row.reasoning is not None for row in run.captions.values())
+    manifest.captioned(run.folder, records.digest(run.captions), split)
     return count
+
+
+def none_captioned(run: Run) -> str:
+    """Why no sample of a run has a caption; empty where one has."""
+    rows = [run.captions[sample.id] for sample in run.samples]
+    if not rows or any(row.text is not None for row in rows):
+        return ""
+    return f"none of {len(rows)} captions could be made: {outcomes.reason(rows)}"
+
+
+def account(run: Run) -> outcomes.Outcomes:
+    """The account of a run's stored captions."""
+    captions, settings = stored(run), run.settings["model"]
+    counted: outcomes.Outcomes = run.files.derived(
+        records.NAME, "outcomes", lambda: outcomes.count([captions[sample.id] for sample in run.samples], settings)
+    )
+    return counted
 
 
 def stored(run: Run) -> dict[str, Completion]:

@@ -108,7 +108,7 @@ def to_load(works: Sequence[Work], stages: Sequence[str], options: Options) -> l
     for work in works:
         run = work.run
         judges = {metric.judge for metric in work.metrics if metric.judge} if "judge" in stages else set()
-        captions = options.fresh or any(sample.id not in run.captions for sample in run.samples)
+        captions = options.fresh or bool(caption.todo(run))
         if "caption" in stages and captions:
             loads.append(Load("captioner", run.model))
         if any(captions or not judge.answered(run, name, probe) for name in judges for probe in ("", *options.probes)):

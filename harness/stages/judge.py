@@ -2,8 +2,9 @@
 
 The judge model is ``--judge``, else the task's. Replies are appended to ``replies.<judge>.<model>.jsonl`` as they
 arrive, one row per prompt (``<sample id>`` or ``<sample id>#<key>``); the same command resumes a killed one and repeats
-failed prompts. The manifest records each judge model; signatures name it with version and sampling, so numbers of two
-models are never mixed, and each has files of its own.
+failed prompts. A final refusal is an unparsed reply; verdicts are read in what follows a reply's thoughts. The manifest
+records each judge model; signatures name it with version and sampling, so numbers of two models are never mixed, and
+each has files of its own.
 
 Greedy replies of weights and servers are also cached in ``results/.cache/replies/<settings>.jsonl`` by the sha256 of
 the prompt; the settings identify the model, sampling included. All runs share them, also with ``--fresh``: the same
@@ -26,13 +27,13 @@ from harness import registry, store
 from harness.errors import CimError, OutageError, SettingsError
 from harness.parts import Metric
 from harness.resources import machine
-from harness.runs import manifest, records
+from harness.runs import manifest, outcomes, reasoning, records
 from harness.runs.cache import Cache, key, settings_key
 from harness.runs.form import malformed
 from harness.runs.run import Run
 from harness.stages import caption, model, probes
 from harness.stages.device import Device
-from harness.types import Completion, Model, Request, Sample, Track, untracked
+from harness.types import Completion, Model, Request, Track, untracked
 
 FIELD = "reply"
 PUT = "1"  # version of how engines render prompts; raise it when that changes, to invalidate cached replies
@@ -136,6 +137,8 @@ def signed(run: Run, judge: str) -> dict[str, str]:
     if sampling := settings.get("sampling"):
         thinking = f",thinking={settings['thinking']}".lower() if "thinking" in settings else ""
         fields["decode"] = f"temperature={sampling['temperature']:g},max_tokens={sampling['max_tokens']}{thinking}"
+    if any(map(reasoning.thought, _rows(run, judge).values())):
+        fields["thoughts"] = "removed"  # only where there were some: they were read as a part of the reply before
     return {**fields, **registry.judge(judge).signature}
 
 
@@ -150,23 +153,23 @@ def questions(run: Run, judge: str, captions: Mapping[str, Completion], probe: s
     texts = [captions[sample.id].text or "" for sample in run.samples]
     texts = probes.PROBES[probe](run.samples, texts) if probe else texts
     return [
-        Prompted(file, _request_id(sample, key), prompt)
+        Prompted(file, records.request_id(sample.id, key), prompt)
         for sample, text in zip(run.samples, texts, strict=True)
         for key, prompt in part.prompts(sample, text).items()
     ]
 
 
-def _request_id(sample: Sample, key: str) -> str:
-    return f"{sample.id}#{key}" if key else sample.id
+def _rows(run: Run, judge: str, probe: str = "") -> dict[str, Completion]:
+    return run.files.completions(file_name(judge, answering_name(run) or "", probe), FIELD)
 
 
 def _read(run: Run, judge: str, probe: str) -> tuple[list[dict[str, str]], int, int]:
     """Replies of each sample by the judge's keys, number of unanswered prompts, and number of prompts."""
-    rows = run.files.completions(file_name(judge, answering_name(run) or "", probe), FIELD)
+    rows = _rows(run, judge, probe)
     part, by_sample, lacking, total = registry.judge(judge), list[dict[str, str]](), 0, 0
     for sample in run.samples:
-        answers = {key: rows.get(_request_id(sample, key)) for key in part.prompts(sample, "")}
-        texts = {key: reply.text for key, reply in answers.items() if reply and reply.text is not None}
+        answers = {key: rows.get(records.request_id(sample.id, key)) for key in part.prompts(sample, "")}
+        texts = {key: reasoning.answer(reply.text or "") for key, reply in answers.items() if reply and reply.final}
         by_sample.append(texts)
         lacking, total = lacking + len(answers) - len(texts), total + len(answers)
     return by_sample, lacking, total
@@ -178,16 +181,19 @@ def answered(run: Run, judge: str, probe: str = "") -> bool:
 
 
 def replies(run: Run, judge: str, probe: str = "") -> list[dict[str, str]]:
-    """The raw replies of each sample by the judge's keys.
+    """The replies of each sample by the judge's keys, without thoughts; empty where the server refused to reply.
 
     Raises:
-        OutageError: a reply is missing or failed; an unanswered question is no answer.
+        OutageError: a reply is missing or failed, or the server refused all: an unanswered question is no answer.
     """
     by_sample, lacking, total = _read(run, judge, probe)
     if lacking:
         chosen = f" --judge {run.judge}" if run.judge else ""
         hint = f"run `cim judge --model {run.model.name} --task {run.task.name}{chosen}`"
         raise OutageError(f"judge {judge} has not answered {lacking} of {total} questions", hint=hint)
+    rows = _rows(run, judge, probe).values()
+    if rows and all(reply.text is None for reply in rows):
+        raise OutageError(f"judge {judge} was refused all {total} replies: {outcomes.reason(list(rows))}")
     return by_sample
 
 
@@ -219,7 +225,7 @@ def judge(
 def _keep_answers(run: Run, file: str) -> set[str]:
     """Ids of the answered rows of a file; failed rows are removed, so that they are asked again."""
     rows = run.files.completions(file, FIELD)
-    answered_rows = {name: reply for name, reply in rows.items() if reply.text is not None}
+    answered_rows = {name: reply for name, reply in rows.items() if reply.final}
     if len(answered_rows) < len(rows):
         store.write_rows(run.folder / file, [records.row(reply, FIELD) for reply in answered_rows.values()])
     return set(answered_rows)
@@ -248,9 +254,9 @@ def _ask(run: Run, answerer: Model, todo: Sequence[Prompted], track: Track, devi
             question, count = flying[completed.sample_id], count + 1
             row = records.row(replace(completed, sample_id=question.id), FIELD)
             add[question.file](row)
-            if completed.text is None:
+            if not completed.final:
                 failed.append(completed)
-            elif cache:
+            elif cache and completed.text is not None:
                 cache.add(key(question.prompt), {name: value for name, value in row.items() if name != "sample_id"})
     hint = "the same command resumes"
     if count < len(requests):

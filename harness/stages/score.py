@@ -20,7 +20,7 @@ from harness.runs.cache import settings_key
 from harness.runs.run import Run
 from harness.runs.stored_run import DETAILS, PER_SAMPLE, SCORES, STATISTICS
 from harness.stages import parse, retrieve
-from harness.stages.caption import stored
+from harness.stages.caption import account, none_captioned, stored
 from harness.stages.judge import answered, missing, replies, signed
 from harness.stages.parse import Parses
 from harness.stages.probes import CONTROLS
@@ -103,7 +103,8 @@ def together(parts: Sequence[RunScores]) -> RunScores:
 def compute(run: Run, metrics: Sequence[Metric], parses: Parses, *, draws: int = stats.DRAWS) -> RunScores:
     """Every number of a run from its stored rows; writes nothing.
 
-    A metric whose parser stops answering has values None; the others are kept.
+    A metric whose parser stops answering has values None; the others are kept. None has a value where no sample has a
+    caption.
 
     Args:
         draws: number of bootstrap resamples; 0: no intervals.
@@ -114,6 +115,7 @@ def compute(run: Run, metrics: Sequence[Metric], parses: Parses, *, draws: int =
     by_id = stored(run)
     failed = sum(by_id[sample.id].text is None for sample in run.samples)
     captions = [by_id[sample.id].text or "" for sample in run.samples]
+    failure = none_captioned(run)
     answers, looked_up = partial(replies, run), partial(retrieve.retrievals, run)
     inputs = Records(run.samples, captions, parses.parse, answers, run.task.parser, parses.encode, looked_up)
     floor = replace(inputs, captions=_next_references(run))
@@ -121,6 +123,8 @@ def compute(run: Run, metrics: Sequence[Metric], parses: Parses, *, draws: int =
     measured, controls, stopped = dict[str, Measurement](), dict[str, dict[str, Measurement]](), dict[str, Score]()
     for metric in metrics:
         try:
+            if failure:
+                raise OutageError(failure)
             measurement = metric.measure(inputs)
             controls[metric.name] = {FLOOR: metric.measure(floor)} if metric.floor else {}
             controls[metric.name] |= {name: metric.measure(other) for name, other in _judged(run, metric, inputs)}
@@ -198,6 +202,7 @@ def score(
         "model": run.model.name,
         "captions": digest,
         "interval": interval,
+        "outcomes": account(run).as_row(),
         "scores": [rows[name] for name in sorted(rows)],
     }
     store.write_document(run.folder / SCORES, content)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness import registry
-from harness.runs import signature, stats
+from harness.runs import reasoning, signature, stats
 from harness.runs.stored_run import StoredRun
 from leaderboards.report import correlation
 from leaderboards.report.correlation import Interval
@@ -164,7 +164,7 @@ def unparsed(columns: RunColumns) -> tuple[int, RunColumns] | None:
         for request, reply in columns.run.files.completions(path.name, "reply").items():
             sample, _, key = request.rpartition("#")
             if key == "breed":
-                parsed[sample] = parse(reply.text or "", 1)[0] is not None
+                parsed[sample] = parse(reasoning.answer(reply.text or ""), 1)[0] is not None
     if not parsed:
         return None
     keep = np.array([parsed.get(name, True) for name in columns.ids])
