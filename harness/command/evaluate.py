@@ -94,17 +94,17 @@ def _report(args: argparse.Namespace, work: Work) -> dict[str, Any]:
         return {**named, "failure": str(work.failure)}
     for line in () if args.json else work.lines:
         print(line)
-    if args.verb in ("eval", "caption", "score"):
-        named["outcomes"] = caption.account(run).as_row()
+    outcomes = caption.account(run).as_row() if args.verb in ("eval", "caption", "score") else {}
     if work.scores is None:
         told = named | work.counts | (_agreement(args, work) if args.verb == "judge" else {})
+        told |= {"outcomes": outcomes} if outcomes else {}
         if not args.json:
             _print_stage(args.verb, run, told)
         return told
     page = report.write(stored_run.load(run.folder, run.files)) if len(run.samples) <= report.LARGEST else None
     if not args.json:
-        _print_scores(run, work.scores, named["outcomes"], page)
-    return {**named, "scores": [asdict(row) for row in work.scores]}
+        _print_scores(run, work.scores, outcomes, page)
+    return {**named, "scores": [asdict(row) for row in work.scores], "outcomes": outcomes}
 
 
 def _metrics(args: argparse.Namespace) -> list[str]:
