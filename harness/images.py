@@ -225,7 +225,7 @@ def _why(error: Exception, head: bytes) -> tuple[str, str]:
     elif "truncated" in str(error).lower():
         known, reason = "image cannot be read", "truncated"
     elif not isinstance(error, UnidentifiedImageError):
-        reason = f"{reason}: {str(error)[:80] or type(error).__name__}"
+        reason = f"{reason}: {str(error).partition('(')[0].strip()[:80] or type(error).__name__}"
     return known, reason
 
 
