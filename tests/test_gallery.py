@@ -310,6 +310,7 @@ def test_bad_sources_are_named(tmp_path: Path, kind: str, text: str, message: st
 
 def shard_of(path: Path, files: dict[str, bytes]) -> Path:
     """An uncompressed archive."""
+    path.parent.mkdir(exist_ok=True)
     with tarfile.open(path, "w") as shard:
         for name, raw in files.items():
             entry = tarfile.TarInfo(name)
@@ -351,9 +352,12 @@ def test_members_of_one_name_in_two_folders_are_two_pairs(tmp_path: Path) -> Non
     assert [(pair.caption, pair.place) for pair in pairs][1] == ("b/a", "s0.tar: b/a/im.png")
 
 
-def test_a_member_that_is_no_json_is_named(tmp_path: Path) -> None:
+def test_members_that_are_no_pair_are_named(tmp_path: Path) -> None:
     shard = shard_of(tmp_path / "s0.tar", {"a.png": b"", "a.json": b"{"})
     with pytest.raises(CimError, match=r"^s0.tar: a.json: is not JSON"):
+        list(sources.read("webdataset", shard))
+    shard_of(shard, {"a.png": b"", "a.jpg": b"", "a.TXT": b"A."})
+    with pytest.raises(CimError, match=r"^s0.tar: a.jpg: a second image beside a.png"):
         list(sources.read("webdataset", shard))
 
 
@@ -385,6 +389,10 @@ def test_a_damaged_image_is_named_by_its_file_or_archive_member(tmp_path: Path, 
     assert opener.open("s0:s0/a").size == (60, 50)
     with pytest.raises(CimError, match=r"^s0.tar: b.png: image cannot be read \(truncated\)$"):
         opener.open("s0:s0/b")
+    shard_of(tmp_path / "other" / "s0.tar", {"a.png": whole, "a.txt": b"A."})
+    both = [["webdataset", str(path)] for path in (shard, tmp_path / "other" / "s0.tar")]
+    with pytest.raises(CimError, match="has the key 's0:s0/a' of another image"):
+        material.of_pairs(both, registry.training("cim_rl"))
 
 
 def test_the_command_builds_and_shows(tmp_path: Path, cim: Cim, small: None, monkeypatch: pytest.MonkeyPatch) -> None:

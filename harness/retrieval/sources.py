@@ -179,11 +179,14 @@ def _webdataset(path: Path, images: Path) -> Iterator[Pair]:
             if str(name.parent / stem) != key:
                 yield from _whole(path, shard, key, caption, image)
                 key, caption, image = str(name.parent / stem), "", None
-            if f".{suffix.lower()}" in SUFFIXES:
+            kind = suffix.lower()
+            if f".{kind}" in SUFFIXES:
+                if image is not None:
+                    raise CimError(f"a second image beside {image.name}", where=str(member), hint="rename one of them")
                 image = member
-            elif suffix in ("txt", "caption"):
+            elif kind in ("txt", "caption"):
                 caption = _decoded(member(), str(member))
-            elif suffix == "json" and not caption:
+            elif kind == "json" and not caption:
                 content = _json(member(), str(member))
                 caption = str(content.get("caption") or "") if isinstance(content, dict) else ""
         yield from _whole(path, shard, key, caption, image)

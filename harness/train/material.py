@@ -107,7 +107,13 @@ def of_pairs(source_arguments: Sequence[Sequence[str]], training: Training) -> M
         if not 2 <= len(source) <= 3:
             raise CimError(f"--from takes KIND FILE [IMAGES], found {' '.join(source)!r}", where="--from")
         pairs += sources.read(source[0], Path(source[1]), Path(source[2]) if len(source) > 2 else None)
-    by_key = {key(pair.source, pair.image_id): pair for pair in pairs}
+    by_key = dict[str, sources.Pair]()
+    for pair in pairs:
+        name = key(pair.source, pair.image_id)
+        if name in by_key and by_key[name].image != pair.image:
+            what = f"has the key {name!r} of another image, {by_key[name].place}"
+            raise CimError(what, where=pair.place, hint="rename one of them")
+        by_key[name] = pair
     if absent := [pair.place for pair in by_key.values() if not pair.there()]:
         raise CimError(f"{len(absent)} images are not there, {absent[0]} first", hint="copy them, or leave them out")
     ordered = sorted(by_key, key=lambda name: hashlib.sha256(f"validation/{name}".encode()).digest())
