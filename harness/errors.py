@@ -5,6 +5,7 @@
     CimError                 exit 2   bad input, or something this machine lacks
     ├── SettingsError        exit 2   the stored run was made with other settings
     ├── BusyError            exit 2   another process is writing the same run
+    ├── ImageError           exit 2   an image cannot be read
     ├── OutageError          exit 1   an engine, a parser or a judge stopped answering
     └── AlarmError           exit 1   a guard stopped a training run
 """
@@ -38,6 +39,14 @@ class SettingsError(CimError):
 
 class BusyError(CimError):
     """Another process is writing the same run."""
+
+
+class ImageError(CimError):
+    """An image cannot be read; ``where`` is its file or archive member, ``reason`` says why in a few words."""
+
+    def __init__(self, what: str, reason: str, *, where: str) -> None:
+        self.reason = one_line(reason)
+        super().__init__(f"{what} ({reason})", where=where)
 
 
 class OutageError(CimError):

@@ -16,12 +16,23 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from PIL import Image
+
 from harness import store
 from harness.resources import fetch
 from harness.types import Archive, DataFile, Sample, Task
 
 IDS = [f"picture_{number:02d}" for number in range(40)]
-IMAGES = {f"{name}.jpg": b"\xff\xd8\xff" + random.Random(name).randbytes(9_000) for name in IDS}
+
+
+def noise(name: str) -> bytes:
+    """A PNG of 9 kB, another for each name."""
+    content = io.BytesIO()
+    Image.frombytes("RGB", (60, 50), random.Random(name).randbytes(9_000)).save(content, "PNG")
+    return content.getvalue()
+
+
+IMAGES = {f"{name}.jpg": noise(name) for name in IDS}
 SCENES = json.dumps({name: f"A picture called {name}." for name in IDS}).encode()
 
 

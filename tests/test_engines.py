@@ -323,6 +323,45 @@ def test_sigkill_while_transformers_writes(tiny: dict[str, Path], tmp_path: Path
 
 @with_vllm
 @pytest.mark.vllm
+def test_a_rotated_photograph_is_upright_for_engines_server_and_report(tiny: dict[str, Path], tmp_path: Path) -> None:
+    """A camera's JPEG with EXIF orientation 6 gives the prompt ids, text and thumbnail of the upright pixels."""
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    from harness.engines import transformers, vllm
+    from harness.images import for_server
+    from harness.pages.thumbnail import thumbnail
+
+    (source,) = (pictures.draw(tmp_path / "drawn", 1, sizes=((96, 64),)) / "images").iterdir()
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    turned, upright = tmp_path / "turned.jpg", tmp_path / "upright.png"
+    Image.open(source).save(turned, exif=tags)
+    pixels = np.rot90(np.asarray(Image.open(turned)), -1)  # PIL alone shows the pixels as they are stored
+    Image.fromarray(pixels).save(upright)
+    Image.fromarray(np.asarray(Image.open(turned))).save(tmp_path / "sideways.png")
+    assert pixels.shape == (96, 64, 3)
+
+    chosen = replace(weights(tiny["qwen2_5_vl"]), vllm={"max_model_len": 1024})
+    asked = [
+        Request(path.stem, "Describe what you see.", path) for path in (turned, upright, tmp_path / "sideways.png")
+    ]
+    loaded = transformers.load(chosen)
+    with vllm.opened(chosen, loaded.processor) as llm:
+        written_by = (transformers.write(loaded, asked), vllm.write(llm, chosen, loaded.processor, asked))
+        rows = [{row.request.sample_id: (row.prompt_ids, row.ids) for row in engine} for engine in written_by]
+    assert rows[0]["turned"] == rows[0]["upright"] == rows[1]["turned"] == rows[1]["upright"]
+    assert rows[0]["sideways"] != rows[0]["turned"] and rows[1]["sideways"] != rows[1]["turned"]
+    kind, sent = for_server(turned)
+    assert kind == "image/png" and (np.asarray(Image.open(io.BytesIO(sent))) == pixels).all()
+    small = thumbnail(turned)
+    assert small is not None and (small.width, small.height) == (64, 96)
+
+
+@with_vllm
+@pytest.mark.vllm
 def test_both_engines_read_and_write_the_same(
     tiny: dict[str, Path], drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from harness import registry
 from harness.errors import CimError, OutageError, SettingsError
+from harness.images import open_image
 from harness.parts import Encoder
 from harness.resources import data
 from harness.retrieval import build, encoders, gallery, leaks, sources
@@ -25,6 +26,7 @@ from harness.retrieval.scorer import CimScorer
 from harness.retrieval.sources import Pair
 from harness.types import Archive, Sample, Task
 from tests.cli import Cim
+from tests.images import noise
 
 
 class Fake:
@@ -257,12 +259,8 @@ def test_every_source_is_read_in_order(tmp_path: Path) -> None:
     (folder / "b.txt").write_text("words of b")
     shards = tmp_path / "shards"
     shards.mkdir()
-    with tarfile.open(shards / "0.tar", "w") as shard:
-        members = [("a.jpg", b"A"), ("a.txt", b"one"), ("b.json", b'{"caption": "two"}'), ("b.png", b"B" * 600)]
-        for name, raw in members:
-            entry = tarfile.TarInfo(f"x/{name}")
-            entry.size = len(raw)
-            shard.addfile(entry, io.BytesIO(raw))
+    members = {"a.jpg": b"A", "a.txt": b"one", "b.json": b'{"caption": "two"}', "b.png": b"B" * 600}
+    shard_of(shards / "0.tar", {f"x/{name}": raw for name, raw in members.items()})
 
     def read(kind: str, name: str, images: Path | None = None) -> list[tuple[str, str, str]]:
         return [(pair.source, pair.image_id, pair.caption) for pair in sources.read(kind, tmp_path / name, images)]
@@ -272,7 +270,7 @@ def test_every_source_is_read_in_order(tmp_path: Path) -> None:
     assert read("docci", "docci.jsonlines") == [("docci", "train_0", "A.")]
     assert read("jsonl", "mine.jsonl") == [("mine", "7", "C."), ("mine", "j.png", "D.")]
     assert read("folder", "folder") == [("folder", "sub/b.PNG", "words of b")]
-    assert read("webdataset", "shards") == [("shards", "0/a", "one"), ("shards", "0/b", "two")]
+    assert read("webdataset", "shards") == [("shards", "0/x/a", "one"), ("shards", "0/x/b", "two")]
     images = [pair.image for pair in sources.read("webdataset", shards)]
     assert [image() for image in images if callable(image)] == [b"A", b"B" * 600]
     both = sources.read("refinedcaps", tmp_path / "train.json", Path("/coco"))
@@ -290,18 +288,111 @@ def test_every_source_is_read_in_order(tmp_path: Path) -> None:
         ("jsonl", "{", "f:1: is not JSON"),
         ("jsonl", "[]", "f:1: is not a JSON object"),
         ("refinedcaps", "[[]]", "row 0: is not a JSON object"),
-        ("refinedcaps", '[{"image": "x", "conversations": []}]', "row 0: no image and two conversations"),
+        ("refinedcaps", '[{"image": "x", "conversations": []}]', "row 0: no question and answer under"),
         ("refinedcaps", "{", "is not JSON"),
         ("webdataset", "not a tar", "is not an uncompressed webdataset shard"),
         ("other", "", "unknown source 'other'"),
+        ("refinedcaps", '{"data": [], "n": 1}', "f: is an object, not a list of rows; its keys: data, n"),
+        ("refinedcaps", '[{"conversations": []}]', "row 0: has no image .text only.; leave such rows out: jq"),
+        ("refinedcaps", '[{"image": ["a.png"]}]', r"row 0: image is a list: \["),
+        ("refinedcaps", '[{"images": ["a.png", "b.png"]}]', r"row 0: images is a list: \["),
+        ("jsonl", '{"image": {"bytes": ""}, "caption": "C."}', "f:1: image is an object: "),
+        ("jsonl", '{"image": "x", "caption": "caf\udce9"}', "f:1: invalid UTF-8 at byte 31; save it as UTF-8"),
     ],
 )
 def test_bad_sources_are_named(tmp_path: Path, kind: str, text: str, message: str) -> None:
-    (tmp_path / "f").write_text(text)
+    (tmp_path / "f").write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(CimError, match=message):
         list(sources.read(kind, tmp_path / "f"))
     with pytest.raises(CimError, match="is not there"):
         sources.read("jsonl", tmp_path / "none")
+
+
+def shard_of(path: Path, files: dict[str, bytes]) -> Path:
+    """An uncompressed archive."""
+    path.parent.mkdir(exist_ok=True)
+    with tarfile.open(path, "w") as shard:
+        for name, raw in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(raw)
+            shard.addfile(entry, io.BytesIO(raw))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a café".encode(), "a café"),
+        (b"\xef\xbb\xbfa dog", "a dog"),
+        (b"a dog\x92s", "invalid UTF-8 at byte 6; save it as UTF-8"),
+        ("a dog".encode("utf-16"), "invalid UTF-8 at byte 1"),
+        ("a dog".encode("utf-16-le"), "a NUL character at byte 2"),
+    ],
+)
+def test_captions_are_utf_8(tmp_path: Path, text: bytes, expected: str) -> None:
+    (tmp_path / "pics").mkdir()
+    (tmp_path / "pics" / "im1.png").touch()
+    (tmp_path / "pics" / "im1.txt").write_bytes(text)
+    shard = shard_of(tmp_path / "s0.tar", {"1/im1.png": b"", "1/im1.txt": text})
+    for kind, path, where in (
+        ("folder", tmp_path / "pics", "pics/im1.txt"),
+        ("webdataset", shard, "s0.tar: 1/im1.txt"),
+    ):
+        if " at byte " not in expected:
+            assert [pair.caption for pair in sources.read(kind, path)] == [expected]
+            continue
+        with pytest.raises(CimError, match=f"{where}: {expected}"):
+            list(sources.read(kind, path))
+
+
+def test_members_of_one_name_in_two_folders_are_two_pairs(tmp_path: Path) -> None:
+    files = {f"{part}/im.{kind}": f"{part}".encode() for part in ("a", "b/a", ".") for kind in ("png", "txt")}
+    pairs = list(sources.read("webdataset", shard_of(tmp_path / "s0.tar", files)))
+    assert [pair.image_id for pair in pairs] == ["s0/a/im", "s0/b/a/im", "s0/im"]
+    assert [(pair.caption, pair.place) for pair in pairs][1] == ("b/a", "s0.tar: b/a/im.png")
+
+
+def test_members_that_are_no_pair_are_named(tmp_path: Path) -> None:
+    shard = shard_of(tmp_path / "s0.tar", {"a.png": b"", "a.json": b"{"})
+    with pytest.raises(CimError, match=r"^s0.tar: a.json: is not JSON"):
+        list(sources.read("webdataset", shard))
+    shard_of(shard, {"a.png": b"", "a.jpg": b"", "a.TXT": b"A."})
+    with pytest.raises(CimError, match=r"^s0.tar: a.jpg: a second image beside a.png"):
+        list(sources.read("webdataset", shard))
+
+
+def test_a_damaged_image_is_named_by_its_file_or_archive_member(tmp_path: Path, small: None) -> None:
+    class Looking(Fake):
+        def _encode(self, given: Any) -> Any:
+            for path in given:
+                open_image(Path(path), path)
+                yield np.ones(self.width, dtype=np.float32)
+
+    whole = noise("x")
+    shard = shard_of(tmp_path / "s0.tar", {"a.png": whole, "a.txt": b"A.", "b.png": whole[:200], "b.txt": b"B."})
+    folder = tmp_path / "pics"
+    (folder / "x.jpg").mkdir(parents=True)  # a folder is no image, whatever it is called
+    (folder / "im1.png").write_bytes(b"<html>")
+    (folder / "im1.txt").write_text("A.")
+    for kind, path, message in (
+        ("webdataset", shard, r"^s0.tar: b.png: image cannot be read \(truncated\)$"),
+        ("folder", folder, r"pics/im1.png: is no image that can be read \(HTML page\)$"),
+    ):
+        made = plan(tmp_path / kind, image=Looking("image", 6), pairs=partial(sources.read, kind, path))
+        with pytest.raises(CimError, match=message):
+            build.build(made)
+    pytest.importorskip("datasets", reason="datasets is not installed: run `make setup-train`")
+    from harness.train import examples, material
+
+    trained = material.of_pairs([["webdataset", str(shard)]], registry.training("cim_rl"))
+    opener = examples.Pictures(trained.place, None, trained.shown)
+    assert opener.open("s0:s0/a").size == (60, 50)
+    with pytest.raises(CimError, match=r"^s0.tar: b.png: image cannot be read \(truncated\)$"):
+        opener.open("s0:s0/b")
+    shard_of(tmp_path / "other" / "s0.tar", {"a.png": whole, "a.txt": b"A."})
+    both = [["webdataset", str(path)] for path in (shard, tmp_path / "other" / "s0.tar")]
+    with pytest.raises(CimError, match="has the key 's0:s0/a' of another image"):
+        material.of_pairs(both, registry.training("cim_rl"))
 
 
 def test_the_command_builds_and_shows(tmp_path: Path, cim: Cim, small: None, monkeypatch: pytest.MonkeyPatch) -> None:

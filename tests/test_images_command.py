@@ -142,8 +142,28 @@ def test_only_what_is_needed_is_fetched(gallery: Cim, server: Server, place: Pat
     assert "none of 40 images (only vision models need them)" in gallery("data", "verify", "gallery").out
     assert gallery("data", "fetch", "--if-missing", "--for", "eyes").code == 0 and complete(place)
     told = gallery("data", "verify", "gallery", "--json").json
-    assert told["gallery"]["images"] == {"there": 40, "count": 40, "changed": [], "recorded": True}
+    assert told["gallery"]["images"] == {"there": 40, "count": 40, "changed": [], "recorded": True, "broken": {}}
     (place / "images" / "picture_03.jpg").write_bytes(b"x")
     assert gallery("data", "verify", "gallery").code == 1
     gallery.refused("data", "fetch")
     gallery.refused("data", "fetch", "--for", "nobody")
+
+
+def test_files_that_are_no_images_are_named(gallery: Cim, place: Path) -> None:
+    """Copied by hand, so that no record tells what they should be."""
+    (place / "images").mkdir()
+    for name, image in IMAGES.items():
+        (place / "images" / name).write_bytes(image)
+    told = gallery("data", "verify", "gallery")
+    assert told.code == 0 and "40 of 40 images, without a record" in told.out
+    (place / "images" / "picture_03.jpg").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    told = gallery("data", "verify", "gallery")
+    assert told.code == 1 and "40 of 40 images, 1 is no image: picture_03.jpg (Git LFS pointer) (" in told.out
+    (place / "images" / "picture_04.jpg").write_bytes(b"<html>403</html>")
+    (place / "images" / "picture_05.jpg").write_bytes(b"")
+    (place / "images" / "picture_06.jpg").write_bytes(IMAGES["picture_06.jpg"][:500])
+    told = gallery("data", "verify", "gallery", "--json")
+    broken = {3: "Git LFS pointer", 4: "HTML page", 5: "empty file", 6: "truncated"}
+    assert told.code == 1
+    assert told.json["gallery"]["images"]["broken"] == {f"picture_0{at}.jpg": why for at, why in broken.items()}
+    assert gallery("data", "fetch", "gallery").code == 0 and complete(place)

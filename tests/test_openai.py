@@ -23,7 +23,7 @@ from harness.resources import data
 from harness.runs import records
 from harness.stages import model
 from harness.types import Completion, Model, Request
-from tests import chat_server, pictures
+from tests import chat_server, images, pictures
 from tests.chat_server import FAULTS, Server
 from tests.cli import Cim, captions_file, process
 
@@ -211,14 +211,15 @@ def test_what_is_sent(chat: Server, tmp_path: Path) -> None:
 
 def test_an_image_is_sent_as_its_bytes(chat: Server, tmp_path: Path) -> None:
     chat.answer = lambda body: json.dumps(body["messages"][-1]["content"])
-    (tmp_path / "dot.png").write_bytes(b"\x89PNG and so on")
-    asked = [Request("a", "What is it?", tmp_path / "dot.png"), Request("b", "What?", tmp_path / "gone.png")]
+    sent = images.noise("dot")
+    (tmp_path / "dot.jpg").write_bytes(sent)
+    asked = [Request("a", "What is it?", tmp_path / "dot.jpg"), Request("b", "What?", tmp_path / "gone.png")]
     made = answers(served(chat, tmp_path), asked)
     picture, text = json.loads(made["a"].text or "")
     assert text == {"type": "text", "text": "What is it?"}
     url = picture["image_url"]["url"]
-    assert url.startswith("data:image/png;base64,") and base64.b64decode(url.split(",")[1]) == b"\x89PNG and so on"
-    assert made["b"].error == "image cannot be read (No such file or directory)"
+    assert url.startswith("data:image/png;base64,") and base64.b64decode(url.split(",")[1]) == sent
+    assert made["b"].error == "gone.png: image cannot be read (no such file)"
 
 
 def test_control_tokens_are_broken_and_nothing_else_is(chat: Server, tmp_path: Path) -> None:

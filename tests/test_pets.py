@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from harness import registry
-from harness.engines import _weights
+from harness.images import area, open_image
 from harness.pages.thumbnail import thumbnail
 from harness.resources import data, fetch
 from harness.types import DataFile
@@ -126,8 +126,8 @@ def test_pictures_are_read_by_what_they_are(servers: list[images.Server], cim: C
         path = data.images(pets.TASK) / f"{stem}.jpg"
         with Image.open(path) as opened:
             assert opened.format == form
-        assert (_weights.open_image(path).mode, _weights.open_image(path).size) == ("RGB", (40, 30))
-        assert _weights.area(path) == 1200 and thumbnail(path) is not None
+        assert (open_image(path).mode, open_image(path).size) == ("RGB", (40, 30))
+        assert area(path) == 1200 and thumbnail(path) is not None
 
 
 def test_the_judge_is_asked_for_species_and_breed(servers: list[images.Server], cim: Cim) -> None:

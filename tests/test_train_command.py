@@ -286,4 +286,4 @@ def test_pairs_of_ones_own(cim: Cim, tmp_path: Path) -> None:
     assert {row["source_id"] for row in rows(cim, "own", "completions.jsonl")} <= {f"miniscenes:{n}" for n in names}
     assert rows(cim, "own", "validation.jsonl")[0]["precision"] is None
     (tmp_path / f"{names[0]}.png").unlink()
-    assert "1 images are not there, miniscenes:gallery_000000 first" in cim.refused(*base)
+    assert f"1 images are not there, {tmp_path / names[0]}.png first" in cim.refused(*base)

@@ -127,7 +127,7 @@ def data_verb(args: argparse.Namespace) -> int:
         faults = data.faults(task)
         images = None if faults else fetch.state(task, thorough=not args.if_missing)
         report[task.name] = {"faults": faults, "images": images and asdict(images)}
-        whole = whole and not faults and not (images and images.changed)
+        whole = whole and not faults and not (images and not images.sound)
         if not args.json and not (args.if_missing and not faults):
             state = "; ".join(f"{name} {wrong}" for name, wrong in faults.items()) or "all files are whole"
             seen = f"; {images}" if images and images.count else ""

@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.encoders._weights import Tower, batches, opened
+from harness.encoders._weights import Tower, batches
+from harness.images import open_image
 from harness.parts import Encode, Encoder
 from harness.resources import pretrained
 
@@ -45,11 +47,11 @@ def _session(tower: Tower) -> Iterator[Encode]:
 def _images(model: Any, pixels: Any, device: str, paths: Sequence[str]) -> Iterator[Vectors]:
     import torch
 
-    def read(image: Any) -> Any:
-        return pixels(images=image, return_tensors="pt")["pixel_values"]
+    def read(path: str) -> Any:
+        return pixels(images=open_image(Path(path), path), return_tensors="pt")["pixel_values"]
 
     def encode(part: list[str]) -> Any:
-        given = torch.cat([opened(path, read) for path in part]).to(device)
+        given = torch.cat([read(path) for path in part]).to(device)
         return torch.nn.functional.normalize(model(pixel_values=given).pooler_output, dim=1)
 
     return batches(paths, encode)

@@ -1,7 +1,7 @@
 """Encoders of OpenCLIP checkpoints: the image tower with its validation transform, and the text tower.
 
 A checkpoint is a folder with ``open_clip_config.json`` and ``open_clip_model.safetensors``, as its page on the Hugging
-Face hub holds. Images are converted to RGB and encoded in float32, as
+Face hub holds. Images are opened as RGB (``harness/images.py``) and encoded in float32, as
 Jia-hn/CIM:preprocess/embedding_*_image.py@870f58f5 does; the embedding is the one that the model compares with texts,
 for SigLIP that of its attention pooling.
 """
@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness.encoders._weights import Tower, batches, opened
+from harness.encoders._weights import Tower, batches
+from harness.images import open_image
 from harness.parts import Encode, Encoder
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ def _images(model: Any, transform: Any, device: str, paths: Sequence[str]) -> It
     import torch
 
     def encode(part: list[str]) -> Any:
-        pixels = torch.stack([opened(path, transform) for path in part])
+        pixels = torch.stack([transform(open_image(Path(path), path)) for path in part])
         return model.encode_image(pixels.to(device), normalize=True)
 
     return batches(paths, encode)

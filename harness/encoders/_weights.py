@@ -1,4 +1,4 @@
-"""Weights of an image or text tower: their folder, the digest that identifies them, and how an image is opened.
+"""Weights of an image or text tower: their folder, the digest that identifies them, and batches.
 
 A folder of ``$CIM_MODELS`` called as the last part of the hub id comes first, then the hub's cache. Nothing asks the
 network. A checkpoint is known by the sha256 of its weights.
@@ -94,14 +94,3 @@ def batches(given: Sequence[str], encode: Callable[[list[str]], Any], size: int 
     while part := list(islice(rest, size)):
         with torch.inference_mode():
             yield from encode(part).float().cpu().numpy()
-
-
-def opened(path: str, read: Callable[[Any], Any]) -> Any:
-    """What ``read`` makes of an image in RGB; CimError where the file is none."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            return read(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-        raise CimError(f"is no image that can be read ({error})", where=path) from error

@@ -1,9 +1,9 @@
 """What both engines that run weights share, so that they see the same prompt, image, precision and seed.
 
-A prompt is the checkpoint's own chat template over (system,) image and text; an image is opened by PIL as RGB
-at full size, the processor's limits do the rest. A checkpoint that reads text alone has a tokenizer only. The
-template's own tokens are none where a request's text holds them (``_text.py``). Heavy packages are imported only when
-an engine runs.
+A prompt is the checkpoint's own chat template over (system,) image and text; an image is opened by
+``harness/images.py`` at full size, the processor's limits do the rest. A checkpoint that reads text alone has a
+tokenizer only. The template's own tokens are none where a request's text holds them (``_text.py``). Heavy packages are
+imported only when an engine runs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.engines._text import TextProcessor, control_tokens, neutral, text_only
-from harness.errors import CimError
+from harness.errors import CimError, ImageError
+from harness.images import open_image
 from harness.parts import Generate
 from harness.runs import reasoning
 from harness.types import Completion, Model, Request
@@ -179,42 +180,10 @@ def prompts(weights: Weights, processor: Any, requests: Sequence[Request]) -> It
             raise CimError("reads text alone and cannot look at images", where=weights.checkpoint, hint=hint)
         try:
             image = open_image(request.image)
-        except CimError as error:
+        except ImageError as error:
             yield Completion(request.sample_id, None, error=str(error))
             continue
         yield Prompt(request, render(weights, processor, request), image)
-
-
-def open_image(path: Path) -> Any:
-    """An image file as PIL RGB, untouched otherwise; CimError for one that is missing or no image."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    # What PIL raises on broken files: SyntaxError is a damaged PNG, ValueError a damaged header.
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise CimError(f"image cannot be read ({_reason(error, path)})", where=path.name) from error
-
-
-def area(path: Path | None) -> int:
-    """Width times height from the header; 0 where there is no image or it cannot be read."""
-    from PIL import Image
-
-    if path is None:
-        return 0
-    try:
-        with Image.open(path) as image:
-            return int(image.width * image.height)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return 0
-
-
-def _reason(error: Exception, path: Path) -> str:
-    """Why a file could not be read, without its folder: rows of a run name no place of a machine."""
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    return _line(error).replace(str(path), path.name)
 
 
 def _line(error: Exception) -> str:

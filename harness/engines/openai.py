@@ -3,8 +3,8 @@
 Answers of 429, 500, 502, 503, 504 and the like, broken connections, time-outs and answers that are no whole chat
 completion are tried again after exponential back-off with full jitter (``uniform(0, min(60, 2**k))`` seconds, never
 sooner than ``Retry-After``), ``retries`` times. A request that still fails is given back as unanswered while other
-requests succeed, and ends the engine once none does; neither is ever a caption or a reply. An image is sent as the
-file's bytes in a data URL.
+requests succeed, and ends the engine once none does; neither is ever a caption or a reply. An image is sent in a
+data URL, as the file's bytes where a server sees in them what a person sees, else as a PNG of that.
 Control tokens in a prompt are broken as in ``_text.py``, by a list of usual ones: only the server knows its own.
 Nothing is asked before a run needs it. Run with ``cim judge --judge J``; the TOML is explained in CONTRIBUTING.md.
 """
@@ -14,7 +14,6 @@ from __future__ import annotations
 import base64
 import importlib.metadata
 import json
-import mimetypes
 import os
 import random
 import threading
@@ -30,7 +29,8 @@ import requests
 
 from harness.engines._text import neutral
 from harness.engines._weights import seed
-from harness.errors import CimError, OutageError
+from harness.errors import CimError, ImageError, OutageError
+from harness.images import for_server
 from harness.parts import Engine
 from harness.types import Completion, Model, Request
 from harness.weights import Server
@@ -80,8 +80,8 @@ def body(server: Server, request: Request) -> dict[str, Any]:
     """The JSON of one chat completion; what is left at its default is not sent, because servers differ there."""
     content: Any = neutral(request.prompt)
     if request.image is not None:
-        kind = mimetypes.guess_type(request.image.name)[0] or "image/jpeg"
-        data = base64.b64encode(request.image.read_bytes()).decode()
+        kind, content_bytes = for_server(request.image)
+        data = base64.b64encode(content_bytes).decode()
         picture = {"type": "image_url", "image_url": {"url": f"data:{kind};base64,{data}"}}
         content = [picture, {"type": "text", "text": content}]
     system = [] if server.system is None else [{"role": "system", "content": server.system}]
@@ -115,8 +115,8 @@ def ask(server: Server, secret: str | None, request: Request) -> Completion | La
 
     try:
         made = body(server, request)
-    except OSError as error:
-        return Completion(request.sample_id, None, error=f"image cannot be read ({error.strerror})")
+    except ImageError as error:
+        return Completion(request.sample_id, None, error=str(error))
     address, limits, content = f"{server.base_url.rstrip('/')}/chat/completions", (CONNECT, server.timeout), bytearray()
     until = time.monotonic() + CONNECT + server.timeout
     try:

@@ -19,6 +19,7 @@ from harness.engines import _weights
 from harness.engines._text import TextProcessor
 from harness.engines._weights import Prompt, Written
 from harness.errors import CimError, OutageError
+from harness.images import area
 from harness.parts import Engine, Generate
 from harness.types import Completion, Model, Request
 from harness.weights import Weights
@@ -179,7 +180,7 @@ class Choice:
 
 def batches(requests: Sequence[Request]) -> Iterator[list[Request]]:
     """Requests in batches of near-equal image areas, those without an image apart and by length."""
-    areas = {request.sample_id: _weights.area(request.image) for request in requests}
+    areas = {request.sample_id: area(request.image) for request in requests}
     batch: list[Request] = []
 
     def size(request: Request) -> tuple[bool, int, int]:

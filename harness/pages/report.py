@@ -8,7 +8,6 @@ stands. Written by ``cim eval`` and ``cim score``; again with ``cim report resul
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -240,7 +239,7 @@ def _cards(run: StoredRun, columns: Sequence[tuple[str, str, str]], task: Task) 
 
 def _picture(task: Task, images: Path, sample: Sample) -> Thumbnail | None:
     if task.draw:
-        return thumbnail(io.BytesIO(task.draw(sample.id)))
+        return thumbnail(task.draw(sample.id))
     return thumbnail(images / sample.image) if sample.image else None
 
 

@@ -10,9 +10,11 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.errors import ImageError
+from harness.images import open_image
+
 EDGE = 160
 QUALITY = 55
-FORMATS = ("JPEG", "PNG", "GIF", "BMP")  # by content; twelve files of Oxford-IIIT Pet called .jpg are none
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,19 +26,13 @@ class Thumbnail:
     height: int
 
 
-def thumbnail(source: Path | io.BytesIO) -> Thumbnail | None:
+def thumbnail(source: Path | bytes) -> Thumbnail | None:
     """The image of a file, or of its bytes, made small, or None where there is none or it cannot be read."""
-    from PIL import Image, ImageOps
-
-    if isinstance(source, Path) and not source.is_file():
-        return None
     try:
-        with Image.open(source, formats=FORMATS) as image:
-            image.draft("RGB", (2 * EDGE, 2 * EDGE))  # a JPEG is decoded at an eighth of its size where that will do
-            small = ImageOps.exif_transpose(image).convert("RGB")
-            small.thumbnail((EDGE, EDGE))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        small = open_image(source, edge=2 * EDGE)
+    except ImageError:
         return None
+    small.thumbnail((EDGE, EDGE))
     content = io.BytesIO()
     small.save(content, "JPEG", quality=QUALITY, optimize=True)
     times = max(1, EDGE // max(small.size))

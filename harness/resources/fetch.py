@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING
 
 from harness import store
 from harness.errors import CimError
+from harness.images import fault
 from harness.resources import data, unpack
 from harness.types import Archive, Sample, Task, Track, untracked
 
@@ -35,35 +36,51 @@ TIMEOUT = (30.0, 60.0)  # seconds to connect, and between two bytes
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """How many of a task's images are there, how many it has, and which are not as recorded when fetched."""
+    """How many of a task's images are there, how many it has, and which are not as recorded when fetched.
+
+    ``broken`` gives the files that cannot be read as images, and why; what is as recorded was not tried.
+    """
 
     there: int
     count: int
     changed: tuple[str, ...]
     recorded: bool
+    broken: Mapping[str, str]
 
     @property
     def whole(self) -> bool:
-        """All images are there, and none has changed."""
-        return self.there == self.count and not self.changed
+        """All images are there and are images, and none has changed."""
+        return self.there == self.count and self.sound
+
+    @property
+    def sound(self) -> bool:
+        """Those that are there can be read, and none has changed."""
+        return not self.changed and not self.broken
 
     def __str__(self) -> str:
         if not self.there:
             return f"none of {self.count} images (only vision models need them)"
         state = f"{self.there} of {self.count} images"
         if self.changed:
-            return f"{state}, {len(self.changed)} not as fetched: {', '.join(self.changed[:3])}"
+            state += f", {len(self.changed)} not as fetched: {', '.join(self.changed[:3])}"
+        if self.broken:
+            first = ", ".join(f"{name} ({why})" for name, why in list(self.broken.items())[:3])
+            state += f", {len(self.broken)} {'is' if len(self.broken) == 1 else 'are'} no image: {first}"
+        if not self.sound:
+            return state
         return f"{state}, as recorded in {LOCK}" if self.recorded else f"{state}, without a record to check them by"
 
 
 def state(task: Task, *, thorough: bool = True) -> Images:
-    """What is there of a task's images; ``thorough`` reads each and compares its sha256 with the record."""
+    """What is there of a task's images; ``thorough`` compares each with the record, and decodes it without one."""
     place, samples = data.images(task), _with_image(task)
     record = (store.read_document(data.folder(task) / LOCK) or {}).get("images", {})
     there = [sample.image for sample in samples if (place / sample.image).is_file()]
     known = [name for name in there if name in record] if thorough else []
     changed = tuple(name for name in known if data.sha256(place / name) != record[name])
-    return Images(len(there), len(samples), changed, bool(record))
+    unknown = [name for name in there if name not in record] if thorough else []
+    broken = {name: why for name in unknown if (why := fault(place / name))}
+    return Images(len(there), len(samples), changed, bool(record), broken)
 
 
 def images(task: Task, say: Callable[[str], None], track: Track = untracked, *, thorough: bool = True) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ import numpy as np
 from harness import store
 from harness.errors import CimError, SettingsError
 from harness.parts import Encoder
+from harness.resources import data
 from harness.retrieval import encoders, leaks
 from harness.retrieval.gallery import IDS, IMAGE, MANIFEST, TEXT, TEXT_FINE, key, unit
 from harness.retrieval.merge import merge
@@ -134,7 +134,7 @@ def _survey(plan: Plan) -> tuple[int, int, bool, dict[str, str]]:
             ids.append((pair.source, pair.image_id))
         elif not plan.allow_missing:
             hint = "bring it, or leave such pairs out with --allow-missing"
-            raise CimError("the image is not there", where=str(pair.image), hint=hint)
+            raise CimError("the image is not there", where=pair.place, hint=hint)
     if not ids:
         raise CimError("the sources hold no pair", where=str(plan.folder))
     leaks.check_ids(ids, known)
@@ -180,15 +180,15 @@ def _encode(
     encode: Mapping[str, Callable[[Sequence[str]], Any]],
 ) -> None:
     names = [key(pair.source, pair.image_id) for pair in part]
-    with tempfile.TemporaryDirectory() as folder:
-        files, hashes = list[str](), list[str]()
-        for at, pair in enumerate(part):
-            content = pair.image.read_bytes() if isinstance(pair.image, Path) else pair.image()
-            hashes.append(hashlib.sha256(content).hexdigest())
-            files.append(str(pair.image if isinstance(pair.image, Path) else Path(folder) / str(at)))
-            if not isinstance(pair.image, Path):
-                Path(files[-1]).write_bytes(content)
-        image = unit(encode["image"](files), "image", names)
+    hashes = list[str]()
+
+    def read(pair: Pair) -> bytes | Path:
+        content = pair.image if isinstance(pair.image, Path) else pair.image()
+        hashes.append(data.sha256(content) if isinstance(content, Path) else hashlib.sha256(content).hexdigest())
+        return content
+
+    vectors = encoders.encode_images(encode["image"], map(read, part), [pair.place for pair in part])
+    image = unit(vectors, "image", names)
     text = unit(encode["text"]([pair.caption for pair in part]), "caption", names)
     for name, matrix in (("T", text if plan.fine else text.astype(np.float16)), ("I", image.astype(np.float16))):
         buffer = BytesIO()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -57,8 +57,8 @@ def image_vectors(gallery: Gallery, images: Mapping[str, Image]) -> dict[str, Ve
         with opened(of(gallery, "image")) as encode:
             for start in range(0, len(outside), BLOCK):
                 names = outside[start : start + BLOCK]
-                encoded = _encode_images(encode, [_read(images[name]) for name in names], names)
-                vectors |= zip(names, encoded.astype(np.float64), strict=True)
+                encoded = encode_images(encode, (_read(images[name]) for name in names), names)
+                vectors |= zip(names, unit(encoded, "image", names).astype(np.float64), strict=True)
     return vectors
 
 
@@ -66,16 +66,27 @@ def _read(image: Image) -> bytes | Path:
     return image() if callable(image) else image
 
 
-def _encode_images(
-    encode: Callable[[Sequence[str]], Vectors], images: Sequence[bytes | Path], names: Sequence[str]
+def encode_images(
+    encode: Callable[[Sequence[str]], Vectors], images: Iterable[bytes | Path], names: Sequence[str]
 ) -> Vectors:
-    """Embeddings of images; bytes are written to files, which is what an encoder reads."""
+    """Embeddings (n, d) of images; bytes are written to files, one by one: an encoder reads files.
+
+    Raises:
+        CimError: the encoder refuses an image; ``names`` say what bytes are called.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        files = [str(image) if isinstance(image, Path) else f"{folder}/{at}.png" for at, image in enumerate(images)]
-        for file, image in zip(files, images, strict=True):
+        files, called = list[str](), dict[str, str]()
+        for at, (image, name) in enumerate(zip(images, names, strict=True)):
+            files.append(str(image) if isinstance(image, Path) else f"{folder}/{at}")
             if not isinstance(image, Path):
-                Path(file).write_bytes(image)
-        return unit(np.asarray(encode(files)), "image", names)
+                Path(files[-1]).write_bytes(image)
+                called[files[-1]] = name
+        try:
+            return np.asarray(encode(files))
+        except CimError as error:
+            if error.where not in called:
+                raise
+            raise CimError(error.what, where=called[error.where], hint=error.hint) from error
 
 
 def described(encoder: Encoder) -> dict[str, Any]:

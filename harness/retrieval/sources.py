@@ -3,8 +3,9 @@
 ``refinedcaps`` (train_coco6k_sft.json: the reference is ``conversations[1].value``), ``densefusion`` (DenseFusion-1M
 jsonl: ``image_path``, ``caption``), ``docci`` (docci_descriptions.jsonlines, its train split), ``jsonl`` (``image``,
 ``caption``, optionally ``id`` per line), ``folder`` (images, each with a ``.txt`` of the same stem) and ``webdataset``
-(uncompressed .tar shards). The first three have not been run on the real files, which are not public here; their
-layout is that of the released code. A synthetic environment yields ``Pair``s whose image is a function to bytes.
+(uncompressed .tar shards). Texts are UTF-8. The first three have not been run on the real files, which are not public
+here; their layout is that of the released code. A synthetic environment yields ``Pair``s whose image is a function to
+bytes.
 """
 
 from __future__ import annotations
@@ -13,13 +14,29 @@ import json
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from harness.errors import CimError
+from harness.images import SUFFIXES
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file of an uncompressed archive, as a byte range of it; a call reads its bytes."""
+
+    archive: Path
+    name: str
+    offset: int
+    size: int
+
+    def __call__(self) -> bytes:
+        with self.archive.open("rb") as stream:
+            stream.seek(self.offset)
+            return stream.read(self.size)
+
+    def __str__(self) -> str:
+        return f"{self.archive.name}: {self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +47,11 @@ class Pair:
     image_id: str
     caption: str
     image: Path | Callable[[], bytes]
+
+    @property
+    def place(self) -> str:
+        """What messages call the image: its file, or archive and member."""
+        return str(self.image) if isinstance(self.image, Path | Member) else f"{self.source}:{self.image_id}"
 
     def there(self) -> bool:
         """Whether the image can be read; a function always can."""
@@ -46,43 +68,74 @@ def _inside(images: Path, name: str, where: str) -> Path:
     return images / name
 
 
+def _decoded(content: bytes, where: str) -> str:
+    """A text in UTF-8, a byte order mark left out; CimError where it is none, bytes counted from 1."""
+    hint = "save it as UTF-8"
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise CimError(f"invalid UTF-8 at byte {error.start + 1}", where=where, hint=hint) from error
+    if "\0" in text:  # UTF-16 of Latin letters without a byte order mark is valid UTF-8
+        raise CimError(f"a NUL character at byte {content.index(0) + 1}", where=where, hint=hint)
+    return text.removeprefix("\ufeff")
+
+
+def _json(content: bytes, where: str) -> Any:
+    try:
+        return json.loads(_decoded(content, where))
+    except (ValueError, RecursionError) as error:
+        raise CimError(f"is not JSON ({error})", where=where) from error
+
+
 def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Place and content of each line of a JSON-lines file."""
     with path.open("rb") as stream:
         for number, line in enumerate(stream, start=1):
             if not line.strip():
                 continue
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise CimError(f"is not JSON ({error})", where=f"{path}:{number}") from error
+            row = _json(line, where := f"{path}:{number}")
             if not isinstance(row, dict):
-                raise CimError("is not a JSON object", where=f"{path}:{number}")
-            yield f"{path}:{number}", row
+                raise CimError("is not a JSON object", where=where)
+            yield where, row
 
 
 def _text(row: dict[str, Any], name: str, where: str) -> str:
     value = row.get(name)
+    if isinstance(value, list | dict):
+        kind = "a list" if isinstance(value, list) else "an object"
+        raise CimError(f"{name} is {kind}: {json.dumps(value)[:60]}", where=where, hint="one string is expected")
     if not isinstance(value, str) or not value.strip():
         raise CimError(f"no text under {name!r}", where=where)
     return value
 
 
 def _refinedcaps(path: Path, images: Path) -> Iterator[Pair]:
-    try:
-        rows = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise CimError(f"is not JSON ({error})", where=str(path)) from error
-    for number, row in enumerate(rows if isinstance(rows, list) else ()):
+    rows = _json(path.read_bytes(), str(path))
+    if not isinstance(rows, list):
+        keys = f"; its keys: {', '.join(map(str, rows))[:60]}" if isinstance(rows, dict) else ""
+        what = f"is {'an object' if isinstance(rows, dict) else 'a single value'}, not a list of rows{keys}"
+        raise CimError(what, where=str(path), hint="write the list alone")
+    for number, row in enumerate(rows):
         where = f"{path}: row {number}"
         if not isinstance(row, dict):
             raise CimError("is not a JSON object", where=where)
-        turns, name = row.get("conversations"), row.get("image") or (row.get("images") or [""])[0]
-        if not isinstance(turns, list) or len(turns) < 2 or not isinstance(turns[1], dict) or not isinstance(name, str):
-            raise CimError("no image and two conversations", where=where)
+        turns, name = row.get("conversations"), _image_name(row, path, where)
+        if not isinstance(turns, list) or len(turns) < 2 or not isinstance(turns[1], dict):
+            raise CimError("no question and answer under 'conversations'", where=where)
         if PurePosixPath(name).is_absolute():  # the file was written on another machine
             name = Path(name).name
         yield Pair("refinedcaps", Path(name).stem, _text(turns[1], "value", where), _inside(images, name, where))
+
+
+def _image_name(row: dict[str, Any], path: Path, where: str) -> str:
+    """What ``image`` names, or the only entry of ``images``."""
+    field = "image" if row.get("image") else "images"
+    if not (value := row.get(field)):
+        hint = f"leave such rows out: jq 'map(select(.image // .images))' {path.name}"
+        raise CimError("has no image (text only)", where=where, hint=hint)
+    if field == "images" and isinstance(value, list) and len(value) == 1:
+        (value,) = value
+    return _text({field: value}, field, where)
 
 
 def _densefusion(path: Path, images: Path) -> Iterator[Pair]:
@@ -106,46 +159,51 @@ def _jsonl(path: Path, images: Path) -> Iterator[Pair]:
 
 
 def _folder(path: Path, images: Path) -> Iterator[Pair]:
-    for image in sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES):
+    for image in sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and not file.is_dir()):
         text = image.with_suffix(".txt")
         if not text.is_file():
             raise CimError("has no caption", where=str(image), hint=f"write it to {text.name}")
-        yield Pair(path.name, str(image.relative_to(path)), text.read_text(encoding="utf-8"), image)
-
-
-def _bytes(path: Path, offset: int, size: int) -> bytes:
-    with path.open("rb") as stream:
-        stream.seek(offset)
-        return stream.read(size)
+        yield Pair(path.name, str(image.relative_to(path)), _decoded(text.read_bytes(), str(text)), image)
 
 
 def _webdataset(path: Path, images: Path) -> Iterator[Pair]:
-    """Pairs of one shard, or of all ``.tar`` in a folder; members of a pair are adjacent and share the name up to
-    its first dot."""
+    """Pairs of one shard, or of all ``.tar`` in a folder; members of a pair are adjacent and share their folder and
+    their name up to its first dot."""
     for shard in sorted(path.glob("*.tar")) if path.is_dir() else [path]:
         key, caption, image = "", "", None
-        try:
-            with tarfile.open(shard, "r:") as members:  # uncompressed, so that an image is a byte range of the shard
-                for member in members:
-                    stem, _, suffix = PurePosixPath(member.name).name.partition(".")
-                    if not member.isfile() or not stem:
-                        continue
-                    if stem != key:
-                        yield from _whole(path, shard, key, caption, image)
-                        key, caption, image = stem, "", None
-                    content = partial(_bytes, shard, member.offset_data, member.size)
-                    if f".{suffix.lower()}" in SUFFIXES:
-                        image = content
-                    elif suffix in ("txt", "caption"):
-                        caption = content().decode(errors="replace")
-                    elif suffix == "json" and not caption:
-                        caption = str(json.loads(content()).get("caption") or "")
-        except (tarfile.TarError, ValueError, AttributeError) as error:
-            raise CimError(f"is not an uncompressed webdataset shard ({error})", where=str(shard)) from error
+        for member in _members(shard):
+            name = PurePosixPath(member.name)
+            stem, _, suffix = name.name.partition(".")
+            if not stem:
+                continue
+            if str(name.parent / stem) != key:
+                yield from _whole(path, shard, key, caption, image)
+                key, caption, image = str(name.parent / stem), "", None
+            kind = suffix.lower()
+            if f".{kind}" in SUFFIXES:
+                if image is not None:
+                    raise CimError(f"a second image beside {image.name}", where=str(member), hint="rename one of them")
+                image = member
+            elif kind in ("txt", "caption"):
+                caption = _decoded(member(), str(member))
+            elif kind == "json" and not caption:
+                content = _json(member(), str(member))
+                caption = str(content.get("caption") or "") if isinstance(content, dict) else ""
         yield from _whole(path, shard, key, caption, image)
 
 
-def _whole(path: Path, shard: Path, key: str, caption: str, image: Callable[[], bytes] | None) -> Iterator[Pair]:
+def _members(shard: Path) -> Iterator[Member]:
+    """The files of an uncompressed archive, so that an image is a byte range of it."""
+    try:
+        with tarfile.open(shard, "r:") as archive:
+            for member in archive:
+                if member.isfile():
+                    yield Member(shard, member.name, member.offset_data, member.size)
+    except tarfile.TarError as error:
+        raise CimError(f"is not an uncompressed webdataset shard ({error})", where=str(shard)) from error
+
+
+def _whole(path: Path, shard: Path, key: str, caption: str, image: Member | None) -> Iterator[Pair]:
     if key and (image is None or not caption.strip()):
         raise CimError(f"{key!r} has no {'image' if image is None else 'caption'}", where=str(shard))
     if image is not None:

@@ -1,13 +1,12 @@
 """Training data sets in TRL's format: a conversational prompt, an opened image, and the key of its gallery row.
 
-Images are opened lazily per batch, as RGB by PIL, and resized here where a model bounds their area: never by the
+Images are opened lazily per batch, as RGB, and resized here where a model bounds their area: never by the
 trainer's processor, whose settings the rollout engine would not share. TRL 1.16 has no limit on prompts, so over-long
 ones are left out when the data set is built.
 """
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +16,8 @@ from typing import Any
 from datasets import Dataset
 from PIL import Image
 
-from harness.engines import _weights
 from harness.errors import CimError
+from harness.images import open_image
 
 Open = Callable[[str], bytes | Path]  # from a sample id to the image file or its bytes
 
@@ -34,17 +33,18 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """Opens the image of a sample as RGB; one larger than ``max_pixels`` is resized, keeping its aspect ratio."""
+    """Opens the image of a sample as RGB; one larger than ``max_pixels`` is resized, keeping its aspect ratio.
+
+    ``shown`` is what an error calls the image of a sample.
+    """
 
     place: Open
     max_pixels: int | None = None
+    shown: Callable[[str], str] = str
 
     def open(self, sample_id: str) -> Any:
         """The image; CimError where it cannot be read."""
-        source = self.place(sample_id)
-        image = (
-            _weights.open_image(source) if isinstance(source, Path) else Image.open(io.BytesIO(source)).convert("RGB")
-        )
+        image = open_image(self.place(sample_id), self.shown(sample_id))
         area = image.width * image.height
         if self.max_pixels is None or area <= self.max_pixels:
             return image

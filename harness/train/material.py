@@ -34,7 +34,7 @@ class Material:
 
     ``name`` says where they come from; ``parser`` reads captions of these images as scene graphs, ``own_gallery`` is
     a gallery that holds them; ``place`` gives the file of an image or its bytes, ``target`` the caption that
-    fine-tuning teaches, ``reference`` the one that rewards may read.
+    fine-tuning teaches, ``reference`` the one that rewards may read; ``shown`` is what an error calls an image.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Material:
     gallery: str | None = None
     parser: str = "scene_graph"
     own_gallery: str | None = None
+    shown: Callable[[str], str] = str
 
     def digest(self) -> str:
         """Eight hex digits that identify the split into training and held-out images."""
@@ -106,8 +107,14 @@ def of_pairs(source_arguments: Sequence[Sequence[str]], training: Training) -> M
         if not 2 <= len(source) <= 3:
             raise CimError(f"--from takes KIND FILE [IMAGES], found {' '.join(source)!r}", where="--from")
         pairs += sources.read(source[0], Path(source[1]), Path(source[2]) if len(source) > 2 else None)
-    by_key = {key(pair.source, pair.image_id): pair for pair in pairs}
-    if absent := [name for name, pair in by_key.items() if not pair.there()]:
+    by_key = dict[str, sources.Pair]()
+    for pair in pairs:
+        name = key(pair.source, pair.image_id)
+        if name in by_key and by_key[name].image != pair.image:
+            what = f"has the key {name!r} of another image, {by_key[name].place}"
+            raise CimError(what, where=pair.place, hint="rename one of them")
+        by_key[name] = pair
+    if absent := [pair.place for pair in by_key.values() if not pair.there()]:
         raise CimError(f"{len(absent)} images are not there, {absent[0]} first", hint="copy them, or leave them out")
     ordered = sorted(by_key, key=lambda name: hashlib.sha256(f"validation/{name}".encode()).digest())
     held_out = set(ordered[: min(MOST, len(ordered) // HELD_OUT)])
@@ -129,6 +136,7 @@ def of_pairs(source_arguments: Sequence[Sequence[str]], training: Training) -> M
         target=lambda name: by_key[name].caption,
         reference=lambda name: by_key[name].caption,
         precision=lambda captions: None,  # these images have no annotated objects
+        shown=lambda name: by_key[name].place,
     )
 
 

@@ -244,7 +244,7 @@ def _job(
         preset=plan.preset,
         train=[example(image) for image in material.train],
         validation=[example(image) for image in material.validation],
-        pictures=examples.Pictures(material.place, plan.weights.max_pixels),
+        pictures=examples.Pictures(material.place, plan.weights.max_pixels, material.shown),
         prompt=material.prompt,
         scorer=opened.scorer,
         rewards=plan.rewards,

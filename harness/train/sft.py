@@ -51,7 +51,7 @@ def train(
     if not torch.cuda.is_available() and model.num_parameters() < trl_engine.SMALL:
         torch.set_num_threads(1)
     targets = [examples.Example(image, material.keys[image], material.target(image)) for image in material.train]
-    pictures = examples.Pictures(material.place, weights.max_pixels)
+    pictures = examples.Pictures(material.place, weights.max_pixels, material.shown)
     trainer = SFTTrainer(
         model=model,
         args=settings,

@@ -6,7 +6,6 @@ run a's. Thumbnails are shown if the task renders its images or they are in ``$C
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,6 +126,6 @@ def _samples(run: StoredRun, tell: Callable[[str], None]) -> tuple[Task | None, 
 
 def _picture(task: Task, sample: Sample) -> Thumbnail | None:
     if task.draw is not None:
-        return thumbnail(io.BytesIO(task.draw(sample.id)))
+        return thumbnail(task.draw(sample.id))
     path: Path = data.images(task) / sample.image
     return thumbnail(path) if sample.image else None

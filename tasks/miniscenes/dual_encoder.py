@@ -83,7 +83,9 @@ def numbers(captions: Sequence[str]) -> Tensor:
 
 def tower() -> Any:
     """mini-base, whose vision tower is the frozen eye of the encoder."""
-    from transformers import Qwen3VLForConditionalGeneration
+    from transformers import Qwen3VLForConditionalGeneration, logging
+
+    logging.disable_progress_bar()
 
     return Qwen3VLForConditionalGeneration.from_pretrained(
         TOWER, dtype=torch.float32, local_files_only=True, use_safetensors=True

@@ -6,10 +6,12 @@ import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
-from harness.encoders._weights import batches, opened
+from harness.encoders._weights import batches
 from harness.errors import CimError
+from harness.images import open_image
 from harness.parts import Encode, Encoder
 
 BATCH = 256
@@ -27,7 +29,6 @@ def _missing() -> str | None:
 
 def _settings(kind: str) -> dict[str, str]:
     import json
-    from pathlib import Path
 
     from tasks import miniscenes
 
@@ -61,7 +62,7 @@ def _session(kind: str) -> Iterator[Encode]:
 def _pixels(path: str) -> Any:
     import numpy as np
 
-    pixels = opened(path, np.asarray)
+    pixels = np.asarray(open_image(Path(path), path))
     if pixels.shape != (48, 48, 3):
         raise CimError("is no picture of miniscenes (48 x 48 pixels)", where=path, hint="use another image encoder")
     return pixels
