@@ -229,6 +229,13 @@ def _stage(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("--gallery", metavar="NAME", help="where metric cim looks captions up (default: the task's own)")
     verb.set_defaults(among=())
+    verb.add_argument(
+        "--workers",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="processes that load the model, each on GPUs of its own",
+    )
     verb.add_argument("--limit", type=_positive, metavar="N", help="only the first N samples")
     verb.add_argument("--partial", action="store_true", help="score only the samples that a captions file holds")
     verb.add_argument("--fresh", action="store_true", help="discard what is stored of this run and start over")

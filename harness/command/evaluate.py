@@ -54,7 +54,7 @@ def evaluate_verb(args: argparse.Namespace) -> int:
     draws = stats.DRAWS if args.draws is None else args.draws
     options = evaluate.Options(args.fresh, draws, altered, terminal.track, offline=True)
     stages = tuple(evaluate.STAGES) if args.verb == "eval" else (args.verb,)
-    with parse.Parses(runs[0].results, terminal.track, device.Device(_say)) as parses:
+    with parse.Parses(runs[0].results, terminal.track, device.Device(_say, args.workers)) as parses:
         works = evaluate.plan(runs, _metrics(args), parses, among=args.among, fresh=args.fresh)
         if args.dry_run:
             return _dry_run(args, works, stages, options)

@@ -14,6 +14,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 from harness import registry
+from harness.parts import Generate
+from harness.stages import workers
 from harness.types import Completion, Model, Request
 
 Session = TypeVar("Session")
@@ -25,10 +27,13 @@ def unsaid(_: str) -> None:
 
 
 class Device:
-    """The one open session of a command that holds a model in memory; ``say`` receives a line before each load."""
+    """The one open session of a command that holds a model in memory; ``say`` receives a line before each load.
 
-    def __init__(self, say: Say = unsaid) -> None:
-        self.say = say
+    With several ``workers`` captioners and judges with weights are loaded by so many processes (``workers.py``).
+    """
+
+    def __init__(self, say: Say = unsaid, workers: int = 1) -> None:
+        self.say, self.workers = say, workers
         self._holder: Any = None
         self._session: Any = None
         self._stack = ExitStack()
@@ -53,7 +58,11 @@ class Device:
                 self.close()
             return engine.generate(model, requests)
         name = f"{role} {model.name} on engine {engine.name}"
-        return self.open(name, partial(engine.session, model), key=model, note=engine.start)(requests)
+        session: Callable[[], AbstractContextManager[Generate]] = partial(engine.session, model)
+        if self.workers > 1:
+            name = f"{name}, {self.workers} workers"
+            session = partial(workers.session, model, self.workers, self.say)
+        return self.open(name, session, key=model, note=engine.start)(requests)
 
     def close(self) -> None:
         """Close the open session and give its memory back; nothing happens where none is open."""
