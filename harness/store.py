@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -175,6 +176,7 @@ def writing(folder: Path, what: str = "this run") -> Iterator[None]:
 
 def clear(folder: Path) -> None:
     """Remove what the harness writes into a run folder; the manifest last, so that no row is left without one."""
+    shutil.rmtree(folder / "shards", ignore_errors=True)
     raw = ("captions.jsonl", "parses.jsonl", "replies.*.jsonl", "probe.*.jsonl", "retrievals.jsonl")
     for pattern in (*raw, *DERIVED, "*.tmp", "manifest.json"):
         for path in folder.glob(pattern):

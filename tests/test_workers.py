@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from harness.resources import machine
 from harness.stages import workers
 from harness.types import Model
 from harness.weights import Weights
-from tests.cli import process
+from tests.cli import Cim, process
 from tests.conftest import ROOT
 
 EMBEDDED = ROOT / "tasks" / "miniscenes" / "weights" / "mini-base"
@@ -60,6 +61,27 @@ def test_without_workers_left_the_same_command_goes_on(model: Path, tmp_path: Pa
     code, _, resumed = caption(model, tmp_path / "results", "--workers", "2")
     assert (code, len(resumed)) == (0, 40)
     assert rows.items() <= resumed.items()
+
+
+def test_shards_of_an_array_become_one_run(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "checkpoint" / "died").touch()
+    _, _, expected = caption(model, tmp_path / "alone")
+    (tmp_path / "checkpoint" / "died").unlink()
+    results = tmp_path / "shards"
+    jobs = [
+        process("caption", "--model", model, "--limit", "40", "--shard", f"{at}/3", results=results) for at in range(3)
+    ]
+    codes = [job.wait() for job in jobs]
+    assert sorted(codes) == [-signal.SIGKILL, 0, 0], "one of the array's jobs was killed"
+    assert not (results / "miniscenes" / "mortal" / "captions.jsonl").exists()
+    code, _, rows = caption(model, results)
+    assert (code, rows) == (0, expected)
+    assert not list((results / "miniscenes" / "mortal" / "shards").glob("*"))
+
+
+@pytest.mark.parametrize("text", ["3/3", "1", "0/0", "-1/2", "a/b"])
+def test_what_is_no_shard_is_refused(cim: Cim, text: str) -> None:
+    assert "--shard" in cim.refused("caption", "--model", "demo-terse", f"--shard={text}")
 
 
 def test_each_worker_has_gpus_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

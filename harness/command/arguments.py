@@ -63,6 +63,8 @@ def parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:
         stage = _add(verbs, name, about)
         _stage(stage)
         stage.add_argument("--metrics", metavar="A[,B]", help="default: all that this machine can compute")
+        if name == "caption":
+            stage.add_argument("--shard", metavar="I/N", help="caption one of N parts, I from 0, as a Slurm array does")
         if name == "judge":
             _judge(stage)
     meteor = _add(verbs, "meteor", "every METEOR that the paper may have used, side by side, with its BLEU-4")
@@ -228,7 +230,7 @@ def _stage(verb: argparse.ArgumentParser) -> None:
         "--judge", metavar="J", help="model that answers judges' questions: name, or folder with model.toml"
     )
     verb.add_argument("--gallery", metavar="NAME", help="where metric cim looks captions up (default: the task's own)")
-    verb.set_defaults(among=())
+    verb.set_defaults(among=(), shard=None)
     verb.add_argument(
         "--workers",
         type=_positive,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def _plan(args: argparse.Namespace) -> list[Run]:
     from harness import registry
-    from harness.runs import run
+    from harness.runs import run, shards
 
     if args.judge == "":
         raise CimError("--judge is empty", hint="cim list models")
@@ -38,6 +38,8 @@ def _plan(args: argparse.Namespace) -> list[Run]:
             if planned.folder in [other.folder for other in runs]:
                 raise CimError(f"two models are called {model.name}", hint="give their files different names")
             runs.append(replace(planned, judge=args.judge, gallery=args.gallery or planned.gallery))
+    if args.shard is not None:
+        runs = [shards.of(run, *shards.parsed(args.shard)) for run in runs]
     return runs
 
 

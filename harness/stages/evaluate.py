@@ -15,7 +15,7 @@ from typing import Any
 from harness import store
 from harness.errors import CimError, OutageError
 from harness.parts import Metric
-from harness.runs import manifest, stats
+from harness.runs import manifest, shards, stats
 from harness.runs.run import Run, refuse_to_discard
 from harness.stages import caption, judge, parse, retrieve, score, weights
 from harness.stages.parse import Parses
@@ -83,6 +83,8 @@ def evaluate(works: Sequence[Work], stages: Sequence[str], parses: Parses, optio
             runs; no run has changed.
     """
     for work in works if "caption" in stages else ():
+        if not options.fresh:
+            shards.absorb(work.run)
         caption.check(work.run, fresh=options.fresh)
     loads = to_load(works, stages, options)
     weights.check(loads)
