@@ -169,10 +169,20 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Served:
+    """Who answered for a server: the model and fingerprint it names, and neutral sampling fields it does not know."""
+
+    model: str | None
+    fingerprint: str | None = None
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """What an engine wrote for one request; ``text`` is None exactly when ``error`` says why.
 
-    ``outage``: the engine did not answer; the request is no failed caption and is repeated on resume.
+    ``outage``: the engine did not answer; the request is no failed caption and is repeated on resume. An ``error``
+    with a ``finish_reason`` is a final refusal, one without is asked again.
     """
 
     sample_id: str
@@ -182,6 +192,8 @@ class Completion:
     completion_tokens: int | None = None
     error: str | None = None
     outage: bool = False
+    reasoning: str | None = None
+    served: Served | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

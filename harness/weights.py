@@ -84,7 +84,8 @@ class Server:
     environment variable that holds the key; the key itself is no part of any setting.
     At most ``concurrency`` requests are in flight, each tried ``1 + retries`` times, ``timeout`` seconds per try.
     ``omit`` names the fields of ``sampling`` that are not sent, because the server refuses them: it then decides.
-    ``max_tokens_field`` is what the server calls the limit of new tokens.
+    ``max_tokens_field`` is what the server calls the limit of new tokens. ``pin_fingerprint``: a run ends when the
+    server's ``system_fingerprint`` changes.
     """
 
     base_url: str
@@ -99,6 +100,7 @@ class Server:
     sampling: Sampling = field(default_factory=Sampling)
     omit: tuple[str, ...] = ()
     max_tokens_field: str = "max_tokens"
+    pin_fingerprint: bool = True
 
     def settings(self) -> dict[str, Any]:
         """What identifies a run of this model, sampling as it is sent; how it is asked is no part of it."""

@@ -22,7 +22,11 @@ FAULTS = ("429", "500", "503", "hang", "garbage", "no choices", "no text", "cut"
 
 @dataclass
 class Server:
-    """Answers by ``answer`` (body to text); ``faults`` are those of each next request, ``always`` of every one."""
+    """Answers by ``answer`` (body to text); ``faults`` are those of each next request, ``always`` of every one.
+
+    A fault is one of ``FAULTS`` or a status, with what the server says of it behind a space. ``message`` and ``top``
+    are further fields of an answer's message and of the answer.
+    """
 
     answer: Callable[[dict[str, Any]], str]
     address: str = ""
@@ -30,6 +34,8 @@ class Server:
     always: Callable[[dict[str, Any]], str] = lambda body: ""
     pause: float = 0.0
     retry_after: str = ""
+    message: dict[str, Any] = field(default_factory=dict)
+    top: dict[str, Any] = field(default_factory=dict)
     bodies: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
@@ -111,13 +117,15 @@ def _respond(handler: BaseHTTPRequestHandler, state: Server, fault: str, body: d
         time.sleep(HANG)
         handler.close_connection = True
         return
-    code = int(fault) if fault.isdigit() else 200
+    status, _, said = fault.partition(" ")
+    code = int(status) if status.isdigit() else 200
     message: dict[str, Any] = {"role": "assistant", "content": None if fault == "no text" else state.answer(body)}
-    told: dict[str, Any] = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+    message |= state.message
+    told: dict[str, Any] = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], **state.top}
     told["usage"] = {"prompt_tokens": 7, "completion_tokens": 5}
     if fault == "no choices":
         told = {"choices": []}
-    content = json.dumps(told if code == 200 else {"error": {"message": f"fault {fault}"}}).encode()
+    content = json.dumps(told if code == 200 else {"error": {"message": said or f"fault {fault}"}}).encode()
     content = b"<html>a page, no JSON" if fault == "garbage" else content
     handler.send_response(code)
     if code == 429 and state.retry_after:

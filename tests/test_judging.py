@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -279,12 +280,13 @@ def test_kappa_by_hand() -> None:
 def test_greedy_replies_are_shared_by_all_runs(cim: Cim, full: Path, models: Path, tmp_path: Path) -> None:
     """Also by one begun anew; a drawn reply, and one of another model, is asked for."""
     with chat_server.serving() as server:
-        server.toml(models, "greedy")
-        server.toml(models, "same", more="# the same model under another name\n")
-        server.toml(models, "drawn")
+        pinned = 'revision = "1"\n'
+        server.toml(models, "greedy", more=pinned)
+        server.toml(models, "same", more=f"# the same model under another name\n{pinned}")
+        server.toml(models, "drawn", more=pinned)
         text = (models / "drawn.toml").read_text()
         (models / "drawn.toml").write_text(text.replace("[sampling]\n", "[sampling]\ntemperature = 0.5\n"))
-        server.toml(models, "thinker", more="thinking = true\n")
+        server.toml(models, "thinker", more=f"thinking = true\n{pinned}")
         run(cim, full, "eval", "--judge", "greedy")
         assert len(server.bodies) == 12
         copy = Path(full.rename(tmp_path / "copy.jsonl"))
@@ -322,13 +324,19 @@ def test_replies_of_a_model_that_may_change_are_not_shared(cim: Cim) -> None:
     assert shared(Weights("a/b", revision=commit)) and shared(Weights("/a", digest="sha256:1"))
     assert not shared(Weights("a/b")) and not shared(Weights("a/b", revision="main"))
     assert not shared(Weights("a/b", revision=commit, sampling=Sampling(temperature=0.1)))
-    server = Server("http://127.0.0.1:9/v1", "m", omit=("temperature",))  # which samples, for all we know
-    assert judge._cache(planned, Model("m", "openai", None, server.settings(), server=server)) is None
+    served = Server("http://127.0.0.1:9/v1", "m", revision="1")
+    for server, kept in (
+        (served, True),
+        (replace(served, revision=None), False),
+        (replace(served, omit=("temperature",)), False),  # it samples, for all we know
+    ):
+        cache = judge._cache(planned, Model("m", "openai", None, server.settings(), server=server))
+        assert (cache is not None) == kept
 
 
 def test_a_spoiled_cache_is_asked_again(cim: Cim, full: Path, models: Path, tmp_path: Path) -> None:
     with chat_server.serving() as server:
-        server.toml(models, "greedy")
+        server.toml(models, "greedy", more='revision = "1"\n')
         run(cim, full, "eval", "--judge", "greedy")
         (file,) = (cim.results / ".cache" / "replies").iterdir()
         rows = [json.loads(line) for line in file.read_text().splitlines()]
@@ -360,8 +368,6 @@ def test_a_manifest_with_broken_judges_is_one_line(cim: Cim, full: Path) -> None
 
 
 def test_a_task_without_a_judge_says_so(cim: Cim) -> None:
-    from dataclasses import replace
-
     from harness.runs import run as runs
 
     (one,) = model.resolve("demo-terse", cim.results)

@@ -104,6 +104,7 @@ TABLES: dict[str, dict[str, Key]] = {
         "retries": Key(int, 0, 20),
         "omit": Key(list, words=SAMPLING),
         "max_tokens_field": Key(str, words=("max_tokens", "max_completion_tokens")),
+        "pin_fingerprint": Key(bool),
     },
 }
 # Which keys do not go together: a model is captions, weights or a server.

@@ -15,6 +15,7 @@ from typing import Any
 
 from harness import registry, store
 from harness.errors import CimError, OutageError
+from harness.runs import served
 from harness.types import Completion, Model, Request, Track
 
 NAME = "captions.jsonl"
@@ -127,8 +128,10 @@ def fill(files: RowFiles, model: Model, requests: Sequence[Request], track: Trac
         OutageError: the engine stopped before the last request, or failed on some; finished rows are kept.
     """
     count, engine, reason = 0, registry.engine(model.engine), ""
+    answers = engine.generate(model, requests) if requests else ()
+    answers = served.watched(files.folder, served.CAPTIONS, answers, stored=bool(files.completions()))
     with files.appending(NAME, "caption") as add:
-        for completed in track(engine.generate(model, requests), "caption", len(requests)) if requests else ():
+        for completed in track(answers, "caption", len(requests)) if requests else ():
             if completed.outage:
                 reason = reason or f" ({completed.error})"
                 continue

@@ -7,8 +7,8 @@ models are never mixed, and each has files of its own.
 
 Greedy replies of weights and servers are also cached in ``results/.cache/replies/<settings>.jsonl`` by the sha256 of
 the prompt; the settings identify the model, sampling included. All runs share them, also with ``--fresh``: the same
-model would write the same again. Sampled replies are not shared, nor those of a hub checkpoint without a pinned commit;
-a server is taken to run what its ``model`` and ``revision`` say. Run with
+model would write the same again. Sampled replies are not shared, nor those of a hub checkpoint without a pinned commit
+or of a server without a ``revision``: what it runs may change behind its name. Run with
 ``cim judge --model M --task T``.
 """
 
@@ -26,7 +26,7 @@ from typing import Any
 from harness import registry, store
 from harness.errors import CimError, OutageError, SettingsError
 from harness.parts import Metric
-from harness.runs import manifest, records
+from harness.runs import manifest, records, served
 from harness.runs.cache import Cache, key, settings_key
 from harness.runs.form import malformed
 from harness.runs.run import Run
@@ -235,6 +235,9 @@ def _ask(run: Run, answerer: Model, todo: Sequence[Prompted], track: Track) -> N
     requests = [Request(name, question.prompt) for name, question in flying.items()]
     if requests and engine.describe is not None:
         _describe(run, answerer.name, engine.describe(answerer))
+    answers = engine.generate(answerer, requests) if requests else ()
+    stored = answerer.name in [name for _, name in reply_files(run.folder)]
+    answers = served.watched(run.folder, answerer.name, answers, stored=stored)
     with ExitStack() as opened:
         add = {name: opened.enter_context(run.files.appending(name, FIELD)) for name in {q.file for q in todo}}
         if cache:
@@ -242,7 +245,7 @@ def _ask(run: Run, answerer: Model, todo: Sequence[Prompted], track: Track) -> N
         for question in todo:
             if (value := usable.get(key(question.prompt))) is not None:
                 add[question.file]({"sample_id": question.id, **value})
-        for completed in track(engine.generate(answerer, requests), FIELD, len(requests)) if requests else ():
+        for completed in track(answers, FIELD, len(requests)) if requests else ():
             question, count = flying[completed.sample_id], count + 1
             row = records.row(replace(completed, sample_id=question.id), FIELD)
             add[question.file](row)
@@ -261,7 +264,10 @@ def _ask(run: Run, answerer: Model, todo: Sequence[Prompted], track: Track) -> N
 def _cache(run: Run, answerer: Model) -> Cache | None:
     """The cache of a deterministic judge model: weights or a server, at temperature 0."""
     source = answerer.weights or answerer.server
-    moving = answerer.weights and not answerer.weights.local and not COMMIT.fullmatch(answerer.weights.revision or "")
+    weights = answerer.weights
+    moving = (weights and not weights.local and not COMMIT.fullmatch(weights.revision or "")) or (
+        answerer.server and not answerer.server.revision
+    )
     if source is None or answerer.settings["sampling"].get("temperature") != 0 or moving:
         return None
     return Cache(run.results / ".cache" / "replies" / f"{identity(answerer.settings)}-{PUT}.jsonl")
