@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.miniscenes.engines import rules
+from tests.batch_server import Batches
 
 HANG, DRIP = 3.0, 0.02  # seconds; the one more than the time-out that tests set, the other a byte
 FAULTS = ("429", "500", "503", "hang", "garbage", "no choices", "no text", "cut", "reset", "drip")
@@ -25,7 +26,7 @@ class Server:
     """Answers by ``answer`` (body to text); ``faults`` are those of each next request, ``always`` of every one.
 
     A fault is one of ``FAULTS`` or a status, with what the server says of it behind a space. ``message`` and ``top``
-    are further fields of an answer's message and of the answer.
+    are further fields of an answer's message and of the answer. ``batches`` answers all other paths.
     """
 
     answer: Callable[[dict[str, Any]], str]
@@ -41,6 +42,7 @@ class Server:
     times: list[float] = field(default_factory=list)
     at_once: int = 0
     most_at_once: int = 0
+    batches: Batches | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def toml(self, folder: Path, name: str = "served", more: str = "", table: str = "") -> Path:
@@ -68,8 +70,26 @@ def serving(answer: Callable[[dict[str, Any]], str] = by_rules) -> Iterator[Serv
         protocol_version = "HTTP/1.1"
         wbufsize = 1 << 16  # head and body in one packet
 
+        def do_GET(self) -> None:
+            self._batch("GET", b"")
+
+        def _batch(self, method: str, content: bytes) -> None:
+            assert state.batches is not None
+            answer = state.batches.answer(method, self.path.partition("/v1")[2], content)
+            if answer is None:
+                self.close_connection = True
+                return
+            self.send_response(answer[0])
+            self.send_header("Content-Length", str(len(answer[1])))
+            self.end_headers()
+            self.wfile.write(answer[1])
+
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            content = self.rfile.read(int(self.headers["Content-Length"]))
+            if not self.path.endswith("/chat/completions"):
+                self._batch("POST", content)
+                return
+            body = json.loads(content)
             with state.lock:
                 state.bodies.append(body)
                 state.headers.append(dict(self.headers))

@@ -15,7 +15,7 @@ from harness import registry
 from harness.errors import CimError
 from harness.resources import data
 from harness.runs import records, signature, stats
-from harness.stages import agreement, judge, model, probes
+from harness.stages import agreement, judge, model, probes, shared_replies
 from harness.types import Question, Sample
 from tests import chat_server
 from tests.cli import Cim, captions_file
@@ -318,7 +318,8 @@ def test_replies_of_a_model_that_may_change_are_not_shared(cim: Cim) -> None:
     planned = runs.plan(one, "demo", cim.results, limit=None, partial=False, fresh=False)
 
     def shared(weights: Weights) -> bool:
-        return judge._cache(planned, Model("m", "vllm", None, weights.settings(), weights=weights)) is not None
+        answerer = Model("m", "vllm", None, weights.settings(), weights=weights)
+        return shared_replies.cache_of(planned.results, answerer) is not None
 
     commit = "b968826d9c46dd6066d109eabc6255188de91218"
     assert shared(Weights("a/b", revision=commit)) and shared(Weights("/a", digest="sha256:1"))
@@ -330,7 +331,8 @@ def test_replies_of_a_model_that_may_change_are_not_shared(cim: Cim) -> None:
         (replace(served, revision=None), False),
         (replace(served, omit=("temperature",)), False),  # it samples, for all we know
     ):
-        cache = judge._cache(planned, Model("m", "openai", None, server.settings(), server=server))
+        answerer = Model("m", "openai", None, server.settings(), server=server)
+        cache = shared_replies.cache_of(planned.results, answerer)
         assert (cache is not None) == kept
 
 

@@ -47,10 +47,12 @@ def _plan(args: argparse.Namespace) -> list[Run]:
 
 def evaluate_verb(args: argparse.Namespace) -> int:
     """Do the stages that the verb asks for, run after run; exit 1 where something stopped answering."""
-    from harness.command import terminal
+    from harness.command import batch, terminal
     from harness.stages import caption, parse
 
     runs = _plan(args)
+    if args.verb == "judge" and args.batch:
+        return batch.batch_verb(args, runs)
     for run in runs if args.verb in ("eval", "caption") and not args.dry_run else ():
         caption.check(run, fresh=args.fresh)
     with parse.Parses(runs[0].results, terminal.track) as parses:

@@ -101,7 +101,7 @@ def insist(session: Session, request: Request) -> Asked:
         left_out = session.left_out
         outcome, tries = ask(session, request), tries + 1
         if isinstance(outcome, Refused):
-            reason, verdict = outcome.reason, _all_refused(session)
+            reason, verdict = outcome.reason, all_refused(session)
             if verdict is None and left_out != session.left_out:
                 tries -= 1  # what was refused is not sent any more
                 continue
@@ -116,7 +116,7 @@ def insist(session: Session, request: Request) -> Asked:
             return Asked(outcome.last or Completion(request.sample_id, None, error=error, outage=True), began)
 
 
-def _all_refused(session: Session) -> Later | None:
+def all_refused(session: Session) -> Later | None:
     """Whether the server refuses whatever it is asked; None where it does not, and the refused sample is to blame.
 
     Fields at neutral values are left out if that is what the server wants: where it does not know them it does what
