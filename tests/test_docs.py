@@ -29,6 +29,7 @@ DOCUMENTS = (
     "docs/leaderboard.md",
     "docs/protocol.md",
     "docs/report.md",
+    "docs/servers.md",
     "docs/tables.md",
     "requirements/README.md",
     "results/README.md",

@@ -309,6 +309,17 @@ def leaks(text: str, shown: str) -> bool:
     return any(shown[at : at + 20] in text for at in range(0, len(shown) - 20))
 
 
+def test_a_key_in_a_header_that_is_none_is_not_logged(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    head = f"HTTP/1.1 400 {SECRET}\r\nContent-Length: 2\r\n{SECRET}\r\n\r\n{{}}"
+    with caplog.at_level("DEBUG"), raw(head.encode(), b"", 0.02) as address:
+        answer = _http.exchange(_http.Call(address, json={}), SECRET, 0.5, 5.0)
+    assert isinstance(answer, _http.Answer) and answer.status == 400
+    assert caplog.records and SECRET not in caplog.text and SECRET not in str(answer)
+
+
 def completions(*models: Served | None) -> Iterator[Completion]:
     return (Completion(f"s{at}", "x", served=who) for at, who in enumerate(models))
 

@@ -124,9 +124,9 @@ def read(
         raise OutageError(f"server answers {reason}", where=server.base_url, hint=hint)
     if code in BUSY or code >= 500 or (code == 413 and answer.after):
         return Later(reason, answer.after)
-    refused = Completion(request.sample_id, None, error=f"refused by the server, {reason}")
     if code == 413:  # a limit of the server or of the account, to be raised there
-        return replace(refused, outage=True)
+        return Completion(request.sample_id, None, error=f"more than the server accepts, {reason}", outage=True)
+    refused = Completion(request.sample_id, None, error=f"refused by the server, {reason}")
     if code in (400, 403, 422, 451) and FILTERED.search(said):
         return replace(refused, finish_reason="content_filter")
     if code in (401, 403, 404) or code < 400:

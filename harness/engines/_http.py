@@ -13,6 +13,7 @@ import base64
 import functools
 import html
 import json
+import logging
 import math
 import re
 import socket
@@ -28,6 +29,9 @@ from urllib.parse import quote
 
 import requests
 from requests.adapters import HTTPAdapter
+
+# A header that is none is logged as it is, and may hold the key.
+logging.getLogger("urllib3.connection").addFilter(lambda record: "parse headers" not in str(record.msg))
 
 LARGEST = 1 << 22  # bytes of an answer
 BLOCK = 1 << 16

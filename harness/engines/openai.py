@@ -55,6 +55,7 @@ class Session:
     lock: threading.Lock = field(default_factory=threading.Lock)
     left_out: frozenset[str] = frozenset()
     answered: bool = False
+    refusal: OutageError | None = None
 
 
 def server_of(model: Model) -> Server:
@@ -127,6 +128,8 @@ def all_refused(session: Session) -> Later | None:
     """
     with session.lock:
         while not session.answered:
+            if session.refusal is not None:
+                raise session.refusal
             outcome = ask(session, TRIAL)
             if isinstance(outcome, Later):
                 return outcome
@@ -136,7 +139,8 @@ def all_refused(session: Session) -> Later | None:
                 session.left_out |= _chat.named(outcome.reason, more) or more
             else:
                 what = f"server refuses every request, {outcome.reason}"
-                raise OutageError(what, where=session.server.base_url, hint=_remedy(session.server, outcome.reason))
+                remedy = _remedy(session.server, outcome.reason)
+                session.refusal = OutageError(what, where=session.server.base_url, hint=remedy)
     return None
 
 
