@@ -339,7 +339,7 @@ def test_another_answering_model_is_refused(tmp_path: Path) -> None:
         pass_on(new)
     with pytest.raises(SettingsError, match="fingerprint: fp_1 / fp_2"):
         pass_on(old, Served("gpt-1", "fp_2"))
-    assert pass_on(new, role="judge-model") and pass_on(new, stored=False)  # another role, or all asked anew
+    assert pass_on(new, role="judge other") and pass_on(new, stored=False)  # another role, or all asked anew
     assert (manifest.read(tmp_path) or {})["served"]["captions"]["model"] == "gpt-2"
 
 
@@ -359,3 +359,8 @@ def test_a_model_replaced_in_the_middle_of_a_run_ends_it(
     assert len(records.read(cim.results / "pictures" / "served")) == 3
     assert "with another model" in cim.refused(*common)
     assert cim(*common, "--fresh").code == 0
+
+
+def test_a_line_separator_ends_no_row() -> None:
+    rows = _http._content('{"a": "x\u2028y\x85z"}\n\n{"a": 1}\n'.encode(), None, rows=True)
+    assert rows == [{"a": "x\u2028y\x85z"}, {"a": 1}]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from harness.command.places import split
-from harness.errors import CimError
+from harness.errors import CimError, OutageError
 
 if TYPE_CHECKING:
     from harness.parts import Metric
@@ -22,16 +24,20 @@ def batch_verb(args: argparse.Namespace, runs: Sequence[Run]) -> int:
 
     if args.fresh:
         raise CimError("--fresh does not go with --batch", hint="discard the run by `cim caption --fresh`")
-    reports = []
+    reports, code = list[dict[str, Any]](), 0
     for run in runs:
-        if args.dry_run:
-            reports.append(_work(args, run))
-            continue
-        with store.writing(run.folder):
-            reports.append(_work(args, run))
+        try:
+            with nullcontext() if args.dry_run else store.writing(run.folder):
+                reports.append(_work(args, run))
+        except OutageError as error:  # of this run's batches; others may have ended
+            if len(runs) == 1:
+                raise
+            print(f"cim: {run.model.name} on {run.task.name}: {error}", file=sys.stderr)
+            reports.append({"task": run.task.name, "model": run.model.name, "failure": str(error)})
+            code = error.exit_code
     if args.json:
         print(json.dumps(reports[0] if len(reports) == 1 else reports, indent=1))
-    return 0
+    return code
 
 
 def _work(args: argparse.Namespace, run: Run) -> dict[str, Any]:

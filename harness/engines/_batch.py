@@ -43,7 +43,7 @@ class State:
     files: tuple[str, ...]
 
 
-def line(server: Server, request: Request, left_out: Sequence[str]) -> Line:
+def line_of(server: Server, request: Request, left_out: Sequence[str]) -> Line:
     """The line of a request."""
     body = _chat.body(server, request, left_out)
     name = key(f"{request.sample_id}\n{dumps(body)}")
@@ -53,12 +53,12 @@ def line(server: Server, request: Request, left_out: Sequence[str]) -> Line:
 def split(lines: Sequence[Line]) -> Iterator[list[Line]]:
     """The lines of each file, within the limits of the API."""
     part, size = list[Line](), 0
-    for one in lines:
-        if part and (len(part) == MOST or size + len(one.text) > LONGEST):
+    for line in lines:
+        if part and (len(part) == MOST or size + len(line.text) > LONGEST):
             yield part
             part, size = [], 0
-        part.append(one)
-        size += len(one.text)
+        part.append(line)
+        size += len(line.text)
     if part:
         yield part
 
@@ -76,7 +76,7 @@ def fields_left_out(server: Server) -> list[str]:
 
 def upload(server: Server, lines: Sequence[Line]) -> str:
     """Upload a file of requests; returns its id."""
-    content = b"".join(one.text for one in lines)
+    content = b"".join(line.text for line in lines)
     files = {"file": ("requests.jsonl", content, "application/jsonl")}
     return _id(server, _send(server, "files", files=files, data={"purpose": "batch"}))
 
@@ -86,8 +86,8 @@ def start(server: Server, file: str) -> str:
     after, more = "", True
     while more:
         page = _send(server, f"batches?limit=100{after}")
-        batches = [one for one in page.get("data", ()) if isinstance(one, dict)]
-        if begun := next((one for one in batches if one.get("input_file_id") == file), None):
+        batches = [batch for batch in page.get("data", ()) if isinstance(batch, dict)]
+        if begun := next((batch for batch in batches if batch.get("input_file_id") == file), None):
             return _id(server, begun)
         more = bool(page.get("has_more") and batches)
         after = f"&after={_id(server, batches[-1])}" if more else ""

@@ -113,8 +113,8 @@ def read(
     """
     code, error = answer.status, answer.content.get("error") if isinstance(answer.content, dict) else None
     if code == 200 and error and not answer.content.get("choices"):  # as OpenRouter answers
-        told = error.get("code") if isinstance(error, dict) else None
-        code = told if isinstance(told, int) and 400 <= told < 600 else 500
+        status = error.get("code") if isinstance(error, dict) else None
+        code = status if isinstance(status, int) and 400 <= status < 600 else 500
     if code == 200:
         return _completion(server, request, answer.content, left_out)
     said = _said(answer.content)
@@ -157,7 +157,7 @@ def _completion(
     finish = finish[:40] if isinstance(finish, str) else None
     if finish == "error":
         return Later("an answer that ended in an error")
-    made = Completion(
+    completion = Completion(
         request.sample_id,
         text,
         finish,
@@ -167,16 +167,18 @@ def _completion(
         served=_served(server, content, left_out),
     )
     if text:
-        return made
+        return completion
     if isinstance(refusal, str) and refusal:
         finish = finish if finish not in (None, "stop") else "refusal"
-        return replace(made, text=None, finish_reason=finish, error=f"refused by the model ({_said(refusal)})")
+        return replace(completion, text=None, finish_reason=finish, error=f"refused by the model ({_said(refusal)})")
     if text is None or finish == "content_filter":
-        failed = replace(made, text=None, error=f"an answer without a text, finish_reason {finish}")
-        if finish is None or (finish == "stop" and made.reasoning is None):  # nothing says why; perhaps by mistake
+        failed = replace(completion, text=None, error=f"an answer without a text, finish_reason {finish}")
+        if finish is None or (
+            finish == "stop" and completion.reasoning is None
+        ):  # nothing says why; perhaps by mistake
             return Later("an answer without a text", last=failed if finish else None)
         return failed
-    return made
+    return completion
 
 
 def _text(content: Any) -> str | None:

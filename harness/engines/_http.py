@@ -158,7 +158,9 @@ class _Watched(HTTPAdapter):
 def _content(content: bytes, secret: str | None, *, rows: bool) -> Any:
     text = content.decode(errors="replace")
     try:
-        return _clean([json.loads(line) for line in text.splitlines() if line] if rows else json.loads(text), secret)
+        return _clean(
+            [json.loads(line) for line in text.split("\n") if line.strip()] if rows else json.loads(text), secret
+        )
     except (ValueError, RecursionError):
         return _clean(text, secret)
 

@@ -181,14 +181,15 @@ def _generate(model: Model, requests: Sequence[Request]) -> Iterator[Completion]
             outcomes = [future.result() for future in done if future.exception() is None]
             if any(not outcome.completion.outage for outcome in outcomes):
                 answered = time.monotonic()
-            gone = next((one.completion for one in outcomes if one.completion.outage and one.began > answered), None)
+            lost = (asked.completion for asked in outcomes if asked.completion.outage and asked.began > answered)
+            gone = next(lost, None)
             if gone and not failure:
                 failure = OutageError(f"server {server.base_url}: {gone.error}", hint="the same command goes on")
             if failure:
                 session.stopped.set()
                 last, flying = wait(flying)
                 outcomes += [future.result() for future in last if future.exception() is None]
-            yield from (one.completion for one in outcomes if not (failure and one.completion.outage))
+            yield from (asked.completion for asked in outcomes if not (failure and asked.completion.outage))
             if failure:
                 raise failure
     finally:

@@ -22,7 +22,7 @@ def watched(folder: Path, role: str, completions: Iterable[Completion], *, store
     """The completions as they come.
 
     Args:
-        role: ``CAPTIONS``, or the name of a judge model.
+        role: ``CAPTIONS``, or ``judge`` and the name of its model.
         stored: the run holds earlier answers of this role, with which these are mixed.
 
     Raises:

@@ -64,7 +64,7 @@ def submit(run: Run, metrics: Sequence[Metric], probe: Sequence[str] = (), *, dr
     batches = [batch for batch in batches if batch["file"]]  # one without was not uploaded
     submitted = {name for batch in batches for name in batch["ids"]}
     variants = {tuple(batch["left_out"]) for batch in batches} or {()}
-    new = [r for r in requests if not any(_batch.line(server, r, fields).id in submitted for fields in variants)]
+    new = [r for r in requests if not any(_batch.line_of(server, r, fields).id in submitted for fields in variants)]
     if not dry and (new or any(batch["batch"] is None for batch in batches)):
         batches = _send(answerer, path, batches, new)
     return Submission(
@@ -81,12 +81,12 @@ def _send(answerer: Model, path: Path, batches: list[dict[str, Any]], new: Seque
     """Upload new requests and begin all batches that have not begun; every step is written down before the next."""
     server = openai.server_of(answerer)
     left_out = _batch.fields_left_out(server) if new else []
-    for part in _batch.split([_batch.line(server, request, left_out) for request in new]):
-        digest = hashlib.sha256(b"".join(one.text for one in part)).hexdigest()
+    for part in _batch.split([_batch.line_of(server, request, left_out) for request in new]):
+        digest = hashlib.sha256(b"".join(line.text for line in part)).hexdigest()
         batch: dict[str, Any] = {
             "sha256": digest,
             "left_out": left_out,
-            "ids": [one.id for one in part],
+            "ids": [line.id for line in part],
             "file": None,
             "batch": None,
         }
@@ -125,7 +125,7 @@ def _replies(answerer: Model, path: Path, requests: Sequence[Request]) -> Iterat
         if not state.ended:
             waiting.append(state.text)
             continue
-        by_id = {_batch.line(server, request, batch["left_out"]).id: request for request in requests}
+        by_id = {_batch.line_of(server, request, batch["left_out"]).id: request for request in requests}
         for outcome in _batch.answers(server, state.files, by_id):
             if isinstance(outcome, str):
                 reasons.append(outcome)

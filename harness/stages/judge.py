@@ -242,7 +242,7 @@ def _ask(run: Run, answerer: Model, todo: Sequence[Prompted], track: Track, gene
     if requests and engine.describe is not None:
         judges.describe(run.folder, answerer.name, engine.describe(answerer))
     answers = generate(answerer, requests) if requests else ()
-    answers = served.watched(run.folder, answerer.name, answers, stored=replied)
+    answers = served.watched(run.folder, f"judge {answerer.name}", answers, stored=replied)
     files = {question.file for question in todo}
     for name in files:
         _drop_failed(run, name)
