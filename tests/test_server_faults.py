@@ -8,7 +8,6 @@ import json
 import os
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -35,6 +34,8 @@ FORMS: dict[str, Callable[[str], str]] = {
     "plain": str,
     "upper": str.upper,
     "percent": lambda text: quote(text, safe=""),
+    "path": quote,
+    "slashes": lambda text: text.replace("/", r"\/"),
     "html": html.escape,
     "hex": lambda text: text.encode().hex(),
     "base64": lambda text: base64.b64encode(text.encode()).decode(),
@@ -247,12 +248,9 @@ def test_no_trickle_outlasts_the_deadline(
     with raw(first, again, pause) as address:
         answer = _http.exchange(_http.Call(f"{address}/chat/completions", json={}), None, 0.2, 0.5)
     assert isinstance(answer, _http.Unanswered), answer
-    threads = [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
-    for _ in range(100):
-        if not any(thread.is_alive() for thread in threads):
-            return
-        time.sleep(0.05)
-    pytest.fail("a timer is left")
+    for thread in [thread for thread in threading.enumerate() if thread.name == "deadline"]:
+        thread.join(20)
+        assert not thread.is_alive()
 
 
 def test_an_answer_without_bound_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -359,6 +357,13 @@ def test_a_model_replaced_in_the_middle_of_a_run_ends_it(
     assert len(records.read(cim.results / "pictures" / "served")) == 3
     assert "with another model" in cim.refused(*common)
     assert cim(*common, "--fresh").code == 0
+
+
+def test_a_fingerprint_counts_where_it_is_pinned() -> None:
+    content = {"choices": [{"message": {"content": "x"}}], "model": "m-1", "system_fingerprint": "fp_1"}
+    for server, expected in ((SERVER, "fp_1"), (replace(SERVER, pin_fingerprint=False), None)):
+        answer = _chat.read(server, Request("a", "?"), _http.Answer(200, content))
+        assert isinstance(answer, Completion) and answer.served == Served("m-1", expected)
 
 
 def test_a_line_separator_ends_no_row() -> None:

@@ -1,7 +1,7 @@
 """One exchange with a server: a deadline over all of it, a bound on its size, and no API key in what comes back.
 
 requests' own time-outs begin anew with every byte that arrives, so a server that sends one header letter a second, or
-``100 Continue`` again and again, would outlast them: here a timer shuts the connection down. A server may repeat the
+``100 Continue`` again and again, would outlast them: here a thread shuts the connection down. A server may repeat the
 key that it was sent, in an error or in a caption. It is removed before anything else sees the answer, also where it is
 percent-encoded, escaped, in hexadecimal or base64 digits, or cut to no less than half; of the exceptions of requests,
 which may hold an address, only the name is kept.
@@ -35,6 +35,7 @@ logging.getLogger("urllib3.connection").addFilter(lambda record: "parse headers"
 
 LARGEST = 1 << 22  # bytes of an answer
 BLOCK = 1 << 16
+AGAIN = 0.5  # seconds after which connections are shut down once more, of a name with many addresses, say
 SHORTEST = 8  # letters; a shorter key ("EMPTY") is a word, and removing it would change captions
 HIDDEN = "[API key]"
 SURROGATE = re.compile("[\ud800-\udfff]")
@@ -100,7 +101,7 @@ def exchange(call: Call, secret: str | None, connect: float, timeout: float) -> 
                         return Unanswered(f"an answer of more than {call.largest} bytes")
         except requests.RequestException as error:
             return late if time.monotonic() >= until else Unanswered(type(error).__name__)
-    # A connection that the timer has shut down may look like the end of an answer.
+    # A connection that was shut down may look like the end of an answer.
     if time.monotonic() >= until:
         return late
     return Answer(answer.status_code, _content(bytes(content), secret, rows=call.rows), after(answer.headers))
@@ -114,19 +115,23 @@ def _authorised(secret: str | None, prepared: requests.PreparedRequest) -> reque
 
 
 class _Deadline:
-    """Shuts down the connections of ``adapter`` after so many seconds."""
+    """Shuts down the connections of ``adapter`` after so many seconds, also those that are opened later."""
 
     def __init__(self, seconds: float) -> None:
-        self.adapter = _Watched()
-        self._timer = threading.Timer(seconds, self.adapter.shut_down)
-        self._timer.daemon = True
+        self.adapter, self._seconds, self._ended = _Watched(), seconds, threading.Event()
+
+    def _watch(self) -> None:
+        pause = self._seconds
+        while not self._ended.wait(pause):
+            self.adapter.shut_down()
+            pause = AGAIN
 
     def __enter__(self) -> _Deadline:
-        self._timer.start()
+        threading.Thread(target=self._watch, name="deadline", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
+        self._ended.set()
 
 
 class _Watched(HTTPAdapter):
@@ -196,7 +201,9 @@ def _pieces(secret: str) -> tuple[int, frozenset[str]]:
     if len(secret) < SHORTEST:
         return len(secret), frozenset()
     size = max(12, len(secret) // 2) if len(secret) > 12 else len(secret)
-    forms = {secret, quote(secret, safe=""), html.escape(secret), json.dumps(secret)[1:-1], secret.encode().hex()}
+    escaped = json.dumps(secret)[1:-1]
+    forms = {secret, quote(secret, safe=""), quote(secret), html.escape(secret), escaped, escaped.replace("/", r"\/")}
+    forms.add(secret.encode().hex())
     for offset in range(3):  # base64 digits depend on how many bytes stand before, as "Bearer " does
         digits = base64.b64encode(b"\0" * offset + secret.encode()).decode().rstrip("=")
         inner = digits[(0, 2, 3)[offset] :]
