@@ -169,12 +169,22 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Served:
+    """Who answered for a server: the model and fingerprint it names, and neutral sampling fields it does not know."""
+
+    model: str | None
+    fingerprint: str | None = None
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """What an engine wrote for one request; ``text`` is None exactly when ``error`` says why.
 
     ``outage``: the engine did not answer; the request is no failed caption and is repeated on resume. An error without
     a ``finish_reason`` is a failure that the same command asks again; with one (``content_filter``, ``refusal``) it is
-    final: the server has answered, and refused. ``reasoning`` are thoughts that were split off ``text``.
+    final: the server has answered, and refused. ``reasoning`` are thoughts that were split off ``text``, ``served``
+    says which model a server named.
     """
 
     sample_id: str
@@ -185,6 +195,7 @@ class Completion:
     error: str | None = None
     outage: bool = False
     reasoning: str | None = None
+    served: Served | None = field(default=None, compare=False)
 
     @property
     def final(self) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.miniscenes.engines import rules
+from tests.batch_server import Batches
 
 HANG, DRIP = 3.0, 0.02  # seconds; the one more than the time-out that tests set, the other a byte
 FAULTS = ("429", "500", "503", "hang", "garbage", "no choices", "no text", "cut", "reset", "drip")
@@ -22,7 +23,11 @@ FAULTS = ("429", "500", "503", "hang", "garbage", "no choices", "no text", "cut"
 
 @dataclass
 class Server:
-    """Answers by ``answer`` (body to text); ``faults`` are those of each next request, ``always`` of every one."""
+    """Answers by ``answer`` (body to text); ``faults`` are those of each next request, ``always`` of every one.
+
+    A fault is one of ``FAULTS`` or a status, with what the server says of it behind a space. ``message`` and ``top``
+    are further fields of an answer's message and of the answer. ``batches`` answers all other paths.
+    """
 
     answer: Callable[[dict[str, Any]], str]
     address: str = ""
@@ -30,11 +35,14 @@ class Server:
     always: Callable[[dict[str, Any]], str] = lambda body: ""
     pause: float = 0.0
     retry_after: str = ""
+    message: dict[str, Any] = field(default_factory=dict)
+    top: dict[str, Any] = field(default_factory=dict)
     bodies: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     at_once: int = 0
     most_at_once: int = 0
+    batches: Batches | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def toml(self, folder: Path, name: str = "served", more: str = "", table: str = "") -> Path:
@@ -62,8 +70,26 @@ def serving(answer: Callable[[dict[str, Any]], str] = by_rules) -> Iterator[Serv
         protocol_version = "HTTP/1.1"
         wbufsize = 1 << 16  # head and body in one packet
 
+        def do_GET(self) -> None:
+            self._batch("GET", b"")
+
+        def _batch(self, method: str, content: bytes) -> None:
+            assert state.batches is not None
+            answer = state.batches.answer(method, self.path.partition("/v1")[2], content)
+            if answer is None:
+                self.close_connection = True
+                return
+            self.send_response(answer[0])
+            self.send_header("Content-Length", str(len(answer[1])))
+            self.end_headers()
+            self.wfile.write(answer[1])
+
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            content = self.rfile.read(int(self.headers["Content-Length"]))
+            if not self.path.endswith("/chat/completions"):
+                self._batch("POST", content)
+                return
+            body = json.loads(content)
             with state.lock:
                 state.bodies.append(body)
                 state.headers.append(dict(self.headers))
@@ -111,13 +137,15 @@ def _respond(handler: BaseHTTPRequestHandler, state: Server, fault: str, body: d
         time.sleep(HANG)
         handler.close_connection = True
         return
-    code = int(fault) if fault.isdigit() else 200
+    status, _, said = fault.partition(" ")
+    code = int(status) if status.isdigit() else 200
     message: dict[str, Any] = {"role": "assistant", "content": None if fault == "no text" else state.answer(body)}
-    told: dict[str, Any] = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+    message |= state.message
+    told: dict[str, Any] = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], **state.top}
     told["usage"] = {"prompt_tokens": 7, "completion_tokens": 5}
     if fault == "no choices":
         told = {"choices": []}
-    content = json.dumps(told if code == 200 else {"error": {"message": f"fault {fault}"}}).encode()
+    content = json.dumps(told if code == 200 else {"error": {"message": said or f"fault {fault}"}}).encode()
     content = b"<html>a page, no JSON" if fault == "garbage" else content
     handler.send_response(code)
     if code == 429 and state.retry_after:

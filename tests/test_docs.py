@@ -30,6 +30,7 @@ DOCUMENTS = (
     "docs/leaderboard.md",
     "docs/protocol.md",
     "docs/report.md",
+    "docs/servers.md",
     "docs/tables.md",
     "requirements/README.md",
     "results/README.md",

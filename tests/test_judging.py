@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from harness import registry
 from harness.errors import CimError
 from harness.resources import data
 from harness.runs import records, signature, stats
-from harness.stages import agreement, judge, model, probes
+from harness.stages import agreement, judge, model, probes, shared_replies
 from harness.types import Question, Sample
 from tests import chat_server
 from tests.cli import Cim, captions_file
@@ -279,12 +280,13 @@ def test_kappa_by_hand() -> None:
 def test_greedy_replies_are_shared_by_all_runs(cim: Cim, full: Path, models: Path, tmp_path: Path) -> None:
     """Also by one begun anew; a drawn reply, and one of another model, is asked for."""
     with chat_server.serving() as server:
-        server.toml(models, "greedy")
-        server.toml(models, "same", more="# the same model under another name\n")
-        server.toml(models, "drawn")
+        pinned = 'revision = "1"\n'
+        server.toml(models, "greedy", more=pinned)
+        server.toml(models, "same", more=f"# the same model under another name\n{pinned}")
+        server.toml(models, "drawn", more=pinned)
         text = (models / "drawn.toml").read_text()
         (models / "drawn.toml").write_text(text.replace("[sampling]\n", "[sampling]\ntemperature = 0.5\n"))
-        server.toml(models, "thinker", more="thinking = true\n")
+        server.toml(models, "thinker", more=f"thinking = true\n{pinned}")
         run(cim, full, "eval", "--judge", "greedy")
         assert len(server.bodies) == 12
         copy = Path(full.rename(tmp_path / "copy.jsonl"))
@@ -310,23 +312,33 @@ def test_replies_of_a_model_that_may_change_are_not_shared(cim: Cim) -> None:
     """A checkpoint on the hub without a commit is another one tomorrow."""
     from harness.runs import run as runs
     from harness.types import Model
-    from harness.weights import Sampling, Weights
+    from harness.weights import Sampling, Server, Weights
 
     (one,) = model.resolve("demo-terse", cim.results)
     planned = runs.plan(one, "demo", cim.results, limit=None, partial=False, fresh=False)
 
     def shared(weights: Weights) -> bool:
-        return judge._cache(planned, Model("m", "vllm", None, weights.settings(), weights=weights)) is not None
+        answerer = Model("m", "vllm", None, weights.settings(), weights=weights)
+        return shared_replies.cache_of(planned.results, answerer) is not None
 
     commit = "b968826d9c46dd6066d109eabc6255188de91218"
     assert shared(Weights("a/b", revision=commit)) and shared(Weights("/a", digest="sha256:1"))
     assert not shared(Weights("a/b")) and not shared(Weights("a/b", revision="main"))
     assert not shared(Weights("a/b", revision=commit, sampling=Sampling(temperature=0.1)))
+    served = Server("http://127.0.0.1:9/v1", "m", revision="1")
+    for server, kept in (
+        (served, True),
+        (replace(served, revision=None), False),
+        (replace(served, omit=("temperature",)), False),  # it samples, for all we know
+    ):
+        answerer = Model("m", "openai", None, server.settings(), server=server)
+        cache = shared_replies.cache_of(planned.results, answerer)
+        assert (cache is not None) == kept
 
 
 def test_a_spoiled_cache_is_asked_again(cim: Cim, full: Path, models: Path, tmp_path: Path) -> None:
     with chat_server.serving() as server:
-        server.toml(models, "greedy")
+        server.toml(models, "greedy", more='revision = "1"\n')
         run(cim, full, "eval", "--judge", "greedy")
         (file,) = (cim.results / ".cache" / "replies").iterdir()
         rows = [json.loads(line) for line in file.read_text().splitlines()]
@@ -358,8 +370,6 @@ def test_a_manifest_with_broken_judges_is_one_line(cim: Cim, full: Path) -> None
 
 
 def test_a_task_without_a_judge_says_so(cim: Cim) -> None:
-    from dataclasses import replace
-
     from harness.runs import run as runs
 
     (one,) = model.resolve("demo-terse", cim.results)

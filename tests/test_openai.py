@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from harness import registry
-from harness.engines import openai
+from harness.engines import _http, openai
 from harness.errors import CimError, OutageError
 from harness.resources import data
 from harness.runs import records
@@ -64,6 +64,7 @@ def echo(body: dict[str, Any]) -> str:
     return f"{body['messages'][-1]['content']} again"
 
 
+GREEDY = {"temperature": 0, "top_p": 1, "top_k": -1, "repetition_penalty": 1, "max_tokens": 64}
 ASKED = [Request(f"s{number:02}", f"word {number}") for number in range(20)]
 
 
@@ -97,10 +98,25 @@ def test_retry_after_is_waited_for(given: str, chat: Server, tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("header", "low", "high"),
-    [("", 0, 0), ("soon", 0, 0), ("-5", 0, 0), ("2.5", 2.5, 2.5), ("Thu, 01 Jan 1970 00:00:00 GMT", 0, 0)],
+    [
+        *(
+            (text, 0, 0)
+            for text in ("", "soon", "-5", "nan", "inf", "-inf", "1e999", ",", "5 s", "9" * 5000, "\u0663s")
+        ),
+        ("2.5", 2.5, 2.5),
+        ("3, 7, 5", 7, 7),  # as requests joins several headers
+        ("1e300", 1e300, 1e300),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0, 0),
+        ("Thu, 01 Jan 9999 00:00:00 GMT", 2e11, 3e11),
+        ("Thu, 99 Jan 2030 00:00:00 GMT", 0, 0),
+        ("Thu, 01 Jan 99999999999 00:00:00 GMT", 0, 0),
+        ("Thu, 01 Jan 2030 00:00:00 +99999999", 0, 0),
+        ("Mon, 01 Jan 0001 00:00:00 +2359", 0, 0),
+    ],
+    ids=lambda value: str(value)[:40],
 )
 def test_what_retry_after_says(header: str, low: float, high: float) -> None:
-    assert low <= openai._after(header) <= high
+    assert low <= _http.after({"Retry-After": header}) <= high
 
 
 def test_backoff_grows_and_is_bounded(tmp_path: Path, chat: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +130,9 @@ def test_backoff_grows_and_is_bounded(tmp_path: Path, chat: Server, monkeypatch:
     monkeypatch.setattr(openai, "FIRST", 1.0)
     monkeypatch.setattr(openai.random, "uniform", drawn)
     chat.always = lambda body: "500"
-    with pytest.raises(OutageError, match=r"no answer in 9 tries, the last: status 500; the same command goes on"):
+    with pytest.raises(
+        OutageError, match=r"no answer in 9 tries, the last: status 500 \(fault 500\); the same command goes on"
+    ):
         answers(served(chat, tmp_path, table="concurrency = 1\nretries = 8\n"), ASKED)
     assert bounds == [1, 2, 4, 8, 16, 32, 60, 60, 60] and len(chat.bodies) == 9
 
@@ -131,7 +149,7 @@ def test_one_request_that_never_works_is_given_back_as_unanswered(chat: Server, 
     made = answers(served(chat, tmp_path, table="retries = 2\nconcurrency = 2\n"), ASKED)
     failed = {name: one for name, one in made.items() if one.text is None}
     assert len(made) == 20 and list(failed) == ["s03"]
-    assert failed["s03"].error == "no answer in 3 tries, the last: status 500" and failed["s03"].outage
+    assert failed["s03"].error == "no answer in 3 tries, the last: status 500 (fault 500)" and failed["s03"].outage
 
 
 def test_a_refused_request_is_not_tried_again(chat: Server, tmp_path: Path) -> None:
@@ -187,7 +205,7 @@ def test_the_key_comes_from_the_environment_alone(
 def test_what_is_sent(chat: Server, tmp_path: Path) -> None:
     answers(served(chat, tmp_path / "plain"), [Request("a", "Is it?")])
     user = {"role": "user", "content": "Is it?"}
-    assert chat.bodies.pop() == {"model": "rules", "messages": [user], "temperature": 0, "max_tokens": 64}
+    assert chat.bodies.pop() == {"model": "rules", "messages": [user], **GREEDY}
     more = 'system = "Be brief."\nthinking = false\nsampling.temperature = 0.5\nsampling.top_k = 3\nsampling.seed = 4\n'
     text = (chat.toml(tmp_path / "all") / "served.toml").read_text()
     (tmp_path / "all" / "served.toml").write_text(
@@ -205,6 +223,7 @@ def test_what_is_sent(chat: Server, tmp_path: Path) -> None:
         "max_tokens": 64,
         "top_p": 0.9,
         "top_k": 3,
+        "repetition_penalty": 1,
         "chat_template_kwargs": {"enable_thinking": False},
     }
 
@@ -270,7 +289,7 @@ def test_a_judge_behind_a_bad_server_gives_what_a_good_one_gives(
     chat: Server, captions: Path, cim: Cim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All faults at once, then the same verdicts, values and signature as without any."""
-    monkeypatch.setenv("CIM_MODELS", str(chat.toml(tmp_path / "models")))
+    monkeypatch.setenv("CIM_MODELS", str(chat.toml(tmp_path / "models", more='revision = "1"\n')))
     whole = cim(*judging(captions, "eval"))
     assert whole.code == 0, whole.err
     (score,) = whole.json["scores"]
@@ -339,7 +358,9 @@ def test_a_server_captions_images_and_its_outage_is_no_failed_caption(
     common = ("eval", "--model", "served", "--task", "pictures", "--metrics", "length", "--json")
     broken = cim(*common)
     assert broken.code == 1 and broken.out == "", broken
-    assert "engine openai gave 5 of 6 caption texts (no answer in 2 tries, the last: status 503)" in broken.err
+    assert (
+        "engine openai gave 5 of 6 caption texts (no answer in 2 tries, the last: status 503 (fault 503))" in broken.err
+    )
     asked, chat.always = len(chat.bodies), lambda body: ""
     whole = cim(*common)
     assert whole.code == 0 and len(chat.bodies) == asked + 1

@@ -246,6 +246,9 @@ def _stage(verb: argparse.ArgumentParser) -> None:
 
 
 def _judge(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--batch", choices=("submit", "collect"), help="through OpenAI's Batch API: submit, and collect a day later"
+    )
     verb.add_argument("--controls", action="store_true", help="ask also about empty captions and the next image's")
     verb.add_argument(
         "--sway", action="store_true", help="measure how often text appended to a caption changes a verdict"

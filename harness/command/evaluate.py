@@ -45,12 +45,14 @@ def _plan(args: argparse.Namespace) -> list[Run]:
 
 def evaluate_verb(args: argparse.Namespace) -> int:
     """Do the stages that the verb asks for over all runs; exit 1 where something stopped answering."""
-    from harness.command import terminal
+    from harness.command import batch, terminal
     from harness.runs import stats
     from harness.stages import device, evaluate, parse, probes
 
     runs = _plan(args)
     judging = args.verb == "judge"
+    if judging and args.batch:
+        return batch.batch_verb(args, runs)
     controls, injections = judging and args.controls, judging and args.sway
     altered = [*(probes.CONTROLS if controls else ()), *(probes.INJECTIONS if injections else ())]
     draws = stats.DRAWS if args.draws is None else args.draws

@@ -5,49 +5,36 @@ completion are tried again after exponential back-off with full jitter (``unifor
 sooner than ``Retry-After``), ``retries`` times. A request that still fails is given back as unanswered while other
 requests succeed, and ends the engine once none does; neither is ever a caption or a reply. An image is sent in a
 data URL, as the file's bytes where a server sees in them what a person sees, else as a PNG of that.
+When a request is refused before any was answered, a short one is sent: if that is refused, too, all would be, and the
+command ends with the server's reason (``docs/servers.md``).
 Control tokens in a prompt are broken as in ``_text.py``, by a list of usual ones: only the server knows its own.
 Nothing is asked before a run needs it. Run with ``cim judge --judge J``; the TOML is explained in CONTRIBUTING.md.
 """
 
 from __future__ import annotations
 
-import base64
 import importlib.metadata
-import json
 import os
 import random
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from dataclasses import dataclass, field
 from typing import Any
 
-import requests
-
-from harness.engines._text import neutral
-from harness.engines._weights import seed
+from harness.engines import _chat
+from harness.engines._chat import Later, Refused
+from harness.engines._http import Call, Unanswered, exchange
 from harness.errors import CimError, ImageError, OutageError
-from harness.images import for_server
 from harness.parts import Engine
 from harness.types import Completion, Model, Request
-from harness.weights import Server
+from harness.weights import SAMPLING, Server
 
 FIRST, LONGEST = 1.0, 60.0  # seconds of the first and of the longest back-off
 PATIENCE = 600.0  # seconds; a server that says to come back later than that is an outage
 CONNECT = 10.0  # seconds to open a connection
-LARGEST = 1 << 22  # bytes of an answer
-BUSY = frozenset({408, 409, 425, 429})
-
-
-@dataclass(frozen=True, slots=True)
-class Later:
-    """A try that failed and may do better later; ``after`` is what the server asks to wait, in seconds."""
-
-    reason: str
-    after: float = 0.0
+TRIAL = Request("", "Answer with the word yes.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +45,21 @@ class Asked:
     began: float
 
 
-def _server(model: Model) -> Server:
+@dataclass(slots=True)
+class Session:
+    """What the requests of one command share: ``left_out`` are neutral fields that the server turned out to refuse."""
+
+    server: Server
+    secret: str | None
+    stopped: threading.Event = field(default_factory=threading.Event)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    left_out: frozenset[str] = frozenset()
+    answered: bool = False
+    refusal: OutageError | None = None
+
+
+def server_of(model: Model) -> Server:
+    """The server of a model; CimError where it has none."""
     if model.server is None:
         raise CimError("engine openai needs a model with a table [openai]", where=str(model.source))
     return model.server
@@ -68,158 +69,139 @@ def key(server: Server) -> str | None:
     """The API key from the environment, None where the server needs none; CimError where the variable is not set."""
     if server.api_key_env is None:
         return None
-    if not (found := os.environ.get(server.api_key_env, "").strip()):
+    if not (secret := os.environ.get(server.api_key_env, "").strip()):
         hint = "set it to the server's API key, or remove openai.api_key_env"
         raise CimError(f"environment variable {server.api_key_env} is not set", where=server.base_url, hint=hint)
-    if not found.isascii() or not found.isprintable():
+    if not secret.isascii() or not secret.isprintable():
         raise CimError(f"environment variable {server.api_key_env} holds no key", where=server.base_url)
-    return found
+    return secret
 
 
-def body(server: Server, request: Request) -> dict[str, Any]:
-    """The JSON of one chat completion; what is left at its default is not sent, because servers differ there."""
-    content: Any = neutral(request.prompt)
-    if request.image is not None:
-        kind, content_bytes = for_server(request.image)
-        data = base64.b64encode(content_bytes).decode()
-        picture = {"type": "image_url", "image_url": {"url": f"data:{kind};base64,{data}"}}
-        content = [picture, {"type": "text", "text": content}]
-    system = [] if server.system is None else [{"role": "system", "content": server.system}]
-    one = server.sampling
-    made: dict[str, Any] = {
-        "model": server.model,
-        "messages": [*system, {"role": "user", "content": content}],
-        "temperature": one.temperature,
-        "max_tokens": one.max_tokens,
-    }
-    made |= {"top_p": one.top_p} if one.top_p != 1 else {}
-    made |= {"top_k": one.top_k} if one.top_k else {}
-    made |= {"repetition_penalty": one.repetition_penalty} if one.repetition_penalty != 1 else {}
-    made |= {"seed": seed(server, request.sample_id)} if one.temperature else {}
-    if server.thinking is not None:
-        made["chat_template_kwargs"] = {"enable_thinking": server.thinking}  # as vLLM and SGLang take it
-    return made
-
-
-def ask(server: Server, secret: str | None, request: Request) -> Completion | Later:
+def ask(session: Session, request: Request) -> Completion | Later | Refused:
     """One try: an answer, a failed completion where this request will never do, or a reason to try again.
 
     Raises:
-        CimError: no request will do: wrong key, no such model or address.
+        CimError: no request will do: wrong key, no such model or address, or nothing left to spend.
     """
-
-    def authorised(prepared: Any) -> Any:  # as requests' auth, so that no .netrc of the user's is sent
-        if secret is not None:
-            prepared.headers["Authorization"] = f"Bearer {secret}"
-        return prepared
-
+    server, left_out = session.server, session.left_out
     try:
-        made = body(server, request)
+        content = _chat.body(server, request, left_out)
     except ImageError as error:
         return Completion(request.sample_id, None, error=str(error))
-    address, limits, content = f"{server.base_url.rstrip('/')}/chat/completions", (CONNECT, server.timeout), bytearray()
-    until = time.monotonic() + CONNECT + server.timeout
-    try:
-        with requests.post(
-            address, json=made, auth=authorised, timeout=limits, allow_redirects=False, stream=True
-        ) as answer:
-            # Byte by byte: requests' own time-out starts anew with each byte that arrives, and these are few.
-            for byte in answer.iter_content(1):
-                content += byte
-                if time.monotonic() > until or len(content) > LARGEST:
-                    return Later("an answer without an end")
-    except requests.RequestException as error:
-        return Later(type(error).__name__)
-    return _read(server, request, answer, bytes(content))
+    call = Call(f"{server.base_url.rstrip('/')}/chat/completions", json=content)
+    answer = exchange(call, session.secret, CONNECT, server.timeout)
+    if isinstance(answer, Unanswered):
+        return Later(answer.reason)
+    return _chat.read(server, request, answer, left_out)
 
 
-def _read(server: Server, request: Request, answer: requests.Response, content: bytes) -> Completion | Later:
-    code = answer.status_code
-    if code in BUSY or code >= 500:
-        return Later(f"status {code}", _after(answer.headers.get("Retry-After", "")))
-    said = " ".join(content[:500].decode(errors="replace").split())[:200] if code != 200 else ""
-    if code in (401, 403, 404) or 300 <= code < 400:
-        hint = "check base_url, model and the API key"
-        raise CimError(f"server answers {code} ({said})", where=server.base_url, hint=hint)
-    if code != 200:
-        return Completion(request.sample_id, None, error=f"refused by the server, status {code} ({said})")
-    try:
-        told = json.loads(content)
-        choice = told["choices"][0]
-        text, reason = choice["message"]["content"], choice.get("finish_reason")
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
-        return Later("an answer that is no chat completion")
-    if not isinstance(text, str) or any("\ud800" <= letter < "\ue000" for letter in text):
-        return Later("an answer without a text")
-    written, read = _count(told, "completion_tokens"), _count(told, "prompt_tokens")
-    return Completion(request.sample_id, text, reason if isinstance(reason, str) else None, read, written)
-
-
-def _count(told: Mapping[str, Any], name: str) -> int | None:
-    usage = told.get("usage")
-    found = usage.get(name) if isinstance(usage, dict) else None
-    return found if isinstance(found, int) else None
-
-
-def _after(given: str) -> float:
-    """Seconds of a Retry-After header, which holds seconds or a date; 0 where it holds neither."""
-    try:
-        return max(0.0, float(given))
-    except ValueError:
-        pass
-    try:
-        at = parsedate_to_datetime(given)
-    except ValueError:
-        return 0.0
-    return max(0.0, ((at if at.tzinfo else at.replace(tzinfo=UTC)) - datetime.now(UTC)).total_seconds())
-
-
-def insist(server: Server, secret: str | None, request: Request, stopped: threading.Event) -> Asked:
+def insist(session: Session, request: Request) -> Asked:
     """Try one request until it is answered, refused, or has failed ``1 + retries`` times."""
     began, tries = time.monotonic(), 0
     while True:
-        made, tries = ask(server, secret, request), tries + 1
-        if isinstance(made, Completion):
-            return Asked(made, began)
-        pause = max(made.after, random.uniform(0, min(LONGEST, FIRST * 2 ** (tries - 1))))
-        if tries > server.retries or made.after > PATIENCE or stopped.wait(pause):
-            error = f"no answer in {tries} tries, the last: {made.reason}"
-            return Asked(Completion(request.sample_id, None, error=error, outage=True), began)
+        left_out = session.left_out
+        outcome, tries = ask(session, request), tries + 1
+        if isinstance(outcome, Refused):
+            reason, verdict = outcome.reason, all_refused(session)
+            if verdict is None and left_out != session.left_out:
+                tries -= 1  # what was refused is not sent any more
+                continue
+            failed = Completion(request.sample_id, None, error=f"refused by the server, {reason}")
+            outcome = failed if verdict is None else verdict
+        if isinstance(outcome, Completion):
+            session.answered |= outcome.text is not None or outcome.finish_reason is not None
+            return Asked(outcome, began)
+        pause = max(outcome.after, random.uniform(0, min(LONGEST, FIRST * 2 ** (tries - 1))))
+        if tries > session.server.retries or outcome.after > PATIENCE or session.stopped.wait(pause):
+            error = f"no answer in {tries} tries, the last: {outcome.reason}"
+            return Asked(outcome.last or Completion(request.sample_id, None, error=error, outage=True), began)
 
 
-def _generate(model: Model, asked: Sequence[Request]) -> Iterator[Completion]:
+def all_refused(session: Session) -> Later | None:
+    """Whether the server refuses whatever it is asked; None where it does not, and the refused sample is to blame.
+
+    Fields at neutral values are left out if that is what the server wants: where it does not know them it does what
+    they say.
+
+    Raises:
+        OutageError: it does, and the fields that it names are needed.
+    """
+    with session.lock:
+        while not session.answered:
+            if session.refusal is not None:
+                raise session.refusal
+            outcome = ask(session, TRIAL)
+            if isinstance(outcome, Later):
+                return outcome
+            if isinstance(outcome, Completion):
+                session.answered = True
+            elif more := _chat.spare(session.server) - session.left_out:
+                session.left_out |= _chat.named(outcome.reason, more) or more
+            else:
+                what = f"server refuses every request, {outcome.reason}"
+                remedy = _remedy(session.server, outcome.reason)
+                session.refusal = OutageError(what, where=session.server.base_url, hint=remedy)
+    return None
+
+
+def _remedy(server: Server, reason: str) -> str:
+    """The line of a model's TOML that takes away what the server does not accept."""
+    fields = _chat.named(reason, {*SAMPLING, server.max_tokens_field, "chat_template_kwargs"})
+    other = "max_completion_tokens" if server.max_tokens_field == "max_tokens" else "max_tokens"
+    if server.max_tokens_field in fields and other in reason:
+        return f'field {server.max_tokens_field}: put max_tokens_field = "{other}" into [openai] of the model\'s TOML'
+    if "chat_template_kwargs" in fields:
+        return "field chat_template_kwargs: take the key thinking out of the model's TOML"
+    if fields := fields & {*SAMPLING}:
+        names = ", ".join(f'"{name}"' for name in sorted(fields))
+        line = f"put omit = [{names}] into [openai] of the model's TOML and take it out of [sampling]"
+        return f"field {', '.join(sorted(fields))}: {line}"
+    return "mend the model's TOML or the server; the same command goes on"
+
+
+def _generate(model: Model, requests: Sequence[Request]) -> Iterator[Completion]:
     """Completions as they arrive, ``concurrency`` requests in flight.
 
     Raises:
+        CimError: no request will do; what was in flight is given first, as it is paid for.
         OutageError: a request failed for good, and none was answered since it began.
     """
-    server, stopped = _server(model), threading.Event()
-    secret, answered = key(server), float("-inf")
-    waiting, flying = iter(asked), set[Future[Asked]]()
+    server = server_of(model)
+    session, answered = Session(server, key(server)), float("-inf")
+    waiting, flying = iter(requests), set[Future[Asked]]()
     pool = ThreadPoolExecutor(server.concurrency, thread_name_prefix="openai")
     try:
         while True:
             while len(flying) < server.concurrency and (request := next(waiting, None)) is not None:
-                flying.add(pool.submit(insist, server, secret, request, stopped))
+                flying.add(pool.submit(insist, session, request))
             if not flying:
                 return
             done, flying = wait(flying, return_when=FIRST_COMPLETED)
-            made = [future.result() for future in done]
-            if any(not one.completion.outage for one in made):
+            failure = next((error for future in done if (error := future.exception())), None)
+            outcomes = [future.result() for future in done if future.exception() is None]
+            if any(not outcome.completion.outage for outcome in outcomes):
                 answered = time.monotonic()
-            gone = next((one for one in made if one.completion.outage and one.began > answered), None)
-            yield from (one.completion for one in made if one is not gone)
-            if gone:
-                raise OutageError(f"server {server.base_url}: {gone.completion.error}", hint="the same command goes on")
+            lost = (asked.completion for asked in outcomes if asked.completion.outage and asked.began > answered)
+            gone = next(lost, None)
+            if gone and not failure:
+                failure = OutageError(f"server {server.base_url}: {gone.error}", hint="the same command goes on")
+            if failure:
+                session.stopped.set()
+                last, flying = wait(flying)
+                outcomes += [future.result() for future in last if future.exception() is None]
+            yield from (asked.completion for asked in outcomes if not (failure and asked.completion.outage))
+            if failure:
+                raise failure
     finally:
-        stopped.set()
+        session.stopped.set()
         pool.shutdown(cancel_futures=True)
 
 
 def _describe(model: Model) -> Mapping[str, Any]:
     """What the manifest records; the server is not asked."""
-    server = _server(model)
-    return {"name": "openai", "requests": importlib.metadata.version("requests"), **server.settings()}
+    server = server_of(model)
+    version = importlib.metadata.version("requests")
+    return {"name": "openai", "requests": version, **server.settings(), "server_default": _chat.unsent(server)}
 
 
 ENGINE = Engine(name="openai", generate=_generate, describe=_describe)

@@ -17,7 +17,7 @@ from typing import Any
 
 from harness import store
 from harness.errors import CimError, OutageError
-from harness.runs import reasoning
+from harness.runs import reasoning, served
 from harness.types import Completion, Model, Request, Track
 
 NAME = "captions.jsonl"
@@ -156,8 +156,10 @@ def fill(
         OutageError: the engine stopped before the last request, or failed on some; finished rows are kept.
     """
     count, reason, before = 0, "", files.completions()
+    answers = generate(model, requests) if requests else ()
+    answers = served.watched(files.folder, served.CAPTIONS, answers, stored=bool(before))
     with files.appending(NAME, "caption") as add:
-        for completed in track(generate(model, requests), "caption", len(requests)) if requests else ():
+        for completed in track(answers, "caption", len(requests)) if requests else ():
             if completed.outage:
                 reason = reason or f" ({completed.error})"
                 continue

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from harness import store
@@ -150,7 +151,9 @@ def _parse(work: Work, parses: Parses, options: Options) -> None:
 
 
 def _judge(work: Work, parses: Parses, options: Options) -> None:
-    work.counts["replies"] = judge.judge(work.run, work.metrics, parses.device, options.track, options.probes)
+    work.counts["replies"] = judge.judge(
+        work.run, work.metrics, partial(parses.device.generate, "judge"), options.track, options.probes
+    )
 
 
 def _images(work: Work, parses: Parses, options: Options) -> None:

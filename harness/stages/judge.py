@@ -6,38 +6,31 @@ failed prompts. A final refusal is an unparsed reply; verdicts are read in what 
 records each judge model; signatures name it with version and sampling, so numbers of two models are never mixed, and
 each has files of its own.
 
-Greedy replies of weights and servers are also cached in ``results/.cache/replies/<settings>.jsonl`` by the sha256 of
-the prompt; the settings identify the model, sampling included. All runs share them, also with ``--fresh``: the same
-model would write the same again. Sampled replies are not shared, nor those of a hub checkpoint without a pinned commit;
-a server is taken to run what its ``model`` and ``revision`` say. Run with
+Greedy replies are shared by all runs (``shared_replies.py``). Run with
 ``cim judge --model M --task T``.
 """
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from harness import registry, store
-from harness.errors import CimError, OutageError, SettingsError
+from harness.errors import CimError, OutageError
 from harness.parts import Metric
 from harness.resources import machine
-from harness.runs import manifest, outcomes, reasoning, records
-from harness.runs.cache import Cache, key, settings_key
-from harness.runs.form import malformed
+from harness.runs import judges, outcomes, reasoning, records, served
+from harness.runs.cache import key
 from harness.runs.run import Run
 from harness.stages import caption, model, probes
-from harness.stages.device import Device
+from harness.stages.shared_replies import cache_of, identity, known
 from harness.types import Completion, Model, Request, Track, untracked
 
 FIELD = "reply"
-PUT = "1"  # version of how engines render prompts; raise it when that changes, to invalidate cached replies
-COMMIT = re.compile(r"[0-9a-f]{40}")
+Generate = Callable[[Model, Sequence[Request]], Iterable[Completion]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +40,11 @@ class Prompted:
     file: str
     id: str
     prompt: str
+
+    @property
+    def request(self) -> Request:
+        """What an engine is asked; its id is unique among all files."""
+        return Request(f"{self.file}:{self.id}", self.prompt)
 
 
 def file_name(judge: str, answering: str, probe: str = "") -> str:
@@ -84,7 +82,7 @@ def answering(run: Run) -> Model:
 
 def check(run: Run) -> None:
     """Refuse a ``--judge`` that is neither recorded in the run nor a model here, without weights or network."""
-    if run.judge is not None and answering_name(run) not in _recorded(run):
+    if run.judge is not None and answering_name(run) not in judges.recorded(run.folder):
         answering(run)
 
 
@@ -114,19 +112,10 @@ def _gpu() -> bool:
     return machine.usable_gpu()
 
 
-def _recorded(run: Run) -> Mapping[str, Any]:
-    """Settings and engines of the run's judge models, by name, from its manifest."""
-    judges = (manifest.read(run.folder) or {}).get("judges", {})
-    schema = {name: {"settings": {}, "engines": list} for name in judges} if isinstance(judges, dict) else {}
-    if faults := list(malformed(judges, schema, f"{manifest.NAME}.judges")):
-        raise CimError("; ".join(faults[:3]), where=str(run.folder), hint="make the run again with --fresh")
-    return dict(judges)
-
-
 def signed(run: Run, judge: str) -> dict[str, str]:
     """Signature fields of a judge: model, version, sampling and prompt."""
     name = answering_name(run) or ""
-    entry = _recorded(run).get(name)
+    entry = judges.recorded(run.folder).get(name)
     settings = entry["settings"] if entry else answering(run).settings
     versions = (str(settings[field]) for field in ("revision", "checkpoint", "model", "sha256") if settings.get(field))
     version = next(versions, "").removeprefix("sha256:").replace("@", "-")
@@ -135,16 +124,13 @@ def signed(run: Run, judge: str) -> dict[str, str]:
         "judge_settings": identity(settings),
     }
     if sampling := settings.get("sampling"):
-        thinking = f",thinking={settings['thinking']}".lower() if "thinking" in settings else ""
-        fields["decode"] = f"temperature={sampling['temperature']:g},max_tokens={sampling['max_tokens']}{thinking}"
+        # What openai.omit leaves out is the server's choice, and not known here.
+        decode = [f"{name}={sampling[name]:g}" for name in ("temperature", "max_tokens") if name in sampling]
+        decode += [f"thinking={settings['thinking']}".lower()] if "thinking" in settings else []
+        fields["decode"] = ",".join(decode)
     if any(map(reasoning.thought, _rows(run, judge).values())):
         fields["thoughts"] = "removed"  # only where there were some: they were read as a part of the reply before
     return {**fields, **registry.judge(judge).signature}
-
-
-def identity(settings: Mapping[str, Any]) -> str:
-    """Twelve hex digits that identify a judge model, sampling included."""
-    return settings_key({name: str(value) for name, value in manifest.flat(settings).items()})
 
 
 def questions(run: Run, judge: str, captions: Mapping[str, Completion], probe: str = "") -> list[Prompted]:
@@ -198,59 +184,82 @@ def replies(run: Run, judge: str, probe: str = "") -> list[dict[str, str]]:
 
 
 def judge(
-    run: Run, metrics: Sequence[Metric], device: Device, track: Track = untracked, probe: Sequence[str] = ()
+    run: Run,
+    metrics: Sequence[Metric],
+    generate: Generate,
+    track: Track = untracked,
+    probe: Sequence[str] = (),
 ) -> dict[str, int]:
     """Ask for the missing replies; returns the number stored now, by judge (and probe).
+
+    Args:
+        generate: the judge model and its requests to completions, as ``Engine.generate``.
 
     Raises:
         CimError: captions are missing, or the judge cannot answer here.
         OutageError: the engine stopped before the last reply, or replies failed; finished replies are kept.
         SettingsError: the run holds replies of a model of this name with other settings.
     """
+    counts, todo = pending(run, metrics, probe)
+    if todo:
+        answerer = usable(run)
+        _ask(run, answerer, todo, track, generate)
+    return counts
+
+
+def pending(run: Run, metrics: Sequence[Metric], probe: Sequence[str] = ()) -> tuple[dict[str, int], list[Prompted]]:
+    """How many prompts have no answer, by judge (and probe), and all of them; CimError if captions are missing."""
     captions, counts, todo = caption.stored(run), dict[str, int](), list[Prompted]()
     names = sorted({metric.judge for metric in metrics if metric.judge})
     for name, altered in ((name, altered) for name in names for altered in ("", *probe)):
         prompts = questions(run, name, captions, altered) if answering_name(run) else []
-        done = _keep_answers(run, prompts[0].file) if prompts else set[str]()
+        rows = run.files.completions(prompts[0].file, FIELD) if prompts else {}
+        done = {name for name, reply in rows.items() if reply.final}
         lacking = [question for question in prompts if question.id not in done]
         counts[f"{name} {altered}".rstrip()], todo = len(lacking), todo + lacking
-    if todo:
-        answerer = answering(run)
-        if reason := _obstacle(run, answerer):
-            raise CimError(f"judge {answerer.name} cannot answer here: {reason}")
-        _ask(run, answerer, todo, track, device)
-    return counts
+    return counts, todo
 
 
-def _keep_answers(run: Run, file: str) -> set[str]:
-    """Ids of the answered rows of a file; failed rows are removed, so that they are asked again."""
-    rows = run.files.completions(file, FIELD)
-    answered_rows = {name: reply for name, reply in rows.items() if reply.final}
+def usable(run: Run) -> Model:
+    """The judge model; CimError where it cannot answer here."""
+    answerer = answering(run)
+    if reason := _obstacle(run, answerer):
+        raise CimError(f"judge {answerer.name} cannot answer here: {reason}")
+    return answerer
+
+
+def _drop_failed(run: Run, file: str) -> None:
+    """Remove the failed rows of a file, which are asked again."""
+    rows = run.files.completions(file, FIELD).values()
+    answered_rows = [reply for reply in rows if reply.final]
     if len(answered_rows) < len(rows):
-        store.write_rows(run.folder / file, [records.row(reply, FIELD) for reply in answered_rows.values()])
-    return set(answered_rows)
+        store.write_rows(run.folder / file, [records.row(reply, FIELD) for reply in answered_rows])
 
 
-def _ask(run: Run, answerer: Model, todo: Sequence[Prompted], track: Track, device: Device) -> None:
+def _ask(run: Run, answerer: Model, todo: Sequence[Prompted], track: Track, generate: Generate) -> None:
     """Send all prompts to one opened engine, except those with a cached reply."""
-    _record(run, answerer)
+    replied = answerer.name in [name for _, name in reply_files(run.folder)]
+    judges.record(run.folder, answerer, file_name("*", answerer.name) if replied else None)
     engine, failed, count = registry.engine(answerer.engine), list[Completion](), 0
-    cache = _cache(run, answerer)
-    known = cache.find({key(question.prompt) for question in todo}) if cache else {}
-    usable = {name: value for name, value in known.items() if isinstance(value, dict) and _is_reply(value)}
-    flying = {f"{q.file}:{q.id}": q for q in todo if key(q.prompt) not in usable}
-    requests = [Request(name, question.prompt) for name, question in flying.items()]
+    cache = cache_of(run.results, answerer)
+    shared = known(cache, [question.prompt for question in todo], FIELD)
+    flying = {question.request.sample_id: question for question in todo if key(question.prompt) not in shared}
+    requests = [question.request for question in flying.values()]
     if requests and engine.describe is not None:
-        _describe(run, answerer.name, engine.describe(answerer))
+        judges.describe(run.folder, answerer.name, engine.describe(answerer))
+    answers = generate(answerer, requests) if requests else ()
+    answers = served.watched(run.folder, f"judge {answerer.name}", answers, stored=replied)
+    files = {question.file for question in todo}
+    for name in files:
+        _drop_failed(run, name)
     with ExitStack() as opened:
-        add = {name: opened.enter_context(run.files.appending(name, FIELD)) for name in {q.file for q in todo}}
+        add = {name: opened.enter_context(run.files.appending(name, FIELD)) for name in files}
         if cache:
             opened.enter_context(closing(cache))
         for question in todo:
-            if (value := usable.get(key(question.prompt))) is not None:
+            if (value := shared.get(key(question.prompt))) is not None:
                 add[question.file]({"sample_id": question.id, **value})
-        replies = device.generate("judge", answerer, requests) if requests else ()
-        for completed in track(replies, FIELD, len(requests)) if requests else ():
+        for completed in track(answers, FIELD, len(requests)) if requests else ():
             question, count = flying[completed.sample_id], count + 1
             row = records.row(replace(completed, sample_id=question.id), FIELD)
             add[question.file](row)
@@ -264,36 +273,3 @@ def _ask(run: Run, answerer: Model, todo: Sequence[Prompted], track: Track, devi
     if failed:
         what = f"{len(failed)} of {len(requests)} questions failed, the first: {failed[0].error}"
         raise OutageError(what, where=answerer.name, hint=hint)
-
-
-def _cache(run: Run, answerer: Model) -> Cache | None:
-    """The cache of a deterministic judge model: weights or a server, at temperature 0."""
-    source = answerer.weights or answerer.server
-    moving = answerer.weights and not answerer.weights.local and not COMMIT.fullmatch(answerer.weights.revision or "")
-    if source is None or source.sampling.temperature or moving:
-        return None
-    return Cache(run.results / ".cache" / "replies" / f"{identity(answerer.settings)}-{PUT}.jsonl")
-
-
-def _is_reply(value: Mapping[str, Any]) -> bool:
-    return isinstance(value.get(FIELD), str) and value.get("error") is None
-
-
-def _record(run: Run, answerer: Model) -> None:
-    """Record the judge model in the manifest; its settings must not change while its replies are stored."""
-    judges, now = _recorded(run), dict(answerer.settings)
-    differing = manifest.changes(judges[answerer.name]["settings"], now) if answerer.name in judges else []
-    if differing and answerer.name in [name for _, name in reply_files(run.folder)]:
-        hint = f"give this judge another name, or delete {file_name('*', answerer.name)} there"
-        what = f"judge {answerer.name} answered with other settings (stored / now: {', '.join(differing)})"
-        raise SettingsError(what, where=str(run.folder), hint=hint)
-    if differing or answerer.name not in judges:
-        manifest.note(run.folder, judges={**judges, answerer.name: {"settings": now, "engines": []}})
-
-
-def _describe(run: Run, name: str, engine: Mapping[str, Any]) -> None:
-    """Add the judge engine's current build and device to the manifest."""
-    judges = _recorded(run)
-    engines = judges[name]["engines"]
-    if engine not in engines:
-        manifest.note(run.folder, judges={**judges, name: {**judges[name], "engines": [*engines, engine]}})
