@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from harness import store
@@ -137,7 +138,7 @@ def _attempt(step: Step, work: Work, parses: Parses, options: Options, *, goes_o
 
 
 def _caption(work: Work, parses: Parses, options: Options) -> None:
-    work.counts["captions"] = caption.caption(work.run, options.track, parses.device)
+    work.counts["captions"] = caption.caption(work.run, options.track, partial(parses.device.generate, "captioner"))
 
 
 def _parse(work: Work, parses: Parses, options: Options) -> None:
@@ -148,7 +149,8 @@ def _parse(work: Work, parses: Parses, options: Options) -> None:
 
 
 def _judge(work: Work, parses: Parses, options: Options) -> None:
-    work.counts["replies"] = judge.judge(work.run, work.metrics, parses.device, options.track, options.probes)
+    generate = partial(parses.device.generate, "judge")
+    work.counts["replies"] = judge.judge(work.run, work.metrics, options.track, options.probes, generate)
 
 
 def _images(work: Work, parses: Parses, options: Options) -> None:

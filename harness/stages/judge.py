@@ -31,7 +31,7 @@ from harness.runs.cache import Cache, key, settings_key
 from harness.runs.form import malformed
 from harness.runs.run import Run
 from harness.stages import caption, model, probes
-from harness.stages.device import Device
+from harness.stages.caption import Generate
 from harness.types import Completion, Model, Request, Sample, Track, untracked
 
 FIELD = "reply"
@@ -192,9 +192,16 @@ def replies(run: Run, judge: str, probe: str = "") -> list[dict[str, str]]:
 
 
 def judge(
-    run: Run, metrics: Sequence[Metric], device: Device, track: Track = untracked, probe: Sequence[str] = ()
+    run: Run,
+    metrics: Sequence[Metric],
+    track: Track = untracked,
+    probe: Sequence[str] = (),
+    generate: Generate | None = None,
 ) -> dict[str, int]:
     """Ask for the missing replies; returns the number stored now, by judge (and probe).
+
+    Args:
+        generate: a model and its requests to completions, in place of its engine.
 
     Raises:
         CimError: captions are missing, or the judge cannot answer here.
@@ -212,7 +219,7 @@ def judge(
         answerer = answering(run)
         if reason := _obstacle(run, answerer):
             raise CimError(f"judge {answerer.name} cannot answer here: {reason}")
-        _ask(run, answerer, todo, track, device)
+        _ask(run, answerer, todo, track, generate or registry.engine(answerer.engine).generate)
     return counts
 
 
@@ -225,7 +232,7 @@ def _keep_answers(run: Run, file: str) -> set[str]:
     return set(answered_rows)
 
 
-def _ask(run: Run, answerer: Model, todo: Sequence[Prompted], track: Track, device: Device) -> None:
+def _ask(run: Run, answerer: Model, todo: Sequence[Prompted], track: Track, generate: Generate) -> None:
     """Send all prompts to one opened engine, except those with a cached reply."""
     _record(run, answerer)
     engine, failed, count = registry.engine(answerer.engine), list[Completion](), 0
@@ -243,8 +250,7 @@ def _ask(run: Run, answerer: Model, todo: Sequence[Prompted], track: Track, devi
         for question in todo:
             if (value := usable.get(key(question.prompt))) is not None:
                 add[question.file]({"sample_id": question.id, **value})
-        replies = device.generate("judge", answerer, requests) if requests else ()
-        for completed in track(replies, FIELD, len(requests)) if requests else ():
+        for completed in track(generate(answerer, requests), FIELD, len(requests)) if requests else ():
             question, count = flying[completed.sample_id], count + 1
             row = records.row(replace(completed, sample_id=question.id), FIELD)
             add[question.file](row)
