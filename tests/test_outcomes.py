@@ -119,7 +119,7 @@ def test_a_final_refusal_is_not_asked_again(cim: Cim, script: Script) -> None:
     assert (account["captioned"], account["refused"], account["failed"]) == (9, 3, 0)
     assert told["scores"][0]["n_failed"] == 3 and told["scores"][0]["values"] == {"words": 6}
     assert account["warnings"][0].startswith(
-        "3 of 12 captions refused by the server: content filter (and 1 other reasons); they score as empty captions"
+        "3 of 12 captions refused by the server: content filter (other reasons: 1); they score as empty captions"
     )
     script({})
     assert cim(*EVAL).code == 0 and verified(cim, "scripted")
@@ -221,6 +221,9 @@ def test_captions_cut_by_the_token_limit_are_counted() -> None:
         assert account.notes == ["1 of 20 captions cut at max_tokens = 64"] and account.warnings == []
     cut = outcomes.count([Completion(f"{i}", f"A {i}", "MAX_TOKENS") for i in range(12)], {"sampling": "?"})
     assert cut.warnings == ["12 of 12 captions cut at the token limit; raise sampling.max_tokens"]
+    thinking = Completion("x", None, "length", error="an answer without a text", reasoning="Let me see")
+    account = outcomes.count([*whole, thinking], server.settings())
+    assert (account.refused, account.cut, account.failed) == (1, 1, 0)
     assert outcomes.count([], {}).as_row()["warnings"] == []
 
 

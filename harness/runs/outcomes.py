@@ -37,7 +37,8 @@ LIMITS: Mapping[str, tuple[float, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """Counts of captions; ``captioned + empty + failed + refused = n``, the others are among those with a text.
+    """Counts of captions; ``captioned + empty + failed + refused = n``, the others are among the captions, but that an
+    answer may be ``cut`` before its text began, and ``reasoning`` may come without one.
 
     ``reason`` is why the first of the failed, else of the refused, has no text; ``token`` the first template token;
     ``max_tokens`` the limit of the model's sampling, None where it is not known.
@@ -112,7 +113,7 @@ def count(captions: Iterable[Completion], settings: Mapping[str, Any]) -> Outcom
         failed=len(failed),
         refused=len(refused),
         empty=len(texts) - len(written),
-        cut=sum(str(row.finish_reason).lower() in CUT for row in rows if row.text is not None),
+        cut=sum(str(row.finish_reason).lower() in CUT for row in rows),
         reasoning=sum(row.reasoning is not None for row in rows),
         reasoning_left=sum(map(no_caption.thoughts, written)),
         template=len(tokens),
@@ -128,7 +129,7 @@ def count(captions: Iterable[Completion], settings: Mapping[str, Any]) -> Outcom
 def reason(rows: Sequence[Completion]) -> str | None:
     """Why completions have no text: their one reason, or the first and how many others."""
     reasons = list(dict.fromkeys(row.error for row in rows if row.error is not None))
-    others = f" (and {len(reasons) - 1} other reasons)" if len(reasons) > 1 else ""
+    others = f" (other reasons: {len(reasons) - 1})" if len(reasons) > 1 else ""
     return f"{reasons[0][:LONGEST]}{others}" if reasons else None
 
 

@@ -113,7 +113,7 @@ def collect(run: Run, metrics: Sequence[Metric], track: Track = untracked, probe
         return _replies(answerer, _path(run, answerer), requests)
 
     openai.server_of(judge.usable(run))
-    return judge.judge(run, metrics, generate, track, probe)
+    return judge.judge(run, metrics, track, probe, generate)
 
 
 def _replies(answerer: Model, path: Path, requests: Sequence[Request]) -> Iterator[Completion]:

@@ -7,15 +7,15 @@ a killed one. What the server refused for good is not asked again. Run with ``ci
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
 
 from harness import registry, store
 from harness.errors import CimError, OutageError
 from harness.runs import manifest, outcomes, records
 from harness.runs.run import FEW, Run, looks
-from harness.stages.device import Device
-from harness.types import Completion, Request, Sample, Track, untracked
+from harness.types import Completion, Model, Request, Sample, Track, untracked
+
+Generate = Callable[[Model, Sequence[Request]], Iterable[Completion]]
 
 
 def check(run: Run, *, fresh: bool = False) -> None:
@@ -40,11 +40,11 @@ def todo(run: Run) -> list[Sample]:
     return [sample for sample in run.samples if sample.id not in stored or not stored[sample.id].final]
 
 
-def caption(run: Run, track: Track = untracked, device: Device | None = None) -> int:
+def caption(run: Run, track: Track = untracked, generate: Generate | None = None) -> int:
     """Generate the missing captions of a run; returns how many requests were answered now.
 
     Args:
-        device: keeps the model loaded for the next run; None: it is loaded for this run alone.
+        generate: a model and its requests to completions, in place of its engine.
 
     Raises:
         CimError: images are not there, or a stored row belongs to a sample outside this run.
@@ -66,7 +66,7 @@ def caption(run: Run, track: Track = untracked, device: Device | None = None) ->
     describe = registry.engine(run.model.engine).describe
     engine = describe(run.model) if describe is not None and requests else None
     manifest.begin(run.folder, run.settings, facts, engine)
-    generate = registry.engine(run.model.engine).generate if device is None else partial(device.generate, "captioner")
+    generate = generate or registry.engine(run.model.engine).generate
     count = records.fill(run.files, run.model, requests, track, generate)
     if failure := none_captioned(run):
         raise OutageError(

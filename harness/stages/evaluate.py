@@ -140,7 +140,7 @@ def _attempt(step: Step, work: Work, parses: Parses, options: Options, *, goes_o
 
 
 def _caption(work: Work, parses: Parses, options: Options) -> None:
-    work.counts["captions"] = caption.caption(work.run, options.track, parses.device)
+    work.counts["captions"] = caption.caption(work.run, options.track, partial(parses.device.generate, "captioner"))
 
 
 def _parse(work: Work, parses: Parses, options: Options) -> None:
@@ -151,9 +151,8 @@ def _parse(work: Work, parses: Parses, options: Options) -> None:
 
 
 def _judge(work: Work, parses: Parses, options: Options) -> None:
-    work.counts["replies"] = judge.judge(
-        work.run, work.metrics, partial(parses.device.generate, "judge"), options.track, options.probes
-    )
+    generate = partial(parses.device.generate, "judge")
+    work.counts["replies"] = judge.judge(work.run, work.metrics, options.track, options.probes, generate)
 
 
 def _images(work: Work, parses: Parses, options: Options) -> None:

@@ -13,7 +13,7 @@ Greedy replies are shared by all runs (``shared_replies.py``). Run with
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,11 +26,11 @@ from harness.runs import judges, outcomes, reasoning, records, served
 from harness.runs.cache import key
 from harness.runs.run import Run
 from harness.stages import caption, model, probes
+from harness.stages.caption import Generate
 from harness.stages.shared_replies import cache_of, identity, known
 from harness.types import Completion, Model, Request, Track, untracked
 
 FIELD = "reply"
-Generate = Callable[[Model, Sequence[Request]], Iterable[Completion]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,14 +186,14 @@ def replies(run: Run, judge: str, probe: str = "") -> list[dict[str, str]]:
 def judge(
     run: Run,
     metrics: Sequence[Metric],
-    generate: Generate,
     track: Track = untracked,
     probe: Sequence[str] = (),
+    generate: Generate | None = None,
 ) -> dict[str, int]:
     """Ask for the missing replies; returns the number stored now, by judge (and probe).
 
     Args:
-        generate: the judge model and its requests to completions, as ``Engine.generate``.
+        generate: a model and its requests to completions, in place of its engine.
 
     Raises:
         CimError: captions are missing, or the judge cannot answer here.
@@ -203,7 +203,7 @@ def judge(
     counts, todo = pending(run, metrics, probe)
     if todo:
         answerer = usable(run)
-        _ask(run, answerer, todo, track, generate)
+        _ask(run, answerer, todo, track, generate or registry.engine(answerer.engine).generate)
     return counts
 
 
