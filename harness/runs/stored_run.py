@@ -53,6 +53,11 @@ class StoredRun:
         return self.files.folder
 
     @property
+    def results(self) -> Path:
+        """The results folder that it is part of."""
+        return self.folder.resolve().parent.parent
+
+    @property
     def captions(self) -> dict[str, Completion]:
         """Its captions by sample id."""
         return self.files.completions()

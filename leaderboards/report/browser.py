@@ -14,14 +14,13 @@ from pathlib import Path
 from harness import registry
 from harness.errors import CimError
 from harness.pages import highlight
-from harness.pages.highlight import Piece
+from harness.pages.highlight import ONLY_A, ONLY_B, Piece
 from harness.pages.thumbnail import Thumbnail, thumbnail
 from harness.resources import data
 from harness.runs import stored_run
 from harness.runs.stored_run import StoredRun
 from harness.types import Sample, Task
 
-ONLY_A, ONLY_B = "only-a", "only-b"
 LARGEST = 1000  # cards at most
 SHOWN = (
     ("fine_names", "f1"),

@@ -16,7 +16,7 @@ from harness.pages import highlight, templates
 from leaderboards.report.gather import Report
 from leaderboards.report.parts import Figure, Missing, Remark, Table, number, signed
 
-PAGES = Path(__file__).parent.parent / "pages"
+HERE = Path(__file__).parent
 FIGURES = "figures"
 UNSAFE = re.compile(r"[^\w.-]+")
 
@@ -51,10 +51,10 @@ def html(report: Report, figures: dict[str, Figure]) -> str:
     stems = {id(figure): stem for stem, figure in figures.items()}
     parts = [part for section in report.sections for part in section.parts]
     return templates.page(
-        PAGES,
-        "report.html",
-        style=templates.read(templates.HERE / "report.css", PAGES / "report.css"),
-        script=templates.read(PAGES / "report.js"),
+        HERE,
+        "page.html",
+        styles=[templates.HERE / "report.css", HERE / "page.css"],
+        script=HERE / "page.js",
         filters={"number": number, "signed": signed, "kind": _kind},
         content={"report": report, "stems": {id(part): stems.get(id(part), "") for part in parts}, "address": _address},
     )
