@@ -152,7 +152,9 @@ def workflow_commands(gate: Gate) -> Iterator[str]:
 
 def as_json(gate: Gate) -> dict[str, Any]:
     """What ``check --json`` prints."""
-    rows = compare.as_json(gate.baseline.folder, gate.run.folder, [row.comparison for row in gate.rows])["comparisons"]
+    rows = compare.as_json(gate.baseline.files.folder, gate.run.files.folder, [row.comparison for row in gate.rows])[
+        "comparisons"
+    ]
     both = zip(rows, gate.rows, strict=True)
     comparisons = [{**fields, "margin": row.margin, "verdict": row.verdict} for fields, row in both]
     return {

@@ -63,8 +63,8 @@ def write(run: StoredRun) -> Path:
     Raises:
         CimError: its files are not whole, or its task's data is not here.
     """
-    store.write_bytes(run.folder / NAME, page(run).encode())
-    return run.folder / NAME
+    store.write_bytes(run.files.folder / NAME, page(run).encode())
+    return run.files.folder / NAME
 
 
 def benchmark(task_name: str, results: Path, captioned: Collection[str]) -> Benchmark:
@@ -85,22 +85,22 @@ def page(run: StoredRun, site: Site | None = None) -> str:
     Raises:
         CimError: details are malformed; for the run's folder also: its task's data, or its version, is not here.
     """
-    settings = run.manifest["settings"]["task"]
-    shown = site.benchmark if site else benchmark(settings["name"], run.results, run.captions)
+    settings, captions = run.manifest["settings"]["task"], run.files.completions()
+    shown = site.benchmark if site else benchmark(settings["name"], run.results, captions)
     samples, absent = shown.samples, shown.absent
     if not absent and settings["data"] != shown.version:
         absent = f"made on another version of {settings['name']}"
         if site is None:
-            raise CimError(absent, where=str(run.folder), hint="score it again with --fresh")
+            raise CimError(absent, where=str(run.files.folder), hint="score it again with --fresh")
     if absent:
-        samples = [Sample(name, ()) for name in run.captions]
+        samples = [Sample(name, ()) for name in captions]
     columns = scores.columns(run)
-    samples = [sample for sample in samples if sample.id in run.captions]
+    samples = [sample for sample in samples if sample.id in captions]
     ends = cards.ends(run, columns, samples)
     if site and ends and len(samples) > LARGEST:
         extremes = {name for name, _ in (*ends.best, *ends.worst)}
         samples = [sample for sample in samples if sample.id in extremes]
-    made = cards.cards(run, columns, samples, shown.pictures or {})
+    shown_cards = cards.cards(run, columns, samples, shown.pictures or {})
     manifest = provenance.fields(run, times=site is not None)
     return templates.page(
         templates.HERE,
@@ -110,6 +110,8 @@ def page(run: StoredRun, site: Site | None = None) -> str:
         navigation=site.navigation if site else None,
         content={
             "run": run,
+            "name": NAME,
+            "captions": captions,
             "site": site,
             "benchmark": shown,
             "absent": absent,
@@ -118,9 +120,9 @@ def page(run: StoredRun, site: Site | None = None) -> str:
             "signatures": scores.signatures(run),
             "columns": columns,
             "ends": ends,
-            "cards": made,
-            "numbers": {card.sample.id: card.number for card in made},
-            "by_elements": any(card.elements for card in made),
+            "cards": shown_cards,
+            "numbers": {card.sample.id: card.number for card in shown_cards},
+            "by_elements": any(card.elements for card in shown_cards),
             "prompt": str(run.manifest.get("prompt", "")),
             "facts": provenance.facts(manifest),
             "training": provenance.training(run),

@@ -20,7 +20,6 @@ from harness.resources import paths
 from harness.runs import manifest, signature, stats
 from harness.runs.form import DOCUMENT, malformed
 from harness.runs.records import RowFiles
-from harness.types import Completion
 
 if TYPE_CHECKING:
     from harness.parts import Array
@@ -48,19 +47,9 @@ class StoredRun:
     files: RowFiles
 
     @property
-    def folder(self) -> Path:
-        """Where it is stored."""
-        return self.files.folder
-
-    @property
     def results(self) -> Path:
         """The results folder that it is part of."""
-        return self.folder.resolve().parent.parent
-
-    @property
-    def captions(self) -> dict[str, Completion]:
-        """Its captions by sample id."""
-        return self.files.completions()
+        return self.files.folder.resolve().parent.parent
 
     @property
     def details(self) -> dict[str, dict[str, Any]]:
@@ -103,12 +92,12 @@ class StoredRun:
 
     def _lacks(self, metric: str) -> CimError:
         hint = "score the run again"
-        return CimError(f"score files lack numbers of {metric}", where=str(self.folder), hint=hint)
+        return CimError(f"score files lack numbers of {metric}", where=str(self.files.folder), hint=hint)
 
     @property
     def failed(self) -> int:
         """How many of its captions failed."""
-        return sum(caption.text is None for caption in self.captions.values())
+        return sum(caption.text is None for caption in self.files.completions().values())
 
 
 def folders(results: Path, task: str | None = None, name: str | None = None) -> list[Path]:

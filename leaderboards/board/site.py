@@ -97,9 +97,9 @@ def build(results: Path, out: Path, tell: Callable[[str], None]) -> Built:
     runs = dict[tuple[str, str], StoredRun]()
     for run in stored_run.load_all(results, leave_out):
         twin = runs.get((run.task, run.model))  # a link to a folder that has been read already
-        if reason := f"is the same as {twin.folder.name}" if twin else _misplaced(run) or validate.fault(run):
-            named = reason.startswith(str(run.folder))
-            leave_out(f"left out: {reason}" if named else f"left out: {run.folder}: {reason}")
+        if reason := f"is the same as {twin.files.folder.name}" if twin else _misplaced(run) or validate.fault(run):
+            named = reason.startswith(str(run.files.folder))
+            leave_out(f"left out: {reason}" if named else f"left out: {run.files.folder}: {reason}")
         else:
             runs[run.task, run.model] = run
     by_task = {task: [run for key, run in runs.items() if key[0] == task] for task in sorted({key[0] for key in runs})}
@@ -181,7 +181,7 @@ def _page(template: str, links: Links, name: str, task: str, **content: Any) -> 
 
 def _benchmark(task: str, runs: Sequence[StoredRun], results: Path) -> Benchmark:
     """The task with its samples where its data is here, with thumbnails where they are not too large for all pages."""
-    captioned = {name for run in runs for name in run.captions}
+    captioned = {name for run in runs for name in run.files.completions()}
     try:
         benchmark = report.benchmark(task, results, captioned if len(captioned) <= report.LARGEST else ())
     except CimError as error:

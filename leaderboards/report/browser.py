@@ -67,7 +67,7 @@ def browser(a: StoredRun, b: StoredRun, tell: Callable[[str], None]) -> Browser:
     """The cards of the images that both runs captioned, by id."""
     columns = [pair for pair in SHOWN if _computed(a, b, *pair)]
     columns = columns or [(name, v) for name in a.scores for v in _values(a, name) if _computed(a, b, name, v)][:7]
-    captions_a, captions_b = a.captions, b.captions
+    captions_a, captions_b = a.files.completions(), b.files.completions()
     both = sorted(captions_a.keys() & captions_b.keys())
     task, samples = _samples(a, tell)
     cards = []
