@@ -33,7 +33,7 @@ def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[s
     metrics = _metrics(run, before, args.metrics.split(",") if args.metrics else None)
     if fault := _fault(run):
         if not args.dry_run:
-            raise CimError(fault, where=str(run.folder), hint="make the run again (cim eval --fresh)")
+            raise CimError(fault, where=str(run.files.folder), hint="make the run again (cim eval --fresh)")
         tell(f"would be refused: {fault}")
     if failed := run.failed:
         tell(f"{failed} captions failed; the reasons in {records.NAME} become part of the baseline: read them first")
@@ -51,7 +51,7 @@ def _metrics(run: StoredRun, before: StoredRun | None, named: Sequence[str] | No
     metrics = list(named or (before.computed if before else run.computed))
     if lacking := [name for name in metrics if name not in run.computed]:
         hint = "score it, or name the baseline's metrics with --metrics"
-        raise CimError(f"the run lacks {', '.join(lacking)}", where=str(run.folder), hint=hint)
+        raise CimError(f"the run lacks {', '.join(lacking)}", where=str(run.files.folder), hint=hint)
     return sorted(metrics)
 
 
@@ -88,7 +88,7 @@ def changes(run: StoredRun, before: StoredRun | None, metrics: Sequence[str]) ->
 
 def write(run: StoredRun, metrics: Sequence[str], into: Path) -> int:
     """Write a baseline's files, the manifest last; returns their size in bytes."""
-    captions = run.captions
+    captions = run.files.completions()
     document = {**run.document, "scores": [row for row in run.document["scores"] if row["metric"] in metrics]}
     store.write_rows(into / records.NAME, (records.row(captions[name]) for name in sorted(captions)))
     for name, rows in ((stored_run.PER_SAMPLE, run.per_sample), (stored_run.STATISTICS, run.statistics)):

@@ -113,7 +113,7 @@ def check_valid(run: StoredRun, role: str) -> None:
     Raises:
         CimError: what is wrong; ``role`` names the run in the message.
     """
-    where = str(run.folder)
+    where = str(run.files.folder)
     if run.manifest["status"] != "complete":
         hint = "finish it with the command that began it"
         raise CimError(f"{role} is not complete (status {run.manifest['status']})", where=where, hint=hint)
@@ -155,7 +155,9 @@ def _chosen(run: StoredRun, baseline: StoredRun, metrics: Sequence[str] | None) 
         hint = "score the run so, leave them out with --metrics, or update the baseline (make baseline)"
         raise CimError(f"{'; '.join(faults[:3])}{more}", hint=hint)
     if not chosen:
-        raise CimError("the baseline holds no metric", where=str(baseline.folder), hint="make it again (make baseline)")
+        raise CimError(
+            "the baseline holds no metric", where=str(baseline.files.folder), hint="make it again (make baseline)"
+        )
     return chosen
 
 

@@ -7,7 +7,6 @@ workflow commands: %, CR and LF are %25, %0D, %0A in a message, and : and , are 
 
 from __future__ import annotations
 
-import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from harness.errors import one_line
 from harness.runs import compare
 from leaderboards.gate import BETTER, FAILED, NOT_GATED, Gate, Row, task_of
+from leaderboards.markdown import escaped, table_lines
 
 HEADER = ("value", "baseline", "run", "difference", "95 % interval", "p (Holm)", "margin", "verdict")
 SUITE = "cim gate"
@@ -78,24 +78,16 @@ def _sentence(row: Row) -> str:
 
 def markdown(gate: Gate) -> str:
     """A summary for a job's page; failed values in bold."""
-    lines = [f"### Regression gate: {_plain(title(gate))}", "", _plain(outcome(gate)), ""]
-    lines += ["| " + " | ".join(HEADER) + " |", "| --- |" + " ---: |" * (len(HEADER) - 2) + " --- |"]
-    for row in gate.rows:
-        cells = [_plain(cell) for cell in _cells(row)]
-        lines.append("| " + " | ".join(f"**{c}**" if row.verdict == FAILED else c for c in cells) + " |")
-    lines += ["", *(f"* {_plain(note)}" for note in gate.notes)]
+    lines = [f"### Regression gate: {escaped(title(gate))}", "", escaped(outcome(gate)), ""]
+    cells = [[escaped(cell) for cell in _cells(row)] for row in gate.rows]
+    bold = [[f"**{c}**" for c in of] if row.verdict == FAILED else of for row, of in zip(gate.rows, cells, strict=True)]
+    lines += [*table_lines(HEADER, bold), "", *(f"* {escaped(note)}" for note in gate.notes)]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def refused_markdown(reason: str) -> str:
     """The summary of a comparison that was refused."""
-    return f"### Regression gate: refused\n\n{_plain(reason)}\n"
-
-
-def _plain(text: str) -> str:
-    """Text escaped for Markdown and HTML."""
-    escaped = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_\[\]|~@#!$])", r"\\\1", escaped)
+    return f"### Regression gate: refused\n\n{escaped(reason)}\n"
 
 
 def junit(gate: Gate) -> bytes:
@@ -142,9 +134,8 @@ def _bytes(root: ElementTree.Element) -> bytes:
 
 def annotation(kind: str, heading: str, message: str) -> str:
     """One workflow command: ``error``, ``warning`` or ``notice`` with a title."""
-    escaped = message.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-    named = heading.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-    return f"::{kind} title={named.replace(':', '%3A').replace(',', '%2C')}::{escaped}"
+    named, content = (text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A") for text in (heading, message))
+    return f"::{kind} title={named.replace(':', '%3A').replace(',', '%2C')}::{content}"
 
 
 def workflow_commands(gate: Gate) -> Iterator[str]:
@@ -161,7 +152,9 @@ def workflow_commands(gate: Gate) -> Iterator[str]:
 
 def as_json(gate: Gate) -> dict[str, Any]:
     """What ``check --json`` prints."""
-    rows = compare.as_json(gate.baseline.folder, gate.run.folder, [row.comparison for row in gate.rows])["comparisons"]
+    rows = compare.as_json(gate.baseline.files.folder, gate.run.files.folder, [row.comparison for row in gate.rows])[
+        "comparisons"
+    ]
     both = zip(rows, gate.rows, strict=True)
     comparisons = [{**fields, "margin": row.margin, "verdict": row.verdict} for fields, row in both]
     return {

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.command import cli
-from harness.runs import records, stored_run
+from harness.runs import stored_run
 from harness.runs.stored_run import StoredRun
 from leaderboards import gate
 from tests.cli import captions_file
@@ -67,7 +67,7 @@ def dropped(name: str, captions: Mapping[str, str], share: float, seed: int, res
 
 def captions_of(run: StoredRun) -> dict[str, str]:
     """A run's captions by sample id."""
-    return {key: one.text or "" for key, one in records.read(run.folder).items()}
+    return {key: one.text or "" for key, one in run.files.completions().items()}
 
 
 def summary(title: str, found: Sequence[gate.Gate]) -> str:

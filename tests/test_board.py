@@ -16,6 +16,7 @@ from urllib.parse import unquote
 import pytest
 
 from harness import store
+from harness.pages import report, scores
 from harness.runs import records, stored_run
 from leaderboards import __main__ as face
 from leaderboards import standings
@@ -73,12 +74,10 @@ def test_every_link_leads_somewhere(results: Path, tmp_path: Path) -> None:
     (results / "docci500" / "system-03").rename(odd)
     board_runs.edit(results / "docci500" / "system-01", lambda row: row.update(signature=row["signature"] + "|x:1"))
     (odd / "report.html").write_text("a report")
-    for site in (results / ".leaderboards" / "board", tmp_path / "elsewhere"):
+    for site, linked in ((results / ".leaderboards" / "board", 1), (tmp_path / "elsewhere", 0)):
         assert board("--results", results, "--out", site) == 0
         reports = 0
         for name, html in pages(site).items():
-            if name.endswith(".report.html"):
-                continue
             ids = set(re.findall(r'\bid="([^"]+)"', html))
             for address in re.findall(r'href="([^"]+)"', html):
                 if address.startswith("#"):
@@ -87,8 +86,36 @@ def test_every_link_leads_somewhere(results: Path, tmp_path: Path) -> None:
                     target = site / Path(name).parent / unquote(address)
                     assert target.is_file(), (name, address)
                     reports += target.read_text() == "a report"
-        assert reports == 1
+        assert reports == linked
     assert not re.search(re.escape(str(tmp_path)), "".join(pages(tmp_path / "elsewhere").values()))
+
+
+def test_the_page_of_a_run_is_that_of_its_folder(cim: Cim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same cards and numbers, with ranks; too many pictures or samples for a site are left out."""
+    captions = {f"test_{number:06d}": "a red dog left of a cube ." for number in range(24)}
+    arguments = ("--model", captions_file(tmp_path / "dogs.jsonl", captions), "--task", "miniscenes", "--partial")
+    assert cim("eval", *arguments, "--metrics", "bleu4_char,length").code == 0
+    in_folder = (cim.results / "miniscenes" / "dogs" / "report.html").read_text()
+
+    def built() -> str:
+        assert board("--results", cim.results, "--out", tmp_path / "site") == 0
+        return (tmp_path / "site" / "runs" / "miniscenes" / "dogs.html").read_text()
+
+    def cards(html: str) -> str:
+        return html[html.index("<article") : html.rindex("</article>")]
+
+    assert cards(built()) == cards(in_folder) and in_folder.count("data:image/jpeg") == 24
+    for cell in re.findall(r'<td class="number[^"]*">[^<]+</td>', in_folder):
+        assert cell in built()
+    assert "1 of 1" in built() and "1 of 1" not in in_folder
+    monkeypatch.setattr("leaderboards.board.site.PICTURES", 1000)
+    assert "data:image" not in built() and built().count("<article") == 24
+    monkeypatch.setattr(report, "LARGEST", 23)
+    assert built().count("<article") == 20 and "Shown are 20 of 24 samples" in built()
+    stored = store.read_document(cim.results / "miniscenes" / "dogs" / "manifest.json") or {}
+    stored["settings"]["task"]["data"] = "0" * 12
+    store.write_document(cim.results / "miniscenes" / "dogs" / "manifest.json", stored)
+    assert "made on another version of miniscenes" in built() and '<mark class="invented">' not in cards(built())
 
 
 def test_the_same_runs_give_the_same_bytes(results: Path, tmp_path: Path) -> None:
@@ -107,7 +134,7 @@ def test_ranks_values_and_intervals_are_those_of_standings_and_score_files(resul
     board("--results", results, "--out", tmp_path / "site")
     shown = {cells[1].split()[0]: cells for cells in rows((tmp_path / "site" / "docci500.html").read_text())}
     found = list(standings.groups(stored_run.load_all(results, pytest.fail, "docci500")))
-    columns = sorted(found, key=lambda group: tables.order(group.metric))
+    columns = sorted(found, key=lambda group: scores.order(group.metric))
     assert next(iter(shown)) == columns[0].standings[0].run.model and columns[0].metric == "capture"
     joined = 0
     for at, group in enumerate(columns, start=2):
@@ -270,9 +297,9 @@ def test_foreign_text_is_inert(results: Path, tmp_path: Path, capsys: pytest.Cap
                 assert attribute not in ("src", "style", "action", "srcset") and not attribute.startswith("on")
                 assert attribute != "href" or not re.match(r"\w+:(?!,)|//", str(value)), value
         assert re.fullmatch(r"[A-Za-z0-9./_-]+", name) and max(map(len, name.split("/"))) < 100
-    assert scripts == {(ROOT / "leaderboards" / "board" / "board.js").read_text()}
+    assert scripts == {(ROOT / name).read_text() for name in ("leaderboards/board/board.js", "harness/pages/report.js")}
     (evil,) = [html for name, html in made.items() if "left-" not in name and "img-src-x" in name]
-    for text in ("<script>alert(1)</script>", "onerror=alert(2)", "{{ 7*7 }}", "failed:", "[U+202E][U+200F]evil"):
+    for text in ("<script>alert(1)</script>", "onerror=alert(2)", "{{ 7*7 }}", "Failed:", "[U+202E][U+200F]evil"):
         assert text in Page(evil).text, text
     assert 49 not in [int(n) for n in re.findall(r"evil (\d+)", evil)]
 

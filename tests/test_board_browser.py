@@ -66,7 +66,13 @@ parent.postMessage(document.body.dataset.seen, "*");
 def probed(page: Path, probe: str) -> Path:
     """A copy of a page beside it that also runs a script of this test."""
     digest = base64.b64encode(hashlib.sha256(probe.encode()).digest()).decode()
-    html = page.read_text(encoding="utf-8").replace("script-src ", f"script-src 'sha256-{digest}' ")
+    html = page.read_text(encoding="utf-8")
+    allowed = f"script-src 'sha256-{digest}'"  # a page without a script has no such directive
+    html = (
+        html.replace("script-src", allowed, 1)
+        if "script-src" in html
+        else html.replace("base-uri", f"{allowed}; base-uri", 1)
+    )
     copy = page.with_name(f"probe-{page.name}")
     copy.write_text(html.replace("</body>", f"<script>{probe}</script></body>"), encoding="utf-8")
     return copy

@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-from harness.pages import highlight, report
+from harness.pages import highlight, templates
 from harness.types import Element
+from tests.conftest import ROOT
 
 
 def marks(pieces: list[highlight.Piece], state: str) -> list[str]:
@@ -72,10 +73,14 @@ def luminance(colour: str) -> float:
 @pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
 def test_text_stands_out(theme: int) -> None:
     """Contrast of every colour that text has with every one that lies behind it is 4.5 or more."""
-    blocks = re.findall(r":root \{(.*?)\}", (report.PAGE / "report.css").read_text(), re.DOTALL)
-    colours = dict(re.findall(r"--([\w-]+): (#\w+)", blocks[theme]))
-    pairs = [(ink, paper) for ink in ("ink", "quiet", "invented", "matched", "accent") for paper in ("paper", "raised")]
-    pairs += [("ink", "missed-tint"), ("ink", "invented-tint")]
+    sheets = [templates.HERE / "base.css", templates.HERE / "report.css", *ROOT.glob("leaderboards/*/*.css")]
+    colours = dict[str, str]()
+    for sheet in sheets:
+        blocks = re.findall(r":root \{(.*?)\}", sheet.read_text(), re.DOTALL)[theme : theme + 1]
+        colours |= re.findall(r"--([\w-]+): (#\w+)", "".join(blocks))
+    inks = ("ink", "quiet", "invented", "matched", "accent", "warn")
+    pairs = [(ink, paper) for ink in inks for paper in ("paper", "shade")]
+    pairs += [("ink", f"{state}-tint") for state in ("missed", "invented", "only-a", "only-b")]
     for ink, paper in pairs:
         bright, dark = sorted((luminance(colours[ink]), luminance(colours[paper])), reverse=True)
         assert (bright + 0.05) / (dark + 0.05) >= 4.5, (ink, paper)

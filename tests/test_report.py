@@ -15,9 +15,10 @@ import pytest
 
 from harness import registry, store
 from harness.errors import CimError
-from harness.pages import report
+from harness.pages import report, templates
+from harness.pages.public import public
 from harness.resources import data
-from harness.runs import stored_run
+from harness.runs import records, stored_run
 from tests import controls
 from tests.cli import Cim, captions_file
 
@@ -122,6 +123,47 @@ def test_hostile_captions_are_inert(cim: Cim, tmp_path: Path) -> None:
     assert "Empty caption" in page.text
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("no gallery at /home/annabel/data/scenes; run `cim x`", "no gallery at …/scenes; run `cim x`"),
+        ("cannot read '/home/annabel', ~/runs/a/b.jpg", "cannot read '…', …/b.jpg"),
+        ("file:///srv/models/qwen C:\\Users\\ann\\m.bin", "…/qwen …/m.bin"),
+        ("server http://ann@gpu7:8000/v1: 503", "server http://…/v1: 503"),
+        ("n:12/500@ab, Qwen/Qwen2-VL-7B, and/or, 1/2/3", "n:12/500@ab, Qwen/Qwen2-VL-7B, and/or, 1/2/3"),
+        ("a\u202eb\nc", "a[U+202E]b\nc"),
+    ],
+)
+def test_a_public_text_names_no_folder_and_no_host(text: str, shown: str) -> None:
+    assert public(text) == shown
+
+
+def test_a_page_names_no_place_of_the_machine(cim: Cim, tmp_path: Path) -> None:
+    """Neither in the run's folder nor on the leaderboard: paths and hosts in manifest, scores and rows."""
+    run, _ = made(cim, {}, tmp_path)
+    stored = json.loads((run / "manifest.json").read_text())
+    stored["settings"]["model"] |= {"base_url": "http://gpu7:8000/v1", "checkpoint": "/home/annabel/weights/qwen"}
+    store.write_document(run / "manifest.json", {**stored, "origin": "/home/annabel/model.toml"})
+    document = json.loads((run / "scores.json").read_text())
+    absent = {"metric": "cim", "values": {}, "ci95": {}, "n": 0, "n_failed": 0, "signature": None, "controls": {}}
+    document["scores"].append({**absent, "not_computed": "no gallery at /home/annabel/scenes/x"})
+    rows = list(store.read_rows(run / "captions.jsonl"))
+    rows[0] |= {"caption": None, "error": "cannot read /home/annabel/images/1.jpg"}
+    store.write_rows(run / "captions.jsonl", rows)
+    digest = records.digest(records.read(run))
+    stored = json.loads((run / "manifest.json").read_text())
+    store.write_document(run / "manifest.json", {**stored, "captions": digest})
+    for score in document["scores"]:
+        score["n_failed"] = 1
+    store.write_document(run / "scores.json", {**document, "captions": digest})
+    assert cim("report", "mine").code == 0 and cim("board", "--out", tmp_path / "site").code == 0
+    site = tmp_path / "site"
+    for path in (*site.glob("*.html"), run / report.NAME, site / "runs" / "demo" / "mine.html"):
+        html = path.read_text(encoding="utf-8")
+        assert not re.search("annabel|gpu7", html) and str(tmp_path) not in html, path
+    assert "no gallery at …/x" in html and "http://…/v1" in html and "cannot read …/1.jpg" in html
+
+
 def test_a_page_loads_nothing(cim: Cim, tmp_path: Path) -> None:
     page = Page(made(cim, HOSTILE, tmp_path)[1])
     policy = next(a["content"] for tag, a in page.elements if tag == "meta" and "http-equiv" in a)
@@ -133,7 +175,7 @@ def test_a_page_loads_nothing(cim: Cim, tmp_path: Path) -> None:
             assert name not in ("srcset", "action", "formaction", "style", "poster") and not name.startswith("on")
             if name in ("src", "href"):
                 assert value is not None and value.startswith(("data:image/jpeg;base64,", "data:,", "#")), (tag, value)
-    style = (report.PAGE / "report.css").read_text()
+    style = templates.read(templates.HERE / "base.css", templates.HERE / "report.css")
     assert "url(" not in style and "@import" not in style
 
 

@@ -14,10 +14,11 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
+from markdown_it import MarkdownIt
 
 from harness import registry, store
 from harness.runs import stats
-from leaderboards import escape, published, tables
+from leaderboards import escape, markdown, published, tables
 from leaderboards.tables import paper, systems
 from leaderboards.tables.cells import METRICS
 from tests import paper_runs, synthetic_runs
@@ -276,7 +277,9 @@ def test_notes_name_the_fields_that_differ(boards: Boards) -> None:
     store.write_document(path, document)
     folder = made(boards)
     text = (folder / "tables.md").read_text()
-    assert "* a: DOCCI500, bleu4_char: differs from the column in v: synthetic / 2; why: - / \\<i>x\\</i>. " in text
+    assert (
+        "* a: DOCCI500, bleu4\\_char: differs from the column in v: synthetic / 2; why: - / \\<i\\>x\\</i\\>. " in text
+    )
     page = (folder / "tables.html").read_text()
     assert 'id="note-8-a"' in page and "why: - / &lt;i&gt;x" in page and "<i>x" not in page
     assert r"why: - / \textless{}i\textgreater{}x" in (folder / "table_8.tex").read_text()
@@ -402,18 +405,42 @@ def test_hostile_names_are_inert(boards: Boards) -> None:
     sheet_ = (folder / "table_6.csv").read_text()
     assert "'=capture" in sheet_ and "\n=" not in sheet_ and ",=" not in sheet_
     (line,) = [line for line in (folder / "tables.md").read_text().splitlines() if "<img" in line]
-    assert r'=capture">\<img src=x onerror=alert(2)>\[U+202E\]\|n:60' in line
+    assert r'=capture"\>\<img src=x onerror=alert(2)\>\[U+202E\]\|n:60' in line
 
 
-@pytest.mark.parametrize("text", ["a|b", "`x`", "<b>", "[l](u)", "*a*", "\\", "a\nb", "#1"])
-def test_markdown_and_latex_take_names_as_text(text: str) -> None:
-    shown = escape.markdown(text)
-    assert "\n" not in shown and re.sub(r"\\(.)", r"\1", shown) == text.replace("\n", " ")
-    assert re.search(r"(?<!\\)(?:\\\\)*[|`<*\[]", shown) is None
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "a|b",
+            "`x` ``",
+            "<b>&lt;",
+            "[l](u) ![i](u)",
+            "*a* __b__ ~~c~~ $d$",
+            "\\",
+            "a\nb\r\nc",
+            "a\u202eb\x00\x1b[31m",
+        ),
+        *("- a", "+ b", "===", "---", "-", "1. d", "12) e", "> g", "| --- |", "    h", "# 1 #", "\\|`*"),
+    ],
+)
+def test_markdown_keeps_a_text_a_text(text: str) -> None:
+    """Read by a Markdown parser, alone, in a list and in a table, it is the text again and nothing else."""
+    parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    shown, plain = markdown.escaped(text), escape.one_line(text)
+    assert shown.isprintable()
+    for around in (shown, f"* {shown}", "\n".join(markdown.table_lines(["head", "n"], [[shown, "1"], ["last", "2"]]))):
+        tokens = [child for token in parser.parse(around) for child in token.children or ()]
+        assert {token.type for token in tokens} <= {"text", "text_special"}
+        texts = ["".join(t.content for t in token.children or ()) for token in parser.parse(around) if token.children]
+        assert texts in ([plain], ["head", "n", plain, "1", "last", "2"])
+
+
+def test_code_latex_and_sheets_take_names_as_text() -> None:
     assert escape.latex("50 % of a_b & $x$ {y} #1 ~ ^ \\") == (
         r"50 \% of a\_b \& \$x\$ \{y\} \#1 \textasciitilde{} \textasciicircum{} \textbackslash{}"
     )
-    assert escape.code("a``b") == "``` a``b ```" and escape.code("a") == "`a`"
+    assert markdown.code("a``b") == "``` a``b ```" and markdown.code("a") == "`a`"
     assert escape.sheet("=1+1") == "'=1+1" and escape.sheet("a=1") == "a=1"
 
 

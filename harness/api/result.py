@@ -134,7 +134,7 @@ def load_run(path: str | Path, *, task: str | None = None, results: str | Path |
 
 def of_stored(run: StoredRun) -> Result:
     """A stored run with all its rows read."""
-    return Result(run, {name: row.text for name, row in run.captions.items()}, run.details, run.folder)
+    return Result(run, {name: row.text for name, row in run.files.completions().items()}, run.details, run.files.folder)
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -21,9 +21,9 @@ def compare_verb(args: argparse.Namespace) -> int:
     a, b = (stored_run.load(stored_run.find(name, results, args.task)) for name in (args.run_a, args.run_b))
     rows = compare.compare(a, b)
     if args.json:
-        print(json.dumps(compare.as_json(a.folder, b.folder, rows), indent=1))
+        print(json.dumps(compare.as_json(a.files.folder, b.files.folder, rows), indent=1))
         return 0
-    terminal.show(terminal.comparison_table(f"a = {a.folder.name}, b = {b.folder.name}", rows))
+    terminal.show(terminal.comparison_table(f"a = {a.files.folder.name}, b = {b.files.folder.name}", rows))
     print(compare.LEGEND)
     print("\n".join(f"{row.metric} not compared: {row.not_compared}" for row in rows if row.not_compared))
     return 0

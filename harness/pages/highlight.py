@@ -22,6 +22,7 @@ Piece = tuple[str, str]
 
 MATCHED, MISSED, INVENTED, CONTROL = "matched", "missed", "invented", "control"
 STATES = (MATCHED, MISSED, INVENTED)
+ONLY_A, ONLY_B = "only-a", "only-b"  # of two captions side by side
 # All but blanks, punctuation (an inner apostrophe stays) and characters that control others. Scripts
 # written without blanks are compared letter by letter.
 _UNSPACED = "\u3041-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -57,9 +58,9 @@ class Text:
 
     def __init__(self, text: str) -> None:
         self.text = text.replace("\r\n", "\n")
-        found = [(match.span(), key(match[0])) for match in _WORD.finditer(self.text)]
-        self.spans = [span for span, _ in found]
-        self.keys = [word for _, word in found]
+        words = [(match.span(), key(match[0])) for match in _WORD.finditer(self.text)]
+        self.spans = [span for span, _ in words]
+        self.keys = [word for _, word in words]
         self.places = dict[str, list[int]]()
         for at, word in enumerate(self.keys):
             self.places.setdefault(word, []).append(at)
@@ -104,13 +105,13 @@ def visible(text: str) -> str:
 
 def by_words(text: Text, others: Sequence[Text], otherwise: str) -> list[str]:
     """A state for each word of ``text``: matched where one of ``others`` holds it, else ``otherwise``."""
-    held = {word for other in others for word in other.keys}
-    return [(MATCHED if word in held else otherwise) if word else "" for word in text.keys]
+    shared = {word for other in others for word in other.keys}
+    return [(MATCHED if word in shared else otherwise) if word else "" for word in text.keys]
 
 
 def by_elements(text: Text, elements: Sequence[Element], states: Collection[str]) -> list[str]:
     """A state for each word of ``text``, from the elements of these states; where two meet, the fault shows."""
-    found = [""] * len(text.keys)
+    marks = [""] * len(text.keys)
     for element in sorted(elements, key=lambda element: element.state != MATCHED):
         if element.state not in states:
             continue
@@ -119,25 +120,25 @@ def by_elements(text: Text, elements: Sequence[Element], states: Collection[str]
             owners = _places(text, element.near)
             places = [min(places, key=lambda place: _gap(place, owners))]
         for start, stop in places:
-            found[start:stop] = [element.state] * (stop - start)
-    return found
+            marks[start:stop] = [element.state] * (stop - start)
+    return marks
 
 
 def _places(text: Text, phrases: tuple[str, ...]) -> list[tuple[int, int]]:
     """Where phrases stand in a text, from word to word."""
-    found = list[tuple[int, int]]()
+    places = list[tuple[int, int]]()
     for words in _keys(phrases):
         for start in text.places.get(words[0], ()):
             stop = start + len(words)
             if len(words) == 1 or tuple(text.keys[start:stop]) == words:
-                found.append((start, stop))
-    return found
+                places.append((start, stop))
+    return places
 
 
 @functools.lru_cache(maxsize=1 << 16)
 def _keys(phrases: tuple[str, ...]) -> list[tuple[str, ...]]:
-    found = {tuple(word for word in map(key, _WORD.findall(phrase)) if word) for phrase in phrases}
-    return sorted(found - {()})
+    words = {tuple(word for word in map(key, _WORD.findall(phrase)) if word) for phrase in phrases}
+    return sorted(words - {()})
 
 
 def _gap(place: tuple[int, int], owners: Sequence[tuple[int, int]]) -> float:
@@ -149,7 +150,12 @@ def _gap(place: tuple[int, int], owners: Sequence[tuple[int, int]]) -> float:
 def mark(
     caption: str, references: Sequence[str], elements: Sequence[Element] = ()
 ) -> tuple[list[Piece], list[list[Piece]]]:
-    """Pieces of a caption and of each of its references: by ``elements`` where there are some, else by words."""
+    """Pieces of a caption and of each of its references: by ``elements`` where there are some, else by words.
+
+    Nothing is marked where there is neither an element nor a reference.
+    """
+    if not elements and not references:
+        return plain(caption), []
     written, human = Text(caption), [Text(reference) for reference in references]
     if elements:
         ours = by_elements(written, elements, (MATCHED, INVENTED))
@@ -167,7 +173,7 @@ def html(pieces: Iterable[Piece]) -> str:
 
 def html_list(elements: Iterable[Element]) -> str:
     """HTML of elements, escaped: an ``li`` each, its state said in words where it is a fault."""
-    return _tagged(((one.state, visible(one.text)) for one in elements), _IN_LIST)
+    return _tagged(((element.state, visible(element.text)) for element in elements), _IN_LIST)
 
 
 def _tagged(pieces: Iterable[Piece], tags: _Tags) -> str:
@@ -177,16 +183,17 @@ def _tagged(pieces: Iterable[Piece], tags: _Tags) -> str:
     been escaped: once a text, not once a piece.
     """
     joined = "".join([f"{_BEGIN[state]}{text}{_END[state]}" if state else text for state, text in pieces])
-    found = escape(joined)
+    escaped = escape(joined)
     for state, (opening, closing) in tags.items():
-        found = found.replace(_BEGIN[state], opening).replace(_END[state], closing)
-    return found
+        escaped = escaped.replace(_BEGIN[state], opening).replace(_END[state], closing)
+    return escaped
 
 
 _Tags = Mapping[str, tuple[str, str]]  # what opens and closes a state
-_BEGIN = dict(zip((*STATES, CONTROL), "\x01\x02\x03\x04", strict=True))
-_END = dict(zip((*STATES, CONTROL), "\x05\x06\x07\x08", strict=True))
-_IN_TEXT: _Tags = {state: (f'<mark class="{state}">', "</mark>") for state in STATES} | {
+_MARKED = (*STATES, ONLY_A, ONLY_B)
+_BEGIN = dict(zip((*_MARKED, CONTROL), "\x01\x02\x03\x04\x0e\x0f", strict=True))
+_END = dict(zip((*_MARKED, CONTROL), "\x05\x06\x07\x08\x10\x11", strict=True))
+_IN_TEXT: _Tags = {state: (f'<mark class="{state}">', "</mark>") for state in _MARKED} | {
     CONTROL: ('<span class="control">', "</span>")
 }
 _IN_LIST: _Tags = {MATCHED: ('<li><mark class="matched"><bdi>', "</bdi></mark></li>")} | {
@@ -202,4 +209,4 @@ def size(pieces: Sequence[Piece]) -> int:
 
 def count(pieces: Sequence[Piece], state: str) -> int:
     """Words of one state in a marked text."""
-    return sum(len(_WORD.findall(text)) for found, text in pieces if found == state)
+    return sum(len(_WORD.findall(text)) for mark, text in pieces if mark == state)

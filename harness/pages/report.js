@@ -24,18 +24,18 @@
   };
   const arrange = () => {
     const column = sort.value === "id" ? "id" : Number(sort.value);
-    place.append(...cards.sort(compare(column)).map((one) => one.card));
-    for (const one of cards) {
-      one.values.forEach((value, at) => value.classList.toggle("sorted", at + 2 === column));
+    place.append(...cards.sort(compare(column)).map(({ card }) => card));
+    for (const { values } of cards) {
+      values.forEach((value, at) => value.classList.toggle("sorted", at + 2 === column));
     }
   };
   const filter = () => {
     const words = find.value.trim().toLowerCase();
     let count = 0;
-    for (const one of cards) {
-      one.text ??= one.card.textContent.toLowerCase();
-      one.card.hidden = !one.text.includes(words);
-      count += !one.card.hidden;
+    for (const entry of cards) {
+      entry.text ??= entry.card.textContent.toLowerCase();
+      entry.card.hidden = !entry.text.includes(words);
+      count += !entry.card.hidden;
     }
     shown.textContent = words ? `${count} of ${cards.length} samples` : `${cards.length} samples`;
   };

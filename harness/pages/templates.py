@@ -1,7 +1,8 @@
-"""One Jinja environment and one document for all pages: run page, report, leaderboard and tables.
+"""One Jinja environment, one document and one base style for all pages: run page, report, leaderboard and tables.
 
-A page needs nothing else and loads nothing: styles and at most one script stand in it, and its content security policy
-names them by hash. Texts are escaped by the environment; filter ``visible`` shows characters that cannot be seen.
+A page needs nothing else and loads nothing: one style and at most one script stand in it, and its content security
+policy names them by hash. Texts are escaped by the environment; filter ``visible`` shows characters that cannot be
+seen, ``public`` also leaves out where things lie on a machine.
 """
 
 from __future__ import annotations
@@ -9,22 +10,57 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.pages import highlight
+from harness.pages.highlight import Piece
+from harness.pages.public import public
+from harness.types import Element
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 HERE = Path(__file__).parent
+
+
+def _html(pieces: Iterable[Piece]) -> Markup:
+    from markupsafe import Markup
+
+    return Markup(highlight.html(pieces))
+
+
+def _html_list(elements: Iterable[Element]) -> Markup:
+    from markupsafe import Markup
+
+    return Markup(highlight.html_list(elements))
+
+
 FILTERS: Mapping[str, Callable[..., Any]] = {
     "visible": highlight.visible,
+    "public": public,
+    "html": _html,
+    "html_list": _html_list,
     "plain": highlight.plain,
     "size": highlight.size,
     "count": highlight.count,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Navigation:
+    """The tabs of a site above a page: first page, (name, title, address) of each task, and the page's task.
+
+    ``below``: the page is one below its task's page.
+    """
+
+    index: str
+    tabs: Sequence[tuple[str, str, str]]
+    task: str = ""
+    below: bool = False
 
 
 def read(*files: Path) -> str:
@@ -36,23 +72,24 @@ def page(
     folder: Path,
     template: str,
     *,
-    style: str,
-    script: str = "",
-    attributes: bool = True,
+    styles: Sequence[Path],
+    script: Path | None = None,
     filters: Mapping[str, Callable[..., Any]] | None = None,
+    navigation: Navigation | None = None,
     content: Mapping[str, Any],
 ) -> str:
     """A page of a template in ``folder``, which extends ``document.html``.
 
     Args:
-        attributes: the page has ``style`` attributes, which no hash can name.
+        styles: what the page needs beside ``base.css``.
     """
     from markupsafe import Markup
 
     environment = _environment(folder)
     environment.filters.update({**FILTERS, **(filters or {})})
-    shell = {"policy": Markup(_policy(style, script, attributes)), "style": Markup(style), "script": Markup(script)}
-    return environment.get_template(template).render(**content, **shell)
+    style, code = read(HERE / "base.css", *styles), read(script) if script else ""
+    shell = {"policy": Markup(_policy(style, code)), "style": Markup(style), "script": Markup(code)}
+    return environment.get_template(template).render(**content, **shell, navigation=navigation)
 
 
 @functools.cache  # templates are compiled once for all pages of a site
@@ -68,10 +105,9 @@ def _environment(folder: Path) -> Environment:
     )
 
 
-def _policy(style: str, script: str, attributes: bool) -> str:
-    styles = "'unsafe-inline'" if attributes else _hash(style)
+def _policy(style: str, script: str) -> str:
     scripts = f"script-src {_hash(script)}; " if script else ""
-    return f"default-src 'none'; img-src data:; style-src {styles}; {scripts}base-uri 'none'; form-action 'none'"
+    return f"default-src 'none'; img-src data:; style-src {_hash(style)}; {scripts}base-uri 'none'; form-action 'none'"
 
 
 def _hash(text: str) -> str:

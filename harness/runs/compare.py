@@ -61,10 +61,10 @@ def compare(a: StoredRun, b: StoredRun, draws: int = stats.DRAWS) -> list[Compar
             metrics.append(metric)
             pairs.append((a.column(metric), b.column(metric)))
             if pairs[-1][0].statistics.shape != pairs[-1][1].statistics.shape or set(a.per_sample) != set(b.per_sample):
-                raise CimError(f"{a.folder} and {b.folder} hold different samples", hint="score both again")
+                raise CimError(f"{a.files.folder} and {b.files.folder} hold different samples", hint="score both again")
     if not pairs:
         reasons = "; ".join(f"{row.metric}: {row.not_compared}" for row in rows)
-        raise CimError(f"nothing to compare in {a.folder} and {b.folder}", hint=reasons)
+        raise CimError(f"nothing to compare in {a.files.folder} and {b.files.folder}", hint=reasons)
     tests = stats.paired(pairs, draws)
     flat = [(metric, value, tests[m][v]) for m, metric in enumerate(metrics) for v, value in enumerate(metric.names)]
     boot, perm = (stats.holm(ps) for ps in zip(*((t.p_bootstrap, t.p_permutation) for *_, t in flat), strict=True))

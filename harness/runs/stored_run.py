@@ -21,7 +21,6 @@ from harness.runs import manifest, signature, stats
 from harness.runs.form import DOCUMENT, malformed
 from harness.runs.outcomes import Outcomes, count
 from harness.runs.records import NAME, RowFiles
-from harness.types import Completion
 
 if TYPE_CHECKING:
     from harness.parts import Array
@@ -49,14 +48,9 @@ class StoredRun:
     files: RowFiles
 
     @property
-    def folder(self) -> Path:
-        """Where it is stored."""
-        return self.files.folder
-
-    @property
-    def captions(self) -> dict[str, Completion]:
-        """Its captions by sample id."""
-        return self.files.completions()
+    def results(self) -> Path:
+        """The results folder that it is part of."""
+        return self.files.folder.resolve().parent.parent
 
     @property
     def details(self) -> dict[str, dict[str, Any]]:
@@ -99,18 +93,20 @@ class StoredRun:
 
     def _lacks(self, metric: str) -> CimError:
         hint = "score the run again"
-        return CimError(f"score files lack numbers of {metric}", where=str(self.folder), hint=hint)
+        return CimError(f"score files lack numbers of {metric}", where=str(self.files.folder), hint=hint)
 
     @property
     def failed(self) -> int:
         """How many of its captions failed."""
-        return sum(caption.text is None for caption in self.captions.values())
+        return sum(caption.text is None for caption in self.files.completions().values())
 
     @property
     def outcomes(self) -> Outcomes:
         """The account of its captions, counted anew."""
         settings = self.manifest["settings"]["model"]
-        account: Outcomes = self.files.derived(NAME, "outcomes", lambda: count(self.captions.values(), settings))
+        account: Outcomes = self.files.derived(
+            NAME, "outcomes", lambda: count(self.files.completions().values(), settings)
+        )
         return account
 
 

@@ -44,7 +44,10 @@ def contradictions(run: StoredRun) -> Iterator[str]:
     str(manifest.flat(run.manifest))  # all of it is shown, so it must be possible to show it
     yield from stale(run)
     ids = run.per_sample.keys()
-    for name, others in ((records.NAME, run.captions.keys()), (stored_run.STATISTICS, run.statistics.keys())):
+    for name, others in (
+        (records.NAME, run.files.completions().keys()),
+        (stored_run.STATISTICS, run.statistics.keys()),
+    ):
         if others != ids:
             yield f"{name} and {stored_run.PER_SAMPLE} hold different samples"
             return
@@ -58,7 +61,7 @@ def contradictions(run: StoredRun) -> Iterator[str]:
 
 def stale(run: StoredRun) -> Iterator[str]:
     """Which documents are about other captions than the stored ones."""
-    digest = records.digest(run.captions)
+    digest = records.digest(run.files.completions())
     stated = {stored_run.SCORES: run.document["captions"], manifest.NAME: run.manifest.get("captions", digest)}
     yield from (f"{name} is about captions {of}, stored are {digest}" for name, of in stated.items() if of != digest)
 
@@ -86,7 +89,7 @@ def unfounded(run: StoredRun, name: str) -> Iterator[str]:
     try:
         again = np.atleast_1d(stats.point(run.column(metric)))
     except (IndexError, ValueError) as error:
-        raise CimError(f"{name}: {stored_run.STATISTICS} has the wrong width", where=str(run.folder)) from error
+        raise CimError(f"{name}: {stored_run.STATISTICS} has the wrong width", where=str(run.files.folder)) from error
     for value, number in zip(metric.names, again.tolist(), strict=True):
         shown = stated.get(value) if isinstance(stated, dict) else None
         if not is_number(shown):

@@ -50,14 +50,13 @@ def _checks(folder: Path, results: Path) -> Iterator[Check]:
     yield _check("form", "", f"{manifest.NAME} and {stored_run.SCORES} hold what they must")
     status = stored.manifest["status"]
     yield _check("manifest", "" if status == "complete" else f"status is {status}", "complete")
-    captioner = model.resolve(str(stored.folder), results)[0]
+    captioner = model.resolve(str(stored.files.folder), results)[0]
     task = registry.task(captioner.tasks[0])
     made_on, fingerprint = stored.manifest["settings"]["task"]["data"], data.fingerprint(task)
     fault = "" if made_on == fingerprint else f"made on {made_on}, here is {fingerprint}"
     yield _check("data", fault, f"{task.name}@{fingerprint}")
     yield _check("claims", "; ".join(_claims(stored, task)), "as they must be")
-    place = stored.folder.parent.parent
-    run = runs.plan(captioner, task.name, place, limit=None, partial=True, fresh=True)
+    run = runs.plan(captioner, task.name, stored.results, limit=None, partial=True, fresh=True)
     run = replace(run, files=stored.files)  # a run is checked wherever it lies
     differing = manifest.changes(stored.manifest["settings"], run.settings)
     fault = f"differ from the manifest (stored / now: {', '.join(differing)})" if differing else ""

@@ -37,7 +37,7 @@ class Group:
     backbone: str
     benchmark: str
     ours: PaperRow
-    own: PaperRow
+    base: PaperRow
     larger: PaperRow
 
     @property
@@ -91,7 +91,7 @@ def gains(rows: Sequence[PaperRow], claimed: Mapping[str, str] = GAINS) -> Check
 
 def _readings(backbones: Sequence[Group], column: str) -> dict[str, Fraction]:
     ours, base, larger = (
-        [Fraction(getattr(g, name).values[column]) for g in backbones] for name in ("ours", "own", "larger")
+        [Fraction(getattr(g, name).values[column]) for g in backbones] for name in ("ours", "base", "larger")
     )
     over = [a - b for a, b in zip(ours, larger, strict=True)]
     readings = {"larger, points": average(over)}
@@ -125,7 +125,7 @@ def wins(rows: Sequence[PaperRow]) -> Check:
     """A-8: is Ours better than the larger sibling and than its base in every column?"""
     backbones = groups(rows)
     table, details, won_all, cases = dict[str, Any](), list[str](), 0, 0
-    for against in ("larger", "own"):
+    for against in ("larger", "base"):
         name = "larger sibling" if against == "larger" else "own base"
         table[name] = {}
         for column in COLUMNS:
@@ -231,7 +231,7 @@ def _gain_lines(table: Mapping[str, Any], gained: Mapping[str, bool]) -> Iterato
 def abstract(rows: Sequence[PaperRow]) -> Check:
     """A-11: "20% improvement in relation reasoning", Qwen2.5-VL-7B on COCO-LN500."""
     group = next(g for g in groups(rows) if (g.backbone, g.benchmark) == ("Qwen2.5-VL", "COCO-LN500"))
-    ours, base = group.ours.values["rel_qa"], group.own.values["rel_qa"]
+    ours, base = group.ours.values["rel_qa"], group.base.values["rel_qa"]
     readings: dict[str, Number] = {
         "points": ours - base,
         "relative to the base, %": 100 * (Fraction(ours) / Fraction(base) - 1),
@@ -255,7 +255,7 @@ def abstract(rows: Sequence[PaperRow]) -> Check:
 def object_recall(rows: Sequence[PaperRow]) -> Check:
     """A-14: gains in "Relation Recall" from a digest of the main paper, interpreted as Objects R of Table 7."""
     by_backbone = {g.backbone: g for g in groups(rows) if g.benchmark == "COCO-LN500"}
-    gained = {b: by_backbone[b].ours.values["obj_r"] - by_backbone[b].own.values["obj_r"] for b in RELATION_RECALL}
+    gained = {b: by_backbone[b].ours.values["obj_r"] - by_backbone[b].base.values["obj_r"] for b in RELATION_RECALL}
     matches = {b: abs(Fraction(x) - Fraction(RELATION_RECALL[b])) <= ROOM for b, x in gained.items()}
     right = sum(matches.values())
     return Check(

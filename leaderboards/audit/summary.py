@@ -5,25 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from leaderboards.audit.record import Check
-from leaderboards.escape import markdown
+from leaderboards.markdown import escaped, table_lines
 
 
 def page(title: str, checks: Sequence[Check]) -> str:
     """The summary; names come from files, so they are escaped."""
     named = any(check.run for check in checks)
     head = ["check", *(["run"] if named else []), "what", "verdict", "found"]
-    lines = [f"# {title}", "", _line(head), _line(["---"] * len(head))]
-    for check in checks:
-        run = [check.run or ""] if named else []
-        lines.append(_line([check.id, *run, check.what, check.verdict, check.found]))
+    runs = [[check.run or ""] if named else [] for check in checks]
+    rows = [[c.id, *run, c.what, c.verdict, c.found] for c, run in zip(checks, runs, strict=True)]
+    lines = [f"# {title}", "", *table_lines(head, [list(map(escaped, row)) for row in rows], left=len(head))]
     for check in checks:
         if not check.details:
             continue
-        lines += ["", f"## {check.id}{f' {markdown(check.run)}' if check.run else ''}: {markdown(check.what)}", ""]
-        lines += [f"Formula: {markdown(check.formula)}. Tolerance: {markdown(check.tolerance)}.", ""]
-        lines += [f"* {markdown(detail)}" for detail in check.details]
+        lines += ["", f"## {check.id}{f' {escaped(check.run)}' if check.run else ''}: {escaped(check.what)}", ""]
+        lines += [f"Formula: {escaped(check.formula)}. Tolerance: {escaped(check.tolerance)}.", ""]
+        lines += [f"* {escaped(detail)}" for detail in check.details]
     return "\n".join(lines) + "\n"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(markdown(cell) for cell in cells)} |"

@@ -28,22 +28,22 @@
   const apply = () => {
     const words = state.find.trim().toLowerCase();
     let [count, all] = [0, 0];
-    for (const { heads, body, rows, by: told, lines } of tables) {
+    for (const { heads, body, rows, by: label, lines } of tables) {
       const column = heads.findIndex((head) => head.dataset.key === state.by);
       heads.forEach((head) => head.removeAttribute("aria-sort"));
       if (column >= 0) {
         const text = state.by === "run";
         const dir = state.dir || (text ? "asc" : heads[column].dataset.first || "desc");
         heads[column].setAttribute("aria-sort", dir === "asc" ? "ascending" : "descending");
-        body.append(...rows.sort(compare(column, dir === "asc" ? 1 : -1, text)).map((one) => one.row));
-        if ("ranked" in heads[column].dataset && told) {
-          told.textContent = state.by.replace(/\.(score|words)$/, "").replace(/\.(?=[^.]*$)/, " ");
-          for (const one of rows) one.row.cells[0].textContent = one.ranks[column];
+        body.append(...rows.sort(compare(column, dir === "asc" ? 1 : -1, text)).map(({ row }) => row));
+        if ("ranked" in heads[column].dataset && label) {
+          label.textContent = state.by.replace(/\.(score|words)$/, "").replace(/\.(?=[^.]*$)/, " ");
+          for (const { row, ranks } of rows) row.cells[0].textContent = ranks[column];
         }
       }
-      for (const one of rows) {
-        one.row.hidden = !one.text.includes(words);
-        count += !one.row.hidden;
+      for (const { row, text } of rows) {
+        row.hidden = !text.includes(words);
+        count += !row.hidden;
         all += 1;
       }
       const hide = heads.map((head, at) => {
@@ -56,16 +56,16 @@
     }
     find.value = state.find;
     columns.value = state.columns;
-    if (Array.from(by.options, (one) => one.value).includes(state.by)) by.value = state.by;
+    if (Array.from(by.options, ({ value }) => value).includes(state.by)) by.value = state.by;
     shown.textContent = words ? `${count} of ${all} runs` : "";
   };
 
   // The address after # holds what differs from the page as it opens, so that a view can be sent to somebody.
   const read = () => {
-    const given = new URLSearchParams(location.hash.slice(1));
+    const address = new URLSearchParams(location.hash.slice(1));
     state = { ...initial };
-    for (const name of Object.keys(initial)) if (given.has(name)) state[name] = given.get(name);
-    if (!Array.from(columns.options, (one) => one.value).includes(state.columns)) state.columns = "main";
+    for (const name of Object.keys(initial)) if (address.has(name)) state[name] = address.get(name);
+    if (!Array.from(columns.options, ({ value }) => value).includes(state.columns)) state.columns = "main";
   };
   const change = (changed) => {
     state = { ...state, ...changed };
@@ -77,7 +77,7 @@
   // A column chosen by name may be outside the visible part of its box.
   const reveal = () => {
     for (const { heads } of tables) {
-      const head = heads.find((one) => one.dataset.key === state.by);
+      const head = heads.find(({ dataset }) => dataset.key === state.by);
       if (!head) continue;
       const box = head.closest(".scroll");
       const pinned = heads[1].offsetLeft - heads[0].offsetLeft + heads[1].offsetWidth;

@@ -1,8 +1,8 @@
 """The files of the site: rendered from templates, rewritten if changed, removed with their run.
 
-``made.json`` in the site's folder lists the files of this command; no other file is overwritten or removed. Inside
-the results folder pages link to each run's ``report.html``; elsewhere reports are copied, so that the folder can be
-published.
+``made.json`` in the site's folder lists the files of this command; no other file is overwritten or removed. The page of
+a run is that of its folder (``harness/pages/report.py``) with ranks, so that the folder of the site can be published;
+inside the results folder it also links to the stored files.
 """
 
 from __future__ import annotations
@@ -11,23 +11,24 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from harness import registry, store
 from harness.errors import CimError
-from harness.pages import templates
+from harness.pages import provenance, report, templates
+from harness.pages.report import Benchmark, Site
+from harness.pages.templates import Navigation
 from harness.runs import stored_run, validate
 from harness.runs.stored_run import StoredRun
-from leaderboards.board import run_page, tables
-
-if TYPE_CHECKING:
-    pass
+from leaderboards.board import tables
+from leaderboards.board.placings import placings
 
 HERE = Path(__file__).parent
-INDEX, LIST, REPORT = "index.html", "made.json", "report.html"
+INDEX, LIST = "index.html", "made.json"
+PICTURES = 50_000_000  # bytes of thumbnails on all pages of a task; without them where there would be more
 PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 MADE = re.compile(r"(?:runs/[\w.-]+/)?[\w.-]+\.html", re.ASCII)  # allowed names in the list
 FORMAT = 1
@@ -57,6 +58,30 @@ class Names:
     runs: Mapping[tuple[str, str], str]
 
 
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Relative addresses of the site's pages, and of stored files if the site is ``inside`` the results folder."""
+
+    names: Names
+    out: Path
+    inside: bool
+
+    def to(self, name: str, target: str) -> str:
+        """The address of a page from another."""
+        return os.path.relpath(target, Path(name).parent)  # page names need no quoting
+
+    def stored(self, name: str, path: Path) -> str:
+        """The address of a stored file from a page; empty where there is none."""
+        if not self.inside or not path.is_file():
+            return ""
+        return quote(os.fsencode(os.path.relpath(path.resolve(), (self.out / name).resolve().parent)))
+
+    def navigation(self, name: str, task: str, *, below: bool = False) -> Navigation:
+        """The tabs of a page."""
+        tabs = [(other, _title(other), self.to(name, target)) for other, target in self.names.tasks.items()]
+        return Navigation(self.to(name, INDEX), tabs, task, below)
+
+
 def build(results: Path, out: Path, tell: Callable[[str], None]) -> Built:
     """Build the site of all runs below ``results`` in the folder ``out``; runs left out are reported to ``tell``.
 
@@ -72,32 +97,29 @@ def build(results: Path, out: Path, tell: Callable[[str], None]) -> Built:
     runs = dict[tuple[str, str], StoredRun]()
     for run in stored_run.load_all(results, leave_out):
         twin = runs.get((run.task, run.model))  # a link to a folder that has been read already
-        if reason := f"is the same as {twin.folder.name}" if twin else _misplaced(run) or validate.fault(run):
-            named = reason.startswith(str(run.folder))
-            leave_out(f"left out: {reason}" if named else f"left out: {run.folder}: {reason}")
+        if reason := f"is the same as {twin.files.folder.name}" if twin else _misplaced(run) or validate.fault(run):
+            named = reason.startswith(str(run.files.folder))
+            leave_out(f"left out: {reason}" if named else f"left out: {run.files.folder}: {reason}")
         else:
             runs[run.task, run.model] = run
     by_task = {task: [run for key, run in runs.items() if key[0] == task] for task in sorted({key[0] for key in runs})}
     names = _names(by_task)
-    inside = out.resolve().is_relative_to(results.resolve())
-    files = dict[str, bytes | Path]()  # a page, or the report to copy
+    links = Links(names, out, out.resolve().is_relative_to(results.resolve()))
+    files = dict[str, bytes]()
     counts = dict[str, int]()
     summaries = list[dict[str, Any]]()
-    page = _pages(names, inside, out, results)
     for task, task_runs in by_task.items():
         board = tables.board(task, task_runs)
         counts[task] = len(board.tables)
         summaries.append(_summary(board))
         metrics = list(dict.fromkeys(column.group.metric for table in board.tables for column in table.columns))
         content = {"board": board, "title": _title(task), "metrics": metrics}
-        files[names.tasks[task]] = page("task.html", names.tasks[task], task, **content)
+        files[names.tasks[task]] = _page("task.html", links, names.tasks[task], task, **content)
+        benchmark = _benchmark(task, task_runs, results)
         for run in task_runs:
             name = names.runs[task, run.model]
-            if not inside and (run.folder / REPORT).is_file():
-                files[_report_copy(name)] = run.folder / REPORT
-            own_page = run_page.page(board, run, results)
-            files[name] = page("run.html", name, task, page=own_page, title=_title(task))
-    files[INDEX] = page("index.html", INDEX, "", tasks=summaries, left_out=left_out, runs=len(runs))
+            files[name] = report.page(run, _site(board, run, benchmark, links, name)).encode()
+    files[INDEX] = _page("index.html", links, INDEX, "", tasks=summaries, left_out=left_out, runs=len(runs))
     _write(out, files)
     return Built(
         out / INDEX, len(files), {task: len(task_runs) for task, task_runs in by_task.items()}, counts, left_out
@@ -123,16 +145,12 @@ def _names(by_task: Mapping[str, Sequence[StoredRun]]) -> Names:
 def _name(path: str, name: str, taken: set[str]) -> str:
     """Path of a page: the name of its task or run if it is safe on every file system and host, else with a digest."""
     folder, _, _ = path.rpartition("/")
-    if not PLAIN.fullmatch(name) or path.casefold() in taken or name.endswith(".report"):
+    if not PLAIN.fullmatch(name) or path.casefold() in taken:
         plain = re.sub(r"[^A-Za-z0-9-]+", "-", name).strip("-")[:40]
         digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:12]
         path = f"{folder}/{plain}-{digest}.html".lstrip("/-")
     taken.add(path.casefold())
     return path
-
-
-def _report_copy(name: str) -> str:
-    return name.removesuffix(".html") + ".report.html"
 
 
 def _title(task: str) -> str:
@@ -145,50 +163,47 @@ def _summary(board: tables.TaskBoard) -> dict[str, Any]:
     return {"task": board.task, "title": _title(board.task), "board": board, "table": table, "leaders": leaders}
 
 
-def _pages(names: Names, inside: bool, out: Path, results: Path) -> Callable[..., bytes]:
-    """A function that renders a template as the page of a given name."""
-    script, style = (templates.read(HERE / name) for name in ("board.js", "board.css"))
-    tabs = [(task, _title(task), names.tasks[task]) for task in names.tasks]
-
-    def page(template: str, name: str, task: str, **content: Any) -> bytes:
-        def link(target: str) -> str:
-            return os.path.relpath(target, Path(name).parent)  # page names need no quoting
-
-        def stored(path: Path) -> str:
-            """Relative URL of a stored file; empty if the site is outside the results folder."""
-            if not inside or not path.is_file():
-                return ""
-            here = (out / name).resolve().parent
-            return quote(os.fsencode(os.path.relpath(path.resolve(), here)))
-
-        def report(run: StoredRun) -> str:
-            if inside or not (run.folder / REPORT).is_file():
-                return stored(run.folder / REPORT)
-            return link(_report_copy(names.runs[run.task, run.model]))
-
-        shared = {
-            "tabs": [(one, title, link(path)) for one, title, path in tabs],
-            "task": task,
-            "index": link(INDEX),
-            "link_run": lambda run: link(names.runs[run.task, run.model]),
-            "link_task": lambda one: link(names.tasks[one]),
-            "stored": stored,
-            "report": report,
-        }
-        return templates.page(
-            HERE,
-            template,
-            style=style,
-            script=script,
-            attributes=False,
-            filters={"rank": tables.rank},
-            content={**content, **shared},
-        ).encode()
-
-    return page
+def _page(template: str, links: Links, name: str, task: str, **content: Any) -> bytes:
+    address = {
+        "link_run": lambda run: links.to(name, links.names.runs[run.task, run.model]),
+        "link_task": lambda other: links.to(name, links.names.tasks[other]),
+    }
+    return templates.page(
+        HERE,
+        template,
+        styles=[HERE / "board.css"],
+        script=HERE / "board.js" if task else None,
+        filters={"rank": tables.rank},
+        navigation=links.navigation(name, task),
+        content={**content, **address},
+    ).encode()
 
 
-def _write(out: Path, files: Mapping[str, bytes | Path]) -> None:
+def _benchmark(task: str, runs: Sequence[StoredRun], results: Path) -> Benchmark:
+    """The task with its samples where its data is here, with thumbnails where they are not too large for all pages."""
+    captioned = {name for run in runs for name in run.files.completions()}
+    try:
+        benchmark = report.benchmark(task, results, captioned if len(captioned) <= report.LARGEST else ())
+    except CimError as error:
+        return Benchmark(_title(task), absent=str(error))
+    pictures = benchmark.pictures or {}
+    size = sum(len(picture.address) for picture in pictures.values() if picture)
+    return benchmark if size * len(runs) <= PICTURES else replace(benchmark, pictures=None)
+
+
+def _site(board: tables.TaskBoard, run: StoredRun, benchmark: Benchmark, links: Links, name: str) -> Site:
+    training = provenance.training(run)
+    base = next((other for other in board.runs if training and other.model == training.base), None)
+    return Site(
+        links.navigation(name, board.task, below=True),
+        benchmark,
+        placings(board, run, base),
+        base.model if base else "",
+        lambda path: links.stored(name, path),
+    )
+
+
+def _write(out: Path, files: Mapping[str, bytes]) -> None:
     """Write changed files, then remove those of an earlier build that this one did not write."""
     before = set(_listed(out))
     for name in files:
@@ -197,8 +212,8 @@ def _write(out: Path, files: Mapping[str, bytes | Path]) -> None:
             raise CimError("is in the way and not from this command", where=str(out / name), hint=hint)
     with store.writing(out, "this board"):
         store.write_document(out / LIST, {"format": FORMAT, "files": sorted({*before, *files})})
-        for name, source in files.items():
-            path, content = out / name, source.read_bytes() if isinstance(source, Path) else source
+        for name, content in files.items():
+            path = out / name
             if not path.is_file() or path.read_bytes() != content:
                 store.write_bytes(path, content)
         for name in sorted(before - files.keys()):

@@ -12,13 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness import registry
-from harness.errors import CimError
+from harness.pages.scores import order
 from harness.parts import Value
 from harness.runs import signature, stats
 from harness.runs.stored_run import StoredRun
 from leaderboards.standings import Group, Standing, groups
 
-UNKNOWN_LAST = 10_000
 FLOOR = "wrong_image"
 
 
@@ -116,14 +115,6 @@ def rank(standing: Standing) -> str:
     """``2`` or ``2–4``."""
     low, high = standing.rank
     return f"{low}" if low == high else f"{low}–{high}"
-
-
-def order(metric: str) -> tuple[int, str]:
-    """Sort key of a metric's columns; metrics that are not in the registry come last."""
-    try:
-        return registry.metric(metric).order, metric
-    except CimError:
-        return UNKNOWN_LAST, metric
 
 
 def board(task: str, runs: Sequence[StoredRun], draws: int = stats.DRAWS) -> TaskBoard:

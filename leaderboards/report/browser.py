@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from harness import registry
 from harness.errors import CimError
 from harness.pages import highlight
-from harness.pages.highlight import Piece
-from harness.pages.thumbnail import Thumbnail, thumbnail
+from harness.pages.cards import pictures as pictures_of
+from harness.pages.highlight import ONLY_A, ONLY_B, Piece
+from harness.pages.thumbnail import Thumbnail
 from harness.resources import data
 from harness.runs import stored_run
 from harness.runs.stored_run import StoredRun
 from harness.types import Sample, Task
 
-ONLY_A, ONLY_B = "only-a", "only-b"
 LARGEST = 1000  # cards at most
 SHOWN = (
     ("fine_names", "f1"),
@@ -67,10 +66,13 @@ def browser(a: StoredRun, b: StoredRun, tell: Callable[[str], None]) -> Browser:
     """The cards of the images that both runs captioned, by id."""
     columns = [pair for pair in SHOWN if _computed(a, b, *pair)]
     columns = columns or [(name, v) for name in a.scores for v in _values(a, name) if _computed(a, b, name, v)][:7]
-    captions_a, captions_b = a.captions, b.captions
+    captions_a, captions_b = a.files.completions(), b.files.completions()
     both = sorted(captions_a.keys() & captions_b.keys())
     task, samples = _samples(a, tell)
-    cards = []
+    pictures = (
+        pictures_of(task, [samples[name] for name in both[:LARGEST] if name in samples], a.results) if task else {}
+    )
+    cards = list[Card]()
     for name in both[:LARGEST]:
         text_a, text_b = highlight.Text(captions_a[name].text or ""), highlight.Text(captions_b[name].text or "")
         sample = samples.get(name)
@@ -79,7 +81,7 @@ def browser(a: StoredRun, b: StoredRun, tell: Callable[[str], None]) -> Browser:
         cards.append(
             Card(
                 name,
-                _picture(task, sample) if task and sample else None,
+                pictures.get(name),
                 text_a.pieces(_apart(text_a, text_b, ONLY_A)),
                 text_b.pieces(_apart(text_b, text_a, ONLY_B)),
                 highlight.plain(reference),
@@ -122,10 +124,3 @@ def _samples(run: StoredRun, tell: Callable[[str], None]) -> tuple[Task | None, 
     except CimError as error:
         tell(f"captions are shown without images and references: {error}")
         return None, {}
-
-
-def _picture(task: Task, sample: Sample) -> Thumbnail | None:
-    if task.draw is not None:
-        return thumbnail(task.draw(sample.id))
-    path: Path = data.images(task) / sample.image
-    return thumbnail(path) if sample.image else None

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness import store
-from harness.pages import highlight, templates
+from harness.pages import templates
+from leaderboards.markdown import code, escaped, table_lines
 from leaderboards.report.gather import Report
 from leaderboards.report.parts import Figure, Missing, Remark, Table, number, signed
 
-PAGES = Path(__file__).parent.parent / "pages"
+HERE = Path(__file__).parent
 FIGURES = "figures"
 UNSAFE = re.compile(r"[^\w.-]+")
 
@@ -51,10 +52,10 @@ def html(report: Report, figures: dict[str, Figure]) -> str:
     stems = {id(figure): stem for stem, figure in figures.items()}
     parts = [part for section in report.sections for part in section.parts]
     return templates.page(
-        PAGES,
-        "report.html",
-        style=templates.read(templates.HERE / "report.css", PAGES / "report.css"),
-        script=templates.read(PAGES / "report.js"),
+        HERE,
+        "page.html",
+        styles=[templates.HERE / "report.css", HERE / "page.css"],
+        script=HERE / "page.js",
         filters={"number": number, "signed": signed, "kind": _kind},
         content={"report": report, "stems": {id(part): stems.get(id(part), "") for part in parts}, "address": _address},
     )
@@ -71,31 +72,23 @@ def _address(svg: bytes) -> str:
 def markdown(report: Report, figures: dict[str, Figure]) -> str:
     """The report without captions, for terminals and repositories."""
     stems = {id(figure): stem for stem, figure in figures.items()}
-    lines = ["# Report", "", f"{report.runs} scored runs on {', '.join(map(_plain, report.tasks)) or 'no task'}."]
+    lines = ["# Report", "", f"{report.runs} scored runs on {', '.join(map(escaped, report.tasks)) or 'no task'}."]
     for section in report.sections:
-        lines += ["", f"## {_plain(section.title)}"]
+        lines += ["", f"## {escaped(section.title)}"]
         for part in section.parts:
             lines.append("")
             if isinstance(part, Remark):
-                lines.append(_plain(part.text))
+                lines.append(escaped(part.text))
             elif isinstance(part, Missing):
-                lines.append(f"{_plain(part.what)} Command: `{part.command}`.")
+                lines.append(f"{escaped(part.what)} Command: {code(part.command)}.")
             elif isinstance(part, Figure):
-                lines += [f"![{_plain(part.alt)}]({FIGURES}/{stems[id(part)]}.svg)", "", _plain(part.caption)]
+                lines += [f"![{escaped(part.alt)}]({FIGURES}/{stems[id(part)]}.svg)", "", escaped(part.caption)]
             else:
                 lines += _table(part)
     return "\n".join(lines) + "\n"
 
 
 def _table(part: Table) -> list[str]:
-    rule = ["---", *("---:" for _ in part.head[1:])]
-    rows = [part.head, tuple(rule), *part.rows]
-    shown = [rule if row == tuple(rule) else list(map(_plain, row)) for row in rows]
-    lines = [f"**{_plain(part.title)}**", "", *(f"| {' | '.join(row)} |" for row in shown)]
-    return [*lines, "", _plain(part.note)] if part.note else lines
-
-
-def _plain(text: str) -> str:
-    """Text escaped for Markdown."""
-    escaped = re.sub(r"([\\`*\[\]|<>&])", r"\\\1", highlight.visible(text))
-    return escaped.replace("\n", " ")
+    head, *rows = ([escaped(cell) for cell in row] for row in (part.head, *part.rows))
+    lines = [f"**{escaped(part.title)}**", "", *table_lines(head, rows)]
+    return [*lines, "", escaped(part.note)] if part.note else lines

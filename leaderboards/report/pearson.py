@@ -96,7 +96,10 @@ def words(run: StoredRun) -> Array:
     """Words per caption, sorted by id: those of metric ``length``, or counted if it was not computed."""
     if "length" in run.computed:
         return run.numbers("length", "words")
-    texts = ((run.captions[name].text or "") if name in run.captions else "" for name in sorted(run.per_sample))
+    texts = (
+        (run.files.completions()[name].text or "") if name in run.files.completions() else ""
+        for name in sorted(run.per_sample)
+    )
     return np.array([len(text.split()) for text in texts], dtype=np.float64)
 
 
@@ -160,7 +163,7 @@ def unparsed(columns: RunColumns) -> tuple[int, RunColumns] | None:
         return None
     (parse, *_) = registry.judge("taxonomy").parsers.values()
     parsed = dict[str, bool]()
-    for path in sorted(columns.run.folder.glob("replies.taxonomy.*.jsonl")):
+    for path in sorted(columns.run.files.folder.glob("replies.taxonomy.*.jsonl")):
         for request, reply in columns.run.files.completions(path.name, "reply").items():
             sample, _, key = request.rpartition("#")
             if key == "breed":

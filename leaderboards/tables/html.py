@@ -1,6 +1,6 @@
 """The tables as one self-contained HTML page without scripts; our numbers link to their runs.
 
-Template and style are in ``page/``.
+Template and style are ``page.html`` and ``page.css`` beside this file.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from harness.pages import templates
 from leaderboards.tables import legend
 from leaderboards.tables.paper import Table
 
-PAGE = Path(__file__).parent / "page"
+HERE = Path(__file__).parent
 
 
 def page(tables: Sequence[Table], source: Mapping[str, str]) -> str:
@@ -20,9 +20,9 @@ def page(tables: Sequence[Table], source: Mapping[str, str]) -> str:
     from markupsafe import Markup
 
     return templates.page(
-        PAGE,
-        "tables.html",
-        style=templates.read(PAGE / "tables.css"),
+        HERE,
+        "page.html",
+        styles=[HERE / "page.css"],
         filters={"breakable": lambda name: Markup("<wbr>@").join(name.split("@"))},
         content={"tables": tables, "source": source, "legend": legend},
     )

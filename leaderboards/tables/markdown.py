@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from leaderboards.escape import code, markdown
+from leaderboards.markdown import code, escaped, table_lines
 from leaderboards.tables import legend
 from leaderboards.tables.legend import DIFFERENCE, INTERVAL, MARKS, OURS, PUBLISHED
 from leaderboards.tables.paper import Cell, Line, Table
@@ -14,12 +14,12 @@ def page(tables: Sequence[Table], source: Mapping[str, str]) -> str:
     """The whole page."""
     parts = ["# The paper's Tables 6, 7 and 8, published and ours", *legend.NOTES, _marks(), legend.credit(source)]
     for table in tables:
-        parts += [f"## Table {table.number}: {markdown(table.title)}", _table(table)]
+        parts += [f"## Table {table.number}: {escaped(table.title)}", "\n".join(_table(table))]
         if table.signatures:
-            lines = [f"* {markdown(where)}: {code(line)}" for where, line in table.signatures]
+            lines = [f"* {escaped(where)}: {code(line)}" for where, line in table.signatures]
             parts.append("\n".join(["Signatures of our columns:", "", *lines]))
         if table.notes:
-            parts.append("\n".join(f"* {letter}: {markdown(text)}" for letter, text in table.notes))
+            parts.append("\n".join(f"* {letter}: {escaped(text)}" for letter, text in table.notes))
         if table.fills:
             lines = [f"{number}. {code(text)}" for number, text in enumerate(table.fills, start=1)]
             parts.append("\n".join([legend.MISSING, "", *lines]))
@@ -30,24 +30,22 @@ def _marks() -> str:
     return "\n".join(f"* {_mark(name)} {text}" for name, text in legend.LEGEND.items())
 
 
-def _table(table: Table) -> str:
+def _table(table: Table) -> list[str]:
     head = ["system", "", *(legend.heading(column) for column in table.columns)]
-    metrics = ["", "", *(f"`{legend.metric(column)}`" for column in table.columns)]
-    lines = [_row(head), _row(["---", "---", *["---:"] * len(table.columns)]), _row(metrics)]
+    rows = [["", "", *(f"`{legend.metric(column)}`" for column in table.columns)]]
     for block in table.blocks:
-        lines.append(_row([f"**{markdown(block.title)}**", *[""] * (1 + len(table.columns))]))
-        for line in block.lines:
-            lines += _system(line)
-    return "\n".join(lines)
+        rows.append([f"**{escaped(block.title)}**", *[""] * (1 + len(table.columns))])
+        rows += [row for line in block.lines for row in _system(line)]
+    return table_lines(head, rows, left=2)
 
 
-def _system(line: Line) -> list[str]:
+def _system(line: Line) -> list[list[str]]:
     cells = line.cells.values()
-    rows = [_row([markdown(line.label), PUBLISHED, *map(_published, cells)])]
-    rows.append(_row(["", OURS, *(_ours(cell, line.link) for cell in cells)]))
+    rows = [[escaped(line.label), PUBLISHED, *map(_published, cells)]]
+    rows.append(["", OURS, *(_ours(cell, line.link) for cell in cells)])
     if any(cell.ours for cell in cells):
-        rows.append(_row(["", INTERVAL, *(_interval(cell) for cell in cells)]))
-        rows.append(_row(["", DIFFERENCE, *(f"{c.ours.difference:+.2f}" if c.ours else "" for c in cells)]))
+        rows.append(["", INTERVAL, *(_interval(cell) for cell in cells)])
+        rows.append(["", DIFFERENCE, *(f"{c.ours.difference:+.2f}" if c.ours else "" for c in cells)])
     return rows
 
 
@@ -62,7 +60,7 @@ def _ours(cell: Cell, link: str | None) -> str:
     if cell.ours is None:
         return f"({cell.fill})" if cell.fill else ""
     text = f"**{cell.ours.value}**" if cell.ours.best else str(cell.ours.value)
-    return f"[{text}]({markdown(link or '')})" + "".join(map(_mark, legend.said(cell.ours))) + cell.ours.letter
+    return f"[{text}]({escaped(link or '')})" + "".join(map(_mark, legend.said(cell.ours))) + cell.ours.letter
 
 
 def _interval(cell: Cell) -> str:
@@ -71,7 +69,3 @@ def _interval(cell: Cell) -> str:
 
 def _mark(name: str) -> str:
     return "\\*" if MARKS[name] == "*" else MARKS[name]
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"

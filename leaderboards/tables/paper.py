@@ -275,6 +275,6 @@ def _by_signature(usuals: Mapping[tuple[str, str], str]) -> tuple[tuple[str, str
 
 def link(run: StoredRun, out: Path) -> str:
     """Relative link from the folder of the tables to a run's report, or to its scores without one."""
-    pages = [run.folder / name for name in (REPORT, stored_run.SCORES)]
+    pages = [run.files.folder / name for name in (REPORT, stored_run.SCORES)]
     page = next(path for path in pages if path.is_file())
     return quote(os.path.relpath(page.resolve(), out.resolve()))
