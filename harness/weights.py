@@ -6,7 +6,7 @@ Plain data between the file that names a model and the engine that loads it; not
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 DTYPES = ("auto", "float32", "bfloat16")
@@ -26,6 +26,9 @@ class Sampling:
     max_tokens: int = 1024
     seed: int = 0
     repetition_penalty: float = 1.0
+
+
+SAMPLING = tuple(one.name for one in fields(Sampling))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,8 @@ class Server:
     ``revision`` is what the user calls what the server runs, to be changed with it. ``api_key_env`` names the
     environment variable that holds the key; the key itself is no part of any setting.
     At most ``concurrency`` requests are in flight, each tried ``1 + retries`` times, ``timeout`` seconds per try.
+    ``omit`` names the fields of ``sampling`` that are not sent, because the server refuses them: it then decides.
+    ``max_tokens_field`` is what the server calls the limit of new tokens.
     """
 
     base_url: str
@@ -92,15 +97,17 @@ class Server:
     system: str | None = None
     thinking: bool | None = None
     sampling: Sampling = field(default_factory=Sampling)
+    omit: tuple[str, ...] = ()
+    max_tokens_field: str = "max_tokens"
 
     def settings(self) -> dict[str, Any]:
-        """What identifies a run of this model; how it is asked is no part of it."""
+        """What identifies a run of this model, sampling as it is sent; how it is asked is no part of it."""
         return {
             "base_url": self.base_url,
             "model": self.model,
             "revision": self.revision,
             "system": self.system,
-            "sampling": asdict(self.sampling),
+            "sampling": {name: value for name, value in asdict(self.sampling).items() if name not in self.omit},
             **_switch(self.thinking),
         }
 

@@ -310,7 +310,7 @@ def test_replies_of_a_model_that_may_change_are_not_shared(cim: Cim) -> None:
     """A checkpoint on the hub without a commit is another one tomorrow."""
     from harness.runs import run as runs
     from harness.types import Model
-    from harness.weights import Sampling, Weights
+    from harness.weights import Sampling, Server, Weights
 
     (one,) = model.resolve("demo-terse", cim.results)
     planned = runs.plan(one, "demo", cim.results, limit=None, partial=False, fresh=False)
@@ -322,6 +322,8 @@ def test_replies_of_a_model_that_may_change_are_not_shared(cim: Cim) -> None:
     assert shared(Weights("a/b", revision=commit)) and shared(Weights("/a", digest="sha256:1"))
     assert not shared(Weights("a/b")) and not shared(Weights("a/b", revision="main"))
     assert not shared(Weights("a/b", revision=commit, sampling=Sampling(temperature=0.1)))
+    server = Server("http://127.0.0.1:9/v1", "m", omit=("temperature",))  # which samples, for all we know
+    assert judge._cache(planned, Model("m", "openai", None, server.settings(), server=server)) is None
 
 
 def test_a_spoiled_cache_is_asked_again(cim: Cim, full: Path, models: Path, tmp_path: Path) -> None:

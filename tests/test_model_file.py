@@ -16,6 +16,7 @@ from harness.stages import model
 from tests.cli import Cim
 
 HEAD = 'about = "x"\nengine = "transformers"\ncheckpoint = "ckpt"\n'
+SERVED = 'about = "x"\nengine = "openai"\n[openai]\nbase_url = "http://127.0.0.1:9/v1"\nmodel = "m"\n'
 BAD = {
     f"{HEAD}colour = 3\n": "m.toml:4: unknown key 'colour'",
     f"{HEAD}dtype = 16\n": "m.toml:4: key 'dtype' must be str, found int",
@@ -38,6 +39,9 @@ BAD = {
     f'{HEAD}tasks = ["docci50"]\n': "unknown task 'docci50'; did you mean docci500?",
     f'{HEAD}captions = "x.jsonl"\n': "m.toml:3: key 'checkpoint' does not go with 'captions'",
     'about = "x"\nengine = "transformers"\n': "m.toml: key 'checkpoint' is missing; a hub id, or a folder",
+    f'{SERVED}omit = ["temprature"]\n': "m.toml:6: key 'openai.omit' must be one of temperature, top_p,",
+    f'{SERVED}omit = ["seed"]\n[sampling]\nseed = 1\n': "m.toml:8: key 'sampling.seed' is set and left out by",
+    f'{SERVED}max_tokens_field = "tokens"\n': "m.toml:6: key 'openai.max_tokens_field' must be one of max_tokens, max_",
     HEAD.replace("transformers", "transformer"): "unknown engine 'transformer'; did you mean transformers?",
     f"{HEAD}[sampling\n": "m.toml: is not a readable TOML file",
 }
@@ -88,6 +92,17 @@ def test_settings_hold_every_default(folder: Path) -> None:
     }
     assert model.from_toml(folder / "m.toml", "vllm").settings["engine"] == "vllm"
     json.dumps(dict(settings))
+
+
+def test_a_field_that_is_not_sent_is_no_setting(folder: Path) -> None:
+    (folder / "m.toml").write_text(SERVED, encoding="utf-8")
+    every = model.from_toml(folder / "m.toml").settings["sampling"]
+    more = 'omit = ["temperature", "seed"]\nmax_tokens_field = "max_completion_tokens"\n'
+    (folder / "m.toml").write_text(SERVED + more, encoding="utf-8")
+    one = model.from_toml(folder / "m.toml")
+    assert one.settings["sampling"] == {key: every[key] for key in every if key not in ("temperature", "seed")}
+    assert one.server is not None and one.server.omit == ("temperature", "seed")
+    assert one.server.max_tokens_field == "max_completion_tokens"
 
 
 def test_the_digest_is_of_what_makes_the_model(folder: Path) -> None:

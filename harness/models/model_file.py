@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import CimError
-from harness.weights import DTYPES
+from harness.weights import DTYPES, SAMPLING
 
 REQUIRED = ("about", "engine")
 
@@ -40,8 +40,9 @@ class Key:
             return f"must be {self.kind.__name__}, found {type(value).__name__}"
         if self.kind is list and not all(isinstance(item, str) for item in value):
             return "must be a list of texts"
-        if self.words and value not in self.words:
-            return f"must be one of {', '.join(self.words)}, found {value!r}"
+        for word in value if self.kind is list else [value]:
+            if self.words and word not in self.words:
+                return f"must be one of {', '.join(self.words)}, found {word!r}"
         if self.pattern and not re.fullmatch(self.pattern, value):
             return f"must match {self.pattern}"  # what was found may hold a password
         if self.kind in (int, float) and not (
@@ -101,6 +102,8 @@ TABLES: dict[str, dict[str, Key]] = {
         "concurrency": Key(int, 1, 256),
         "timeout": Key(float, 0, 86400, above=True),
         "retries": Key(int, 0, 20),
+        "omit": Key(list, words=SAMPLING),
+        "max_tokens_field": Key(str, words=("max_tokens", "max_completion_tokens")),
     },
 }
 # Which keys do not go together: a model is captions, weights or a server.
@@ -130,6 +133,10 @@ def read(path: Path) -> dict[str, Any]:
     if image.get("min_pixels", 1) > image.get("max_pixels", math.inf):
         where = f"{path}:{line(text, 'min_pixels', 'image')}"
         raise CimError("key 'image.min_pixels' is above image.max_pixels", where=where)
+    for name in content.get("openai", {}).get("omit", ()):
+        if name in content.get("sampling", {}):
+            where = f"{path}:{line(text, name, 'sampling')}"
+            raise CimError(f"key 'sampling.{name}' is set and left out by openai.omit", where=where)
     for kind, strangers in STRANGERS.items():
         if stranger := next((key for key in content if kind in content and key in strangers), None):
             where = f"{path}:{line(text, stranger)}"

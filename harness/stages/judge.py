@@ -133,8 +133,10 @@ def signed(run: Run, judge: str) -> dict[str, str]:
         "judge_settings": identity(settings),
     }
     if sampling := settings.get("sampling"):
-        thinking = f",thinking={settings['thinking']}".lower() if "thinking" in settings else ""
-        fields["decode"] = f"temperature={sampling['temperature']:g},max_tokens={sampling['max_tokens']}{thinking}"
+        # What openai.omit leaves out is the server's choice, and not known here.
+        decode = [f"{name}={sampling[name]:g}" for name in ("temperature", "max_tokens") if name in sampling]
+        decode += [f"thinking={settings['thinking']}".lower()] if "thinking" in settings else []
+        fields["decode"] = ",".join(decode)
     return {**fields, **registry.judge(judge).signature}
 
 
@@ -260,7 +262,7 @@ def _cache(run: Run, answerer: Model) -> Cache | None:
     """The cache of a deterministic judge model: weights or a server, at temperature 0."""
     source = answerer.weights or answerer.server
     moving = answerer.weights and not answerer.weights.local and not COMMIT.fullmatch(answerer.weights.revision or "")
-    if source is None or source.sampling.temperature or moving:
+    if source is None or answerer.settings["sampling"].get("temperature") != 0 or moving:
         return None
     return Cache(run.results / ".cache" / "replies" / f"{identity(answerer.settings)}-{PUT}.jsonl")
 

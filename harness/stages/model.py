@@ -135,7 +135,7 @@ def _served(content: Mapping[str, Any], path: Path, name: str, tasks: tuple[str,
             hint = "engine 'openai' asks that server for that model"
             raise CimError(f"key 'openai.{key}' is missing", where=str(path), hint=hint)
     server = Server(
-        **table,
+        **{**table, "omit": tuple(table.get("omit", ()))},
         revision=content.get("revision"),
         system=content.get("system"),
         thinking=content.get("thinking"),
