@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from harness.weights import Weights
+
     Array = NDArray[np.float64]
     Vectors = NDArray[np.float32]
 
@@ -26,13 +28,18 @@ def none_missing() -> str | None:
     return None
 
 
+def runs_any(weights: Weights) -> str | None:
+    """The answer of an engine that can run any weights."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
     """What turns requests into completions, each yielded as it is ready, in any order.
 
     ``known`` gives the sample ids a model of this engine can caption; None where it captions any image.
     ``describe`` says what a run was really made with (build, version, device, sampling as received); an engine that
-    has it runs weights.
+    has it runs weights. ``refuses`` says why it cannot run some, by their settings alone.
     """
 
     name: str
@@ -40,6 +47,7 @@ class Engine:
     known: Callable[[Model], frozenset[str]] | None = None
     missing: Callable[[], str | None] = none_missing
     describe: Callable[[Model], Mapping[str, Any]] | None = None
+    refuses: Callable[[Weights], str | None] = runs_any
 
 
 ReplyParser = Callable[[str, int], Sequence[str | None]]

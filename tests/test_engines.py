@@ -186,7 +186,7 @@ def test_image_limits_bound_the_tokens(tiny: dict[str, Path], drawn: Path) -> No
 
 
 def test_image_limits_a_processor_does_not_know_are_refused(tiny: dict[str, Path], drawn: Path) -> None:
-    with pytest.raises(CimError, match="knows no min_pixels and max_pixels"):
+    with pytest.raises(CimError, match="knows no max_pixels = 4096"):
         written("transformers", replace(weights(tiny["idefics3"]), max_pixels=4096), requests(drawn))
 
 
@@ -205,14 +205,14 @@ def test_a_checkpoint_from_the_hub_is_named_by_its_commit(tmp_path: Path, monkey
     import huggingface_hub
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    from harness.engines import _weights
+    from harness.engines import _precision, _weights
 
     (tmp_path / "snapshots" / "c0ffee").mkdir(parents=True)
     path = tmp_path / "snapshots" / "c0ffee" / "config.json"
     path.write_text('{"model_type": "qwen3_vl", "text_config": {"torch_dtype": "bfloat16"}}')
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, **__: str(path))
     content, commit = _weights.config(Weights("some/model"))
-    assert (commit, _weights.precision(Weights("some/model"), content)) == ("c0ffee", "bfloat16")
+    assert (commit, _precision.precision(Weights("some/model"), content)) == ("c0ffee", "bfloat16")
 
     def unreachable(*_: object, **__: object) -> str:
         raise LocalEntryNotFoundError("no network")
