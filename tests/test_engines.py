@@ -190,6 +190,40 @@ def test_image_limits_a_processor_does_not_know_are_refused(tiny: dict[str, Path
         written("transformers", replace(weights(tiny["idefics3"]), max_pixels=4096), requests(drawn))
 
 
+def test_tiles_and_backend_of_images(tiny: dict[str, Path], drawn: Path, tmp_path: Path) -> None:
+    """Fewer tiles are fewer tokens; another library resizes to other pixels."""
+    from harness.engines import _weights, transformers
+
+    def encoded(one: Weights) -> Any:
+        processor = _weights.load_processor(one)
+        loaded = transformers.Loaded(one, None, processor, frozenset())
+        return transformers.encode(loaded, list(_weights.prompts(one, processor, requests(drawn))))
+
+    internvl = weights(tiny_models.build(tmp_path / "internvl", "internvl"))
+    tokens = [int(encoded(replace(internvl, max_tiles=most))["attention_mask"].sum()) for most in (1, 2, None)]
+    assert tokens[0] < tokens[1] < tokens[2]
+    qwen = weights(tiny["qwen3_vl"])
+    default, again, pil = (
+        encoded(replace(qwen, backend=name))["pixel_values"] for name in (None, "torchvision", "pil")
+    )
+    assert (default == again).all() and 1e-3 < (pil - default).abs().max() < 0.1
+    with pytest.raises(CimError, match="knows no max_tiles = 3; remove it from"):
+        encoded(replace(qwen, max_tiles=3))
+
+
+def test_a_large_checkpoint_is_not_run_in_float32(caplog: pytest.LogCaptureFixture) -> None:
+    from harness.engines import _precision
+
+    size = {"hidden_size": 3584, "num_hidden_layers": 28, "intermediate_size": 18944, "vocab_size": 152064}
+    large = {"torch_dtype": "float32", "text_config": size}
+    caplog.set_level("INFO", "harness")
+    assert 6e9 < _precision.parameters(large) < 9e9
+    assert _precision.announce("vllm", Weights("a/b"), large) == "bfloat16"
+    assert "loading a/b on engine vllm (bfloat16; stored as float32" in caplog.text
+    assert _precision.precision(Weights("a/b", dtype="float32"), large) == "float32"
+    assert _precision.precision(Weights("a/b"), {"text_config": size | {"num_hidden_layers": 1}}) == "float32"
+
+
 def test_a_local_checkpoint_needs_no_network(
     tiny: dict[str, Path], drawn: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
