@@ -211,6 +211,41 @@ def test_tiles_and_backend_of_images(tiny: dict[str, Path], drawn: Path, tmp_pat
         encoded(replace(qwen, max_tiles=3))
 
 
+STARTS = {
+    "Engine core initialization failed. See root cause above.": "the engine's own process printed the cause above",
+    "There is no module or parameter named 'vision_tower.x' in LlavaModel": "try --engine transformers",
+    "Free memory on device cuda:0 (1/80 GiB) is less than desired": "the table [vllm] of the model's TOML bounds",
+    "an architecture that nobody knows": "nobody knows)",
+}
+
+
+@pytest.mark.parametrize("said", STARTS)
+def test_an_error_at_the_start_of_vllm_gets_the_hint_that_fits(
+    said: str, tiny: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a stand-in for vLLM that fails; greedy or not, FlashInfer's sampler would be compiled at start."""
+    from types import ModuleType
+
+    from harness.engines import _weights, vllm
+
+    def fail(*_: object, **__: object) -> None:
+        assert os.environ["VLLM_USE_FLASHINFER_SAMPLER"] == "0"
+        raise RuntimeError(said)
+
+    for name in (*vllm.ENVIRONMENT, *vllm.CPU_ENVIRONMENT):
+        monkeypatch.delenv(name, raising=False)
+    modules = {name: ModuleType(name) for name in ("vllm", "vllm.distributed")}
+    vars(modules["vllm"])["LLM"] = fail
+    vars(modules["vllm.distributed"])["cleanup_dist_env_and_memory"] = None
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    one = weights(tiny["qwen3_vl"])
+    with pytest.raises(CimError) as raised, vllm.opened(one, _weights.load_processor(one)):
+        pass
+    assert said in str(raised.value) and str(raised.value).partition(said)[0].endswith("vLLM cannot run it (")
+    assert STARTS[said] in str(raised.value)
+
+
 def test_a_large_checkpoint_is_not_run_in_float32(caplog: pytest.LogCaptureFixture) -> None:
     from harness.engines import _precision
 

@@ -84,7 +84,7 @@ def list_verb(args: argparse.Namespace) -> int:
     found = {kind: {name: registry.about(kind, name) for name in registry.names(kind)} for kind in kinds}
     facts = {name: registry.facts(name) for name in found.get("models", ())}
     if args.json:
-        print(json.dumps({**found, **({"models": facts} if facts else {})}, indent=1))
+        print(json.dumps({**found, **({"models": facts} if facts else {})}, indent=1, default=str))
         return 0
     if args.kind == "models":
         found = {"models": {name: _model_line(row) for name, row in facts.items()}}

@@ -38,8 +38,6 @@ ENVIRONMENT = {
 # On the CPU: one process starts in half the time, and its threads are not tied to cores, because the
 # evaluation goes on in it.
 CPU_ENVIRONMENT = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
-
-
 # Words of an error at start, and what to do then.
 HINTS = (
     ("engine core initialization failed", "the engine's own process printed the cause above"),
