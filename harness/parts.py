@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from harness.weights import Weights
+
     Array = NDArray[np.float64]
     Vectors = NDArray[np.float32]
 
@@ -29,6 +31,11 @@ def none_missing() -> str | None:
 Generate = Callable[[Sequence[Request]], Iterable[Completion]]
 
 
+def runs_any(weights: Weights) -> str | None:
+    """The answer of an engine that can run any weights."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
     """What turns requests into completions, each yielded as it is ready, in any order.
@@ -36,7 +43,8 @@ class Engine:
     ``known`` gives the sample ids a model of this engine can caption; None where it captions any image.
     ``describe`` says what a run was really made with (build, version, device, sampling as received); an engine that
     has it runs weights. ``session`` loads a model and yields the function from requests to completions, so that
-    several runs share one load; ``start`` is what a user is told of how long that takes.
+    several runs share one load; ``start`` is what a user is told of how long that takes. ``refuses`` says why it cannot
+    run some weights, by their settings alone.
     """
 
     name: str
@@ -46,6 +54,7 @@ class Engine:
     describe: Callable[[Model], Mapping[str, Any]] | None = None
     session: Callable[[Model], AbstractContextManager[Generate]] | None = None
     start: str = ""
+    refuses: Callable[[Weights], str | None] = runs_any
 
 
 ReplyParser = Callable[[str, int], Sequence[str | None]]

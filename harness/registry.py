@@ -14,7 +14,7 @@ import difflib
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from harness import places
 from harness.errors import CimError
@@ -24,6 +24,8 @@ from harness.places import Place
 from harness.types import Task, Training
 
 __all__ = ["CONSTANTS", "KINDS", "Place"]
+
+FACTS = ("about", "engine", "checkpoint", "revision", "memory_gb", "licence", "gated", "unavailable")  # of models
 
 _loaded: dict[tuple[str, str, str], object] = {}  # by kind, name and origin: two checks of one file import it once
 
@@ -35,14 +37,21 @@ def names(kind: str) -> list[str]:
 
 def about(kind: str, name: str) -> str:
     """First line of a part's description, read without importing it."""
-    origin = places.of(kind)[name].origin
     if kind == "models":
-        try:
-            return str(tomllib.loads(origin.read_bytes().decode()).get("about", ""))
-        except (ValueError, RecursionError) as error:
-            return f"{origin} is not a readable TOML file ({error})"
+        return str(facts(name)["about"])
+    origin = places.of(kind)[name].origin
     docstring = ast.get_docstring(places.tree(origin)) or ""
     return docstring.partition("\n\n")[0].replace("\n", " ")
+
+
+def facts(model: str) -> dict[str, Any]:
+    """What a model's file says of it to a reader: each of ``FACTS``, None where it says nothing; read leniently."""
+    origin = places.of("models")[model].origin
+    try:
+        content = tomllib.loads(origin.read_bytes().decode())
+    except (ValueError, RecursionError) as error:
+        content = {"about": f"{origin} is not a readable TOML file ({error})"}
+    return {name: content.get(name, "" if name == "about" else None) for name in FACTS}
 
 
 def check(kind: str, name: str, *, also: Iterable[str] = ()) -> str:

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-DTYPES = ("auto", "float32", "bfloat16")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+BACKENDS = ("pil", "torchvision")
+LOSSY = ("quantization", "kv_cache_dtype")  # keys of [vllm] that change what a model writes
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +38,12 @@ class Weights:
     """A checkpoint and its settings.
 
     ``checkpoint`` is a hub id, or the absolute path of a folder, which then has a ``digest`` of the
-    files that make the model. ``min_pixels`` and ``max_pixels`` bound an image's area; None leaves the
-    processor's own limits. ``thinking`` sets the chat template's switch; None says nothing about it.
-    ``vllm`` holds what only that engine is told.
+    files that make the model. ``min_pixels`` and ``max_pixels`` bound an image's area, ``min_tiles`` and
+    ``max_tiles`` the number of squares that it is cut into; None leaves the processor's own limits. ``backend`` names
+    the library that resizes it. ``image_placeholder`` is the text that stands for an image in the prompt of a
+    checkpoint without a processor: the tokenizer's chat template is rendered, and the engine is handed the image.
+    ``thinking`` sets the chat template's switch; None says nothing about it. ``vllm`` holds what only that engine is
+    told.
     """
 
     checkpoint: str
@@ -49,6 +54,10 @@ class Weights:
     sampling: Sampling = field(default_factory=Sampling)
     min_pixels: int | None = None
     max_pixels: int | None = None
+    min_tiles: int | None = None
+    max_tiles: int | None = None
+    backend: str | None = None
+    image_placeholder: str | None = None
     trust_remote_code: bool = False
     thinking: bool | None = None
     vllm: Mapping[str, Any] = field(default_factory=dict)
@@ -59,21 +68,24 @@ class Weights:
         return self.digest is not None
 
     def settings(self) -> dict[str, Any]:
-        """What identifies a run of these weights; where a local folder lies is no part of it."""
+        """What identifies a run of these weights; where a local folder lies is no part of it.
+
+        A setting that came later is named only where it is set, so that runs from before it existed can resume.
+        """
         return {
             "checkpoint": self.digest or self.checkpoint,
             "revision": self.revision,
             "dtype": self.dtype,
             "system": self.system,
             "sampling": asdict(self.sampling),
-            "image": {"min_pixels": self.min_pixels, "max_pixels": self.max_pixels},
-            **_switch(self.thinking),
+            "image": {"min_pixels": self.min_pixels, "max_pixels": self.max_pixels, **self.image_settings()},
+            **_set({"thinking": self.thinking, "image_placeholder": self.image_placeholder}),
         }
 
-    def image_limits(self) -> dict[str, int]:
-        """The limits that are set, under the names that processors know."""
-        limits = {"min_pixels": self.min_pixels, "max_pixels": self.max_pixels}
-        return {name: value for name, value in limits.items() if value is not None}
+    def image_settings(self) -> dict[str, Any]:
+        """The keys of the table ``[image]`` that are set."""
+        names = ("min_pixels", "max_pixels", "min_tiles", "max_tiles", "backend")
+        return _set({name: getattr(self, name) for name in names})
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +122,9 @@ class Server:
             "revision": self.revision,
             "system": self.system,
             "sampling": {name: value for name, value in asdict(self.sampling).items() if name not in self.omit},
-            **_switch(self.thinking),
+            **_set({"thinking": self.thinking}),
         }
 
 
-def _switch(thinking: bool | None) -> dict[str, bool]:
-    """A setting only where it is set, so that runs from before it existed can resume."""
-    return {} if thinking is None else {"thinking": thinking}
+def _set(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if value is not None}

@@ -28,6 +28,7 @@ DOCUMENTS = (
     "docs/cim.md",
     "docs/gate.md",
     "docs/leaderboard.md",
+    "docs/models.md",
     "docs/protocol.md",
     "docs/report.md",
     "docs/servers.md",
@@ -173,11 +174,16 @@ def test_the_weights_of_contributing_are_read(tmp_path: Path) -> None:
     from harness.models import model_file
     from harness.stages import model
 
-    (tmp_path / "my-model.toml").write_text(_named_block("toml", "models/my-model.toml"))
-    content = model_file.read(tmp_path / "my-model.toml")
-    tables = {name: keys for name, keys in model_file.TABLES.items() if name not in ("openai", "training")}
-    assert content.keys() == model_file.KEYS.keys() - {"captions"} | tables.keys()
-    assert all(content[table].keys() == keys.keys() for table, keys in tables.items())
+    shown: dict[str, set[str]] = {"": set()}
+    for name in ("my-model.toml", "my-internvl.toml"):
+        (tmp_path / name).write_text(_named_block("toml", f"models/{name}"))
+        content = model_file.read(tmp_path / name)
+        shown[""] |= content.keys() - model_file.TABLES.keys()
+        for table in content.keys() & model_file.TABLES.keys():
+            shown.setdefault(table, set()).update(content[table])
+        assert model.from_toml(tmp_path / name).engine == "vllm"
+    assert shown.pop("") == model_file.KEYS.keys() - {"captions", "unavailable"}
+    assert shown == {name: {*keys} for name, keys in model_file.TABLES.items() if name not in ("openai", "training")}
     assert model.from_toml(tmp_path / "my-model.toml").settings["sampling"]["temperature"] == 0.7
 
 

@@ -186,8 +186,77 @@ def test_image_limits_bound_the_tokens(tiny: dict[str, Path], drawn: Path) -> No
 
 
 def test_image_limits_a_processor_does_not_know_are_refused(tiny: dict[str, Path], drawn: Path) -> None:
-    with pytest.raises(CimError, match="knows no min_pixels and max_pixels"):
+    with pytest.raises(CimError, match="knows no max_pixels = 4096"):
         written("transformers", replace(weights(tiny["idefics3"]), max_pixels=4096), requests(drawn))
+
+
+def test_tiles_and_backend_of_images(tiny: dict[str, Path], drawn: Path, tmp_path: Path) -> None:
+    """Fewer tiles are fewer tokens; another library resizes to other pixels."""
+    from harness.engines import _weights, transformers
+
+    def encoded(one: Weights) -> Any:
+        processor = _weights.load_processor(one)
+        loaded = transformers.Loaded(one, None, processor, frozenset())
+        return transformers.encode(loaded, list(_weights.prompts(one, processor, requests(drawn))))
+
+    internvl = weights(tiny_models.build(tmp_path / "internvl", "internvl"))
+    tokens = [int(encoded(replace(internvl, max_tiles=most))["attention_mask"].sum()) for most in (1, 2, None)]
+    assert tokens[0] < tokens[1] < tokens[2]
+    qwen = weights(tiny["qwen3_vl"])
+    default, again, pil = (
+        encoded(replace(qwen, backend=name))["pixel_values"] for name in (None, "torchvision", "pil")
+    )
+    assert (default == again).all() and 1e-3 < (pil - default).abs().max() < 0.1
+    with pytest.raises(CimError, match="knows no max_tiles = 3; remove it from"):
+        encoded(replace(qwen, max_tiles=3))
+
+
+STARTS = {
+    "Engine core initialization failed. See root cause above.": "the engine's own process printed the cause above",
+    "There is no module or parameter named 'vision_tower.x' in LlavaModel": "try --engine transformers",
+    "Free memory on device cuda:0 (1/80 GiB) is less than desired": "the table [vllm] of the model's TOML bounds",
+    "an architecture that nobody knows": "nobody knows)",
+}
+
+
+@pytest.mark.parametrize("said", STARTS)
+def test_an_error_at_the_start_of_vllm_gets_the_hint_that_fits(
+    said: str, tiny: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a stand-in for vLLM that fails; greedy or not, FlashInfer's sampler would be compiled at start."""
+    from types import ModuleType
+
+    from harness.engines import _weights, vllm
+
+    def fail(*_: object, **__: object) -> None:
+        assert os.environ["VLLM_USE_FLASHINFER_SAMPLER"] == "0"
+        raise RuntimeError(said)
+
+    for name in (*vllm.ENVIRONMENT, *vllm.CPU_ENVIRONMENT):
+        monkeypatch.delenv(name, raising=False)
+    modules = {name: ModuleType(name) for name in ("vllm", "vllm.distributed")}
+    vars(modules["vllm"])["LLM"] = fail
+    vars(modules["vllm.distributed"])["cleanup_dist_env_and_memory"] = None
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    one = weights(tiny["qwen3_vl"])
+    with pytest.raises(CimError) as raised, vllm.opened(one, _weights.load_processor(one)):
+        pass
+    assert said in str(raised.value) and str(raised.value).partition(said)[0].endswith("vLLM cannot run it (")
+    assert STARTS[said] in str(raised.value)
+
+
+def test_a_large_checkpoint_is_not_run_in_float32(caplog: pytest.LogCaptureFixture) -> None:
+    from harness.engines import _precision
+
+    size = {"hidden_size": 3584, "num_hidden_layers": 28, "intermediate_size": 18944, "vocab_size": 152064}
+    large = {"torch_dtype": "float32", "text_config": size}
+    caplog.set_level("INFO", "harness")
+    assert 6e9 < _precision.parameters(large) < 9e9
+    assert _precision.announce("vllm", Weights("a/b"), large) == "bfloat16"
+    assert "loading a/b on engine vllm (bfloat16; stored as float32" in caplog.text
+    assert _precision.precision(Weights("a/b", dtype="float32"), large) == "float32"
+    assert _precision.precision(Weights("a/b"), {"text_config": size | {"num_hidden_layers": 1}}) == "float32"
 
 
 def test_a_local_checkpoint_needs_no_network(
@@ -205,14 +274,14 @@ def test_a_checkpoint_from_the_hub_is_named_by_its_commit(tmp_path: Path, monkey
     import huggingface_hub
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    from harness.engines import _weights
+    from harness.engines import _precision, _weights
 
     (tmp_path / "snapshots" / "c0ffee").mkdir(parents=True)
     path = tmp_path / "snapshots" / "c0ffee" / "config.json"
     path.write_text('{"model_type": "qwen3_vl", "text_config": {"torch_dtype": "bfloat16"}}')
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, **__: str(path))
     content, commit = _weights.config(Weights("some/model"))
-    assert (commit, _weights.precision(Weights("some/model"), content)) == ("c0ffee", "bfloat16")
+    assert (commit, _precision.precision(Weights("some/model"), content)) == ("c0ffee", "bfloat16")
 
     def unreachable(*_: object, **__: object) -> str:
         raise LocalEntryNotFoundError("no network")

@@ -20,7 +20,7 @@ SERVED = 'about = "x"\nengine = "openai"\n[openai]\nbase_url = "http://127.0.0.1
 BAD = {
     f"{HEAD}colour = 3\n": "m.toml:4: unknown key 'colour'",
     f"{HEAD}dtype = 16\n": "m.toml:4: key 'dtype' must be str, found int",
-    f'{HEAD}dtype = "float8"\n': "m.toml:4: key 'dtype' must be one of auto, float32, bfloat16, found 'float8'",
+    f'{HEAD}dtype = "float8"\n': "m.toml:4: key 'dtype' must be one of auto, float32, bfloat16, float16, found",
     f"{HEAD}trust_remote_code = 1\n": "m.toml:4: key 'trust_remote_code' must be bool, found int",
     f"{HEAD}sampling = 1\n": "m.toml:4: 'sampling' must be a table, found int",
     f"{HEAD}[sampling]\nseed = 1\ntemprature = 0\n": "m.toml:6: unknown key 'sampling.temprature'",
@@ -31,6 +31,15 @@ BAD = {
     f"{HEAD}[sampling]\nmax_tokens = 1.5\n": "m.toml:5: key 'sampling.max_tokens' must be int, found float",
     f"{HEAD}[image]\nmax_pixels = 0\n": "m.toml:5: key 'image.max_pixels' must be 1 or more, found 0",
     f"{HEAD}[image]\nmin_pixels = 9\nmax_pixels = 4\n": "m.toml:5: key 'image.min_pixels' is above image.max_pixels",
+    f"{HEAD}[image]\nmin_tiles = 9\nmax_tiles = 4\n": "m.toml:5: key 'image.min_tiles' is above image.max_tiles",
+    f'{HEAD}[image]\nbackend = "cv2"\n': "m.toml:5: key 'image.backend' must be one of pil, torchvision, found 'cv2'",
+    f'{HEAD}image_placeholder = " <image>"\n': "m.toml:4: key 'image_placeholder' must match",
+    f'{HEAD}image_placeholder = "<image>"\n': "engine transformers has no processor for its images (key 'image_place",
+    f'{HEAD}[vllm]\nquantization = "fp8"\n': "engine transformers does not know key 'vllm.quantization', which changes",
+    f'{HEAD}revision = "main"\ntrust_remote_code = true\n': "m.toml:5: key 'trust_remote_code' needs a pinned revision",
+    f'{HEAD}revision = "{40 * "a"}"\ntrust_remote_code = true\n': "'trust_remote_code' does not go with a checkpoint f",
+    f'{HEAD}unavailable = "gone; take another"\n': "model m: cannot run here: gone; take another",
+    f"{HEAD}memory_gb = 0\n": "m.toml:4: key 'memory_gb' must be above 0",
     f"{HEAD}[vllm]\n# seed = 1\nenforce_eager = 0\n": "m.toml:6: key 'vllm.enforce_eager' must be bool, found int",
     f"{HEAD}[vllm]\ngpu_memory_utilization = 2\n": "m.toml:5: key 'vllm.gpu_memory_utilization' must be above 0",
     f"{HEAD}sampling.top_k = -1\n": "m.toml:4: key 'sampling.top_k' must be 0 or more, found -1",
@@ -92,6 +101,27 @@ def test_settings_hold_every_default(folder: Path) -> None:
     }
     assert model.from_toml(folder / "m.toml", "vllm").settings["engine"] == "vllm"
     json.dumps(dict(settings))
+
+
+def test_a_new_setting_is_named_where_it_is_set(folder: Path) -> None:
+    """And only there, so that runs from before it existed are the same runs."""
+    before = model.from_toml(folder / "m.toml", "vllm").settings
+    more = 'image_placeholder = "<image>"\n[image]\nmax_tiles = 6\nbackend = "pil"\n'
+    (folder / "m.toml").write_text(f'{HEAD}{more}[vllm]\nkv_cache_dtype = "fp8"\npipeline_parallel_size = 2\n')
+    after = dict(model.from_toml(folder / "m.toml", "vllm").settings)
+    assert (after.pop("image_placeholder"), after.pop("kv_cache_dtype")) == ("<image>", "fp8")
+    assert after == before | {"image": {**before["image"], "max_tiles": 6, "backend": "pil"}}
+
+
+def test_code_of_the_hub_runs_at_a_pinned_revision_only(folder: Path) -> None:
+    """And never by the word of a folder that may come from anybody."""
+    text = HEAD.replace('"ckpt"', '"some/model"') + f'revision = "{40 * "a"}"\ntrust_remote_code = true\n'
+    (folder / "m.toml").write_text(text, encoding="utf-8")
+    weights = model.from_toml(folder / "m.toml").weights
+    assert weights is not None and weights.trust_remote_code and not weights.local
+    (folder / "model.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(CimError, match="'trust_remote_code' does not go with a checkpoint folder"):
+        model.from_toml(folder / "model.toml")
 
 
 def test_a_field_that_is_not_sent_is_no_setting(folder: Path) -> None:
@@ -176,6 +206,20 @@ def test_the_real_model_reads_as_cim_ran_it() -> None:
     assert made.weights is not None and not made.weights.local
     assert (made.engine, made.tasks) == ("vllm", ("coco_ln500", "docci500"))
     assert made.weights.sampling.temperature == 0 and made.weights.sampling.max_tokens == 1024
+
+
+def test_what_every_model_of_the_project_says(cim: Cim) -> None:
+    """Code of the hub is pinned or the model says why it cannot run, in the list and in one line when asked."""
+    listed = cim("list", "models", "--json").json["models"]
+    for name, facts in listed.items():
+        content = model_file.read(model.registry.model_file(name))
+        if facts["unavailable"]:
+            assert facts["unavailable"] in cim("list", "models").out
+            assert facts["unavailable"] in cim.refused("eval", "--model", name, "--task", "docci500")
+        elif (weights := model.from_toml(model.registry.model_file(name)).weights) and not weights.local:
+            assert weights.dtype != "float32" and facts["memory_gb"], name
+        assert content.get("gated", False) == bool(facts["gated"])
+    assert {"internvl2-8b", "llava-1.5-7b", "cim-qwen2.5-vl-7b", "claude-3.7", "gemini-1.5"} <= listed.keys()
 
 
 def test_lines_are_found_however_a_key_is_written() -> None:

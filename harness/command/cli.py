@@ -10,6 +10,7 @@ import contextlib
 import gc
 import importlib
 import io
+import logging
 import os
 import signal
 import sys
@@ -61,6 +62,9 @@ def main(given: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 shows "?" in place of a traceback
+    log = logging.getLogger("harness")
+    log.handlers, log.propagate = [logging.StreamHandler()], False  # standard error, as it is now
+    log.setLevel(logging.INFO)
     try:
         return _run(sys.argv[1:] if given is None else list(given))
     except CimError as error:

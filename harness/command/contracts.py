@@ -187,9 +187,12 @@ def described(kind: str) -> Contract:
     def contract(name: str, parses: Parses) -> None:
         assert registry.about(kind, name), "no docstring (models: no key 'about')"
         if kind == "models":
+            from harness.models import model_file
             from harness.stages import model
 
-            model.from_toml(registry.model_file(name))
+            path = registry.model_file(name)
+            if "unavailable" not in model_file.read(path):
+                model.from_toml(path)
         else:
             registry.load(kind, name)
 

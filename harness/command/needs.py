@@ -27,7 +27,7 @@ def of(models: str, engine: str | None = None) -> str:
             content = model_file.read(folder if folder.is_file() else registry.model_file(name.strip()))
         except CimError:
             continue
-        if "checkpoint" in content:
+        if "checkpoint" in content and "unavailable" not in content:
             packages.add(PACKAGES.get(engine or content["engine"], "models"))
     return max(packages, default="")
 

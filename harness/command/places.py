@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,15 +82,26 @@ def list_verb(args: argparse.Namespace) -> int:
         raise CimError(f"unknown kind {args.kind!r}", hint=f"one of {', '.join(registry.KINDS)}")
     kinds = [args.kind] if args.kind else registry.KINDS
     found = {kind: {name: registry.about(kind, name) for name in registry.names(kind)} for kind in kinds}
+    facts = {name: registry.facts(name) for name in found.get("models", ())}
     if args.json:
-        print(json.dumps(found, indent=1))
+        print(json.dumps({**found, **({"models": facts} if facts else {})}, indent=1, default=str))
         return 0
+    if args.kind == "models":
+        found = {"models": {name: _model_line(row) for name, row in facts.items()}}
     for kind, parts in found.items():
         print(f"{kind}:" + ("" if parts else " none yet"))
         width = max(map(len, parts), default=0)
         for name, about in parts.items():
             print(f"  {name:<{width}}  {one_line(about)}")
     return 0
+
+
+def _model_line(facts: Mapping[str, Any]) -> str:
+    """Engine, size of the weights, licence and whether the hub asks for it to be accepted; about; why it cannot run."""
+    size = f"{facts['memory_gb']} GB" if facts["memory_gb"] else None
+    known = (facts["engine"], size, facts["licence"], "gated" if facts["gated"] else None)
+    why_not = f" Cannot run: {facts['unavailable']}" if facts["unavailable"] else ""
+    return f"[{', '.join(str(fact) for fact in known if fact)}] {facts['about']}{why_not}"
 
 
 def where_verb(args: argparse.Namespace) -> int:

@@ -31,9 +31,13 @@ def text_only(config: Mapping[str, Any]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class TextProcessor:
-    """A tokenizer with the interface of a processor, for a text-only checkpoint."""
+    """A tokenizer with the interface of a processor, for a checkpoint that has no other.
+
+    ``placeholder`` is the text that stands for an image, which the engine prepares itself; None for a text-only one.
+    """
 
     tokenizer: Any
+    placeholder: str | None = None
 
     @property
     def chat_template(self) -> Any:
@@ -60,9 +64,10 @@ def neutral(text: str, control: re.Pattern[str] = USUAL) -> str:
 
 
 @functools.lru_cache(maxsize=4)
-def control_tokens(tokenizer: Any) -> re.Pattern[str]:
-    """A pattern of the tokens that a tokenizer would read as control tokens."""
+def control_tokens(tokenizer: Any, placeholder: str | None = None) -> re.Pattern[str]:
+    """A pattern of what would be read as a control token: those of a tokenizer, and the placeholder of an image."""
     added = tokenizer.added_tokens_decoder.values()
     found = {token.content for token in added if token.special or BRACKETS.fullmatch(token.content)}
+    found |= {placeholder.strip()} if placeholder else set()
     longest_first = sorted((text for text in found if len(text) > 1), key=lambda text: (-len(text), text))
     return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")

@@ -2,8 +2,9 @@
 
 A prompt is the checkpoint's own chat template over (system,) image and text; an image is opened by
 ``harness/images.py`` at full size, the processor's limits do the rest. A checkpoint that reads text alone has a
-tokenizer only. The template's own tokens are none where a request's text holds them (``_text.py``). Heavy packages are
-imported only when an engine runs.
+tokenizer only, and so has one whose images the engine prepares (``image_placeholder``: InternVL's original layout). The
+template's own tokens are none where a request's text holds them (``_text.py``). Heavy packages are imported only when
+an engine runs.
 """
 
 from __future__ import annotations
@@ -27,6 +28,13 @@ from harness.types import Completion, Model, Request
 from harness.weights import Server, Weights
 
 PROMPT_END = 16  # tokens at the end of a prompt in which a template may open thoughts
+# What processors call the keys of [image]: those of transformers, and vLLM's own for InternVL's original layout.
+LIMITS = {
+    "min_pixels": ("min_pixels", "min_pixels"),
+    "max_pixels": ("max_pixels", "max_pixels"),
+    "min_tiles": ("min_patches", "min_dynamic_patch"),
+    "max_tiles": ("max_patches", "max_dynamic_patch"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,57 +99,78 @@ def config(weights: Weights) -> tuple[dict[str, Any], str | None]:
     return json.loads(path.read_bytes()), path.parent.name
 
 
-def precision(weights: Weights, content: dict[str, Any]) -> str:
-    """The dtype that ``auto`` means: that of the checkpoint. Engines' own rules differ from each other."""
-    if weights.dtype != "auto":
-        return weights.dtype
-    inner = content.get("text_config") or {}
-    found = [part.get(key) for part in (content, inner) for key in ("dtype", "torch_dtype") if part.get(key)]
-    return str(found[0]) if found else "float32"
+def code(weights: Weights) -> dict[str, Any]:
+    """What says whether code of the checkpoint may run; code of another repository has no such revision and is none."""
+    pinned = {"code_revision": weights.revision} if weights.trust_remote_code and not weights.local else {}
+    return {"trust_remote_code": weights.trust_remote_code, **pinned}
 
 
 def load_processor(weights: Weights) -> Any:
     """The checkpoint's processor: chat template, tokenizer (padded on the left) and, if it looks, image processor.
 
     Raises:
-        CimError: it cannot be read, has no chat template, or knows no image limits where some are set.
+        CimError: it cannot be read, has no chat template, or does not know an image setting.
     """
     import transformers
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    where, reads_text = weights.checkpoint, text_only(config(weights)[0])
-    kind = transformers.AutoTokenizer if reads_text else transformers.AutoProcessor
+    where, plain = weights.checkpoint, weights.image_placeholder is not None or text_only(config(weights)[0])
+    kind = transformers.AutoTokenizer if plain else transformers.AutoProcessor
     try:
         processor = kind.from_pretrained(
             weights.checkpoint,
             revision=weights.revision,
-            trust_remote_code=weights.trust_remote_code,
             local_files_only=weights.local,
+            **code(weights),
+            **backend(weights),
         )
     except (OSError, ValueError, ImportError, KeyError) as error:
         raise CimError(f"processor cannot be loaded ({_line(error)})", where=where) from error
-    if reads_text:
-        processor = TextProcessor(processor)
+    if plain:
+        processor = TextProcessor(processor, weights.image_placeholder)
     elif not isinstance(processor, transformers.ProcessorMixin):
-        raise CimError("checkpoint has no processor for images", where=where, hint="copy its processor_config.json")
+        hint = "copy its processor_config.json, or name its image_placeholder (InternVL's original layout)"
+        raise CimError("checkpoint has no processor for images", where=where, hint=hint)
     if not processor.chat_template:
         raise CimError("checkpoint has no chat template", where=where, hint="copy its chat_template.jinja")
     # Required for batches, and not what every saved tokenizer says.
     processor.tokenizer.padding_side = "left"
-    if weights.image_limits() and (
-        reads_text or "min_pixels" not in processor.image_processor.valid_kwargs.__annotations__
-    ):
-        raise CimError("its image processor knows no min_pixels and max_pixels", where=where, hint="remove [image]")
+    _check_image_settings(weights, processor)
     return processor
 
 
-def image_limits(weights: Weights, processor: Any) -> dict[str, int]:
-    """Both limits or none: a limit that is not set is the processor's own, because one alone is not heeded."""
-    if not (given := weights.image_limits()):
-        return {}
-    size = processor.image_processor.size
-    return {"min_pixels": size["shortest_edge"], "max_pixels": size["longest_edge"]} | given
+def backend(weights: Weights) -> dict[str, bool]:
+    """What makes a processor resize images by the chosen library."""
+    # transformers 5.17 hands `backend` on to video processors, which refuse it; its old name reaches images alone.
+    return {} if weights.backend is None else {"use_fast": weights.backend == "torchvision"}
+
+
+def _check_image_settings(weights: Weights, processor: Any) -> None:
+    """CimError for a setting of [image] that the processor does not know."""
+    if not (settings := weights.image_settings()):
+        return
+    if isinstance(processor, TextProcessor):
+        known = {"min_tiles", "max_tiles"} if processor.placeholder else set[str]()
+    else:
+        keys = processor.image_processor.valid_kwargs.__annotations__
+        known = {name for name, (theirs, _) in LIMITS.items() if theirs in keys}
+        known |= {"backend"} if processor.image_processor.backend == weights.backend else set()
+    if unknown := [f"{name} = {value!r}" for name, value in settings.items() if name not in known]:
+        hint = "remove it from [image]"
+        raise CimError(f"its image processor knows no {', '.join(unknown)}", where=weights.checkpoint, hint=hint)
+
+
+def image_limits(weights: Weights, processor: Any = None) -> dict[str, int]:
+    """The limits that are set, as the processor calls them.
+
+    Both bounds of the area or none: a bound that is not set is the processor's own, because one alone is not heeded.
+    """
+    limits, plain = weights.image_settings(), weights.image_placeholder is not None
+    if processor is not None and limits.keys() & {"min_pixels", "max_pixels"}:
+        size = processor.image_processor.size
+        limits = {"min_pixels": size["shortest_edge"], "max_pixels": size["longest_edge"]} | limits
+    return {LIMITS[name][plain]: value for name, value in limits.items() if name in LIMITS}
 
 
 def adds_tokens(processor: Any, text: str) -> bool:
@@ -152,9 +181,11 @@ def adds_tokens(processor: Any, text: str) -> bool:
 
 def render(weights: Weights, processor: Any, request: Request) -> str:
     """The text of a request by the checkpoint's chat template."""
-    asked: Any = neutral(request.prompt, control_tokens(processor.tokenizer))
+    asked: Any = neutral(request.prompt, control_tokens(processor.tokenizer, weights.image_placeholder))
     system: Any = weights.system
-    if not isinstance(processor, TextProcessor):
+    if isinstance(processor, TextProcessor):
+        asked = (processor.placeholder or "") + asked if request.image else asked
+    else:
         asked = [*([{"type": "image"}] if request.image else []), {"type": "text", "text": asked}]
         system = system and [{"type": "text", "text": system}]
     messages = [{"role": "user", "content": asked}]
@@ -175,7 +206,7 @@ def prompts(weights: Weights, processor: Any, requests: Sequence[Request]) -> It
         if request.image is None:
             yield Prompt(request, render(weights, processor, request), None)
             continue
-        if isinstance(processor, TextProcessor):
+        if isinstance(processor, TextProcessor) and processor.placeholder is None:
             hint = "it can answer a judge's questions: --judge"
             raise CimError("reads text alone and cannot look at images", where=weights.checkpoint, hint=hint)
         try:

@@ -16,13 +16,14 @@ from functools import partial
 from typing import Any
 
 from harness.engines import _weights
+from harness.engines._precision import announce, precision
 from harness.engines._text import TextProcessor
 from harness.engines._weights import Prompt, Written
 from harness.errors import CimError, OutageError
 from harness.images import area
 from harness.parts import Engine, Generate
 from harness.types import Completion, Model, Request
-from harness.weights import Weights
+from harness.weights import LOSSY, Weights
 
 ROWS = 32
 PIXELS = 8_000_000  # of a batch's images together; eight photographs of a megapixel
@@ -44,6 +45,8 @@ def load(weights: Weights) -> Loaded:
     import torch
     import transformers
 
+    if reason := _refuses(weights):
+        raise CimError(reason, where=weights.checkpoint, hint="run it with --engine vllm")
     content, commit = _weights.config(weights)
     processor = _weights.load_processor(weights)
     reads_text = isinstance(processor, TextProcessor)
@@ -52,9 +55,9 @@ def load(weights: Weights) -> Loaded:
         model, found = kind.from_pretrained(
             weights.checkpoint,
             revision=commit or weights.revision,
-            dtype=getattr(torch, _weights.precision(weights, content)),
-            trust_remote_code=weights.trust_remote_code,
+            dtype=getattr(torch, announce("transformers", weights, content)),
             local_files_only=weights.local,
+            **_weights.code(weights),
             use_safetensors=True,
             output_loading_info=True,
         )
@@ -72,19 +75,15 @@ def load(weights: Weights) -> Loaded:
     own = model.generation_config.eos_token_id
     listed = [own] if isinstance(own, int) else own or []
     stops = frozenset(token for token in (*listed, processor.tokenizer.eos_token_id) if token is not None)
+    padding = (processor.tokenizer.pad_token_id, processor.tokenizer.eos_token_id)
     # In place of the checkpoint's own: generate() fills what is not said from it, such as a repetition penalty.
     model.generation_config = transformers.GenerationConfig(
         do_sample=False,
         max_new_tokens=weights.sampling.max_tokens,
         eos_token_id=sorted(stops) or None,
-        pad_token_id=_padding(processor.tokenizer),
+        pad_token_id=next((token for token in padding if token is not None), 0),
     )
     return Loaded(weights, model, processor, stops)
-
-
-def _padding(tokenizer: Any) -> int:
-    found = [token for token in (tokenizer.pad_token_id, tokenizer.eos_token_id) if token is not None]
-    return int(found[0]) if found else 0
 
 
 def device() -> str:
@@ -270,6 +269,13 @@ def logits(loaded: Loaded, prompt: Prompt, prefix: Sequence[int]) -> Any:
     return made.logits[-1][0].float()
 
 
+def _refuses(weights: Weights) -> str | None:
+    if weights.image_placeholder is not None:
+        return "engine transformers has no processor for its images (key 'image_placeholder')"
+    lossy = [key for key in LOSSY if key in weights.vllm]
+    return f"engine transformers does not know key 'vllm.{lossy[0]}', which changes captions" if lossy else None
+
+
 def _missing() -> str | None:
     return _weights.absent(("torch", "torchvision", "transformers", "PIL"), "setup-models")
 
@@ -287,10 +293,17 @@ def _describe(model: Model) -> Mapping[str, Any]:
         "version": importlib.metadata.version("transformers"),
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name(0) if name == "cuda" else name,
-        "dtype": _weights.precision(weights, content),
+        "dtype": precision(weights, content),
         "commit": commit,
         "sampling": {"do_sample": weights.sampling.temperature > 0, **asdict(weights.sampling)},
     }
 
 
-ENGINE = Engine("transformers", partial(_weights.generate, _session), None, _missing, _describe, _session)
+ENGINE = Engine(
+    name="transformers",
+    generate=partial(_weights.generate, _session),
+    missing=_missing,
+    describe=_describe,
+    session=_session,
+    refuses=_refuses,
+)

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from harness.engines import _weights
+from harness.engines._precision import announce, precision
 from harness.engines._text import text_only
 from harness.engines._weights import Prompt, Written
 from harness.errors import CimError, OutageError
@@ -31,10 +32,21 @@ ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_LOGGING_STREAM": "ext://sys.stderr",  # standard output belongs to --json
+    # Its kernel is compiled at start, also for a greedy run, with the nvcc of a CUDA toolkit that few machines have.
+    "VLLM_USE_FLASHINFER_SAMPLER": "0",
 }
 # On the CPU: one process starts in half the time, and its threads are not tied to cores, because the
 # evaluation goes on in it.
 CPU_ENVIRONMENT = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+# Words of an error at start, and what to do then.
+HINTS = (
+    ("engine core initialization failed", "the engine's own process printed the cause above"),
+    ("no module or parameter named", "vLLM cannot read these weights; try --engine transformers"),
+    ("trust_remote_code", "set trust_remote_code and a revision of 40 hex digits in its TOML file"),
+    ("memory", "the table [vllm] of the model's TOML bounds length and memory"),
+    ("kv cache", "the table [vllm] of the model's TOML bounds length and memory"),
+    ("max_model_len", "set vllm.max_model_len in the model's TOML"),
+)
 
 
 def build() -> tuple[str, str] | None:
@@ -52,12 +64,12 @@ def on_cpu() -> bool:
     return "cpu" in "-".join(build() or ())
 
 
-def options(weights: Weights, dtype: str, limits: Mapping[str, int], *, looks: bool) -> dict[str, Any]:
+def options(weights: Weights, dtype: str, limits: Mapping[str, Any], *, looks: bool) -> dict[str, Any]:
     """What ``vllm.LLM`` is given besides the checkpoint; ``looks`` where it reads images."""
     given = {
         "dtype": dtype,
         "seed": weights.sampling.seed,
-        "trust_remote_code": weights.trust_remote_code,
+        **_weights.code(weights),
         "load_format": "safetensors",
         "use_tqdm_on_load": False,
         "enable_prefix_caching": False,  # prompts differ from the image, or the caption, on
@@ -89,14 +101,14 @@ def opened(weights: Weights, processor: Any) -> Iterator[Any]:
     import vllm
     from vllm.distributed import cleanup_dist_env_and_memory
 
-    limits, looks = _weights.image_limits(weights, processor), not text_only(content)
-    chosen = options(weights, _weights.precision(weights, content), limits, looks=looks)
+    limits = {**_weights.image_limits(weights, processor), **_weights.backend(weights)}
+    chosen = options(weights, announce("vllm", weights, content), limits, looks=not text_only(content))
     try:
         llm = vllm.LLM(weights.checkpoint, revision=commit or weights.revision, **chosen)
-    except (RuntimeError, ValueError, OSError) as error:
-        reason = " ".join(str(error).split())[:300]
-        hint = "the table [vllm] of the model's TOML bounds length and memory"
-        raise CimError(f"vLLM cannot run it ({reason})", where=weights.checkpoint, hint=hint) from error
+    except (RuntimeError, ValueError, OSError, ImportError, KeyError, AssertionError) as error:
+        reason = " ".join(str(error).split())
+        hint = next((advice for words, advice in HINTS if words in reason.lower()), "")
+        raise CimError(f"vLLM cannot run it ({reason[:300]})", where=weights.checkpoint, hint=hint) from error
     try:
         yield llm
     finally:
@@ -199,8 +211,9 @@ def _gpu() -> str:
 def _describe(model: Model) -> Mapping[str, Any]:
     """What the manifest records; imports nothing heavy."""
     weights, found = _weights.of(model), build()
+    limits = {**_weights.image_limits(weights), **_weights.backend(weights)}
     content, commit = _weights.config(weights)
-    dtype = _weights.precision(weights, content)
+    dtype = precision(weights, content)
     return {
         "name": "vllm",
         "build": found[0] if found else None,
@@ -210,7 +223,7 @@ def _describe(model: Model) -> Mapping[str, Any]:
         "dtype": dtype,
         "commit": commit,
         "sampling": sampling(weights) | {"seed": "sha256(seed:sample_id)"},
-        "options": options(weights, dtype, weights.image_limits(), looks=not text_only(content)),
+        "options": options(weights, dtype, limits, looks=not text_only(content)),
     }
 
 

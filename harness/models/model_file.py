@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import CimError
-from harness.weights import DTYPES, SAMPLING
+from harness.weights import BACKENDS, DTYPES, SAMPLING
 
 REQUIRED = ("about", "engine")
+COMMIT = "[0-9a-f]{40}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,11 @@ KEYS: dict[str, Key] = {
     "system": Key(str),
     "trust_remote_code": Key(bool),
     "thinking": Key(bool),
+    "image_placeholder": Key(str, pattern=r"\S(.|\n)*"),
+    "unavailable": Key(str),
+    "licence": Key(str),
+    "gated": Key(bool),
+    "memory_gb": Key(float, 0, above=True),
 }
 TABLES: dict[str, dict[str, Key]] = {
     "sampling": {
@@ -77,12 +83,23 @@ TABLES: dict[str, dict[str, Key]] = {
         "seed": Key(int, 0, 2**63 - 1),
         "repetition_penalty": Key(float, 0, 100, above=True),
     },
-    "image": {"min_pixels": Key(int, 1), "max_pixels": Key(int, 1)},
+    "image": {
+        "min_pixels": Key(int, 1),
+        "max_pixels": Key(int, 1),
+        "min_tiles": Key(int, 1),
+        "max_tiles": Key(int, 1),
+        "backend": Key(str, words=BACKENDS),
+    },
     "vllm": {
         "max_model_len": Key(int, 1),
-        "tensor_parallel_size": Key(int, 1),
-        "gpu_memory_utilization": Key(float, 0, 1, above=True),
+        "max_num_batched_tokens": Key(int, 1),
         "max_num_seqs": Key(int, 1),
+        "tensor_parallel_size": Key(int, 1),
+        "pipeline_parallel_size": Key(int, 1),
+        "mm_encoder_tp_mode": Key(str, words=("weights", "data")),
+        "gpu_memory_utilization": Key(float, 0, 1, above=True),
+        "quantization": Key(str),
+        "kv_cache_dtype": Key(str),
         "enforce_eager": Key(bool),
     },
     "training": {
@@ -107,10 +124,11 @@ TABLES: dict[str, dict[str, Key]] = {
         "pin_fingerprint": Key(bool),
     },
 }
+OF_WEIGHTS = ("checkpoint", "dtype", "trust_remote_code", "image_placeholder", "gated", "memory_gb")
 # Which keys do not go together: a model is captions, weights or a server.
 STRANGERS = {
-    "captions": (*("checkpoint", "revision", "dtype", "system", "trust_remote_code", "thinking"), *TABLES),
-    "openai": ("captions", "checkpoint", "dtype", "trust_remote_code", "image", "vllm"),
+    "captions": (*OF_WEIGHTS, "revision", "system", "thinking", *TABLES),
+    "openai": ("captions", *OF_WEIGHTS, "image", "vllm"),
 }
 
 
@@ -130,10 +148,22 @@ def read(path: Path) -> dict[str, Any]:
     for key in REQUIRED:
         if key not in content:
             raise CimError(f"key {key!r} is missing", where=str(path), hint=f"required keys: {', '.join(REQUIRED)}")
+    _check_together(path, text, content)
+    return checked
+
+
+def _check_together(path: Path, text: str, content: Mapping[str, Any]) -> None:
+    """CimError where two keys contradict each other, or one lacks another."""
     image = content.get("image", {})
-    if image.get("min_pixels", 1) > image.get("max_pixels", math.inf):
-        where = f"{path}:{line(text, 'min_pixels', 'image')}"
-        raise CimError("key 'image.min_pixels' is above image.max_pixels", where=where)
+    for unit in ("pixels", "tiles"):
+        if image.get(f"min_{unit}", 1) > image.get(f"max_{unit}", math.inf):
+            where = f"{path}:{line(text, f'min_{unit}', 'image')}"
+            raise CimError(f"key 'image.min_{unit}' is above image.max_{unit}", where=where)
+    pinned = re.fullmatch(COMMIT, content.get("revision", "")) or "unavailable" in content
+    if content.get("trust_remote_code") and not pinned:
+        hint = "code from the hub runs only at a revision of 40 hex digits: add key 'revision'"
+        where = f"{path}:{line(text, 'trust_remote_code')}"
+        raise CimError("key 'trust_remote_code' needs a pinned revision", where=where, hint=hint)
     for name in content.get("openai", {}).get("omit", ()):
         if name in content.get("sampling", {}):
             where = f"{path}:{line(text, name, 'sampling')}"
@@ -144,7 +174,6 @@ def read(path: Path) -> dict[str, Any]:
             raise CimError(
                 f"key {stranger!r} does not go with {kind!r}", where=where, hint="a model is one or the other"
             )
-    return checked
 
 
 def _value(path: Path, text: str, name: str, value: Any) -> Any:

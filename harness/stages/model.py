@@ -22,7 +22,7 @@ from harness.resources import checkpoint
 from harness.resources.paths import TRAINED
 from harness.runs import manifest, stored_run
 from harness.types import Model
-from harness.weights import Sampling, Server, Weights
+from harness.weights import LOSSY, Sampling, Server, Weights
 
 TOML = "model.toml"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -103,6 +103,8 @@ def from_toml(path: Path, engine: str | None = None) -> Model:
     """
     content = model_file.read(path)
     name = path.resolve().parent.name if path.name == TOML else path.stem
+    if reason := content.get("unavailable"):
+        raise CimError(f"cannot run here: {reason}", where=f"model {name}")
     tasks = tuple(content.get("tasks", ()))
     for task in tasks:
         registry.check("tasks", task)
@@ -120,9 +122,12 @@ def from_toml(path: Path, engine: str | None = None) -> Model:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         return Model(name, chosen, path, {"engine": chosen, "sha256": digest}, tasks=tasks)
     weights = _weights(content, path)
+    if reason := registry.engine(chosen).refuses(weights):
+        raise CimError(reason, where=str(path), hint="run it with --engine vllm")
     settings = {"engine": chosen, **weights.settings()}
     if chosen == "vllm":
         settings["max_model_len"] = weights.vllm.get("max_model_len")  # a caption that reaches it is truncated
+        settings |= {key: weights.vllm[key] for key in LOSSY if key in weights.vllm}
     return Model(name, chosen, path, settings, tasks=tasks, weights=weights)
 
 
@@ -158,6 +163,9 @@ def _weights(content: Mapping[str, Any], path: Path) -> Weights:
     given, image = content["checkpoint"], content.get("image", {})
     folder = (path.parent / given).resolve()
     local = folder.exists() or not HUB_ID.fullmatch(given)
+    if content.get("trust_remote_code") and (local or path.name == TOML):
+        hint = f"code runs only from the hub, at a revision that a file of yours names ({TOML} comes with a folder)"
+        raise CimError("key 'trust_remote_code' does not go with a checkpoint folder", where=str(path), hint=hint)
     return Weights(
         checkpoint=str(folder) if local else given,
         digest=checkpoint.digest(folder) if local else None,
@@ -165,8 +173,8 @@ def _weights(content: Mapping[str, Any], path: Path) -> Weights:
         dtype=content.get("dtype", "auto"),
         system=content.get("system"),
         sampling=Sampling(**content.get("sampling", {})),
-        min_pixels=image.get("min_pixels"),
-        max_pixels=image.get("max_pixels"),
+        **image,
+        image_placeholder=content.get("image_placeholder"),
         trust_remote_code=content.get("trust_remote_code", False),
         thinking=content.get("thinking"),
         vllm=content.get("vllm", {}),

@@ -55,7 +55,7 @@ def text(origin: Origin, step: int, weights: Weights, dtype: str, tasks: Sequenc
     lines += [f"system = {_toml(weights.system)}"] if weights.system is not None else []
     tables: dict[str, Mapping[str, Any]] = {
         "sampling": asdict(weights.sampling),
-        "image": weights.image_limits(),
+        "image": weights.image_settings(),
         "vllm": weights.vllm,
         "training": {**asdict(origin), "rewards": list(origin.rewards), "step": step},
     }

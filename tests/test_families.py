@@ -1,0 +1,75 @@
+"""Every family of models that can be built small, through ``cim eval`` on both engines, on real photographs.
+
+Random weights of about half a million parameters, so that only what is read and how it is continued is compared.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness import registry
+from harness.runs import records
+from harness.types import Completion, Request
+from tests import pictures, tiny_internvl, tiny_models
+from tests.cli import Cim
+from tests.conftest import SHARED
+from tests.test_engines import weights, written
+
+PHOTOGRAPHS = SHARED / "captions" / "capeval" / "images"
+LACKING = [name for name in ("torch", "transformers", "vllm") if not importlib.util.find_spec(name)]
+pytestmark = [
+    pytest.mark.vllm,
+    pytest.mark.skipif(bool(LACKING), reason=f"{', '.join(LACKING)} not installed: make setup-vllm"),
+    pytest.mark.skipif(not PHOTOGRAPHS.is_dir(), reason=f"no photographs: {PHOTOGRAPHS} is an optional folder"),
+]
+
+
+@pytest.fixture(autouse=True)
+def restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The registry is given back after a test."""
+    monkeypatch.setattr(registry, "task", registry.task)
+    monkeypatch.setattr(registry, "names", registry.names)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", tiny_models.KINDS)
+def test_both_engines_caption_photographs_alike(kind: str, cim: Cim, tmp_path: Path) -> None:
+    """Equal prompt lengths, image tokens included, and equal greedy texts of all photographs."""
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "images").symlink_to(PHOTOGRAPHS)
+    pictures.known(tmp_path / "pictures")
+    folder = tiny_models.build(tmp_path / "weights", kind)
+    more = "[sampling]\nmax_tokens = 12\n[vllm]\nmax_model_len = 1024\n"
+    place = pictures.model_folder(tmp_path / "tiny", folder, more=more)
+    rows: dict[str, dict[str, Completion]] = {}
+    for engine in ("transformers", "vllm"):
+        results = tmp_path / engine
+        asked = ("--model", place, "--engine", engine, "--metrics", "length", "--draws", "0", "--results", results)
+        done = cim("eval", *asked, "--json")
+        assert done.code == 0, done.err
+        rows[engine] = dict(records.read(results / "pictures" / "tiny"))
+    assert len(rows["vllm"]) == len(list(PHOTOGRAPHS.iterdir())) and not any(row.error for row in rows["vllm"].values())
+    for name, row in rows["transformers"].items():
+        assert rows["vllm"][name] == row, name
+
+
+def test_internvl_in_its_original_layout(tmp_path: Path) -> None:
+    """The tokenizer's template with a placeholder; the number of tiles follows an image's shape and ``max_tiles``."""
+    folder = tmp_path / "internvl_chat"
+    folder.mkdir()
+    one = replace(weights(tiny_internvl.build(folder), max_tokens=8), vllm={"max_model_len": 512})
+    one = replace(one, image_placeholder="<image>", trust_remote_code=True)
+    paths = sorted(PHOTOGRAPHS.iterdir())[:4]
+    asked = [Request(path.stem, "Describe", path) for path in paths]
+    free = written("vllm", one, asked)
+    few = written("vllm", replace(one, max_tiles=1), asked)
+    assert not [made.error for made in free.values() if made.error]
+    text = 22 + 4  # tokens of the text and of one tile
+    assert {made.prompt_tokens for made in few.values()} == {text}
+    counts = {int(made.prompt_tokens or 0) - text for made in free.values()}
+    assert all(count % 4 == 0 for count in counts) and max(counts) > 0
+    assert len({made.text for made in free.values()}) > 1
