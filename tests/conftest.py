@@ -23,7 +23,7 @@ SHARED = ROOT.parent / "shared"
 
 
 # Files that take minutes begin first, so that no process is left with one at the end.
-LONG = ("docs", "mini_runs", "train_trl", "train_command", "engines", "stranger", "text_models", "durability", "setup")
+LONG = ("docs", "mini_runs", "engines", "train_command", "train_trl", "stranger", "text_models", "setup")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +34,10 @@ def galleries(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def world(galleries: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, fakes = registry.encoder, training.fake_encoders()
+    """Fake encoders, and 16 images for validation in place of a hundred."""
+    real, fakes, whole = registry.encoder, training.fake_encoders(), registry.training("cim_rl")
+    small = replace(whole, worlds={name: replace(one, validation=16) for name, one in whole.worlds.items()})
+    monkeypatch.setattr(registry, "training", lambda _: small)
 
     def encoder(name: str) -> Encoder:
         return fakes[name] if name in fakes else real(name)
@@ -48,7 +52,7 @@ def rows(cim: Cim, run: str, name: str = "steps.jsonl") -> list[dict[str, Any]]:
 
 def test_a_dry_run_says_it_all_and_writes_nothing(cim: Cim) -> None:
     told = cim("train", "--model", "mini-base", "--steps", "4", "--dry-run", "--json").json
-    assert told["images"] == "64 of miniscenes, 100 for validation" and told["rewards"] == "grc x 1, qir x 1"
+    assert told["images"] == "64 of miniscenes, 16 for validation" and told["rewards"] == "grc x 1, qir x 1"
     assert told["settings"]["max_steps"] == 4 and "distinct" in told["alarms that stop"]
     assert not cim.results.exists()
 
@@ -223,8 +227,6 @@ def test_fine_tuning_learns_the_targets_and_goes_on(cim: Cim) -> None:
     assert done.json["chosen"]["checkpoint"] == "sft-step16" and done.json["chosen"]["criterion"] == "last"
     losses = [row["loss"] for row in rows(cim, "sft")]
     assert np.mean(losses[-4:]) < np.mean(losses[:4]) - 0.03
-    import shutil
-
     inner = cim.results / "train" / "sft" / "checkpoints"
     first = (inner / "sft-step16" / "model.safetensors").read_bytes()
     shutil.rmtree(inner / "sft-step16")
