@@ -22,19 +22,10 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
 
-# Files that take minutes begin first, so that no process is left with one at the end.
-LONG = (
-    "docs",
-    "mini_runs",
-    "rehearsal",
-    "train_trl",
-    "train_command",
-    "engines",
-    "stranger",
-    "text_models",
-    "durability",
-    "setup",
-)
+# Files that take minutes begin first, so that no process is left with one at the end. While one process runs the
+# commands of the documents, another takes those that load torch, vLLM and TRL, half a minute of CPU time, only once.
+LOAD_TORCH = ("mini_runs", "engines", "text_models", "train_command", "train_trl", "train_vllm", "train_oracle")
+LONG = ("docs", "gpu_check", *LOAD_TORCH, "rehearsal", "stranger", "setup")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,7 +8,6 @@ import json
 import random
 import tarfile
 import threading
-import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -91,7 +90,7 @@ class Server:
     cut: list[int] = field(default_factory=list)  # bytes after which each next answer ends
     statuses: list[int] = field(default_factory=list)  # of each next answer
     length: bool = True
-    pause: float = 0.0  # seconds after each 8 kB
+    hold: bool = False  # an answer that is cut ends when the client has gone
     etag: str = '"one"'
     asked: list[str | None] = field(default_factory=list)
 
@@ -125,9 +124,9 @@ def serving(content: bytes) -> Iterator[Server]:
                 self.send_header("Content-Range", f"bytes {start}-{len(server.content) - 1}/{len(server.content)}")
             self.end_headers()
             stop = server.cut.pop(0) if server.cut else len(body)
-            for at in range(0, min(stop, len(body)), 8192):
-                self.wfile.write(body[at : min(at + 8192, stop)])
-                time.sleep(server.pause)
+            self.wfile.write(body[:stop])
+            if server.hold:
+                self.rfile.read(1)
 
         def log_message(self, *_: object) -> None:
             pass

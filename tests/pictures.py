@@ -1,17 +1,24 @@
 """A task made of pictures drawn on the spot, and a command that captions it, for runs that are to be killed.
 
-Run as ``python -m tests.pictures RESULTS PICTURES MODEL``, MODEL being a folder with model.toml.
+Run as ``python -m tests.pictures RESULTS PICTURES MODEL ROWS``, MODEL being a folder with model.toml: killed by
+SIGKILL once ROWS captions are stored.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from harness import registry, store
 from harness.runs import manifest, run
 from harness.stages import caption, model
-from harness.types import Sample, Task
+from harness.types import Sample, Task, Track, untracked
+
+T = TypeVar("T")
 
 SIZES = ((64, 64), (96, 64), (64, 128), (120, 90))
 
@@ -70,18 +77,30 @@ def known(folder: Path) -> None:
     registry.names = lambda kind: [*names(kind), "pictures"] if kind == "tasks" else names(kind)
 
 
-def main(results: Path, pictures: Path, given: str) -> None:
-    """Caption, as ``cim caption`` does, four rows a batch."""
+def captioned(results: Path, place: Path, track: Track = untracked) -> Path:
+    """Caption, as ``cim caption`` does, by the model of a folder; the run's folder."""
+    (one,) = model.resolve(str(place), results)
+    planned = run.plan(one, "pictures", results, limit=None, partial=False, fresh=False)
+    with store.writing(planned.folder):
+        caption.caption(planned, track)
+        manifest.advance(planned.folder, "complete")
+    return planned.folder
+
+
+def main(results: Path, pictures: Path, place: Path, last: int) -> None:
+    """Caption four pictures a batch until ``last`` captions are stored."""
     from harness.engines import transformers
+
+    def killed(completions: Iterable[T], *_: object) -> Iterator[T]:
+        for number, completion in enumerate(completions):
+            if number == last:
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield completion
 
     transformers.ROWS = 4
     known(pictures)
-    (one,) = model.resolve(given, results)
-    planned = run.plan(one, "pictures", results, limit=None, partial=False, fresh=False)
-    with store.writing(planned.folder):
-        caption.caption(planned)
-        manifest.advance(planned.folder, "complete")
+    captioned(results, place, killed)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    main(*map(Path, sys.argv[1:4]), int(sys.argv[4]))

@@ -6,7 +6,6 @@ import ast
 import subprocess
 import sys
 from collections import defaultdict
-from pathlib import Path
 
 import pytest
 
@@ -14,6 +13,8 @@ from tests.conftest import ROOT
 
 PACKAGES = ("cim_harness", "cim_meteor", "harness", "tasks", "judges", "leaderboards")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+TREES = {path: ast.parse(path.read_text(encoding="utf-8"), str(path)) for path in FILES}
+FUNCTION, CLASS = (ast.FunctionDef, ast.AsyncFunctionDef), ast.ClassDef
 HEAVY = (
     "torch",
     "transformers",
@@ -35,28 +36,23 @@ def test_imports_keep_the_layers() -> None:
     assert done.returncode == 0 and "0 broken" in done.stdout, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("path", FILES, ids=str)
-def test_files_and_functions_are_short(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert text.count("\n") <= 300
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            assert (node.end_lineno or 0) - node.lineno < 60, f"{path}:{node.lineno} {node.name}"
+def test_files_and_functions_are_short() -> None:
+    assert [path for path in TREES if path.read_text(encoding="utf-8").count("\n") > 300] == []
+    functions = [(path, node) for path, tree in TREES.items() for node in ast.walk(tree) if isinstance(node, FUNCTION)]
+    assert [f"{path}:{f.lineno} {f.name}" for path, f in functions if (f.end_lineno or 0) - f.lineno >= 60] == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=str)
-def test_every_file_and_public_function_says_what_it_is(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    assert ast.get_docstring(tree), path
-    for node in tree.body:
-        public = isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
-        assert not public or ast.get_docstring(node), f"{path}:{node.lineno}"
+def test_every_file_and_public_function_says_what_it_is() -> None:
+    assert [path for path, tree in TREES.items() if not ast.get_docstring(tree)] == []
+    parts = [(path, part) for path, tree in TREES.items() for part in tree.body if isinstance(part, (*FUNCTION, CLASS))]
+    public = [(path, part) for path, part in parts if not part.name.startswith("_")]
+    assert [f"{path}:{part.lineno}" for path, part in public if not ast.get_docstring(part)] == []
 
 
 def test_no_function_body_stands_twice() -> None:
     bodies = defaultdict(list)
-    for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for path, tree in TREES.items():
+        for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef):
                 body = [line for line in node.body if not _is_docstring(line)]
                 dump = "\n".join(ast.dump(line) for line in body)

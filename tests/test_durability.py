@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import resource
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ import pytest
 from harness import store
 from harness.errors import BusyError, CimError, OutageError
 from harness.runs import records
-from tests import chat_server, slow_engine
+from tests import chat_server, mock_engine
 from tests.cli import Cim, captions_file, process
 from tests.conftest import ROOT
 
@@ -39,48 +37,44 @@ def files(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _mock(results: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.slow_engine", str(results)], cwd=ROOT, text=True, stdout=subprocess.PIPE
-    )
+def _mock(results: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tests.mock_engine", str(results)]
+    return subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
 
 
-def test_a_run_killed_again_and_again_equals_an_uninterrupted_one(tmp_path: Path) -> None:
-    """SIGKILL at random moments while captions arrive and scores are written; then the same command."""
-    assert _mock(tmp_path / "whole").wait() == 0
+def test_a_run_killed_at_any_step_equals_an_uninterrupted_one(tmp_path: Path) -> None:
+    """SIGKILL before each caption and before each file takes its place, and again soon after; then the same command."""
+    done = _mock(tmp_path)
+    assert done.returncode == 0, done
     expected = files(tmp_path / "whole" / "demo" / "mock")
     assert len(expected["captions.jsonl"]) == 12 and expected["scores.json"]["scores"][0]["n_failed"] == 1
-    generator, kills, seen = random.Random(5), 0, set[int]()
-    for _ in range(12):
-        running = _mock(tmp_path / "killed")
-        assert running.stdout is not None and running.stdout.readline() == "writing\n"
-        time.sleep(generator.uniform(0, 0.12))
-        kills += running.poll() is None
-        running.send_signal(signal.SIGKILL)
-        running.wait()
-        seen.add(len(records.read(tmp_path / "killed" / "demo" / "mock")))
-    assert kills >= 3 and len(seen) >= 3, (kills, seen)
-    assert _mock(tmp_path / "killed").wait() == 0
-    assert files(tmp_path / "killed" / "demo" / "mock") == expected
+    left = {number: int(count) for number, count in map(str.split, done.stdout.splitlines())}
+    assert set(left.values()) == set(range(13)) and list(left.values()).count(12) >= 5, left
+    for number in left:
+        assert files(tmp_path / number / "demo" / "mock") == expected, number
 
 
-def test_cim_eval_killed_at_random_moments(tmp_path: Path) -> None:
+KILLED = """
+import os, sys
+def at(event, arguments, last=sys.argv.pop(1)):
+    if event in ("open", "os.rename") and str(arguments[event == "os.rename"]).endswith(last):
+        os.kill(os.getpid(), 9)
+sys.addaudithook(at)
+from harness.command import cli
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_cim_eval_killed_before_each_of_its_files(cim: Cim, tmp_path: Path) -> None:
     """The whole command with its Java processes, killed between start-up and the last file."""
     arguments = ("eval", "--model", "demo-detailed", "--metrics", "bleu4,cider,length,rouge_l")
-    assert process(*arguments, results=tmp_path / "whole").wait() == 0
-    run = tmp_path / "killed" / "demo" / "demo-detailed"
-    parses = tmp_path / "killed" / ".cache" / "parses"
-    moments = (run / "manifest.json", parses, run / "per_sample.jsonl", run / "scores.json")
-    kills = 0
-    for moment in moments:  # killed as soon as it is there
-        running = process(*arguments, results=tmp_path / "killed")
-        while running.poll() is None and not moment.exists():
-            time.sleep(0.002)
-        running.send_signal(signal.SIGKILL)
-        kills += running.wait() == -signal.SIGKILL
-    assert kills >= 3, "too few were still running"
-    assert process(*arguments, results=tmp_path / "killed").wait() == 0
-    assert files(tmp_path / "killed" / "demo" / "demo-detailed") == files(tmp_path / "whole" / "demo" / "demo-detailed")
+    assert cim(*arguments, "--results", tmp_path / "whole").code == 0
+    (parses,) = {path.name for path in (tmp_path / "whole" / ".cache" / "parses").glob("*.jsonl")}
+    for last in ("manifest.json", parses, "per_sample.jsonl", "scores.json"):
+        command = [sys.executable, "-c", KILLED, last, *arguments, "--results", str(cim.results)]
+        assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == -signal.SIGKILL
+    assert cim(*arguments).code == 0
+    assert files(cim.results / "demo" / "demo-detailed") == files(tmp_path / "whole" / "demo" / "demo-detailed")
 
 
 SLOW = '''
@@ -300,15 +294,9 @@ def test_two_writers_are_refused(cim: Cim) -> None:
 
 
 def test_two_real_processes_on_one_run(tmp_path: Path) -> None:
-    first = _mock(tmp_path)
-    assert first.stdout is not None and first.stdout.readline() == "writing\n"
-    first.send_signal(signal.SIGSTOP)
-    second = subprocess.run(
-        [sys.executable, "-m", "tests.slow_engine", str(tmp_path)], cwd=ROOT, text=True, capture_output=True
-    )
-    first.send_signal(signal.SIGCONT)
-    assert "BusyError" in second.stderr and first.wait() == 0
-    assert len(records.read(tmp_path / "demo" / "mock")) == 12
+    with store.writing(tmp_path / "whole" / "demo" / "mock"):
+        assert "BusyError" in _mock(tmp_path).stderr
+    assert not records.read(tmp_path / "whole" / "demo" / "mock")
 
 
 def test_an_engine_that_stops_is_an_outage_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,14 +307,13 @@ def test_an_engine_that_stops_is_an_outage_and_resumes(tmp_path: Path, monkeypat
     from harness.stages import caption
 
     monkeypatch.setattr(registry, "engine", registry.engine)
-    monkeypatch.setattr(slow_engine, "PAUSE", 0)
-    planned = slow_engine.plan(tmp_path)
-    short = replace(slow_engine.ENGINE, generate=lambda m, r: islice(slow_engine.ENGINE.generate(m, r), 4))
+    planned = mock_engine.plan(tmp_path)
+    short = replace(mock_engine.ENGINE, generate=lambda m, r: islice(mock_engine.ENGINE.generate(m, r), 4))
     monkeypatch.setattr(registry, "engine", lambda _: short)
     with pytest.raises(OutageError, match="engine mock gave 4 of 12 caption texts; the same command goes on"):
         caption.caption(planned)
     assert len(records.read(planned.folder)) == 4
-    monkeypatch.setattr(registry, "engine", lambda _: slow_engine.ENGINE)
+    monkeypatch.setattr(registry, "engine", lambda _: mock_engine.ENGINE)
     assert caption.caption(planned) == 8
 
 
@@ -337,9 +324,8 @@ def test_another_model_setting_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     from harness.stages import caption
 
     monkeypatch.setattr(registry, "engine", registry.engine)
-    monkeypatch.setattr(slow_engine, "PAUSE", 0)
-    caption.caption(slow_engine.plan(tmp_path))
-    other = replace(slow_engine.MODEL, settings={"engine": "mock", "seed": 1})
+    caption.caption(mock_engine.plan(tmp_path))
+    other = replace(mock_engine.MODEL, settings={"engine": "mock", "seed": 1})
     with pytest.raises(CimError, match=r"model.seed: 0 / 1"):
-        slow_engine.plan(tmp_path, other)
-    slow_engine.plan(tmp_path, other, fresh=True)
+        mock_engine.plan(tmp_path, other)
+    mock_engine.plan(tmp_path, other, fresh=True)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from harness import registry
+from harness.command import cli
 from harness.runs import records, stats
 from leaderboards import gate
 from tasks.miniscenes import samples
@@ -166,12 +167,20 @@ def test_sampling_noise_passes_at_least_19_times_of_20(
 # --- what is refused --------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small run; read only."""
+    results = tmp_path_factory.mktemp("results")
+    options = ["--metrics", "bleu4_char,length", "--results", str(results)]
+    assert cli.main(["eval", "--model", "demo-terse", *options]) == 0
+    return results / "demo" / "demo-terse"
+
+
 @pytest.fixture
-def folder(cim: Cim, tmp_path: Path) -> Path:
-    """A small run that is made once and edited by the tests, and a copy of it as baseline."""
-    assert cim("eval", "--model", "demo-terse", "--metrics", "bleu4_char,length").code == 0
-    shutil.copytree(cim.results / "demo" / "demo-terse", tmp_path / "kept" / "demo" / "demo-terse")
-    return cim.results / "demo" / "demo-terse"
+def folder(cim: Cim, whole: Path, tmp_path: Path) -> Path:
+    """A copy of the small run, to be edited by a test, and another one as baseline."""
+    shutil.copytree(whole, tmp_path / "kept" / "demo" / "demo-terse")
+    return Path(shutil.copytree(whole, cim.results / "demo" / "demo-terse"))
 
 
 REFUSED: dict[str, tuple[Edit, str]] = {
@@ -229,7 +238,6 @@ REFUSED: dict[str, tuple[Edit, str]] = {
 @pytest.mark.parametrize("edit", REFUSED)
 def test_what_does_not_compare_is_refused(boards: Boards, folder: Path, tmp_path: Path, edit: str) -> None:
     kept = tmp_path / "kept" / "demo" / "demo-terse"
-    assert boards("check", "demo-terse", "--baseline", kept).code == 0
     change, expected = REFUSED[edit]
     change(folder)
     assert expected in boards.refused("check", "demo-terse", "--baseline", kept)
@@ -302,7 +310,8 @@ def test_eight_images_are_enough_for_four_values(cim: Cim, boards: Boards, tmp_p
 
 
 def test_constant_values_do_not_fail(cim: Cim, boards: Boards, tmp_path: Path) -> None:
-    scored(cim, tmp_path, "mute", dict.fromkeys(stored(), "nothing at all"), "objects,relation_qa,length")
+    captions = dict.fromkeys(list(stored())[:50], "nothing at all")
+    scored(cim, tmp_path, "mute", captions, "objects,relation_qa,length")
     result = boards("check", "mute", "--baseline", cim.results / "miniscenes" / "mute", "--json")
     assert result.code == 0 and {row["p_permutation"] for row in result.json["comparisons"]} == {1}
 

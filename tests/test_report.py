@@ -180,11 +180,10 @@ def test_a_page_loads_nothing(cim: Cim, tmp_path: Path) -> None:
 
 
 def test_failed_captions_are_shown_as_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tests import slow_engine
+    from tests import mock_engine
 
     monkeypatch.setattr(registry, "engine", registry.engine)
-    monkeypatch.setattr(slow_engine, "PAUSE", 0)
-    slow_engine.main(tmp_path)
+    mock_engine.main(tmp_path)
     page = Page(report.page(stored_run.load(tmp_path / "demo" / "mock")))
     assert "12 samples, 1 failed" in page.text and "Failed: the mock engine cannot read this image" in page.text
 

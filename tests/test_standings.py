@@ -112,8 +112,3 @@ def test_thousand_models_would_still_be_told_apart() -> None:
     none = generator.normal(0, 0.5, 10_000)
     assert standings.bootstrap_p(none, 0.1) > 0.5
     assert standings.bootstrap_p(np.zeros(100), 0.0) == 1.0
-
-
-def test_thirty_models_on_two_benchmarks_have_their_places(thirty_models: Path) -> None:
-    for task in synthetic_runs.TASKS:
-        assert all(len(group.standings) == 30 for group in standings.groups(read(thirty_models, task)))

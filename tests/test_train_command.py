@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +34,13 @@ def galleries(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def world(galleries: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, fakes = registry.encoder, training.fake_encoders()
+    """Fake encoders, steps of 4 x 8 captions in place of 16 x 8, and 16 images for validation in place of a hundred."""
+    from harness.train import presets
+
+    real, fakes, whole = registry.encoder, training.fake_encoders(), registry.training("cim_rl")
+    small = replace(whole, worlds={name: replace(one, validation=16) for name, one in whole.worlds.items()})
+    monkeypatch.setattr(registry, "training", lambda _: small)
+    monkeypatch.setitem(presets._ALL, "mini", replace(presets.preset("mini"), prompts=4, micro_batch=32))
 
     def encoder(name: str) -> Encoder:
         return fakes[name] if name in fakes else real(name)
@@ -48,7 +55,7 @@ def rows(cim: Cim, run: str, name: str = "steps.jsonl") -> list[dict[str, Any]]:
 
 def test_a_dry_run_says_it_all_and_writes_nothing(cim: Cim) -> None:
     told = cim("train", "--model", "mini-base", "--steps", "4", "--dry-run", "--json").json
-    assert told["images"] == "64 of miniscenes, 100 for validation" and told["rewards"] == "grc x 1, qir x 1"
+    assert told["images"] == "16 of miniscenes, 16 for validation" and told["rewards"] == "grc x 1, qir x 1"
     assert told["settings"]["max_steps"] == 4 and "distinct" in told["alarms that stop"]
     assert not cim.results.exists()
 
@@ -103,7 +110,7 @@ def test_a_run_that_an_alarm_stopped_keeps_what_was_best(cim: Cim, monkeypatch: 
 
     found = iter([{"reward": 1.0 + step / 10, "precision": 90.0 - 20 * step**2} for step in (0, 0.1, 2)])
     monkeypatch.setattr(run, "worth", lambda *_: next(found))
-    monkeypatch.setitem(presets._ALL, "mini", replace(presets._ALL["mini"], save_every=1))
+    monkeypatch.setitem(presets._ALL, "mini", replace(presets.preset("mini"), save_every=1))
     arguments = ("train", "--model", "mini-base", "--steps", "3", "--name", "hacked", "--no-probe", *SHORT)
     done = cim(*arguments)
     assert done.code == 1 and "alarm precision: reward" in done.err, done.err
@@ -133,7 +140,7 @@ def test_an_encoder_that_breaks_leaves_the_last_checkpoint_and_the_same_command_
         for vector in whole(texts):
             yield vector if len(calls) < 4 else vector * np.nan if fault == "nan" else vector[:9]
 
-    monkeypatch.setitem(presets._ALL, "mini", replace(presets._ALL["mini"], save_every=1))
+    monkeypatch.setitem(presets._ALL, "mini", replace(presets.preset("mini"), save_every=1))
     arguments = ("train", "--model", "mini-base", "--steps", "2", "--name", fault, "--no-probe", *SHORT)
     monkeypatch.setattr(training, "_words", broken)  # of the start, the first step, its checkpoint, the second step
     told = cim(*arguments)
@@ -154,7 +161,7 @@ def test_rewards_that_read_own_rows_are_refused_before_training(cim: Cim) -> Non
         line = cim.refused(
             "train", "--model", "mini-base", "--steps", "1", "--name", reward, "--rewards", f"qir,{reward}"
         )
-        assert f"reward {reward} reads an image's own gallery row, which 16 of 16 images lack" in line
+        assert f"reward {reward} reads an image's own gallery row, which 4 of 4 images lack" in line
         assert "first 'miniscenes:train_000000'" in line and "--gallery miniscenes-own" in line
         assert not rows(cim, reward)
 
@@ -223,8 +230,6 @@ def test_fine_tuning_learns_the_targets_and_goes_on(cim: Cim) -> None:
     assert done.json["chosen"]["checkpoint"] == "sft-step16" and done.json["chosen"]["criterion"] == "last"
     losses = [row["loss"] for row in rows(cim, "sft")]
     assert np.mean(losses[-4:]) < np.mean(losses[:4]) - 0.03
-    import shutil
-
     inner = cim.results / "train" / "sft" / "checkpoints"
     first = (inner / "sft-step16" / "model.safetensors").read_bytes()
     shutil.rmtree(inner / "sft-step16")
