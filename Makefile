@@ -240,6 +240,7 @@ $(VENV)/.ok-vllm: $(VENV)/.ok-core requirements/cpu.lock harness/resources/torch
 	@touch $(VENV)/.ok-models && touch $(VENV)/.ok-train $@
 
 $(VENV)/.ok-gpu: $(VENV)/.ok-core requirements/gpu.lock
+	@[ "$$(uname -sm)" = "Linux x86_64" ] || { echo "setup: requirements/gpu.lock is for Linux on x86_64; here install the extra gpu by hand" >&2; exit 2; }
 	@echo "setup: packages of requirements/gpu.lock (several GB)"; $(installer); \
 	install --no-deps -r requirements/gpu.lock || { $(not_installed); }
 	@touch $@
