@@ -24,13 +24,15 @@ option = $(if $(2),$(1) $(call quoted,$(2)))
 # What is there for a GPU stays; the CPU build of vLLM exists for one system.
 for_tests = $(if $(wildcard $(VENV)/.ok-gpu),gpu,$(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),vllm,models))
 
+for_gpu_check = $(if $(shell nvidia-smi -L 2>/dev/null),gpu,$(for_tests))
+
 # Tests of one file run in one process, files side by side, one process per core; each may start Java (about 1.5 GB).
 PARALLEL = -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup setup-models setup-train setup-vllm setup-gpu eval train-cim ablation report tables audit leaderboard check baseline parity mini-models test test-slow lint bench
+.PHONY: help setup setup-models setup-train setup-vllm setup-gpu eval train-cim ablation report tables audit leaderboard check baseline parity mini-models test test-slow lint bench gpu-check
 
 help:
 	@echo "usage: make TARGET [NAME=value ...]"
@@ -122,6 +124,9 @@ mini-models: $(VENV)/.ok-models  ## train the embedded tiny models again, 16 CPU
 lint: $(VENV)/.ok-dev  ## ruff, mypy, import contracts and licences
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy && $(VENV)/bin/lint-imports --no-cache >/dev/null || { $(VENV)/bin/lint-imports --no-cache; exit 1; }
 	@$(VENV)/bin/reuse lint --quiet || { $(VENV)/bin/reuse lint; exit 1; }
+
+gpu-check: $(VENV)/.ok-dev $(VENV)/.ok-$(for_gpu_check)  ## what half an hour of a GPU turns into numbers; on a CPU: ARGS="--size small"
+	@$(PY) -m tests.gpu_check $(ARGS)
 
 bench: $(VENV)/.ok-dev  ## time and memory of the evaluation
 	@$(PY) -m tests.bench $(call option,--limit,$(LIMIT)) $(ARGS)
@@ -240,6 +245,7 @@ $(VENV)/.ok-vllm: $(VENV)/.ok-core requirements/cpu.lock harness/resources/torch
 	@touch $(VENV)/.ok-models && touch $(VENV)/.ok-train $@
 
 $(VENV)/.ok-gpu: $(VENV)/.ok-core requirements/gpu.lock
+	@[ "$$(uname -sm)" = "Linux x86_64" ] || { echo "setup: requirements/gpu.lock is for Linux on x86_64; here install the extra gpu by hand" >&2; exit 2; }
 	@echo "setup: packages of requirements/gpu.lock (several GB)"; $(installer); \
 	install --no-deps -r requirements/gpu.lock || { $(not_installed); }
 	@touch $@

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests import bench_boards, bench_cim, bench_match, bench_parse, controls
+from tests import bench_boards, bench_cim, bench_feed, bench_match, bench_parse, controls
 from tests.clock import measured
 from tests.conftest import ROOT, SHARED
 
@@ -242,6 +242,7 @@ def main() -> None:
         "beside": lambda: beside(say, limit or CAPTIONS),
         "scene_graphs": lambda: bench_parse.parsing(say, min(limit, 2) if limit else bench_parse.CAPTIONS),
         "matching": lambda: bench_match.main(say, limit or CAPTIONS),
+        "feed": lambda: bench_feed.feed(say, limit),
         "rewards": lambda: bench_cim.apart(say, limit),
         "meteor": lambda: meteor(say, limit or CAPTIONS),
         "leaderboards": lambda: bench_boards.main(say, limit or bench_boards.MODELS),
