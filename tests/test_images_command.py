@@ -17,7 +17,7 @@ from harness.resources import fetch, unpack
 from tests import images
 from tests.cli import Cim, captions_file
 from tests.conftest import ROOT
-from tests.images import IDS, Server, bring, complete
+from tests.images import IDS, IMAGES, Server, bring, complete
 
 TASK_FILE = '''"""Gallery: a made-up benchmark."""
 from harness.types import Archive
