@@ -1,8 +1,8 @@
 """Feed efficiency: tokens per second of the engine vLLM as ``cim eval`` feeds it, over bare ``LLM.chat``.
 
-Both sides write the same greedy texts for the same images on one loaded engine, in turns; token ids are compared before a
-time is printed. Images are opened from files on both sides. The checkpoint is small and random, so that what the
-harness costs per request weighs more than it does beside a real model. Run with ``make bench ARGS="--parts feed"``.
+Both sides write the same greedy texts for the same images on one loaded engine, in turns; token ids are compared
+before a time is printed. Images are opened from files on both sides. The checkpoint is small and random, so that what
+the harness costs per request weighs more than it does beside a real model. Run: ``make bench ARGS="--parts feed"``.
 """
 
 from __future__ import annotations
