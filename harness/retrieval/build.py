@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,8 +22,8 @@ import numpy as np
 from harness import store
 from harness.errors import CimError, SettingsError
 from harness.parts import Encoder
-from harness.retrieval import encoders, leaks
-from harness.retrieval.gallery import IDS, IMAGE, MANIFEST, TEXT, TEXT_FINE, key, unit
+from harness.retrieval import gallery, leaks
+from harness.retrieval.gallery import IDS, IMAGE, MANIFEST, TEXT, TEXT_FINE, Encode, key, unit
 from harness.retrieval.merge import merge
 from harness.retrieval.sources import Pair
 from harness.types import Track, untracked
@@ -55,8 +54,8 @@ class Plan:
     def settings(self) -> dict[str, Any]:
         """What identifies the build; one that was started resumes only with equal settings."""
         return {
-            "text_encoder": encoders.described(self.text),
-            "image_encoder": encoders.described(self.image),
+            "text_encoder": gallery.described(self.text),
+            "image_encoder": gallery.described(self.image),
             "sources": [dict(source) for source in self.sources],
             "fine": self.fine,
             "dedupe": self.dedupe,
@@ -90,7 +89,7 @@ def build(plan: Plan, shard: tuple[int, int] = (0, 1), track: Track = untracked)
         return False
 
     def encode(paths: Sequence[str]) -> Any:  # the model is loaded only if a benchmark's images are on this machine
-        with encoders.opened(plan.image) as session:
+        with gallery.encoding(plan.image) as session:
             return session(paths)
 
     with store.writing(plan.folder, "this gallery"):
@@ -154,7 +153,7 @@ def _make(plan: Plan, numbers: Sequence[int], count: int, track: Track) -> None:
     """Encode the missing parts of this shard; parts that exist must hold the same pairs."""
     pairs, todo = _pairs(plan), set(numbers)
     with ExitStack() as sessions:
-        encode = dict[str, Callable[[Sequence[str]], Any]]()
+        encode = dict[str, Encode]()
         for number in track(range(count), "gallery parts", count):
             part = list(islice(pairs, PART))
             if number not in todo:
@@ -168,7 +167,7 @@ def _make(plan: Plan, numbers: Sequence[int], count: int, track: Track) -> None:
                 continue
             if not encode:
                 for encoder in (plan.text, plan.image):
-                    encode[encoder.kind] = sessions.enter_context(encoders.opened(encoder))
+                    encode[encoder.kind] = sessions.enter_context(gallery.encoding(encoder))
             _encode(plan, number, part, identities, encode)
 
 
@@ -177,18 +176,15 @@ def _encode(
     number: int,
     part: Sequence[Pair],
     identities: Sequence[dict[str, Any]],
-    encode: Mapping[str, Callable[[Sequence[str]], Any]],
+    encode: Mapping[str, Encode],
 ) -> None:
     names = [key(pair.source, pair.image_id) for pair in part]
-    with tempfile.TemporaryDirectory() as folder:
-        files, hashes = list[str](), list[str]()
-        for at, pair in enumerate(part):
-            content = pair.image.read_bytes() if isinstance(pair.image, Path) else pair.image()
-            hashes.append(hashlib.sha256(content).hexdigest())
-            files.append(str(pair.image if isinstance(pair.image, Path) else Path(folder) / str(at)))
-            if not isinstance(pair.image, Path):
-                Path(files[-1]).write_bytes(content)
-        image = unit(encode["image"](files), "image", names)
+    hashes, images = list[str](), list[Path | bytes]()
+    for pair in part:
+        content = pair.image.read_bytes() if isinstance(pair.image, Path) else pair.image()
+        hashes.append(hashlib.sha256(content).hexdigest())
+        images.append(pair.image if isinstance(pair.image, Path) else content)
+    image = gallery.encode_images(encode["image"], images, names)
     text = unit(encode["text"]([pair.caption for pair in part]), "caption", names)
     for name, matrix in (("T", text if plan.fine else text.astype(np.float16)), ("I", image.astype(np.float16))):
         buffer = BytesIO()

@@ -38,14 +38,14 @@ def missing(metric: Metric, run: Run) -> str | None:
         return None
     if run.gallery is None:
         return f"task {run.task.name} names no gallery; --gallery NAME"
-    from harness.retrieval import encoders, gallery
+    from harness.retrieval import gallery
 
     place = gallery.place(run.gallery)
     manifest = store.read_document(place / gallery.MANIFEST)
     if manifest is None:
         return f"no gallery at {place}; run `cim gallery build {run.gallery} --from ...`, or --gallery NAME"
     try:
-        used = [encoders.named(place.name, manifest, kind) for kind in encoders.KINDS]
+        used = [gallery.named_encoder(place.name, manifest, kind) for kind in ("text", "image")]
     except CimError as error:
         return str(error)
     if lacking := [reason for encoder in used if (reason := encoder.missing())]:
@@ -90,9 +90,9 @@ def retrieve(run: Run, metrics: Sequence[Metric], encode: Encode, track: Track =
     todo = [sample for sample in run.samples if sample.id in captions and sample.id not in stored]
     if not todo or not any(NEEDED in metric.needs for metric in metrics):
         return 0
-    from harness.retrieval import encoders, gallery
+    from harness.retrieval import gallery
+    from harness.retrieval.consistency import EVALUATION
     from harness.retrieval.scorer import CimScorer
-    from harness.retrieval.settings import EVALUATION
 
     if run.gallery is None:
         raise CimError(f"task {run.task.name} names no gallery", hint="--gallery NAME")
@@ -100,7 +100,7 @@ def retrieve(run: Run, metrics: Sequence[Metric], encode: Encode, track: Track =
         hint = f"run `cim data fetch {run.task.name}`"
         raise CimError(f"{len(absent)} images are not there: {', '.join(absent[:FEW])}", hint=hint)
     opened = gallery.open_folder(gallery.place(run.gallery))
-    text, image = (encoders.of(opened, kind) for kind in encoders.KINDS)
+    text, image = opened.encoder("text"), opened.encoder("image")
     scorer = CimScorer(opened, partial(encode, text.name), EVALUATION)
     how = _how(opened, scorer)
     for row in stored.values():

@@ -16,10 +16,10 @@ from harness import registry, store
 from harness.errors import CimError
 from harness.parts import Encoder, RewardContext
 from harness.resources import paths
-from harness.retrieval import encoders
+from harness.retrieval import gallery as encoders
+from harness.retrieval.consistency import PAPER, SAFE, CimSettings
 from harness.retrieval.gallery import Gallery, open_folder, place
 from harness.retrieval.scorer import CimScorer
-from harness.retrieval.settings import PAPER, SAFE, CimSettings
 from harness.train.material import Material
 from harness.train.options import Policy
 from harness.types import Sample, SceneGraph
@@ -82,11 +82,11 @@ def _lacking(need: str, gallery: Gallery, material: Material) -> str | None:
     if need == "graphs":
         return registry.parser(material.parser).missing()
     if need == "phrases":
-        return encoders.of(gallery, "text").missing()
+        return gallery.encoder("text").missing()
     if need == "image_text":
-        tower = encoders.of(gallery, "image").text_tower
+        tower = gallery.encoder("image").text_tower
         if tower is None:
-            return f"image encoder {encoders.of(gallery, 'image').name} of gallery {gallery.name} has no text tower"
+            return f"image encoder {gallery.encoder('image').name} of gallery {gallery.name} has no text tower"
         return registry.encoder(tower).missing()
     return None if need in RewardContext.__dataclass_fields__ else "no run has it"
 
@@ -106,14 +106,14 @@ def opened(gallery: str, settings: CimSettings, weights: Mapping[str, float], ma
         stored = scorer.gallery
 
         def encoder(part: Encoder) -> Any:
-            return stack.enter_context(encoders.opened(part))
+            return stack.enter_context(encoders.encoding(part))
 
-        tower = encoders.of(stored, "image").text_tower
+        tower = stored.encoder("image").text_tower
         context = RewardContext(
             scorer=scorer,
             references={key: material.reference(image) for key, image in by_key.items()},
             samples=partial(_sample, material, by_key),
-            phrases=encoder(encoders.of(stored, "text")) if "phrases" in needs else None,
+            phrases=encoder(stored.encoder("text")) if "phrases" in needs else None,
             image_text=encoder(registry.encoder(tower)) if "image_text" in needs and tower else None,
             graphs=partial(_graphs, material.parser) if "graphs" in needs else None,
         )
