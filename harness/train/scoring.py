@@ -1,21 +1,22 @@
-"""One scoring pass per step, shared by all reward functions that TRL calls.
+"""Rewards as TRL calls them: in ``cim train`` by one scoring pass per step, and in a user's own script.
 
 TRL calls each reward function separately; captions are scored once and the terms handed out, so that GRC and QIR are
 logged separately. A caption that cannot be scored leaves its group only if **all** functions return None: a single None
-beside a number would count as 0 (`trl/trainer/grpo_trainer.py`, ``nansum``).
+beside a number would count as 0 (`trl/trainer/grpo_trainer.py`, ``nansum``). TRL is not imported here.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness import registry
 from harness.errors import CimError
-from harness.retrieval.scorer import CimBatch
+from harness.parts import RewardContext
+from harness.retrieval.scorer import CimBatch, CimScorer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,16 +24,6 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 RewardFunction = Callable[..., list[float | None]]
-
-
-class Scorer(Protocol):
-    """A CIM scorer, as ``harness/retrieval/scorer.py``."""
-
-    def score(self, captions: Sequence[str], source_ids: Sequence[str]) -> CimBatch:
-        """GRC, QIR and retrieved rows of captions of the images with these keys."""
-
-    def qir(self, rows: Array, source_ids: Sequence[str]) -> Array:
-        """QIR of already retrieved rows against other images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,31 +52,25 @@ class Scored:
         return total
 
 
-Extra = Callable[[Sequence[str], Sequence[str]], "Array"]
-
-
 class SharedScore:
     """Scores each generation batch once, passes it to ``seen``, and serves the reward functions.
 
     Args:
-        weights: reward functions by name, with their weights: ``grc`` and ``qir`` of the scorer, or one of ``extra``.
-        extra: further rewards by name: functions from captions and source ids to one number per caption.
+        weights: rewards of the registry by name, with their weights.
         group: captions per image.
         ends: token ids that end a caption; one that does not end with such a token was truncated.
     """
 
     def __init__(
         self,
-        scorer: Scorer,
+        context: RewardContext,
         weights: Mapping[str, float],
         group: int,
         ends: frozenset[int],
         seen: Callable[[Scored], None],
-        extra: Mapping[str, Extra] | None = None,
     ) -> None:
-        self._scorer, self._weights, self._group, self._ends = scorer, dict(weights), group, ends
-        self._seen, self._extra = seen, dict(extra or {})
-        self._key, self._scored = "", list[Scored]()
+        self._context, self._weights, self._group, self._ends, self._seen = context, dict(weights), group, ends, seen
+        self._last: Scored | None = None
 
     def functions(self) -> list[RewardFunction]:
         """One function per reward, in the order of the weights, under the names that TRL logs."""
@@ -99,35 +84,24 @@ class SharedScore:
             trainer_state: Any,
             **_: Any,
         ) -> list[float | None]:
-            texts = [completion[0]["content"] for completion in completions]
-            scored = self._of(int(trainer_state.global_step), texts, source_id, completion_ids)
+            captions, step = [completion[0]["content"] for completion in completions], int(trainer_state.global_step)
+            scored = self._last
+            if scored is None or (scored.step, scored.captions, scored.source_ids) != (step, captions, source_id):
+                self._last = scored = self._score(step, captions, source_id, completion_ids)
+                self._seen(scored)
             unscored = np.isnan(scored.reward)
             return [None if bad else float(value) for bad, value in zip(unscored, scored.terms[name], strict=True)]
 
         reward.__name__ = name
         return reward
 
-    def _of(
-        self, step: int, captions: Sequence[str], source_ids: Sequence[str], ids: Sequence[Sequence[int]]
-    ) -> Scored:
-        text = "\0".join([str(step), *captions, *source_ids])
-        key = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-        if key != self._key:
-            self._scored, self._key = [self._score(step, captions, source_ids, ids)], key
-            self._seen(self._scored[0])
-        return self._scored[0]
-
     def _score(
         self, step: int, captions: Sequence[str], source_ids: Sequence[str], ids: Sequence[Sequence[int]]
     ) -> Scored:
-        batch = self._scorer.score(captions, source_ids)
-        known: dict[str, Array] = {"grc": batch.grc, "qir": batch.qir}
-        terms = {
-            name: np.asarray(
-                known[name] if name in known else self._extra[name](captions, source_ids), dtype=np.float64
-            )
-            for name in self._weights
-        }
+        scorer = self._context.scorer
+        assert scorer is not None
+        batch = scorer.scored(captions, source_ids)
+        terms = {name: registry.reward(name)(captions, source_ids, self._context) for name in self._weights}
         return Scored(
             step=step,
             captions=list(captions),
@@ -135,10 +109,10 @@ class SharedScore:
             ids=[list(tokens) for tokens in ids],
             clipped=np.array([not tokens or tokens[-1] not in self._ends for tokens in ids], dtype=bool),
             group=self._group,
-            terms=terms,
+            terms={name: np.asarray(values, dtype=np.float64) for name, values in terms.items()},
             weights=self._weights,
             batch=batch,
-            shuffled=np.asarray(self._scorer.qir(batch.rows, shuffled(source_ids, self._group)), dtype=np.float64),
+            shuffled=np.asarray(scorer.qir(batch.rows, shuffled(source_ids, self._group)), dtype=np.float64),
         )
 
 
@@ -187,3 +161,36 @@ def weights_of(text: str) -> dict[str, float]:
     if not weights:
         raise CimError("no reward is named", where="--rewards", hint="cim list rewards")
     return weights
+
+
+def trl_reward(
+    scorer: CimScorer, reward: str = "cim", *, column: str = "source_id", references: Mapping[str, str] | None = None
+) -> Callable[..., list[float]]:
+    """A reward function ``f(completions, **columns) -> list[float]``, called ``reward`` in TRL's logs.
+
+    For ``GRPOTrainer(reward_funcs=[trl_reward(scorer)], ...)`` of a user's own script. Completions are texts or
+    conversations (their last message counts).
+
+    Args:
+        reward: a name of ``cim list rewards``; several functions over one scorer score each batch once.
+        column: the data set's column with source ids (``<source>:<image id>``, keys of gallery rows or of images
+            given to ``scorer.add_images``).
+        references: reference captions by source id, for rewards that read them.
+
+    Raises:
+        CimError: an unknown reward, or one that needs more than the scorer and the references.
+    """
+    part = registry.reward(registry.check("rewards", reward))
+    context = RewardContext(scorer=scorer, references=references)
+    if lacking := [need for need in part.needs if getattr(context, need) is None]:
+        raise CimError(f"reward {reward} needs {', '.join(lacking)}", hint="`cim train --rewards` has them")
+
+    def function(completions: Sequence[Any], **columns: Any) -> list[float]:
+        if column not in columns:
+            what = f"the data set has no column {column!r}: {', '.join(columns) or 'no columns'}"
+            raise CimError(what, hint="trl_reward(scorer, column=...)")
+        texts = [text if isinstance(text, str) else text[-1]["content"] for text in completions]
+        return [float(value) for value in part(texts, columns[column], context)]
+
+    function.__name__ = reward
+    return function
