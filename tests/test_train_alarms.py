@@ -15,7 +15,7 @@ from harness import store
 from harness.errors import AlarmError
 from harness.train import alarms, diagnostics
 from harness.train.log import COMPLETIONS, STEPS, VALIDATION, TrainingLog
-from harness.train.scoring import Scored
+from harness.train.reward import Scored
 from tests.training import GROUP, IMAGES, healthy, scored
 
 N = GROUP * IMAGES

@@ -11,7 +11,7 @@ import pytest
 
 from harness.errors import CimError
 from harness.models import model_file
-from harness.train import checkpoints, scoring
+from harness.train import checkpoints, reward
 from harness.weights import Sampling, Weights
 from tests.training import healthy, material, tiny
 
@@ -117,15 +117,15 @@ def test_an_image_over_the_limit_is_made_smaller_before_anyone_sees_it() -> None
 
 def test_what_several_processes_scored_is_one_batch() -> None:
     one, other = healthy(1), healthy(2)
-    both = scoring.joined([one, other])
+    both = reward.joined([one, other])
     assert len(both.captions) == 64 and both.captions[32:] == other.captions and both.group == one.group
     assert np.array_equal(both.reward, np.concatenate([one.reward, other.reward]))
-    assert both.batch.rows.shape == (64, 3) and scoring.joined([one]) is one
+    assert both.batch.rows.shape == (64, 3) and reward.joined([one]) is one
 
 
 def test_rewards_and_weights_are_read() -> None:
-    assert scoring.weights_of("cim") == {"grc": 1.0, "qir": 1.0} == scoring.weights_of("grc, qir")
-    assert scoring.weights_of("cim=0.5,length=-0.1") == {"grc": 0.5, "qir": 0.5, "length": -0.1}
+    assert reward.weights_of("cim") == {"grc": 1.0, "qir": 1.0} == reward.weights_of("grc, qir")
+    assert reward.weights_of("cim=0.5,length=-0.1") == {"grc": 0.5, "qir": 0.5, "length": -0.1}
     for wrong in ("", "grc=nan", "grc=", "cim,grc"):
         with pytest.raises(CimError):
-            scoring.weights_of(wrong)
+            reward.weights_of(wrong)

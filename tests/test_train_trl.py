@@ -278,36 +278,36 @@ def test_a_model_of_the_hub_is_brought_at_its_revision(tmp_path: Path, monkeypat
 
 def test_the_probe_passes_on_a_model_that_sees(tmp_path: Path) -> None:
     """mini-base: cache and full pass agree, a grey image matters, the reference is the start; randomness is kept."""
-    from harness.train import probe
+    from harness.train import forward
 
     trainer = training.build(training.tiny(tmp_path, MINI))
     some = [trainer.train_dataset[at] for at in range(8)]
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    found = probe.probe(trainer, some, fresh=True)
+    found = forward.probe(trainer, some, fresh=True)
     assert torch.equal(torch.rand(1), expected)
     assert found.difference < 1e-4 and found.seen > 0.1 and found.reference == 0
-    probe.require(found, probe.Limits())
+    forward.require(found, forward.Limits())
 
 
 def test_the_probe_refuses_what_it_must(tmp_path: Path) -> None:
-    from harness.train import probe
+    from harness.train import forward
 
     trainer = training.build(training.tiny(tmp_path, MINI))
     some = [trainer.train_dataset[at] for at in range(4)]
     blind = trainer.model.model.visual.register_forward_hook(lambda module, given, made: _zero(made))
     with pytest.raises(AlarmError, match="alarm probe: a grey image changes log-probabilities by 0"):
-        probe.require(probe.probe(trainer, some, fresh=False), probe.Limits())
+        forward.require(forward.probe(trainer, some, fresh=False), forward.Limits())
     blind.remove()
     with torch.no_grad():
         trainer.model.model.language_model.norm.weight *= 1.1
     with pytest.raises(AlarmError, match="the reference is not the start model"):
-        probe.require(probe.probe(trainer, some, fresh=True), probe.Limits())
+        forward.require(forward.probe(trainer, some, fresh=True), forward.Limits())
     with pytest.raises(AlarmError, match=r"rollout engine and trainer differ by 0\.2000 nats"):
-        probe.require(probe.Report(4, 40, 0.2, 1.0, 0.0), probe.Limits())
+        forward.require(forward.Report(4, 40, 0.2, 1.0, 0.0), forward.Limits())
     with pytest.raises(AlarmError, match="alarm probe"):
-        probe.require(probe.Report(4, 40, math.nan, 1.0, 0.0), probe.Limits())
+        forward.require(forward.Report(4, 40, math.nan, 1.0, 0.0), forward.Limits())
 
 
 def _zero(made: Any) -> Any:

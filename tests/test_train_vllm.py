@@ -40,7 +40,7 @@ def test_two_steps_with_vllm_inside(kind: str, tmp_path: Path, on_cpu: None, mon
     import torch
     import vllm
 
-    from harness.train import forward, probe, trl_engine
+    from harness.train import forward, trl_engine
 
     start = tiny_models.build(tmp_path / "start", kind)
     real = vllm.LLM
@@ -49,8 +49,8 @@ def test_two_steps_with_vllm_inside(kind: str, tmp_path: Path, on_cpu: None, mon
         return real(*given, **{**settings, "enforce_eager": True, "dtype": "float32", "max_num_seqs": 16})
 
     monkeypatch.setattr("trl.generation.vllm_generation.LLM", small)
-    limits = probe.Limits(seen=1e-6)  # random weights hardly see
-    monkeypatch.setattr(probe, "Limits", lambda: limits)
+    limits = forward.Limits(seen=1e-6)  # random weights hardly see
+    monkeypatch.setattr(forward, "Limits", lambda: limits)
     settings = {"vllm_max_model_length": 512}
     plan = training.tiny(tmp_path / "run", start, settings=settings, rollouts="vllm", probe=True)
     built: list[Any] = []

@@ -16,7 +16,7 @@ import numpy as np
 from harness.parts import Encoder, RewardContext
 from harness.retrieval.consistency import SAFE
 from harness.retrieval.scorer import CimBatch
-from harness.train.scoring import Scored
+from harness.train.reward import Scored
 from harness.types import Model
 from harness.weights import Sampling, Weights
 from tests.galleries import of_arrays

@@ -253,8 +253,8 @@ class CimScorer:
         """Which retrieved rows (B, K) show the caption's own image."""
         hits: Flags = (rows == sources.rows[:, None]) & (rows >= 0)
         for at, name in enumerate(sources.keys):
-            if len(own := self.gallery.rows.get(name, ())) > 1:
-                hits[at] = np.isin(rows[at], own)
+            if len(captions := self.gallery.rows.get(name, ())) > 1:
+                hits[at] = np.isin(rows[at], captions)
         return hits
 
     def _batch(
@@ -270,8 +270,8 @@ class CimScorer:
         grc, cosines = self._terms(rows, sources.vectors)
         qir = self.settings.qir(cosines)
         known = np.flatnonzero(sources.rows >= 0)
-        own = np.full(len(rows), np.nan)
-        own[known] = fine(vectors[of[known]], self._stored, sources.rows[known, None])[:, 0]
+        own_similarity = np.full(len(rows), np.nan)
+        own_similarity[known] = fine(vectors[of[known]], self._stored, sources.rows[known, None])[:, 0]
         hits = self._hits(rows, sources)
         return CimBatch(
             reward=self.settings.reward(grc, qir),
@@ -284,7 +284,7 @@ class CimScorer:
             source_rows=sources.rows,
             self_hit_1=hits[:, 0],
             self_hit_k=np.asarray(hits.any(axis=1)),
-            own_similarity=own,
+            own_similarity=own_similarity,
             own_qir=self.settings.qir(np.where(hits, cosines, np.nan)),
             empty=empty,
             duplicates=duplicates,

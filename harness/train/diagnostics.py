@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.runs import stats
-from harness.train.scoring import Scored
+from harness.train.reward import Scored
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

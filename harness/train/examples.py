@@ -29,7 +29,7 @@ from harness.parts import Records, RewardScorer
 from harness.retrieval import sources
 from harness.retrieval.gallery import key
 from harness.runs import stats
-from harness.types import Sample, Training, World
+from harness.types import Sample, SceneGraph, Training, World
 from harness.weights import Weights
 
 HELD_OUT = 20  # one pair in this many is for validation,
@@ -81,6 +81,10 @@ class Material:
     parser: str = "scene_graph"
     own_gallery: str | None = None
 
+    def graphs(self, texts: Sequence[str]) -> list[SceneGraph]:
+        """Scene graphs of captions of these images."""
+        return [_graph(value) for value in _parsed(self.parser, texts)]
+
     def digest(self) -> str:
         """Eight hex digits that identify the split into training and held-out images."""
         lines = [self.keys[image] for image in self.train] + [""] + [self.keys[image] for image in self.validation]
@@ -108,10 +112,15 @@ def of_world(world: World, count: int) -> Material:
     )
 
 
-def parsed(parser: str, texts: Sequence[str]) -> list[Any]:
+def _parsed(parser: str, texts: Sequence[str]) -> list[Any]:
     """What a parser, and those that it builds on, make of texts."""
-    with registry.parser(parser).session(parsed) as session:
+    with registry.parser(parser).session(_parsed) as session:
         return list(session(texts))
+
+
+def _graph(value: Mapping[str, Any]) -> SceneGraph:
+    attributes = {owner: tuple(words) for owner, words in value["attributes"].items()}
+    return SceneGraph(objects=tuple(value["objects"]), attributes=attributes)
 
 
 def _precision(samples: Sequence[Sample], parser_name: str) -> Precision:
@@ -120,7 +129,7 @@ def _precision(samples: Sequence[Sample], parser_name: str) -> Precision:
     metric = metric.made or metric
 
     def precision(captions: Sequence[str]) -> float | None:
-        records = Records(samples, captions, parsed, lambda judge: [], parser_name)
+        records = Records(samples, captions, _parsed, lambda judge: [], parser_name)
         measurement = metric.measure(records)
         values = stats.point(stats.Column(measurement.statistics, metric.aggregate))
         return float(values[metric.names.index("precision")])

@@ -21,7 +21,7 @@ import numpy as np
 from harness import store
 from harness.errors import AlarmError
 from harness.train import alarms, diagnostics
-from harness.train.scoring import Scored
+from harness.train.reward import Scored
 
 FILES = STEPS, COMPLETIONS, VALIDATION = "steps.jsonl", "completions.jsonl", "validation.jsonl"
 # Stored field by the name under which TRL logs it.

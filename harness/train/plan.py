@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from harness import registry, store
 from harness.errors import CimError
+from harness.parts import RewardContext
 from harness.resources import paths
-from harness.retrieval.consistency import CimSettings, SelfPolicy
+from harness.retrieval.consistency import PAPER, SAFE, CimSettings, SelfPolicy
 from harness.retrieval.gallery import MANIFEST, Gallery, open_folder, place
-from harness.train import alarms, presets, reward, scoring
+from harness.train import alarms, presets, reward
 from harness.train.examples import Material, of_pairs, of_world
 from harness.types import Model, Training, World
 from harness.weights import Weights
@@ -105,9 +106,9 @@ def plan(options: Options, results: Path) -> Plan:
     material = _material(options, training, preset, arguments)
     rewards, gallery, settings = dict[str, float](), None, None
     if options.stage == "cim":
-        rewards, gallery = scoring.weights_of(options.rewards), _gallery(options, material)
-        reward.require(list(rewards), gallery, material)
-        settings = reward.scorer_settings(preset.name, options.self_policy, rewards)
+        rewards, gallery = reward.weights_of(options.rewards), _gallery(options, material)
+        _require(list(rewards), gallery, material)
+        settings = _scorer_settings(preset.name, options.self_policy, rewards)
     name = options.name or _name(options, preset)
     if name.startswith(".") or "/" in name or "-step" in name or not name.isprintable():
         raise CimError(f"{name!r} cannot be the name of a run", where="--name", hint="no slash, no '-step'")
@@ -155,6 +156,54 @@ def _gallery(options: Options, material: Material) -> Gallery:
         hint = f"cim gallery build {name} --from {material.name} 8000 {encoders}, as `make train-cim` alone does"
         raise CimError("no gallery to look captions up in", where=str(folder), hint=hint)
     return open_folder(folder)
+
+
+def _scorer_settings(preset: str, policy: SelfPolicy | None, weights: Mapping[str, float]) -> CimSettings:
+    """How captions are scored: as released in preset ``paper``, guarded in the others.
+
+    Raises:
+        CimError: settings that make a reward constant.
+    """
+    chosen = replace(PAPER if preset == "paper" else SAFE, w_g=weights.get("grc", 0.0), w_q=weights.get("qir", 0.0))
+    chosen = chosen if policy is None else replace(chosen, self_policy=policy)
+    chosen.check()
+    return chosen
+
+
+def _require(names: Sequence[str], gallery: Gallery, material: Material) -> None:
+    """Whether every reward can be computed in this run; called before anything is written or loaded.
+
+    Raises:
+        CimError: an unknown reward, one that needs what this run does not have, or one that reads an image's own
+            gallery row where training images have none.
+    """
+    for part in [registry.reward(registry.check("rewards", name)) for name in names]:
+        for need in part.needs:
+            if reason := _lacking(need, gallery, material):
+                what = f"reward {part.name} needs {need}: {reason}"
+                raise CimError(what, where="--rewards", hint="cim list rewards")
+        absent = [image for image in material.train if material.keys[image] not in gallery.rows]
+        if part.own_row and absent:
+            share = f"{len(absent)} of {len(material.train)} images lack, first {material.keys[absent[0]]!r}"
+            hint = "train on images of the gallery"
+            if material.own_gallery:
+                hint += f", such as --gallery {material.own_gallery} in the embedded environment"
+            what = f"reward {part.name} reads an image's own gallery row, which {share}"
+            raise CimError(what, where=f"gallery {gallery.name}", hint=hint)
+
+
+def _lacking(need: str, gallery: Gallery, material: Material) -> str | None:
+    """Why a run cannot have a field of ``RewardContext``; None if it can."""
+    if need == "graphs":
+        return registry.parser(material.parser).missing()
+    if need == "phrases":
+        return gallery.encoder("text").missing()
+    if need == "image_text":
+        images = gallery.encoder("image")
+        if images.text_tower is None:
+            return f"image encoder {images.name} of gallery {gallery.name} has no text tower"
+        return registry.encoder(images.text_tower).missing()
+    return None if need in RewardContext.__dataclass_fields__ else "no run has it"
 
 
 def _name(options: Options, preset: presets.Preset) -> str:

@@ -27,9 +27,9 @@ from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 from harness.engines import _weights
 from harness.errors import CimError
 from harness.parts import RewardContext
-from harness.train import alarms, checkpoints, examples, fixes, forward, probe
+from harness.train import alarms, checkpoints, examples, fixes, forward
 from harness.train.log import Clock, TrainingLog, device_memory_mb, memory_mb
-from harness.train.scoring import Scored, SharedScore, joined
+from harness.train.reward import Scored, SharedScore, joined
 
 if TYPE_CHECKING:
     from harness.train.plan import Plan
@@ -61,9 +61,8 @@ def train(
         say("resumes; vLLM samples anew, so captions differ from those of an uninterrupted run")
     log = _log(plan, say, done) if PartialState().is_main_process else None
     try:
-        trainer = (
-            fine_tuner(plan, place) if context is None else build(plan, context, place, partial(_gather, log), say)
-        )
+        seen = partial(_gather, log)
+        trainer = fine_tuner(plan, place) if context is None else build(plan, context, place, seen, say)
         trainer.create_model_card = lambda **_: None  # else a model card for the hub is written at every save
         trainer.add_callback(_callback(plan, context, trainer, log, place, advance))
         trainer.remove_callback(PrinterCallback)
@@ -260,7 +259,7 @@ def _callback(
                 return
             if plan.options.probe:
                 probe_rows = [trainer.train_dataset[at] for at in range(min(PROBED, len(trainer.train_dataset)))]
-                probe.require(probe.probe(trainer, probe_rows, fresh=place is None), probe.Limits())
+                forward.require(forward.probe(trainer, probe_rows, fresh=place is None), forward.Limits())
             begun = state.global_step // updates
             # The row is also missing if a run was killed between a checkpoint and its validation.
             absent = [log is not None and all(row["step"] != begun for row in log.validations)]
