@@ -96,7 +96,7 @@ class SharedScore:
         ) -> list[float | None]:
             captions, step = [completion[0]["content"] for completion in completions], int(trainer_state.global_step)
             scored = self._last
-            if scored is None or (scored.step, scored.captions, scored.source_ids) != (step, captions, source_id):
+            if scored is None or (scored.step, scored.captions, scored.source_ids) != (step, captions, list(source_id)):
                 self._last = scored = self._score(step, captions, source_id, completion_ids)
                 self._seen(scored)
             unscored = np.isnan(scored.reward)
