@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from harness.api.result import Result, load_run
     from harness.errors import CimError
     from harness.retrieval.scorer import CimScorer
-    from harness.train.trl_reward import trl_reward
+    from harness.train.reward import trl_reward
 
 __version__ = "0.1.0"
 __all__ = [
@@ -42,7 +42,7 @@ _MODULES = {
     "harness.api.result": ("Result", "load_run"),
     "harness.errors": ("CimError",),
     "harness.retrieval.scorer": ("CimScorer",),
-    "harness.train.trl_reward": ("trl_reward",),
+    "harness.train.reward": ("trl_reward",),
 }
 
 

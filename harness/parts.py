@@ -236,6 +236,9 @@ class RewardScorer(Protocol):
     def scored(self, captions: Sequence[str], source_ids: Sequence[str]) -> Any:
         """The ``CimBatch`` of these captions, made once for all rewards."""
 
+    def qir(self, rows: NDArray[np.int64], source_ids: Sequence[str]) -> Array:
+        """QIR (B,) of retrieved rows (B, K) against these images."""
+
     def reciprocal_rank(
         self, captions: Sequence[str], source_ids: Sequence[str], among: Sequence[str] | None = None
     ) -> Array:

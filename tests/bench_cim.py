@@ -154,10 +154,10 @@ class OneByOne:
 
 def speed(say: Say, name: str, size: dict[str, Any], limit: int | None) -> dict[str, Any]:
     """One size: both ways on the same captions and gallery."""
-    from harness.retrieval import gallery
     from harness.retrieval.scorer import CimScorer
     from harness.retrieval.search import exact as exact_search
     from tests.bench import measured
+    from tests.galleries import of_arrays
 
     exact = tower(size["model"])
     count = min(size["captions"], limit or size["captions"])
@@ -167,7 +167,7 @@ def speed(say: Say, name: str, size: dict[str, Any], limit: int | None) -> dict[
     rows = min(size["rows"], 100 * limit) if limit else size["rows"]
     text, image = synthetic(vectors, rows, 64 if name == "tiny" else 1024)
     own = np.random.default_rng(1).integers(rows, size=len(texts)).tolist()
-    opened = gallery.of_arrays(text, image, [f"g:{row}" for row in range(rows)])
+    opened = of_arrays(text, image, [f"g:{row}" for row in range(rows)])
     scorer = CimScorer(opened, partial(encode, exact))
     keys = [opened.keys[row] for row in own]
     scorer.score(others[0][:8], keys[:8])

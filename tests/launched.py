@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
-from harness.train import trl_engine
 from tests import training
 
 
 def main(folder: str, checkpoint: str, processes: str) -> None:
     """Train with the fake scorer; each process holds its share of a step."""
-    job = training.job(Path(folder), Path(checkpoint))
-    preset = replace(job.preset, micro_batch=16 // int(processes))
-    validation = list(job.train[:3])
-    trl_engine.train(replace(job, preset=preset, validation=validation))
+    changes = {"micro_batch": 16 // int(processes)}
+    training.train(training.tiny(Path(folder), Path(checkpoint), training.material(validation=3), changes=changes))
 
 
 if __name__ == "__main__":

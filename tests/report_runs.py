@@ -141,7 +141,7 @@ def _scene_run(
 
 
 def _training(folder: Path, arm: str, seed: int, steps: int = 30) -> None:
-    """Rows as ``harness/train/book.py`` writes them; those of sft have no reward, and grc ends with an alarm."""
+    """Rows as ``harness/train/log.py`` writes them; those of sft have no reward, and grc ends with an alarm."""
     manifest = synthetic_runs.manifest_of("cim_rl", folder.name, ["synthetic"])
     manifest["settings"]["training"] = {"gallery": f"{8000:012x}" + "0" * 52}
     if arm == "grc":

@@ -15,8 +15,8 @@ from harness import registry
 from harness.parts import Encoder
 from harness.resources import data
 from harness.retrieval import build, gallery
+from harness.retrieval.consistency import PAPER
 from harness.retrieval.scorer import CimScorer
-from harness.retrieval.settings import PAPER
 from harness.retrieval.sources import Pair
 from tasks.miniscenes import TASK, draw, samples, world
 from tests.cli import Cim, captions_file

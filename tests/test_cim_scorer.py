@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from harness.errors import CimError
 from harness.retrieval import consistency, gallery
+from harness.retrieval.consistency import PAPER, SAFE, CimSettings
 from harness.retrieval.scorer import CimScorer
-from harness.retrieval.settings import PAPER, SAFE, CimSettings
+from tests.galleries import of_arrays
 
 HALF = 2**-0.5
 GOLDEN: dict[str, tuple[Any, Any, tuple[float, float, float]]] = {
@@ -41,16 +42,15 @@ def test_golden_values(case: str) -> None:
     u, rows, wanted = GOLDEN[case]
     images, source = np.array(rows, dtype=float), np.array(u, dtype=float)
     grc = consistency.grc(images)
-    qir = consistency.qir(consistency.cosines(source, images), consistency.rank_weights(len(images)))
-    assert (grc, qir, consistency.reward(grc, qir)) == pytest.approx(wanted, abs=1e-6)
+    qir = PAPER.qir(consistency.cosines(source, images))
+    assert (grc, qir, PAPER.reward(grc, qir)) == pytest.approx(wanted, abs=1e-6)
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 5, 10])
 def test_the_closed_form_equals_the_gram_definition_and_batched_equals_one_by_one(k: int) -> None:
     images, sources = unit(200, k, 16), unit(200, 16)
-    weights = consistency.rank_weights(k)
     cosines = consistency.cosines(sources, images)
-    grc, qir = consistency.grc(images), consistency.qir(cosines, weights)
+    grc, qir = consistency.grc(images), PAPER.qir(cosines)
     gram = images @ images.transpose(0, 2, 1)
     assert grc == pytest.approx(np.sqrt(gram.sum(axis=(1, 2))) / k, abs=1e-6)
     if k > 1:
@@ -61,27 +61,26 @@ def test_the_closed_form_equals_the_gram_definition_and_batched_equals_one_by_on
         [sum(2.0**-r * float(u @ v) for r, v in enumerate(rows)) for u, rows in zip(sources, images, strict=True)]
     )
     assert np.abs(qir).max() <= 2 - 2.0 ** (1 - k)
-    assert consistency.qir(cosines, weights, normalize=True) == pytest.approx(qir / (2 - 2.0 ** (1 - k)))
+    assert replace(PAPER, normalize_qir=True).qir(cosines) == pytest.approx(qir / (2 - 2.0 ** (1 - k)))
 
 
 def test_ranges_and_invariances() -> None:
     images, sources = unit(5000, 3, 3), unit(5000, 3)
-    weights = consistency.rank_weights(3)
     cosines = consistency.cosines(sources, images)
-    grc, qir = consistency.grc(images), consistency.qir(cosines, weights)
-    value = consistency.reward(grc, qir)
+    grc, qir = consistency.grc(images), PAPER.qir(cosines)
+    value = PAPER.reward(grc, qir)
     assert -11 / 12 - 1e-9 <= value.min() < -0.6 and 2.4 < value.max() <= 2.75
     acute = np.abs(images)
     assert consistency.grc(acute).min() >= 3**-0.5
     turn = np.linalg.qr(DRAWN.normal(size=(3, 3)))[0]
     assert consistency.grc(images @ turn) == pytest.approx(grc)
-    assert consistency.qir(consistency.cosines(sources @ turn, images @ turn), weights) == pytest.approx(qir)
+    assert PAPER.qir(consistency.cosines(sources @ turn, images @ turn)) == pytest.approx(qir)
     assert consistency.grc(images[:, ::-1]) == pytest.approx(grc)
-    assert not np.allclose(consistency.qir(cosines[:, ::-1], weights), qir)
+    assert not np.allclose(PAPER.qir(cosines[:, ::-1]), qir)
     assert consistency.rank_weights(3, "uniform").tolist() == [1, 1, 1]
     short = np.array([[0.5, np.nan, np.nan], [np.nan] * 3])
-    assert consistency.qir(short, weights).tolist() == [0.5, 0]
-    assert consistency.qir(short, weights, normalize=True).tolist() == [0.5, 0]
+    assert PAPER.qir(short).tolist() == [0.5, 0]
+    assert replace(PAPER, normalize_qir=True).qir(short).tolist() == [0.5, 0]
 
 
 # --- the scorer --------------------------------------------------------------------------------
@@ -97,9 +96,7 @@ def encode(texts: Sequence[str]) -> NDArray[np.float64]:
 def four(hashes: Sequence[str | None] | None = None) -> gallery.Gallery:
     """The gallery of the golden cases: rows 0 and 3 tie, and show the same image."""
     image = np.eye(3)[[0, 1, 2, 0]]
-    return gallery.of_arrays(
-        np.array([(1, 0), (0.6, 0.8), (0, 1), (1, 0)]), image, ["g:0", "g:1", "g:2", "g:3"], hashes
-    )
+    return of_arrays(np.array([(1, 0), (0.6, 0.8), (0, 1), (1, 0)]), image, ["g:0", "g:1", "g:2", "g:3"], hashes)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +158,7 @@ def test_a_source_is_known_by_key_and_by_its_bytes() -> None:
 @pytest.mark.parametrize("dedupe", [False, True])
 def test_filtering_never_changes_the_order(changes: dict[str, Any], dedupe: bool) -> None:
     n, hashes = 120, [str(row % 40) for row in range(120)]
-    held = gallery.of_arrays(unit(n, 6), unit(n, 4), [f"g:{row // 2}" for row in range(n)], hashes)
+    held = of_arrays(unit(n, 6), unit(n, 4), [f"g:{row // 2}" for row in range(n)], hashes)
     queries = unit(10, 6)
 
     def look_up(texts: Sequence[str]) -> NDArray[np.float64]:
@@ -215,14 +212,14 @@ def test_batched_equals_one_by_one_and_rows_of_a_gallery_may_change_places() -> 
         return np.array([table[one] for one in texts])
 
     settings = CimSettings(k=5, self_policy="exclude_near", near=0.7, w_g=0.5, normalize_qir=True)
-    scorer = CimScorer(gallery.of_arrays(text, image, keys), look_up, settings)
+    scorer = CimScorer(of_arrays(text, image, keys), look_up, settings)
     whole = scorer.score(captions, ids)
     for at, (caption, key) in enumerate(zip(captions, ids, strict=True)):
         one = scorer.score([caption], [key])
         assert one.rows[0].tolist() == whole.rows[at].tolist()
         assert one.reward[0] == pytest.approx(whole.reward[at], abs=1e-12)
     order = DRAWN.permutation(n)
-    moved = CimScorer(gallery.of_arrays(text[order], image[order], [keys[row] for row in order]), look_up, settings)
+    moved = CimScorer(of_arrays(text[order], image[order], [keys[row] for row in order]), look_up, settings)
     assert moved.score(captions, ids).reward == pytest.approx(whole.reward, abs=1e-6)
     given = scorer.score(captions, ids, source_vectors=image[[7 * number for number in range(40)]])
     assert given.reward == pytest.approx(whole.reward, abs=1e-6)
@@ -250,9 +247,9 @@ def test_a_wrong_encoder_and_damaged_rows_are_named() -> None:
     with pytest.raises(CimError, match=r"caption embeddings have the shape \(1, 3\), not \(1, 2\)"):
         CimScorer(four(), lambda texts: np.ones((len(texts), 3))).score(["q"], ["g:0"])
     with pytest.raises(CimError, match="caption embedding 2 is zero or not finite"):
-        gallery.of_arrays(np.array([(1, 0), (0, 1), (0, 0)]), np.eye(3), ["a", "b", "c"])
+        of_arrays(np.array([(1, 0), (0, 1), (0, 0)]), np.eye(3), ["a", "b", "c"])
     with pytest.raises(CimError, match="3 captions, 2 images and 3 ids do not agree"):
-        gallery.of_arrays(np.eye(3), np.eye(2), ["a", "b", "c"])
+        of_arrays(np.eye(3), np.eye(2), ["a", "b", "c"])
     text = np.array(four().text)
     text[2] = np.nan
     with pytest.raises(CimError, match="gallery row 2 is not finite"):

@@ -21,7 +21,7 @@ from harness.errors import CimError, OutageError, SettingsError
 from harness.images import open_image
 from harness.parts import Encoder
 from harness.resources import data
-from harness.retrieval import build, encoders, gallery, leaks, sources
+from harness.retrieval import build, gallery, leaks, sources
 from harness.retrieval.scorer import CimScorer
 from harness.retrieval.sources import Pair
 from harness.types import Archive, Sample, Task
@@ -170,11 +170,11 @@ def test_another_encoder_is_refused(tmp_path: Path, small: None, monkeypatch: py
     opened = gallery.open_folder(tmp_path / "g")
     here = Fake("text", 8).encoder
     monkeypatch.setattr(registry, "encoder", lambda _: here)
-    assert encoders.of(opened, "text") is here
+    assert opened.encoder("text") is here
     other = replace(here, settings=lambda: {"v": "2", "more": "x"})
     monkeypatch.setattr(registry, "encoder", lambda _: other)
     with pytest.raises(CimError, match="text encoder fake_text differs from the gallery's in v, more"):
-        encoders.of(opened, "text")
+        opened.encoder("text")
 
 
 # --- benchmarks ----------------------------------------------------------------------------------
@@ -441,12 +441,12 @@ def test_open_clip_towers_give_unit_vectors_of_one_space(tmp_path: Path, monkeyp
     paths = [tmp_path / name for name in ("a.png", "b.png")]
     for path, mode in zip(paths, ("RGB", "L"), strict=True):
         Image.new(mode, (50, 40), 77).save(path)
-    with encoders.opened(image) as encode:
+    with gallery.encoding(image) as encode:
         seen = encode([str(path) for path in paths])
         paths[0].write_bytes(b"no image")
         with pytest.raises(CimError, match=r"a.png: is no image that can be read"):
             encode([str(paths[0])])
-    with encoders.opened(text) as encode:
+    with gallery.encoding(text) as encode:
         read = encode(["a dog", "a cat", "a dog"])
     assert seen.shape == (2, 16) and read.shape == (3, 16) and np.allclose(read[0], read[2], atol=1e-6)
     assert np.allclose(np.linalg.norm(np.vstack([seen, read]), axis=1), 1, atol=1e-5)

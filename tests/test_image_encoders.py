@@ -11,7 +11,7 @@ import pytest
 
 from harness import registry
 from harness.errors import CimError
-from harness.retrieval import encoders
+from harness.retrieval.gallery import encoding
 
 torch = pytest.importorskip("torch", reason="torch is not installed: run `make setup-models`")
 transformers = pytest.importorskip("transformers", reason="transformers is not installed: run `make setup-models`")
@@ -58,11 +58,11 @@ def test_dino_vectors_are_the_class_token_of_each_image(name: str, pictures: lis
 
     encoder = registry.encoder(name)
     assert encoder.kind == "image" and FOLDERS[name] in str(encoder.missing())
-    with pytest.raises(CimError, match="are not on this machine"), encoders.opened(encoder):
+    with pytest.raises(CimError, match="are not on this machine"), encoding(encoder):
         pass
     model, processor = dino(name, tmp_path / "models")
     assert encoder.missing() is None
-    with encoders.opened(encoder) as encode:
+    with encoding(encoder) as encode:
         together, alone = encode(pictures), np.concatenate([encode([path]) for path in pictures[:6]])
         Path(pictures[0]).write_bytes(b"no image")
         with pytest.raises(CimError, match=r"0.png: is no image that can be read"):
@@ -111,7 +111,7 @@ def test_siglip_vectors_are_those_of_attention_pooling(name: str, pictures: list
     save_file(model.state_dict(), folder / "open_clip_model.safetensors")
     content = {"model_cfg": {**config, "custom_text": True}, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}}
     (folder / "open_clip_config.json").write_text(json.dumps(content))
-    with encoders.opened(registry.encoder(name)) as encode:
+    with encoding(registry.encoder(name)) as encode:
         found = encode(pictures[:9])
     assert found.shape == (9, 192) and np.linalg.norm(found, axis=1) == pytest.approx(1, abs=1e-5)
     _, _, transform = open_clip.create_model_and_transforms(f"local-dir:{folder}")

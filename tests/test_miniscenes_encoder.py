@@ -12,12 +12,13 @@ import pytest
 
 from harness import registry
 from harness.errors import CimError
-from harness.retrieval import gallery, worlds
-from harness.retrieval.encoders import opened
+from harness.retrieval import sources
+from harness.retrieval.consistency import SAFE
+from harness.retrieval.gallery import encoding
 from harness.retrieval.scorer import CimBatch, CimScorer
-from harness.retrieval.settings import SAFE
 from harness.types import SceneGraph
 from tasks.miniscenes import damage, draw, language, samples, sensitivity, world
+from tests.galleries import of_arrays
 
 pytest.importorskip("torch", reason="torch is not installed: run `make setup-models`")
 pytest.importorskip("transformers", reason="transformers is not installed: run `make setup-models`")
@@ -35,7 +36,7 @@ def test_the_committed_encoder_is_that_of_its_manifest() -> None:
 
 
 def test_a_vector_depends_on_its_text_alone_and_is_unit() -> None:
-    with opened(registry.encoder("miniscenes_text")) as encode:
+    with encoding(registry.encoder("miniscenes_text")) as encode:
         texts = ["a red ring in the upper left .", "a disc .", "", "nothing of that world", "a ring " * 400]
         together, alone = encode(texts), np.concatenate([encode([text]) for text in texts])
     assert together == pytest.approx(alone, abs=1e-5) and np.linalg.norm(together, axis=1) == pytest.approx(1, abs=1e-5)
@@ -47,19 +48,19 @@ def test_pictures_of_other_sizes_are_refused(tmp_path: Path) -> None:
 
     Image.new("RGB", (64, 48)).save(tmp_path / "wide.png")
     (tmp_path / "page.png").write_text("<html>")
-    with opened(registry.encoder("miniscenes_image")) as encode:
+    with encoding(registry.encoder("miniscenes_image")) as encode:
         for name, reason in (("wide.png", "is no picture of miniscenes"), ("page.png", "is no image")):
             with pytest.raises(CimError, match=reason):
                 encode([str(tmp_path / name)])
 
 
 def test_gallery_scenes_are_none_of_the_benchmarks() -> None:
-    pairs = list(worlds.read("miniscenes", "20")) + list(worlds.read("miniscenes", "train:3"))
+    pairs = list(sources.read_world("miniscenes", "20")) + list(sources.read_world("miniscenes", "train:3"))
     assert [pair.image_id for pair in pairs][::22] == ["gallery_000000", "train_000002"]
     assert callable(pairs[0].image) and pairs[0].image()[:4] == b"\x89PNG"
     for wrong in ("0", "x", "test:5", "-1", "train:"):
         with pytest.raises(CimError, match="--from miniscenes"):
-            worlds.read("miniscenes", wrong)
+            sources.read_world("miniscenes", wrong)
 
 
 def test_the_reward_sees_details_left_out_and_false(tmp_path: Path) -> None:
@@ -70,12 +71,12 @@ def test_the_reward_sees_details_left_out_and_false(tmp_path: Path) -> None:
     for made in (*kept, *scenes):
         files.append(str(tmp_path / f"{made.id}.png"))
         Path(files[-1]).write_bytes(draw.png(draw.pixels(made)))
-    with opened(registry.encoder("miniscenes_image")) as see:
+    with encoding(registry.encoder("miniscenes_image")) as see:
         images = see(files)
-    with opened(registry.encoder("miniscenes_text")) as read:
+    with encoding(registry.encoder("miniscenes_text")) as read:
         keys, texts = [made.id for made in kept], [samples.reference(made) for made in kept]
-        held = gallery.of_arrays(read(texts), images[: len(kept)], keys)
-        scorer, names, own = CimScorer(held, read, SAFE), [made.id for made in scenes], images[len(kept) :]
+        stored = of_arrays(read(texts), images[: len(kept)], keys)
+        scorer, names, own = CimScorer(stored, read, SAFE), [made.id for made in scenes], images[len(kept) :]
 
         def score(captions: Sequence[str]) -> CimBatch:
             return scorer.score(captions, names, source_vectors=own)

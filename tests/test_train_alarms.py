@@ -14,8 +14,8 @@ import pytest
 from harness import store
 from harness.errors import AlarmError
 from harness.train import alarms, diagnostics
-from harness.train.book import COMPLETIONS, STEPS, VALIDATION, Book
-from harness.train.scoring import Scored
+from harness.train.log import COMPLETIONS, STEPS, VALIDATION, TrainingLog
+from harness.train.reward import Scored
 from tests.training import GROUP, IMAGES, healthy, scored
 
 N = GROUP * IMAGES
@@ -47,10 +47,10 @@ def test_a_collapse_that_drawing_hides(tmp_path: Path) -> None:
     start, later = {"step": 0, "distinct": 1.0, "images": 100}, {"step": 10, "distinct": 0.04, "images": 100}
     assert rung(healthy(1), [start, later]) == {"distinct"} and rung(healthy(1), [start]) == set()
     assert rung(healthy(1), [{**later, "images": 3}]) == set(), "three images say nothing"
-    opened, _ = book(tmp_path, stops=True)
-    opened.validated(0, {"reward": 1.0, **{name: start[name] for name in ("distinct", "images")}})
+    opened, _ = training_log(tmp_path, stops=True)
+    opened.log_validation(0, {"reward": 1.0, **{name: start[name] for name in ("distinct", "images")}})
     with pytest.raises(AlarmError, match="alarm distinct: greedy captions of validation of 100 images are 4%"):
-        opened.validated(10, {"reward": 1.0, **{name: later[name] for name in ("distinct", "images")}})
+        opened.log_validation(10, {"reward": 1.0, **{name: later[name] for name in ("distinct", "images")}})
     opened.close()
 
 
@@ -128,21 +128,23 @@ def test_rank_correlation_is_that_of_scipy() -> None:
     assert diagnostics.rank_correlation(values, lengths, 8) == pytest.approx(np.mean(theirs))
 
 
-def book(folder: Path, stops: bool, done: int = 0, tolerated: Sequence[str] = ()) -> tuple[Book, list[str]]:
+def training_log(
+    folder: Path, stops: bool, done: int = 0, tolerated: Sequence[str] = ()
+) -> tuple[TrainingLog, list[str]]:
     said: list[str] = []
     stopping = alarms.that_stop(stops, tolerated)
-    return Book(folder, 1, stopping, {"gallery": "fake"}, said.append, done), said
+    return TrainingLog(folder, 1, stopping, {"gallery": "fake"}, said.append, done), said
 
 
 def test_a_guarded_run_stops_and_keeps_its_rows(tmp_path: Path) -> None:
-    opened, _ = book(tmp_path, stops=True)
-    opened.saw(healthy())
-    opened.logged(1, {"loss": 0.1}, {"seconds": {"total": 1.0}})
-    opened.saw(scored(["a b c d e f"] * N, healthy().batch.qir))
+    opened, _ = training_log(tmp_path, stops=True)
+    opened.add_batch(healthy())
+    opened.log_update(1, {"loss": 0.1}, {"seconds": {"total": 1.0}})
+    opened.add_batch(scored(["a b c d e f"] * N, healthy().batch.qir))
     with pytest.raises(
         AlarmError, match="alarm distinct: captions of 8 images are 12% different ones, under 50%"
     ) as stop:
-        opened.logged(2, {"loss": 0.1}, {"seconds": {"total": 1.0}})
+        opened.log_update(2, {"loss": 0.1}, {"seconds": {"total": 1.0}})
     opened.close()
     assert stop.value.name == "distinct" and stop.value.exit_code == 1
     rows = store.read_rows(tmp_path / STEPS)
@@ -151,10 +153,10 @@ def test_a_guarded_run_stops_and_keeps_its_rows(tmp_path: Path) -> None:
 
 
 def test_paper_writes_alarms_down_and_goes_on(tmp_path: Path) -> None:
-    opened, said = book(tmp_path, stops=False)
+    opened, said = training_log(tmp_path, stops=False)
     for update in (1, 2, 3):
-        opened.saw(scored(["a b c d e f"] * N, healthy().batch.qir))
-        opened.logged(update, {"loss": float("nan")}, {})
+        opened.add_batch(scored(["a b c d e f"] * N, healthy().batch.qir))
+        opened.log_update(update, {"loss": float("nan")}, {})
     opened.close()
     assert len(said) == 2, "each alarm is told once"
     rows = store.read_rows(tmp_path / STEPS)
@@ -165,32 +167,32 @@ def test_a_tolerated_alarm_is_told_and_another_still_stops(tmp_path: Path) -> No
     """Hacked and collapsed at once: without the first alarm the run goes on until the second rings."""
     start = {"step": 0, "reward": 1.0, "precision": 90.0, "distinct": 1.0, "images": 100}
     hacked = {**start, "step": 10, "reward": 1.1, "precision": 60.0}
-    opened, said = book(tmp_path, stops=True, tolerated=["precision"])
-    opened.validated(0, {name: value for name, value in start.items() if name != "step"})
-    opened.validated(10, {name: value for name, value in hacked.items() if name != "step"})
+    opened, said = training_log(tmp_path, stops=True, tolerated=["precision"])
+    opened.log_validation(0, {name: value for name, value in start.items() if name != "step"})
+    opened.log_validation(10, {name: value for name, value in hacked.items() if name != "step"})
     assert said == ["alarm precision: reward +0.100 on validation while precision fell by 30.0 points"]
     with pytest.raises(AlarmError, match="alarm distinct"):
-        opened.validated(20, {**{name: hacked[name] for name in hacked if name != "step"}, "distinct": 0.1})
+        opened.log_validation(20, {**{name: hacked[name] for name in hacked if name != "step"}, "distinct": 0.1})
     opened.close()
     assert alarms.that_stop(False, []) == () and set(alarms.that_stop(True, [])) == set(alarms.STOPPING)
 
 
 def test_a_nan_on_an_update_without_new_captions_stops(tmp_path: Path) -> None:
-    opened, _ = book(tmp_path, stops=True)
+    opened, _ = training_log(tmp_path, stops=True)
     with pytest.raises(AlarmError, match="alarm nan: grad_norm not finite"):
-        opened.logged(2, {"loss": 0.0, "grad_norm": float("inf")}, {})
+        opened.log_update(2, {"loss": 0.0, "grad_norm": float("inf")}, {})
     opened.close()
 
 
 def test_rows_after_the_checkpoint_are_dropped_on_resume(tmp_path: Path) -> None:
-    opened, _ = book(tmp_path, stops=True)
+    opened, _ = training_log(tmp_path, stops=True)
     for update in (1, 2, 3):
-        opened.saw(replace(healthy(update), step=update - 1))
-        opened.logged(update, {"loss": 0.1}, {})
-    opened.validated(2, {"reward": 1.0, "precision": 80.0})
-    opened.validated(3, {"reward": 1.0, "precision": 80.0})
+        opened.add_batch(replace(healthy(update), step=update - 1))
+        opened.log_update(update, {"loss": 0.1}, {})
+    opened.log_validation(2, {"reward": 1.0, "precision": 80.0})
+    opened.log_validation(3, {"reward": 1.0, "precision": 80.0})
     opened.close()
-    again, _ = book(tmp_path, stops=True, done=2)
+    again, _ = training_log(tmp_path, stops=True, done=2)
     again.close()
     for name in (STEPS, COMPLETIONS, VALIDATION):
         assert {one["step"] for one in store.read_rows(tmp_path / name)} <= {1, 2}
@@ -198,9 +200,9 @@ def test_rows_after_the_checkpoint_are_dropped_on_resume(tmp_path: Path) -> None
 
 
 def test_rows_are_json_that_anything_reads(tmp_path: Path) -> None:
-    opened, _ = book(tmp_path, stops=False)
-    opened.saw(scored(["\u2028 a", "b\x00", "", "d"] * IMAGES, [np.nan] * N))
-    opened.logged(1, {"loss": 0.1}, {})
+    opened, _ = training_log(tmp_path, stops=False)
+    opened.add_batch(scored(["\u2028 a", "b\x00", "", "d"] * IMAGES, [np.nan] * N))
+    opened.log_update(1, {"loss": 0.1}, {})
     opened.close()
     for name in (STEPS, COMPLETIONS):
         for line in (tmp_path / name).read_bytes().split(b"\n")[:-1]:

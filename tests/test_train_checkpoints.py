@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,9 @@ import pytest
 
 from harness.errors import CimError
 from harness.models import model_file
-from harness.train import checkpoints, scoring
+from harness.train import checkpoints, reward
 from harness.weights import Sampling, Weights
-from tests.training import healthy
-
-ORIGIN = checkpoints.Origin('a "run"', "base\x7f", "cim_rl", "mini", 3, ("grc", "qir"), "validation")
+from tests.training import healthy, material, tiny
 
 
 def saved(folder: Path, *steps: int) -> Path:
@@ -69,12 +67,17 @@ def test_what_is_not_finished_counts_for_nothing(tmp_path: Path) -> None:
 def test_a_model_file_says_where_a_checkpoint_comes_from(tmp_path: Path) -> None:
     """Quotes, control characters and empty tables survive the strict reader of models."""
     weights = Weights("x", system='say "what" you\nsee', sampling=Sampling(temperature=0.5), max_pixels=1000)
-    (tmp_path / "model.toml").write_text(checkpoints.text(ORIGIN, 7, weights, "float32", ["miniscenes"], "./merged"))
+    plan = tiny(tmp_path, tmp_path, material(validation=1), seed=3)
+    model = replace(plan.options.model, name="base\x7f")
+    plan = replace(plan, name='a "run"', weights=weights, options=replace(plan.options, model=model))
+    (tmp_path / "model.toml").write_text(checkpoints.model_toml(plan, 7, "./merged"))
     read = model_file.read(tmp_path / "model.toml")
     assert read["system"] == weights.system and read["checkpoint"] == "./merged" and read["tasks"] == ["miniscenes"]
     assert read["sampling"] == asdict(weights.sampling) and read["image"] == {"max_pixels": 1000}
-    assert read["training"] == {**asdict(ORIGIN), "rewards": ["grc", "qir"], "step": 7}
-    (tmp_path / "bare.toml").write_text(checkpoints.text(ORIGIN, 7, Weights("x"), "bfloat16", [], "."))
+    origin = {"run": 'a "run"', "base": "base\x7f", "task": "cim_rl", "preset": "mini", "seed": 3}
+    assert read["training"] == {**origin, "rewards": ["grc", "qir"], "chosen_on": "validation", "step": 7}
+    bare = replace(plan, weights=Weights("x"), options=replace(plan.options, model=replace(model, tasks=())))
+    (tmp_path / "bare.toml").write_text(checkpoints.model_toml(bare, 7, "."))
     assert "tasks" not in model_file.read(tmp_path / "bare.toml")
 
 
@@ -97,11 +100,10 @@ def test_prompts_that_are_too_long_are_left_out() -> None:
         counted.append(size)
         return size[0]
 
-    given = [examples.Example(name, f"s:{name}") for name in sizes]
-    kept = examples.short_enough(given, Pictures(lambda name: b""), count, 20)
-    assert [one.sample_id for one in kept] == ["small", "small too"] and counted == [(10, 10), (40, 10)]
+    kept = examples.short_enough(list(sizes), Pictures(lambda name: b""), count, 20)
+    assert kept == ["small", "small too"] and counted == [(10, 10), (40, 10)]
     with pytest.raises(CimError, match="every prompt has more than 5 tokens, 10 at least"):
-        examples.short_enough(given, Pictures(lambda name: b""), count, 5)
+        examples.short_enough(list(sizes), Pictures(lambda name: b""), count, 5)
 
 
 def test_an_image_over_the_limit_is_made_smaller_before_anyone_sees_it() -> None:
@@ -115,15 +117,15 @@ def test_an_image_over_the_limit_is_made_smaller_before_anyone_sees_it() -> None
 
 def test_what_several_processes_scored_is_one_batch() -> None:
     one, other = healthy(1), healthy(2)
-    both = scoring.joined([one, other])
+    both = reward.joined([one, other])
     assert len(both.captions) == 64 and both.captions[32:] == other.captions and both.group == one.group
     assert np.array_equal(both.reward, np.concatenate([one.reward, other.reward]))
-    assert both.batch.rows.shape == (64, 3) and scoring.joined([one]) is one
+    assert both.batch.rows.shape == (64, 3) and reward.joined([one]) is one
 
 
 def test_rewards_and_weights_are_read() -> None:
-    assert scoring.weights_of("cim") == {"grc": 1.0, "qir": 1.0} == scoring.weights_of("grc, qir")
-    assert scoring.weights_of("cim=0.5,length=-0.1") == {"grc": 0.5, "qir": 0.5, "length": -0.1}
+    assert reward.weights_of("cim") == {"grc": 1.0, "qir": 1.0} == reward.weights_of("grc, qir")
+    assert reward.weights_of("cim=0.5,length=-0.1") == {"grc": 0.5, "qir": 0.5, "length": -0.1}
     for wrong in ("", "grc=nan", "grc=", "cim,grc"):
         with pytest.raises(CimError):
-            scoring.weights_of(wrong)
+            reward.weights_of(wrong)

@@ -106,11 +106,11 @@ def test_a_run_its_files_and_its_model(cim: Cim) -> None:
 
 def test_a_run_that_an_alarm_stopped_keeps_what_was_best(cim: Cim, monkeypatch: pytest.MonkeyPatch) -> None:
     """Precision falls while the reward rises: exit 1 by name, the one before is the run's model, no resume."""
-    from harness.train import presets, run
+    from harness.train import examples, presets
 
     found = iter([{"reward": 1.0 + step / 10, "precision": 90.0 - 20 * step**2} for step in (0, 0.1, 2)])
-    monkeypatch.setattr(run, "worth", lambda *_: next(found))
-    monkeypatch.setitem(presets._ALL, "mini", replace(presets.preset("mini"), save_every=1))
+    monkeypatch.setattr(examples, "worth", lambda *_: next(found))
+    monkeypatch.setitem(presets._ALL, "mini", replace(presets._ALL["mini"], save_every=1))
     arguments = ("train", "--model", "mini-base", "--steps", "3", "--name", "hacked", "--no-probe", *SHORT)
     done = cim(*arguments)
     assert done.code == 1 and "alarm precision: reward" in done.err, done.err

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.errors import AlarmError, CimError
-from harness.train import fixes
+from harness.train import checkpoints, fixes
 
 pytest.importorskip("torch", reason="torch is not installed: run `make setup-models`")
 
@@ -143,22 +143,22 @@ def test_a_renamed_or_absent_weight_is_refused(tmp_path: Path) -> None:
     folder = tiny_models.build(tmp_path, "qwen2_5_vl")
     whole = load_file(folder / "model.safetensors")
     first = sorted(whole)[0]
-    model = fixes.load(str(folder), "start-model", "float32")
+    model = checkpoints.load(str(folder), "start-model", "float32")
     assert model.config._name_or_path == model.name_or_path == "start-model"
     save_file(
         {name + ("x" if name == first else ""): value for name, value in whole.items()}, folder / "model.safetensors"
     )
     with pytest.raises(CimError, match=r"does not fit its model \(2 weights; missing"):
-        fixes.load(str(folder), "start-model", "float32")
+        checkpoints.load(str(folder), "start-model", "float32")
 
 
 def test_a_weight_that_a_resume_changed_is_named() -> None:
     import torch
 
     model = torch.nn.Linear(3, 2)
-    before = fixes.fingerprint(model)
-    fixes.require_same(before, fixes.fingerprint(model), "here")
+    before = checkpoints.fingerprint(model)
+    checkpoints.require_same(before, checkpoints.fingerprint(model), "here")
     with torch.no_grad():
         model.weight[0, 0] += 1e-6
     with pytest.raises(CimError, match="here: resume changed 1 of 2 weights, weight first"):
-        fixes.require_same(before, fixes.fingerprint(model), "here")
+        checkpoints.require_same(before, checkpoints.fingerprint(model), "here")

@@ -15,17 +15,13 @@ pytest.importorskip("trl", reason="trl is not installed: run `make setup-train`"
 @pytest.fixture(scope="module")
 def trainer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A trainer on mini-base: 16 captions of an update, 4 at a time."""
-    from dataclasses import replace
-
-    from harness.train import presets, trl_engine
     from tests.conftest import ROOT
 
-    folder = tmp_path_factory.mktemp("oracle")
-    job = training.job(folder, ROOT / "tasks" / "miniscenes" / "weights" / "mini-base")
-    preset = replace(job.preset, micro_batch=4, updates=2)
-    job = replace(job, preset=replace(preset, settings={**preset.settings, "epsilon": 0.2, "delta": 3.0}))
-    assert presets.batches(job.preset, 1)["gradient_accumulation_steps"] == 2
-    made = trl_engine.build(job, None, lambda scored: None)
+    folder, start = tmp_path_factory.mktemp("oracle"), ROOT / "tasks" / "miniscenes" / "weights" / "mini-base"
+    changes, settings = {"micro_batch": 4, "updates": 2}, {"epsilon": 0.2, "delta": 3.0}
+    plan = training.tiny(folder, start, changes=changes, settings=settings)
+    assert plan.arguments["gradient_accumulation_steps"] == 2
+    made = training.build(plan)
     made.current_gradient_accumulation_steps = 2
     return made
 
@@ -115,14 +111,11 @@ def test_the_ratio_in_the_kl_changes_its_gradient(trainer: Any) -> None:
 
 def test_advantages_are_those_of_plain_grpo(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Of a real generation batch: weighted sum of both rewards, then the unbiased deviation plus TRL's 1e-4."""
-    from dataclasses import replace
-
-    from harness.train import trl_engine
     from tests.conftest import ROOT
 
     seen: list[Any] = []
-    job = training.job(tmp_path_factory.mktemp("run"), ROOT / "tasks" / "miniscenes" / "weights" / "mini-base")
-    made = trl_engine.build(replace(job, rewards={"grc": 3.0, "qir": 0.5}), None, seen.append)
+    folder, start = tmp_path_factory.mktemp("run"), ROOT / "tasks" / "miniscenes" / "weights" / "mini-base"
+    made = training.build(training.tiny(folder, start, rewards={"grc": 3.0, "qir": 0.5}), seen=seen.append)
     made.model.train()
     rows = [made.train_dataset[at] for at in range(4) for _ in range(4)]
     theirs = made._generate_and_score_completions(rows)["advantages"]

@@ -14,6 +14,7 @@ import pytest
 
 from harness import store
 from harness.errors import AlarmError, CimError
+from harness.retrieval.scorer import CimBatch
 from tests import tiny_models, training
 from tests.conftest import ROOT
 
@@ -53,22 +54,17 @@ def tall(sample_id: str) -> bytes:
 @pytest.fixture(scope="module")
 def two_steps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of mini-base; read only."""
-    from harness.train import trl_engine
-
     folder = tmp_path_factory.mktemp("two_steps")
-    trl_engine.train(training.job(folder, MINI))
+    training.train(training.tiny(folder, MINI, steps=2))
     return folder
 
 
 @pytest.mark.parametrize("kind", ["qwen2_5_vl", "qwen3_vl"])
 def test_two_steps_on_random_weights(kind: str, tmp_path: Path) -> None:
     """Two rewards over one score, images of different sizes, full fine-tune: finite, and every row there."""
-    from harness.train import examples, trl_engine
-
     start = tiny_models.build(tmp_path / "start", kind)
     scorer = training.FakeScorer()
-    job = training.job(tmp_path / "run", start, scorer=scorer, pictures=examples.Pictures(tall))
-    assert trl_engine.train(job) == 2
+    assert training.train(training.tiny(tmp_path / "run", start, training.material(draw=tall)), scorer) == 2
     assert scorer.calls == 2, "each generation batch is scored once, for both rewards"
     steps = rows(tmp_path / "run")
     assert [row["step"] for row in steps] == [1, 2]
@@ -84,12 +80,9 @@ def test_two_steps_on_random_weights(kind: str, tmp_path: Path) -> None:
 
 def test_a_step_of_several_updates_scores_once(tmp_path: Path) -> None:
     """40 captions a step in four updates of 10: one call of the scorer a step, four rows, one of them with rewards."""
-    from harness.train import trl_engine
-
     scorer = training.FakeScorer()
-    job = training.job(tmp_path, MINI, scorer=scorer)
-    preset = replace(job.preset, prompts=10, group=4, micro_batch=5, updates=4)
-    assert trl_engine.train(replace(job, preset=preset)) == 2
+    changes = {"prompts": 10, "group": 4, "micro_batch": 5, "updates": 4}
+    assert training.train(training.tiny(tmp_path, MINI, changes=changes), scorer) == 2
     steps = rows(tmp_path)
     assert scorer.calls == 2 and [row["step"] for row in steps] == [1] * 4 + [2] * 4
     assert ["reward" in row for row in steps] == [True, False, False, False] * 2
@@ -98,11 +91,9 @@ def test_a_step_of_several_updates_scores_once(tmp_path: Path) -> None:
 
 def test_a_caption_without_a_score_leaves_its_group(tmp_path: Path) -> None:
     """Both functions say None together; its advantage is 0 and the others' are those of the rest of the group."""
-    from harness.train import trl_engine
-
-    job = training.job(tmp_path, MINI)
     seen: list[Any] = []
-    trainer = trl_engine.build(replace(job, scorer=training.FakeScorer(lambda text: text == "bad")), None, seen.append)
+    scorer = training.FakeScorer(lambda text: text == "bad")
+    trainer = training.build(training.tiny(tmp_path, MINI), seen=seen.append, scorer=scorer)
     texts = ["a b", "a b c d", "bad", "a b c d e f"] * 4
     inputs = [{"source_id": f"s:{at // 4}", "prompt": []} for at in range(16)]
     completions = [[{"role": "assistant", "content": text}] for text in texts]
@@ -118,16 +109,14 @@ def test_a_caption_without_a_score_leaves_its_group(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["mini", "qwen2_5_vl"])
 def test_a_resumed_run_is_the_uninterrupted_one(kind: str, lora: bool, tmp_path: Path) -> None:
     """Three steps at once, and two then one more: weights and rows equal to the bit."""
-    from harness.train import trl_engine
-
     start = MINI if kind == "mini" else tiny_models.build(tmp_path / "start", kind)
     once, twice = tmp_path / "once", tmp_path / "twice"
-    trl_engine.train(training.job(once, start, steps=3, lora=lora))
+    training.train(training.tiny(once, start, steps=3, lora=lora))
     # What a run of three steps leaves behind when it is killed after its second step was saved and its third begun.
     shutil.copytree(once, twice)
     (twice / "checkpoints" / "tiny-step3").rename(twice / "checkpoints" / "checkpoint-3")
     said: list[str] = []
-    assert trl_engine.train(training.job(twice, start, steps=3, lora=lora, say=said.append)) == 3
+    assert training.train(training.tiny(twice, start, steps=3, lora=lora), say=said.append) == 3
     assert said[0] == "update 3 was not saved in full and is left out"
     last = "merged" if lora else ""
     ours, theirs = (weights(run / "checkpoints" / "tiny-step3" / last) for run in (twice, once))
@@ -141,11 +130,11 @@ def test_a_resumed_run_is_the_uninterrupted_one(kind: str, lora: bool, tmp_path:
 
 def test_without_the_fix_a_resume_restores_nothing(tmp_path: Path) -> None:
     """Qwen2.5-VL by the trainer's own loading keeps its start weights; with ours every tensor is the checkpoint's."""
-    from harness.train import fixes, trl_engine
+    from harness.train import checkpoints
 
     start = tiny_models.build(tmp_path / "start", "qwen2_5_vl")
-    job = training.job(tmp_path / "run", start, steps=2)
-    trl_engine.train(job)
+    plan = training.tiny(tmp_path / "run", start, steps=2)
+    training.train(plan)
     place = tmp_path / "run" / "checkpoints" / "tiny-step2"
     saved, begun = weights(place), weights(start)
 
@@ -154,29 +143,27 @@ def test_without_the_fix_a_resume_restores_nothing(tmp_path: Path) -> None:
         trainer.model.save_pretrained(tmp_path / "loaded")
         return weights(tmp_path / "loaded")
 
-    unfixed = trl_engine.build(job, None, lambda scored: None)
+    unfixed = training.build(plan)
     loaded = after_loading(unfixed)
     same_as_start = sum(bool(torch.equal(loaded[name], begun[name])) for name in begun)
     assert distance(loaded, saved) > 0 and same_as_start >= len(begun) - 1
-    before = fixes.fingerprint(fixes.load(str(place), str(start), "float32"))
+    before = checkpoints.fingerprint(checkpoints.load(str(place), str(start), "float32"))
     with pytest.raises(CimError, match="resume changed"):
-        fixes.require_same(before, fixes.fingerprint(unfixed.model), str(place))
-    fixed = trl_engine.build(job, place, lambda scored: None)
+        checkpoints.require_same(before, checkpoints.fingerprint(unfixed.model), str(place))
+    fixed = training.build(plan, place)
     assert distance(after_loading(fixed), saved) == 0
-    fixes.require_same(before, fixes.fingerprint(fixed.model), str(place))
+    checkpoints.require_same(before, checkpoints.fingerprint(fixed.model), str(place))
 
 
 def test_the_reference_policy_stays_the_start_model_after_a_resume(two_steps: Path, tmp_path: Path) -> None:
     """TRL alone takes the reference from where the policy came from, which is then the checkpoint."""
     from trl import GRPOTrainer
 
-    from harness.train import trl_engine
-
-    job = training.job(tmp_path, MINI)
+    plan = training.tiny(tmp_path, MINI, steps=2)
     place = two_steps / "checkpoints" / "tiny-step2"
-    trainer = trl_engine.build(job, place, lambda scored: None)
+    trainer = training.build(plan, place)
     reference = {name: value.detach() for name, value in trainer.ref_model.state_dict().items()}
-    start = trl_engine.build(job, None, lambda scored: None).model.state_dict()
+    start = training.build(plan).model.state_dict()
     assert distance(reference, {name: value.detach() for name, value in start.items()}) == 0
     alone = GRPOTrainer(
         model=str(place),
@@ -204,7 +191,6 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path, monkeypatc
     from trl import GRPOTrainer
 
     from harness.resources import checkpoint
-    from harness.train import trl_engine
 
     real = GRPOTrainer._save_optimizer_and_scheduler
 
@@ -215,26 +201,24 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(GRPOTrainer, "_save_optimizer_and_scheduler", full)
     with pytest.raises(CimError, match=r"update 2 could not be saved .*No space left.*tiny-step1 is complete"):
-        trl_engine.train(training.job(tmp_path, MINI))
+        training.train(training.tiny(tmp_path, MINI))
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["tiny-step1"]
     assert checkpoint.digest(tmp_path / "checkpoints" / "tiny-step1").startswith("sha256:")
     monkeypatch.setattr(GRPOTrainer, "_save_optimizer_and_scheduler", real)
-    assert trl_engine.train(training.job(tmp_path, MINI)) == 2
+    assert training.train(training.tiny(tmp_path, MINI)) == 2
     assert [row["step"] for row in rows(tmp_path)] == [1, 2]
 
 
 def test_an_alarm_ends_the_run_before_its_weights_are_saved(tmp_path: Path) -> None:
-    from harness.train import trl_engine
-
     class Broken(training.FakeScorer):
         """Fake: its second answer holds an infinite number."""
 
-        def score(self, captions: Sequence[str], source_ids: Sequence[str]) -> training.FakeBatch:
+        def score(self, captions: Sequence[str], source_ids: Sequence[str]) -> CimBatch:
             made = super().score(captions, source_ids)
             return replace(made, qir=made.qir * (math.inf if self.calls == 2 else 1.0))
 
     with pytest.raises(AlarmError, match="alarm nan"):
-        trl_engine.train(training.job(tmp_path, MINI, scorer=Broken(), steps=3))
+        training.train(training.tiny(tmp_path, MINI, steps=3), Broken())
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["tiny-step1"]
     assert "nan" in rows(tmp_path)[-1]["alarms"]
 
@@ -244,40 +228,36 @@ def test_an_alarm_ends_the_run_before_its_weights_are_saved(tmp_path: Path) -> N
 def test_training_and_evaluation_ask_alike(kind: str, system: str | None, tmp_path: Path) -> None:
     """The prompt that TRL makes of a row is, token by token, the one that the engines make of a request."""
     from harness.engines import _weights
-    from harness.train import forward, trl_engine
+    from harness.train import forward
     from harness.types import Request
 
-    job = training.job(tmp_path / "run", tiny_models.build(tmp_path / "start", kind))
-    job = replace(job, weights=replace(job.weights, system=system))
-    trainer = trl_engine.build(job, None, lambda scored: None)
+    plan = training.tiny(tmp_path / "run", tiny_models.build(tmp_path / "start", kind), system=system)
+    trainer = training.build(plan)
     row = trainer.train_dataset[0]
-    processor = _weights.load_processor(job.weights)
-    text = _weights.render(job.weights, processor, Request("x", job.prompt, Path("x.png")))
+    processor = _weights.load_processor(plan.weights)
+    text = _weights.render(plan.weights, processor, Request("x", plan.material.prompt, Path("x.png")))
     asked = processor(text=[text], images=[[row["image"]]])["input_ids"][0]
     assert forward.inputs(trainer, [row["prompt"]], [row["image"]]).ids == [list(asked)]
 
 
 def test_a_run_killed_before_its_first_checkpoint_begins_anew(tmp_path: Path) -> None:
     """Rows of what was lost, the validation of the start model among them, stand once."""
-    from harness.train import trl_engine
-
-    job = training.job(tmp_path, MINI)
-    job = replace(job, validation=job.train[:3])
-    trl_engine.train(job)
+    plan = training.tiny(tmp_path, MINI, training.material(validation=3))
+    training.train(plan)
     shutil.rmtree(tmp_path / "checkpoints")
     before = {name: [row.get("loss") for row in rows(tmp_path, name)] for name in ("steps.jsonl", "validation.jsonl")}
-    trl_engine.train(job)
+    training.train(plan)
     assert [row["step"] for row in rows(tmp_path, "validation.jsonl")] == [0, 1, 2]
     assert before == {name: [row.get("loss") for row in rows(tmp_path, name)] for name in before}
     whole = rows(tmp_path, "validation.jsonl")
     store.write_rows(tmp_path / "validation.jsonl", whole[:-1])  # killed between a checkpoint and its validation
-    trl_engine.train(replace(job, options=replace(job.options, steps=3)))
+    training.train(training.tiny(tmp_path, MINI, training.material(validation=3), steps=3))
     again = rows(tmp_path, "validation.jsonl")
     assert again[:3] == whole and [row["step"] for row in again] == [0, 1, 2, 3]
 
 
 def test_a_model_of_the_hub_is_brought_at_its_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.train import saving
+    from harness.train import checkpoints
     from harness.weights import Weights
 
     asked: list[Any] = []
@@ -287,42 +267,42 @@ def test_a_model_of_the_hub_is_brought_at_its_revision(tmp_path: Path, monkeypat
         return str(tmp_path)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", bring)
-    assert saving.start_folder(Weights("a/b", revision="abc")) == str(tmp_path) and asked == [("a/b", "abc")]
-    assert saving.start_folder(Weights("/here", digest="x")) == "/here"
+    assert checkpoints.start_folder(Weights("a/b", revision="abc")) == str(tmp_path) and asked == [("a/b", "abc")]
+    assert checkpoints.start_folder(Weights("/here", digest="x")) == "/here"
 
 
 def test_the_probe_passes_on_a_model_that_sees(tmp_path: Path) -> None:
     """mini-base: cache and full pass agree, a grey image matters, the reference is the start; randomness is kept."""
-    from harness.train import probe, trl_engine
+    from harness.train import forward
 
-    trainer = trl_engine.build(training.job(tmp_path, MINI), None, lambda scored: None)
+    trainer = training.build(training.tiny(tmp_path, MINI))
     some = [trainer.train_dataset[at] for at in range(8)]
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    found = probe.probe(trainer, some, fresh=True)
+    found = forward.probe(trainer, some, fresh=True)
     assert torch.equal(torch.rand(1), expected)
     assert found.difference < 1e-4 and found.seen > 0.1 and found.reference == 0
-    probe.require(found, probe.Limits())
+    forward.require(found, forward.Limits())
 
 
 def test_the_probe_refuses_what_it_must(tmp_path: Path) -> None:
-    from harness.train import probe, trl_engine
+    from harness.train import forward
 
-    trainer = trl_engine.build(training.job(tmp_path, MINI), None, lambda scored: None)
+    trainer = training.build(training.tiny(tmp_path, MINI))
     some = [trainer.train_dataset[at] for at in range(4)]
     blind = trainer.model.model.visual.register_forward_hook(lambda module, given, made: _zero(made))
     with pytest.raises(AlarmError, match="alarm probe: a grey image changes log-probabilities by 0"):
-        probe.require(probe.probe(trainer, some, fresh=False), probe.Limits())
+        forward.require(forward.probe(trainer, some, fresh=False), forward.Limits())
     blind.remove()
     with torch.no_grad():
         trainer.model.model.language_model.norm.weight *= 1.1
     with pytest.raises(AlarmError, match="the reference is not the start model"):
-        probe.require(probe.probe(trainer, some, fresh=True), probe.Limits())
+        forward.require(forward.probe(trainer, some, fresh=True), forward.Limits())
     with pytest.raises(AlarmError, match=r"rollout engine and trainer differ by 0\.2000 nats"):
-        probe.require(probe.Report(4, 40, 0.2, 1.0, 0.0), probe.Limits())
+        forward.require(forward.Report(4, 40, 0.2, 1.0, 0.0), forward.Limits())
     with pytest.raises(AlarmError, match="alarm probe"):
-        probe.require(probe.Report(4, 40, math.nan, 1.0, 0.0), probe.Limits())
+        forward.require(forward.Report(4, 40, math.nan, 1.0, 0.0), forward.Limits())
 
 
 def _zero(made: Any) -> Any:

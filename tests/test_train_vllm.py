@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ def test_two_steps_with_vllm_inside(kind: str, tmp_path: Path, on_cpu: None, mon
     import torch
     import vllm
 
-    from harness.train import forward, probe, trl_engine
+    from harness.train import forward, trl_engine
 
     start = tiny_models.build(tmp_path / "start", kind)
     real = vllm.LLM
@@ -50,8 +49,10 @@ def test_two_steps_with_vllm_inside(kind: str, tmp_path: Path, on_cpu: None, mon
         return real(*given, **{**settings, "enforce_eager": True, "dtype": "float32", "max_num_seqs": 16})
 
     monkeypatch.setattr("trl.generation.vllm_generation.LLM", small)
-    job = training.job(tmp_path / "run", start, rollouts="vllm", limits=probe.Limits(seen=1e-6))
-    job = replace(job, options=replace(job.options, settings={"vllm_max_model_length": 512}))
+    limits = forward.Limits(seen=1e-6)  # random weights hardly see
+    monkeypatch.setattr(forward, "Limits", lambda: limits)
+    settings = {"vllm_max_model_length": 512}
+    plan = training.tiny(tmp_path / "run", start, settings=settings, rollouts="vllm", probe=True)
     built: list[Any] = []
     make = trl_engine.build
 
@@ -60,7 +61,7 @@ def test_two_steps_with_vllm_inside(kind: str, tmp_path: Path, on_cpu: None, mon
         return built[0]
 
     monkeypatch.setattr(trl_engine, "build", build)
-    assert trl_engine.train(job) == 2
+    assert training.train(plan) == 2
     steps = store.read_rows(tmp_path / "run" / "steps.jsonl")
     # The bans take the mass of six of some 390 tokens from a random policy: 0.013 nats, and nothing from a real one.
     assert max(row["logp_difference"] for row in steps) < 0.03

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.parts import Encoder
+from harness.parts import Encoder, RewardContext
+from harness.retrieval.consistency import SAFE
 from harness.retrieval.scorer import CimBatch
-from harness.train.scoring import Scored
+from harness.train.reward import Scored
+from harness.types import Model
 from harness.weights import Sampling, Weights
+from tests.galleries import of_arrays
 
 if TYPE_CHECKING:
-    from harness.train.trl_engine import Job
+    from harness.train.examples import Material
+    from harness.train.plan import Plan
 
 GROUP, IMAGES = 4, 8
 
@@ -50,6 +55,7 @@ class FakeScorer:
 
     def __init__(self, unscored: Callable[[str], bool] = lambda caption: False) -> None:
         self.calls, self._unscored = 0, unscored
+        self._last: tuple[tuple[list[str], list[str]], CimBatch] | None = None
 
     def score(self, captions: Sequence[str], source_ids: Sequence[str]) -> CimBatch:
         self.calls += 1
@@ -58,6 +64,12 @@ class FakeScorer:
         qir = np.where(bad, np.nan, [len(set(caption.split())) / 20 for caption in captions])
         rows, empty = np.arange(3 * n).reshape(n, 3) % 97, np.array([not caption for caption in captions])
         return fake_batch(np.where(bad, np.nan, 0.5), qir, rows, empty)
+
+    def scored(self, captions: Sequence[str], source_ids: Sequence[str]) -> CimBatch:
+        request = list(captions), list(source_ids)
+        if self._last is None or self._last[0] != request:
+            self._last = request, self.score(captions, source_ids)
+        return self._last[1]
 
     def qir(self, rows: Any, source_ids: Sequence[str]) -> Any:
         return np.zeros(len(source_ids))
@@ -102,36 +114,82 @@ def picture(sample_id: str) -> bytes:
     return draw.png(draw.pixels(world.scene(split, int(number))))
 
 
-def job(folder: Path, checkpoint: Path, **changes: Any) -> Job:
-    """A GRPO run of two steps with 4 x 4 captions of at most 8 tokens, rewarded by the fake scorer, without a probe."""
-    from harness.train import checkpoints, examples, options, presets, trl_engine
+def material(validation: int = 0, draw: Callable[[str], bytes] = picture) -> Material:
+    """Twelve training scenes, and the first of them for validation."""
+    from harness.train.examples import Material
 
-    preset = replace(presets.preset("mini"), prompts=4, group=4, micro_batch=16, save_every=1)
+    train = [f"train_{number:06d}" for number in range(12)]
+    return Material(
+        name="miniscenes",
+        prompt="describe the scene .",
+        train=train,
+        validation=train[:validation],
+        keys={image: f"miniscenes:{image}" for image in train},
+        place=draw,
+        target=lambda image: "",
+        reference=lambda image: "",
+        precision=lambda captions: None,
+    )
+
+
+def tiny(
+    folder: Path,
+    checkpoint: Path,
+    images: Material | None = None,
+    *,
+    rewards: Mapping[str, float] | None = None,
+    system: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    changes: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Plan:
+    """A GRPO run called tiny of two steps with 4 x 4 captions of at most 8 tokens, without a probe.
+
+    ``changes`` are those of the preset, ``settings`` of TRL's configuration, ``options`` of ``Options``.
+    """
+    from harness.train import plan, presets
+
+    preset = presets.preset("mini")
     preset = replace(preset, settings={**preset.settings, "max_completion_length": 8, "warmup_steps": 0})
-    given: dict[str, Any] = {
-        "folder": folder,
-        "weights": Weights(str(checkpoint), digest="made-up", sampling=Sampling(max_tokens=8)),
-        "tasks": ["miniscenes"],
-        "origin": checkpoints.Origin("tiny", "base", "cim_rl", "mini", 0, ("grc", "qir"), "validation"),
-        "preset": preset,
-        "train": [examples.Example(f"train_{n:06d}", f"miniscenes:train_{n:06d}") for n in range(12)],
-        "validation": [],
-        "pictures": examples.Pictures(picture),
-        "prompt": "describe the scene .",
-        "scorer": FakeScorer(),
-        "rewards": {"grc": 1.0, "qir": 1.0},
-        "judge": _judge,
-        "mark": {"gallery": "fake"},
-        "say": lambda line: None,
-        "advance": lambda step, steps: None,
-        "limits": None,
-    }
-    how = {one.name: changes.pop(one.name) for one in fields(options.Options) if one.name in changes}
-    return trl_engine.Job(**{**given, **changes, "options": options.Options(**{"steps": 2, **how})})
+    preset = replace(preset, **{"prompts": 4, "group": 4, "micro_batch": 16, "save_every": 1, **(changes or {})})
+    weights = Weights(str(checkpoint), digest="made-up", system=system, sampling=Sampling(max_tokens=8))
+    model = Model("base", "transformers", None, {}, tasks=("miniscenes",), weights=weights)
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    chosen = plan.Options(model, "cim_rl", **{"steps": 2, "probe": False, **options})
+    return plan.Plan(
+        options=chosen,
+        name="tiny",
+        folder=folder,
+        weights=weights,
+        preset=preset,
+        material=images or material(),
+        rewards=rewards or {"grc": 1.0, "qir": 1.0},
+        gallery=replace(of_arrays(np.eye(3), np.eye(3), ["g:0", "g:1", "g:2"]), sha="fake"),
+        scoring=SAFE,
+        arguments=presets.arguments(preset, processes, chosen.steps, settings or {}),
+        processes=processes,
+    )
 
 
-def _judge(captions: Sequence[str]) -> Mapping[str, float | None]:
-    return {"reward": float(np.mean([len(set(caption.split())) for caption in captions])), "precision": None}
+def train(planned: Plan, scorer: FakeScorer | None = None, say: Callable[[str], None] = lambda line: None) -> int:
+    """Train as planned, rewarded by the fake scorer."""
+    from harness.train import trl_engine
+
+    context = RewardContext(scorer=scorer or FakeScorer())
+    return trl_engine.train(planned, context, say, lambda step, steps: None)
+
+
+def build(
+    planned: Plan,
+    place: Path | None = None,
+    seen: Callable[[Scored], None] = lambda scored: None,
+    scorer: FakeScorer | None = None,
+) -> Any:
+    """The trainer of a plan with the fake scorer."""
+    from harness.train import trl_engine
+
+    context = RewardContext(scorer=scorer or FakeScorer())
+    return trl_engine.build(planned, context, place, seen, lambda line: None)
 
 
 def fake_encoders() -> dict[str, Encoder]:

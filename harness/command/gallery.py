@@ -41,13 +41,13 @@ def _plan(args: argparse.Namespace, folder: Path) -> Plan:
     from itertools import chain
 
     from harness import registry
-    from harness.retrieval import build, sources, worlds
+    from harness.retrieval import build, sources
 
-    readers, made = list[Callable[[], Iterator[sources.Pair]]](), worlds.names()
+    readers, worlds = list[Callable[[], Iterator[sources.Pair]]](), sorted(sources.worlds())
     for kind, *rest in args.source:
-        if not 1 <= len(rest) <= (1 if kind in made else 2):
-            raise CimError(f"--from {' '.join([kind, *rest])}", hint=f"--from KIND FILE [IMAGES], or {made[0]} N")
-        readers.append(partial(worlds.read, kind, rest[0]) if kind in made else partial(_read, kind, rest))
+        if not 1 <= len(rest) <= (1 if kind in worlds else 2):
+            raise CimError(f"--from {' '.join([kind, *rest])}", hint=f"--from KIND FILE [IMAGES], or {worlds[0]} N")
+        readers.append(partial(sources.read_world, kind, rest[0]) if kind in worlds else partial(_read, kind, rest))
     return build.Plan(
         folder=folder,
         pairs=lambda: chain.from_iterable(reader() for reader in readers),

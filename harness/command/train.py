@@ -24,8 +24,7 @@ def train_verb(args: argparse.Namespace) -> int:
 
     _refuse_without_packages()
     from harness import registry
-    from harness.train import run
-    from harness.train.options import Asked, Options
+    from harness.train import plan, run
 
     results = paths.results_root(args.results)
     first, *others = model.resolve(args.model, results)
@@ -33,33 +32,31 @@ def train_verb(args: argparse.Namespace) -> int:
         raise CimError(f"--model {args.model} means several runs", hint="name a model, or one folder")
     if args.vllm_server and args.rollouts != "vllm":
         raise CimError("--vllm-server is for --rollouts vllm")
-    request = Asked(
-        task=registry.named("trainings", args.task),
+    options = plan.Options(
         model=first,
+        task=registry.named("trainings", args.task),
         stage=args.stage,
         preset=args.preset,
-        name=args.name,
-        rewards=_with_names(args.rewards),
-        gallery=args.gallery,
-        self_policy=args.self_policy,
         pairs=args.pairs,
-        options=Options(
-            seed=args.seed,
-            steps=args.steps,
-            lora=args.lora,
-            rollouts=args.rollouts,
-            server=args.vllm_server,
-            settings=settings(args.settings),
-            tolerated=tuple(split(args.tolerate)),
-        ),
+        gallery=args.gallery,
+        rewards=_with_names(args.rewards),
+        self_policy=args.self_policy,
+        seed=args.seed,
+        steps=args.steps,
+        lora=args.lora,
+        rollouts=args.rollouts,
+        vllm_server=args.vllm_server,
+        settings=settings(args.settings),
+        tolerated=tuple(split(args.tolerate)),
+        name=args.name,
         untested=args.untested,
         probe=not args.no_probe,
     )
-    plan = run.plan(request, results)
+    planned = plan.plan(options, results)
     if args.dry_run:
-        _print(args, run.shown(plan))
+        _print(args, plan.shown(planned))
         return 0
-    result = run.run(plan, _say, _progress(), fresh=args.fresh)
+    result = run.run(planned, _say, _progress(), fresh=args.fresh)
     if os.environ.get("RANK", "0") == "0":
         _print(args, result)
     return 0

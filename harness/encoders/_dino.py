@@ -51,7 +51,7 @@ def _images(model: Any, pixels: Any, device: str, paths: Sequence[str]) -> Itera
         return pixels(images=open_image(Path(path), path), return_tensors="pt")["pixel_values"]
 
     def encode(part: list[str]) -> Any:
-        given = torch.cat([read(path) for path in part]).to(device)
-        return torch.nn.functional.normalize(model(pixel_values=given).pooler_output, dim=1)
+        values = torch.cat([read(path) for path in part]).to(device)
+        return torch.nn.functional.normalize(model(pixel_values=values).pooler_output, dim=1)
 
     return batches(paths, encode)

@@ -38,8 +38,8 @@ class Tower:
     def folder(self) -> Path | None:
         """Where it lies on this machine, or None."""
         name = self.hub_id.rpartition("/")[2]
-        own = [Path(os.environ["CIM_MODELS"]) / name] if os.environ.get("CIM_MODELS") else []
-        places = [*own, *self._cached()]
+        folders = [Path(os.environ["CIM_MODELS"]) / name] if os.environ.get("CIM_MODELS") else []
+        places = [*folders, *self._cached()]
         return next((place for place in places if all((place / file).is_file() for file in self.files)), None)
 
     def _cached(self) -> list[Path]:
@@ -47,8 +47,8 @@ class Tower:
             return []
         from huggingface_hub import try_to_load_from_cache
 
-        found = try_to_load_from_cache(self.hub_id, self.files[0])
-        return [Path(found).parent] if isinstance(found, str) else []
+        cached = try_to_load_from_cache(self.hub_id, self.files[0])
+        return [Path(cached).parent] if isinstance(cached, str) else []
 
     def missing(self) -> str | None:
         """Why it cannot run here, with the command that fixes it; or None."""
@@ -86,11 +86,11 @@ def _sha256(path: Path, size: int, changed: int) -> str:
     return data.sha256(path)
 
 
-def batches(given: Sequence[str], encode: Callable[[list[str]], Any], size: int = BATCH) -> Iterator[Vectors]:
+def batches(inputs: Sequence[str], encode: Callable[[list[str]], Any], size: int = BATCH) -> Iterator[Vectors]:
     """One embedding (d,) per text or path, in order; ``encode`` maps a batch to a tensor (n, d)."""
     import torch
 
-    rest = iter(given)
+    rest = iter(inputs)
     while part := list(islice(rest, size)):
         with torch.inference_mode():
             yield from encode(part).float().cpu().numpy()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from harness.parts import Vectors
 
 LONGEST = 384  # tokens, begin and end marker included
-WINDOW = 1024  # texts that are sorted by length together; given back in order
+WINDOW = 1024  # texts that are sorted by length together; returned in order
 ROWS = {"cpu": 16, "cuda": 256}  # a batch; on a CPU 16 are faster than 4 and than 64
 
 
@@ -36,11 +36,11 @@ class Loaded:
         """L2-normalised embeddings (n, d) of a batch of texts."""
         import torch
 
-        given = self.tokens(list(texts), padding=True, truncation=True, max_length=LONGEST, return_tensors="pt")
-        given = given.to(self.device)
+        encoded = self.tokens(list(texts), padding=True, truncation=True, max_length=LONGEST, return_tensors="pt")
+        encoded = encoded.to(self.device)
         with torch.inference_mode():
-            states = self.model(input_ids=given["input_ids"], attention_mask=given["attention_mask"])[0]
-            mask = given["attention_mask"].unsqueeze(-1).to(states.dtype)
+            states = self.model(input_ids=encoded["input_ids"], attention_mask=encoded["attention_mask"])[0]
+            mask = encoded["attention_mask"].unsqueeze(-1).to(states.dtype)
             mean = (states * mask).sum(1) / mask.sum(1)
             unit = torch.nn.functional.normalize(mean, dim=1)
         vectors: Vectors = unit.float().cpu().numpy()
@@ -53,11 +53,11 @@ def encode(loaded: Loaded, texts: Sequence[str]) -> Iterator[Vectors]:
         window = [pretrained.readable(text).strip() for text in texts[start : start + WINDOW]]
         lengths = [len(ids) for ids in loaded.tokens(window, truncation=True, max_length=LONGEST)["input_ids"]]
         order = sorted(range(len(window)), key=lambda at: -lengths[at])
-        found: dict[int, Vectors] = {}
+        embeddings: dict[int, Vectors] = {}
         for first in range(0, len(order), ROWS[loaded.device]):
             rows = order[first : first + ROWS[loaded.device]]
-            found |= zip(rows, loaded.batch([window[at] for at in rows]), strict=True)
-        yield from (found[at] for at in range(len(window)))
+            embeddings |= zip(rows, loaded.batch([window[at] for at in rows]), strict=True)
+        yield from (embeddings[at] for at in range(len(window)))
 
 
 @contextmanager

@@ -14,8 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from harness.parts import Measurement, Metric, Records, Value
-from harness.retrieval import consistency
-from harness.retrieval.settings import EVALUATION
+from harness.retrieval.consistency import EVALUATION
 
 
 def _measure(records: Records) -> Measurement:
@@ -26,9 +25,8 @@ def _measure(records: Records) -> Measurement:
     for at, row in enumerate(rows):
         cosines[at, : len(row["cosines"])] = row["cosines"]
     grc = np.array([row["grc"] for row in rows], dtype=np.float64)
-    weights = consistency.rank_weights(k, EVALUATION.rank_weights)
-    qir = consistency.qir(cosines, weights, normalize=EVALUATION.normalize_qir)
-    values = np.stack([consistency.reward(grc, qir), grc, qir], axis=1)
+    qir = EVALUATION.qir(cosines)
+    values = np.stack([EVALUATION.reward(grc, qir), grc, qir], axis=1)
     counts = {"n_empty": float(sum(row["empty"] for row in rows))}
     short = sum(0 < len(row["cosines"]) < k for row in rows)
     return Measurement(values, values, counts | ({"n_fewer_than_k": float(short)} if short else {}))

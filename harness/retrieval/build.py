@@ -23,8 +23,8 @@ from harness import store
 from harness.errors import CimError, SettingsError
 from harness.parts import Encoder
 from harness.resources import data
-from harness.retrieval import encoders, leaks
-from harness.retrieval.gallery import IDS, IMAGE, MANIFEST, TEXT, TEXT_FINE, key, unit
+from harness.retrieval import gallery, leaks
+from harness.retrieval.gallery import IDS, IMAGE, MANIFEST, TEXT, TEXT_FINE, Encode, key, unit
 from harness.retrieval.merge import merge
 from harness.retrieval.sources import Pair
 from harness.types import Track, untracked
@@ -55,8 +55,8 @@ class Plan:
     def settings(self) -> dict[str, Any]:
         """What identifies the build; one that was started resumes only with equal settings."""
         return {
-            "text_encoder": encoders.described(self.text),
-            "image_encoder": encoders.described(self.image),
+            "text_encoder": gallery.described(self.text),
+            "image_encoder": gallery.described(self.image),
             "sources": [dict(source) for source in self.sources],
             "fine": self.fine,
             "dedupe": self.dedupe,
@@ -90,7 +90,7 @@ def build(plan: Plan, shard: tuple[int, int] = (0, 1), track: Track = untracked)
         return False
 
     def encode(paths: Sequence[str]) -> Any:  # the model is loaded only if a benchmark's images are on this machine
-        with encoders.opened(plan.image) as session:
+        with gallery.encoding(plan.image) as session:
             return session(paths)
 
     with store.writing(plan.folder, "this gallery"):
@@ -154,7 +154,7 @@ def _make(plan: Plan, numbers: Sequence[int], count: int, track: Track) -> None:
     """Encode the missing parts of this shard; parts that exist must hold the same pairs."""
     pairs, todo = _pairs(plan), set(numbers)
     with ExitStack() as sessions:
-        encode = dict[str, Callable[[Sequence[str]], Any]]()
+        encode = dict[str, Encode]()
         for number in track(range(count), "gallery parts", count):
             part = list(islice(pairs, PART))
             if number not in todo:
@@ -168,7 +168,7 @@ def _make(plan: Plan, numbers: Sequence[int], count: int, track: Track) -> None:
                 continue
             if not encode:
                 for encoder in (plan.text, plan.image):
-                    encode[encoder.kind] = sessions.enter_context(encoders.opened(encoder))
+                    encode[encoder.kind] = sessions.enter_context(gallery.encoding(encoder))
             _encode(plan, number, part, identities, encode)
 
 
@@ -177,7 +177,7 @@ def _encode(
     number: int,
     part: Sequence[Pair],
     identities: Sequence[dict[str, Any]],
-    encode: Mapping[str, Callable[[Sequence[str]], Any]],
+    encode: Mapping[str, Encode],
 ) -> None:
     names = [key(pair.source, pair.image_id) for pair in part]
     hashes = list[str]()
@@ -187,7 +187,7 @@ def _encode(
         hashes.append(data.sha256(content) if isinstance(content, Path) else hashlib.sha256(content).hexdigest())
         return content
 
-    vectors = encoders.encode_images(encode["image"], map(read, part), [pair.place for pair in part])
+    vectors = gallery.encode_images(encode["image"], map(read, part), [pair.place for pair in part])
     image = unit(vectors, "image", names)
     text = unit(encode["text"]([pair.caption for pair in part]), "caption", names)
     for name, matrix in (("T", text if plan.fine else text.astype(np.float16)), ("I", image.astype(np.float16))):

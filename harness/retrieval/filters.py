@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from harness.retrieval.consistency import CimSettings
 from harness.retrieval.gallery import Gallery
 from harness.retrieval.search import GATHER, Search
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     Rows = NDArray[np.int64]
     Flags = NDArray[np.bool_]
 
-POLICIES = ("include", "exclude", "exclude_near")
 SPARE = {"include": 0, "exclude": 1, "exclude_near": 8}  # rows fetched beyond K in the first round
 
 
@@ -36,33 +36,28 @@ class Sources:
     hashes: Sequence[str | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """A self policy, its threshold, and whether an image may be retrieved more than once."""
+def _counting(gallery: Gallery, sources: Sources, at: Rows, rows: Rows, settings: CimSettings) -> Flags:
+    """Which of the retrieved rows (n, m) count for the captions ``at`` (n,)."""
+    keep = rows >= 0
+    if settings.self_policy != "include":
+        for line, caption in enumerate(at):
+            own_rows = _own_rows(gallery, sources, int(caption), rows[line], settings.self_policy)
+            keep[line, np.isin(rows[line], own_rows)] = False
+    if settings.self_policy == "exclude_near":
+        keep &= ~_near(gallery, sources.vectors[at], rows, settings.near)
+    if settings.dedupe_images:
+        for line in range(len(rows)):
+            keep[line] &= _first_of_image(gallery, rows[line], keep[line])
+    return keep
 
-    policy: str
-    near: float
-    dedupe: bool
 
-    def kept(self, gallery: Gallery, sources: Sources, at: Rows, rows: Rows) -> Flags:
-        """Which of the retrieved rows (n, m) count for the captions ``at`` (n,)."""
-        keep = rows >= 0
-        if self.policy != "include":
-            for line, caption in enumerate(at):
-                keep[line, np.isin(rows[line], self._own(gallery, sources, int(caption), rows[line]))] = False
-        if self.policy == "exclude_near":
-            keep &= ~_near(gallery, sources.vectors[at], rows, self.near)
-        if self.dedupe:
-            for line in range(len(rows)):
-                keep[line] &= _first_of_image(gallery, rows[line], keep[line])
-        return keep
-
-    def _own(self, gallery: Gallery, sources: Sources, caption: int, rows: Rows) -> Sequence[int]:
-        own_rows = gallery.rows.get(sources.keys[caption], ())
-        sha = sources.hashes[caption]
-        if sha is None or (own_rows and self.policy == "exclude"):
-            return own_rows
-        return [*own_rows, *(row for row in rows.tolist() if row >= 0 and gallery.hashes[row] == sha)]
+def _own_rows(gallery: Gallery, sources: Sources, caption: int, rows: Rows, policy: str) -> Sequence[int]:
+    """Rows of the caption's own image by its key and, where that does not settle it, those of equal bytes."""
+    by_key = gallery.rows.get(sources.keys[caption], ())
+    sha = sources.hashes[caption]
+    if sha is None or (by_key and policy == "exclude"):
+        return by_key
+    return [*by_key, *(row for row in rows.tolist() if row >= 0 and gallery.hashes[row] == sha)]
 
 
 def _near(gallery: Gallery, vectors: Floats, rows: Rows, threshold: float) -> Flags:
@@ -89,8 +84,7 @@ def retrieve(
     vectors: NDArray[np.float32],
     of: Rows,
     sources: Sources,
-    chosen: Filter,
-    k: int,
+    settings: CimSettings,
     read: Flags,
 ) -> tuple[Floats, Rows]:
     """Similarities and rows (B, K) of the K best rows that count; fewer are padded with NaN and -1.
@@ -99,14 +93,15 @@ def retrieve(
         vectors: embeddings (n, d_t) of the distinct captions; ``of`` (B,) maps each caption to its row.
         read: (B,) mask of the captions to look up.
     """
+    n, k = len(gallery), settings.k
     similarities, kept_rows = np.full((len(of), k), np.nan), np.full((len(of), k), -1, dtype=np.int64)
-    n = len(gallery)
-    open_, fetch = np.flatnonzero(read), min(n, k + SPARE[chosen.policy] + (k if chosen.dedupe else 0))
+    spare = SPARE[settings.self_policy] + (k if settings.dedupe_images else 0)
+    open_, fetch = np.flatnonzero(read), min(n, k + spare)
     while open_.size:
         distinct, back = np.unique(of[open_], return_inverse=True)
         scores, rows = search.find(vectors[distinct], fetch)
         scores, rows = scores[back], rows[back]
-        keep = chosen.kept(gallery, sources, open_, rows)
+        keep = _counting(gallery, sources, open_, rows, settings)
         order = np.argsort(~keep, axis=1, kind="stable")[:, :k]
         kept = np.take_along_axis(keep, order, 1)
         width = order.shape[1]

@@ -1,32 +1,42 @@
-"""A gallery: L2-normalised embeddings of captions and their images, row by row, in a folder of memory-mapped files.
+"""A gallery: L2-normalised embeddings of captions and their images in a folder of memory-mapped files; its encoders.
 
 ``T.f16.npy`` (N, d_t) and ``I.f16.npy`` (N, d_v); ``T.f32.npy`` if the exact score uses float32 rows;
 ``ids.jsonl``, one row each: source, image id, sha256 of the image (or null) and of the caption; ``manifest.json``:
 encoders with settings, dimensions, N, sha256 per file, how often images and captions repeat. A row's key is
-``<source>:<image id>``. Made by ``cim gallery build`` (``build.py``), checked by ``cim gallery verify``.
+``<source>:<image id>``. Made by ``cim gallery build`` (``build.py``), checked by ``cim gallery verify``. Captions and
+images that are compared with its rows must come from the encoders that it names.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from harness import store
-from harness.errors import CimError
+from harness import registry, store
+from harness.errors import CimError, OutageError
+from harness.parts import Encoder
 from harness.resources import data, paths
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from harness.parts import Vectors
+
+Kind = Literal["text", "image"]
+Image = bytes | Path | Callable[[], bytes | Path]
+Encode = Callable[[Sequence[str]], "NDArray[Any]"]  # n texts, or image paths, to embeddings (n, d)
 TEXT, TEXT_FINE, IMAGE, IDS, MANIFEST = "T.f16.npy", "T.f32.npy", "I.f16.npy", "ids.jsonl", "manifest.json"
 FORMAT = 1
 BLOCK = 65536  # rows checked at once
 UNIT = 0.01  # largest |norm - 1| of a stored row; float16 rounding stays far below
+IMAGES = 1024  # images encoded per batch of temporary files
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +76,27 @@ class Gallery:
         normalised: NDArray[np.float64] = stored / length
         return normalised
 
+    def encoder(self, kind: Kind) -> Encoder:
+        """The encoder of its captions (``text``) or images; CimError as ``named_encoder``."""
+        return named_encoder(self.name, self.manifest, kind)
+
+    def image_vectors(self, images: Mapping[str, Image]) -> dict[str, Vectors]:
+        """L2-normalised embeddings by source id: the gallery's row where there is one, else encoded now.
+
+        Raises:
+            CimError: an image cannot be read, or the encoder is not the gallery's.
+        """
+        rows = {name: self.rows[name][0] for name in images if name in self.rows}
+        vectors = dict(zip(rows, self.images(np.array(list(rows.values()), dtype=np.int64)), strict=True))
+        outside = [name for name in images if name not in rows]
+        if outside:
+            with encoding(self.encoder("image")) as encode:
+                for start in range(0, len(outside), IMAGES):
+                    names = outside[start : start + IMAGES]
+                    encoded = encode_images(encode, (_file_or_bytes(images[name]) for name in names), names)
+                    vectors |= zip(names, unit(encoded, "image", names).astype(np.float64), strict=True)
+        return vectors
+
 
 def key(source: str, image_id: str) -> str:
     """The identity of an image across galleries; never its row number."""
@@ -80,26 +111,70 @@ def positions(keys: Sequence[str]) -> dict[str, list[int]]:
     return rows_by_key
 
 
-def of_arrays(
-    text: NDArray[Any],
-    image: NDArray[Any],
-    keys: Sequence[str],
-    hashes: Sequence[str | None] | None = None,
-    name: str = "arrays",
-) -> Gallery:
-    """A gallery in memory, rows L2-normalised here; used by the tests and the benchmark of the scorer.
+@contextmanager
+def encoding(encoder: Encoder) -> Iterator[Encode]:
+    """A session of an encoder as a function from n texts (or image paths) to embeddings (n, d).
 
     Raises:
-        CimError: the counts differ, or a row is zero or not finite.
+        OutageError: from that function, if the encoder stops before the last text.
     """
-    rows = [unit(part, what) for part, what in ((text, "caption"), (image, "image"))]
-    if len({len(text), len(image), len(keys), len(keys if hashes is None else hashes)}) > 1:
-        raise CimError(f"{len(text)} captions, {len(image)} images and {len(keys)} ids do not agree")
-    marks = [None] * len(keys) if hashes is None else list(hashes)
-    digest = hashlib.sha256("\n".join(map(repr, zip(keys, marks, strict=True))).encode())
-    for part in rows:
-        digest.update(part.tobytes())
-    return Gallery(name, rows[0], rows[1], list(keys), marks, positions(keys), digest.hexdigest())
+    with encoder.session() as session:
+
+        def encode(texts: Sequence[str]) -> Vectors:
+            embeddings = list(session(texts))
+            if len(embeddings) != len(texts):
+                raise OutageError(f"encoder {encoder.name} gave {len(embeddings)} of {len(texts)} embeddings")
+            return np.stack(embeddings) if embeddings else np.zeros((0, 0), dtype=np.float32)
+
+        yield encode
+
+
+def encode_images(encode: Encode, images: Iterable[bytes | Path], names: Sequence[str]) -> Vectors:
+    """Embeddings (n, d) of images; bytes are written to files, one by one: an encoder reads files.
+
+    Raises:
+        CimError: the encoder refuses an image; ``names`` say what bytes are called.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        files, called = list[str](), dict[str, str]()
+        for at, (image, name) in enumerate(zip(images, names, strict=True)):
+            files.append(str(image) if isinstance(image, Path) else f"{folder}/{at}")
+            if not isinstance(image, Path):
+                Path(files[-1]).write_bytes(image)
+                called[files[-1]] = name
+        try:
+            return encode(files)
+        except CimError as error:
+            if error.where not in called:
+                raise
+            raise CimError(error.what, where=called[error.where], hint=error.hint) from error
+
+
+def _file_or_bytes(image: Image) -> bytes | Path:
+    return image() if callable(image) else image
+
+
+def described(encoder: Encoder) -> dict[str, Any]:
+    """Name and settings of an encoder, as they stand in a gallery's manifest."""
+    return {"name": encoder.name, "settings": dict(encoder.settings())}
+
+
+def named_encoder(gallery: str, manifest: Mapping[str, Any], kind: Kind) -> Encoder:
+    """The encoder that a gallery's manifest names; the gallery itself need not be opened.
+
+    Raises:
+        CimError: the manifest names none, or the encoder's settings here differ.
+    """
+    wanted = manifest.get(f"{kind}_encoder")
+    if not wanted:
+        raise CimError(f"gallery {gallery} names no {kind} encoder", hint="build it with cim gallery build")
+    encoder = registry.encoder(wanted["name"])
+    here = dict(encoder.settings())
+    differing = [name for name in {**wanted["settings"], **here} if wanted["settings"].get(name) != here.get(name)]
+    if differing:
+        what = f"{kind} encoder {encoder.name} differs from the gallery's in {', '.join(differing)}"
+        raise CimError(what, where=gallery, hint="use the same weights, or build the gallery again")
+    return encoder
 
 
 def unit(vectors: NDArray[Any], what: str, names: Sequence[str] = ()) -> NDArray[np.float32]:

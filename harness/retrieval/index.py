@@ -103,9 +103,10 @@ def _recall(find: Find, text: NDArray[Any], stored: NDArray[Any] | None) -> floa
     n = len(text)
     sample = np.random.default_rng(0).choice(n, min(SAMPLE, n), replace=False)
     queries, k = np.asarray(text[sample], dtype=np.float32), min(n, SAMPLE_K + 1)
-    truth, found = exact(text, stored).find(queries, k)[1], find(queries, k)[1]
+    exact_rows, index_rows = exact(text, stored).find(queries, k)[1], find(queries, k)[1]
     pairs = [
-        (set(one.tolist()) - {row}, set(other.tolist()))
-        for one, other, row in zip(truth, found, sample.tolist(), strict=True)
+        (set(nearest.tolist()) - {row}, set(returned.tolist()))
+        for nearest, returned, row in zip(exact_rows, index_rows, sample.tolist(), strict=True)
     ]
-    return sum(len(one & other) for one, other in pairs) / max(1, sum(len(one) for one, _ in pairs))
+    hits = sum(len(nearest & returned) for nearest, returned in pairs)
+    return hits / max(1, sum(len(nearest) for nearest, _ in pairs))

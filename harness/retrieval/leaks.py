@@ -55,9 +55,9 @@ def check_ids(ids: Iterable[tuple[str, str]], benchmarks: Mapping[str, frozenset
         for task, known in benchmarks.items():
             if name in known or (stem in known and not number):
                 shared.setdefault(task, []).append(name)
-    for task, found in shared.items():
+    for task, names in shared.items():
         hint = "leave them out: a reward must not have seen the test"
-        raise CimError(f"{len(found)} images are samples of {task}, first {found[0]!r}", hint=hint)
+        raise CimError(f"{len(names)} images are samples of {task}, first {names[0]!r}", hint=hint)
 
 
 def by_content(

@@ -57,7 +57,7 @@ def merge(
     kept = [row for row, stays in zip(rows, keep.tolist(), strict=True) if stays]
     store.write_rows(folder / IDS, kept)
     files = {name: data.sha256(folder / name) for name in (*shapes, IDS)}
-    found = {
+    contents = {
         "n": len(kept),
         "dims": {"text": shapes[TEXT][1], "image": shapes[IMAGE][1]},
         "repeats": {**repeats, "dropped": len(repeated) if facts["dedupe"] else 0},
@@ -65,7 +65,7 @@ def merge(
         "sha256": digest(files),
         "files": files,
     }
-    store.write_document(folder / MANIFEST, {"format": FORMAT, **facts, **found})
+    store.write_document(folder / MANIFEST, {"format": FORMAT, **facts, **contents})
 
 
 def _repeats(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, int], list[int]]:

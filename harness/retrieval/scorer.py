@@ -6,7 +6,7 @@ Each caption is looked up among the captions of a gallery; the images paired wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,21 +14,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.errors import CimError
-from harness.retrieval import consistency, encoders, filters
-from harness.retrieval.gallery import Gallery, open_folder, place, unit
+from harness.retrieval import consistency, filters
+from harness.retrieval.consistency import PAPER, CimSettings, named
+from harness.retrieval.gallery import Encode, Gallery, Image, encoding, open_folder, place, unit
 from harness.retrieval.search import Search, exact, fine, ranks
-from harness.retrieval.settings import PAPER, CimSettings, named
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from harness.retrieval.encoders import Image
-
     Floats = NDArray[np.float64]
     Rows = NDArray[np.int64]
     Flags = NDArray[np.bool_]
-
-Encode = Callable[[Sequence[str]], "NDArray[Any]"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +84,6 @@ class CimScorer:
         self.search = search or exact(gallery.text, gallery.text_fine)
         self._encode, self._images, self._stack = encode, dict[str, "NDArray[Any]"](), ExitStack()
         self._last: tuple[tuple[tuple[str, ...], tuple[str, ...]], CimBatch] | None = None
-        self._weights = consistency.rank_weights(settings.k, settings.rank_weights)
 
     @classmethod
     def from_gallery(
@@ -105,7 +100,7 @@ class CimScorer:
             CimError: no gallery, unknown settings, or another encoder than the gallery's.
         """
         gallery, stack = open_folder(place(name)), ExitStack()
-        encode = stack.enter_context(encoders.opened(encoders.of(gallery, "text")))
+        encode = stack.enter_context(encoding(gallery.encoder("text")))
         scorer = cls(gallery, encode, named(settings), search=search)
         scorer._stack = stack
         return scorer
@@ -129,7 +124,7 @@ class CimScorer:
         Raises:
             CimError: an image cannot be read, or the encoder is not the gallery's.
         """
-        self._images |= encoders.image_vectors(self.gallery, images)
+        self._images |= self.gallery.image_vectors(images)
 
     def score(
         self,
@@ -164,7 +159,7 @@ class CimScorer:
 
     def qir(self, rows: Rows, source_ids: Sequence[str]) -> Floats:
         """QIR (B,) of already retrieved rows against other images: the shuffled control."""
-        return self._qir(self._terms(rows, self.source_vectors(source_ids))[1])
+        return self.settings.qir(self._terms(rows, self.source_vectors(source_ids))[1])
 
     def scored(self, captions: Sequence[str], source_ids: Sequence[str]) -> CimBatch:
         """``score`` with the last batch memoised, because several rewards read one batch."""
@@ -236,14 +231,13 @@ class CimScorer:
     def _retrieve(
         self, vectors: NDArray[np.float32], of: Rows, read: Flags, sources: filters.Sources
     ) -> tuple[Floats, Rows]:
-        chosen = filters.Filter(self.settings.self_policy, self.settings.near, self.settings.dedupe_images)
-        k = self.settings.k
-        found = filters.retrieve(self.search, self.gallery, vectors, of, sources, chosen, k, read)
-        short = np.flatnonzero(read & (found[1] < 0).any(axis=1))
-        if self.settings.strict and short.size:
-            where = f"{self.settings.self_policy} leaves fewer than {k} rows of gallery {self.gallery.name}"
+        settings = self.settings
+        similarities, rows = filters.retrieve(self.search, self.gallery, vectors, of, sources, settings, read)
+        short = np.flatnonzero(read & (rows < 0).any(axis=1))
+        if settings.strict and short.size:
+            where = f"{settings.self_policy} leaves fewer than {settings.k} rows of gallery {self.gallery.name}"
             raise CimError(f"{where} for {short.size} captions, first {sources.keys[short[0]]!r}", hint="a lower k")
-        return found
+        return similarities, rows
 
     def _terms(self, rows: Rows, vectors: Floats) -> tuple[Floats, Floats]:
         """GRC (B,), 0 without any row, and cosines (B, K) of the images with retrieved rows."""
@@ -255,15 +249,12 @@ class CimScorer:
             cosines[some, :count] = consistency.cosines(vectors[some], images)
         return grc, cosines
 
-    def _qir(self, cosines: Floats) -> Floats:
-        return consistency.qir(cosines, self._weights, normalize=self.settings.normalize_qir)
-
     def _hits(self, rows: Rows, sources: filters.Sources) -> Flags:
         """Which retrieved rows (B, K) show the caption's own image."""
         hits: Flags = (rows == sources.rows[:, None]) & (rows >= 0)
         for at, name in enumerate(sources.keys):
-            if len(own := self.gallery.rows.get(name, ())) > 1:
-                hits[at] = np.isin(rows[at], own)
+            if len(captions := self.gallery.rows.get(name, ())) > 1:
+                hits[at] = np.isin(rows[at], captions)
         return hits
 
     def _batch(
@@ -277,13 +268,13 @@ class CimScorer:
         duplicates: Flags,
     ) -> CimBatch:
         grc, cosines = self._terms(rows, sources.vectors)
-        qir = self._qir(cosines)
+        qir = self.settings.qir(cosines)
         known = np.flatnonzero(sources.rows >= 0)
-        own = np.full(len(rows), np.nan)
-        own[known] = fine(vectors[of[known]], self._stored, sources.rows[known, None])[:, 0]
+        own_similarity = np.full(len(rows), np.nan)
+        own_similarity[known] = fine(vectors[of[known]], self._stored, sources.rows[known, None])[:, 0]
         hits = self._hits(rows, sources)
         return CimBatch(
-            reward=consistency.reward(grc, qir, self.settings.w_g, self.settings.w_q),
+            reward=self.settings.reward(grc, qir),
             grc=grc,
             qir=qir,
             rows=rows,
@@ -293,8 +284,8 @@ class CimScorer:
             source_rows=sources.rows,
             self_hit_1=hits[:, 0],
             self_hit_k=np.asarray(hits.any(axis=1)),
-            own_similarity=own,
-            own_qir=self._qir(np.where(hits, cosines, np.nan)),
+            own_similarity=own_similarity,
+            own_qir=self.settings.qir(np.where(hits, cosines, np.nan)),
             empty=empty,
             duplicates=duplicates,
         )

@@ -123,9 +123,9 @@ def sharded(parts: Sequence[tuple[int, Search]]) -> Search:
     """Search in shards of a gallery, each with the number of its first row; equal to a search in the whole."""
 
     def find(queries: NDArray[np.float32], k: int) -> tuple[Floats, Rows]:
-        found = [(first, *part.find(queries, k)) for first, part in parts]
+        shards = [(first, *part.find(queries, k)) for first, part in parts]
         return best_first(
-            np.hstack([scores for _, scores, _ in found]), np.hstack([first + rows for first, _, rows in found]), k
+            np.hstack([scores for _, scores, _ in shards]), np.hstack([first + rows for first, _, rows in shards]), k
         )
 
     recalls = [part.recall for _, part in parts if part.recall is not None]

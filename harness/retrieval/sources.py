@@ -4,8 +4,9 @@
 jsonl: ``image_path``, ``caption``), ``docci`` (docci_descriptions.jsonlines, its train split), ``jsonl`` (``image``,
 ``caption``, optionally ``id`` per line), ``folder`` (images, each with a ``.txt`` of the same stem) and ``webdataset``
 (uncompressed .tar shards). Texts are UTF-8. The first three have not been run on the real files, which are not public
-here; their layout is that of the released code. A synthetic environment yields ``Pair``s whose image is a function to
-bytes.
+here; their layout is that of the released code. A synthetic environment yields its scenes with their full captions,
+each drawn when it is needed: ``N`` are the first N of its gallery split, ``train:N`` those that training sees first,
+for a gallery that holds a policy's own images.
 """
 
 from __future__ import annotations
@@ -14,11 +15,16 @@ import json
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from harness import registry
 from harness.errors import CimError
 from harness.images import SUFFIXES
+from harness.types import World
+
+SPLITS = ("gallery", "train")  # of a synthetic environment; the first one is the default
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,3 +237,24 @@ def read(kind: str, path: Path, images: Path | None = None) -> Iterator[Pair]:
     if not path.exists():
         raise CimError("is not there", where=str(path))
     return READERS[kind](path, images or path.parent)
+
+
+def worlds() -> dict[str, World]:
+    """The synthetic environments of all trainings, by name."""
+    trainings = map(registry.training, registry.names("trainings"))
+    return {name: world for training in trainings for name, world in training.worlds.items()}
+
+
+def read_world(name: str, scenes: str) -> Iterator[Pair]:
+    """The first scenes of an environment's split, ``N`` or ``SPLIT:N``.
+
+    Raises:
+        CimError: no such split, or no such number.
+    """
+    world = worlds()[name]
+    split, _, count = scenes.rpartition(":")
+    split = split or SPLITS[0]
+    if split not in SPLITS or not (count.isascii() and count.isdigit()) or int(count) < 1:
+        raise CimError(f"--from {name} {scenes[:20]!r}", hint=f"--from {name} N, or {name} train:N, how many scenes")
+    samples = world.samples(split, int(count))
+    return (Pair(world.name, sample.id, sample.references[0], partial(world.draw, sample.id)) for sample in samples)

@@ -52,8 +52,8 @@ def _words(graph: SceneGraph) -> list[str]:
 
 def _best(words: Sequence[str], others: Sequence[str], vectors: dict[str, Array]) -> Array:
     """Cosine of each word with the nearest of the others."""
-    found: Array = np.stack([vectors[word] for word in words]) @ np.stack([vectors[word] for word in others]).T
-    return np.asarray(found.max(axis=1), dtype=np.float64)
+    cosines: Array = np.stack([vectors[word] for word in words]) @ np.stack([vectors[word] for word in others]).T
+    return np.asarray(cosines.max(axis=1), dtype=np.float64)
 
 
 def _value(caption: str, graph: SceneGraph, reference: SceneGraph, vectors: dict[str, Array]) -> float:

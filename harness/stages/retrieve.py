@@ -38,14 +38,14 @@ def missing(metric: Metric, run: Run) -> str | None:
         return None
     if run.gallery is None:
         return f"task {run.task.name} names no gallery; --gallery NAME"
-    from harness.retrieval import encoders, gallery
+    from harness.retrieval import gallery
 
     place = gallery.place(run.gallery)
     manifest = store.read_document(place / gallery.MANIFEST)
     if manifest is None:
         return f"no gallery at {place}; run `cim gallery build {run.gallery} --from ...`, or --gallery NAME"
     try:
-        used = [encoders.named(place.name, manifest, kind) for kind in encoders.KINDS]
+        used = [gallery.named_encoder(place.name, manifest, kind) for kind in ("text", "image")]
     except CimError as error:
         return str(error)
     if lacking := [reason for encoder in used if (reason := encoder.missing())]:
@@ -92,12 +92,10 @@ def encode_images(run: Run, metrics: Sequence[Metric], encode: Encode, track: Tr
     todo = _todo(run, metrics)
     if not todo:
         return
-    from harness.retrieval import encoders
-
-    opened = _gallery(run, todo)
+    image = _gallery(run, todo).encoder("image")
     chunks = [todo[start : start + CHUNK] for start in range(0, len(todo), CHUNK)]
     for chunk in track(chunks, "images", len(chunks)):
-        encode(encoders.of(opened, "image").name, [str(file) for file in _files(run, chunk)])
+        encode(image.name, [str(file) for file in _files(run, chunk)])
 
 
 def _gallery(run: Run, todo: Sequence[Sample]) -> Gallery:
@@ -126,12 +124,12 @@ def retrieve(run: Run, metrics: Sequence[Metric], encode: Encode, track: Track =
     captions, stored, todo = run.captions, _stored(run), _todo(run, metrics)
     if not todo:
         return 0
-    from harness.retrieval import encoders, gallery
+    from harness.retrieval import gallery
+    from harness.retrieval.consistency import EVALUATION
     from harness.retrieval.scorer import CimScorer
-    from harness.retrieval.settings import EVALUATION
 
     opened = _gallery(run, todo)
-    text, image = (encoders.of(opened, kind) for kind in encoders.KINDS)
+    text, image = opened.encoder("text"), opened.encoder("image")
     scorer = CimScorer(opened, partial(encode, text.name), EVALUATION)
     how = _how(opened, scorer)
     for row in stored.values():

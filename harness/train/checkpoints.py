@@ -1,8 +1,13 @@
-"""Checkpoints of a training run: folders that ``cim eval --model FOLDER`` accepts as models.
+"""Weights in and out of a training run; a checkpoint is a folder that ``cim eval --model FOLDER`` accepts as a model.
 
 The trainer writes ``checkpoint-N``; once ``model.toml`` is in it, it is renamed to ``<run>-stepN``. A folder with
 the trainer's name is therefore incomplete (a full disk, a kill) and is ignored. The best checkpoint is chosen by
 ``validation.jsonl``: by held-out images of the training set, never by a benchmark.
+
+Two defects that would change results silently are fixed here. ``resume_from_checkpoint`` restores nothing of
+Qwen2.5-VL (transformers #43701): the model is loaded from the checkpoint by ``from_pretrained``, and every tensor is
+compared after the trainer's own loading. TRL loads the reference policy from wherever the policy was loaded, which
+after a resume is the checkpoint, so the KL term would be measured from there: the start model is passed instead.
 """
 
 from __future__ import annotations
@@ -10,54 +15,150 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness import store
+from harness.engines import _weights
 from harness.errors import CimError
 from harness.weights import Weights
+
+if TYPE_CHECKING:
+    from harness.train.plan import Plan
 
 TOML = "model.toml"
 MERGED = "merged"  # LoRA adapter merged into its base model, for engines without adapter support
 STATE = ("optimizer.pt", "scheduler.pt", "rng_state*.pth", "scaler.pt")
 CRITERION = "reward"
 TRAINER = re.compile(r"checkpoint-(\d+)")
+RANK = 64  # of a LoRA adapter
+FAULTS = ("missing_keys", "unexpected_keys", "mismatched_keys")  # of transformers' loading report
+Fingerprint = dict[str, tuple[float, float]]
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Provenance of a checkpoint: the run, its start model, and how it is chosen."""
+def start_folder(weights: Weights) -> str:
+    """The folder of a start model; a hub checkpoint is downloaded first, so that all loaders see the same revision.
 
-    run: str
-    base: str
-    task: str
-    preset: str
-    seed: int
-    rewards: tuple[str, ...]
-    chosen_on: str
+    Raises:
+        CimError: the hub does not have it, or is unreachable.
+    """
+    if weights.local:
+        return weights.checkpoint
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    kinds = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]
+    try:
+        return str(snapshot_download(weights.checkpoint, revision=weights.revision, allow_patterns=kinds))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        what = f"cannot download the checkpoint from the hub ({type(error).__name__})"
+        hint = "check the name, the revision and the network; HF_TOKEN opens gated models"
+        raise CimError(what, where=weights.checkpoint, hint=hint) from error
 
 
-def text(origin: Origin, step: int, weights: Weights, dtype: str, tasks: Sequence[str], inside: str) -> str:
+def load(checkpoint: str, start: str, dtype: str) -> Any:
+    """The policy from a checkpoint by ``from_pretrained``; TRL then takes the reference policy from ``start``.
+
+    Raises:
+        CimError: the checkpoint lacks a weight, or holds one that the model does not have.
+    """
+    import torch
+    import transformers
+
+    try:
+        model, report = transformers.AutoModelForImageTextToText.from_pretrained(
+            checkpoint,
+            dtype=getattr(torch, dtype),
+            local_files_only=Path(checkpoint).is_dir(),
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CimError(f"checkpoint cannot be loaded ({reason})", where=checkpoint) from error
+    wrong = [f"{kind.removesuffix('_keys')} {name}" for kind in FAULTS for name in sorted(map(str, report[kind]))]
+    if wrong:
+        what = f"checkpoint does not fit its model ({len(wrong)} weights; {wrong[0]})"
+        raise CimError(what, where=checkpoint, hint="copy the whole checkpoint")
+    model.config._name_or_path = model.name_or_path = start
+    return model
+
+
+def fingerprint(model: Any) -> Fingerprint:
+    """Sum and sum of absolute values of every parameter and buffer, in float64."""
+    import torch
+
+    sums = {}
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            values = tensor.detach().double()
+            sums[name] = (float(values.sum()), float(values.abs().sum()))
+    return sums
+
+
+def require_same(before: Fingerprint, after: Fingerprint, where: str) -> None:
+    """CimError if a resume changed the checkpoint's weights; names how many and the first."""
+    changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+    if changed:
+        what = f"resume changed {len(changed)} of {len(before)} weights, {changed[0]} first"
+        raise CimError(what, where=where, hint="the trainer has loaded something else than this checkpoint")
+
+
+def adapter(model: Any) -> Any:
+    """LoRA of rank ``RANK`` on all linear layers of the language model; a deviation from the official recipe."""
+    import torch
+    from peft import LoraConfig
+
+    linear = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and "language_model" in name and not name.endswith("lm_head")
+    ]
+    return LoraConfig(r=RANK, lora_alpha=2 * RANK, lora_dropout=0.0, target_modules=linear, task_type="CAUSAL_LM")
+
+
+def merge(weights: Weights, dtype: str, folder: Path) -> None:
+    """Merge the adapter of a LoRA checkpoint into its base model, for engines and evaluation."""
+    from peft import PeftModel
+
+    start = start_folder(weights)
+    base = load(start, start, dtype)
+    PeftModel.from_pretrained(base, folder).merge_and_unload().save_pretrained(folder / MERGED)
+    _weights.load_processor(weights).save_pretrained(folder / MERGED)
+
+
+def model_toml(plan: Plan, step: int, inside: str) -> str:
     """The ``model.toml`` of a checkpoint: evaluated with the sampling and image limits of its start model.
 
     Args:
         inside: folder of the weights, relative to the file.
     """
+    options, weights = plan.options, plan.weights
     lines = [
-        f"about = {_toml(f'{origin.task} from {origin.base}, preset {origin.preset}, step {step}.')}",
+        f"about = {_toml(f'{options.task} from {options.model.name}, preset {plan.preset.name}, step {step}.')}",
         f"engine = {_toml('transformers')}",
         f"checkpoint = {_toml(inside)}",
-        f"dtype = {_toml(dtype)}",
+        f"dtype = {_toml(plan.preset.dtype)}",
     ]
-    lines += [f"tasks = {_toml(list(tasks))}"] if tasks else []
+    lines += [f"tasks = {_toml(list(options.model.tasks))}"] if options.model.tasks else []
     lines += [f"system = {_toml(weights.system)}"] if weights.system is not None else []
+    training = {
+        "run": plan.name,
+        "base": options.model.name,
+        "task": options.task,
+        "preset": plan.preset.name,
+        "seed": options.seed,
+        "rewards": list(plan.rewards) or ["sft"],
+        "chosen_on": "validation" if plan.material.validation else "none",
+        "step": step,
+    }
     tables: dict[str, Mapping[str, Any]] = {
         "sampling": asdict(weights.sampling),
         "image": weights.image_settings(),
         "vllm": weights.vllm,
-        "training": {**asdict(origin), "rewards": list(origin.rewards), "step": step},
+        "training": training,
     }
     for name, table in tables.items():
         if table:
@@ -70,14 +171,39 @@ def _toml(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def finish(folder: Path, origin: Origin, step: int, content: str) -> Path:
-    """Write ``model.toml`` into a saved checkpoint, then rename it to its final name."""
+def finish(plan: Plan, update: int) -> None:
+    """Make a saved checkpoint a model folder under its final name, and drop the resume state of older ones."""
+    folder, step = plan.checkpoints / f"checkpoint-{update}", update // plan.updates
+    if plan.options.lora:
+        merge(plan.weights, plan.preset.dtype, folder)
     (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle that nothing here reads
+    content = model_toml(plan, step, f"./{MERGED}" if plan.options.lora else ".")
     store.write_bytes(folder / TOML, content.encode())
-    lasting = folder.with_name(f"{origin.run}-step{step}")
+    lasting = folder.with_name(f"{plan.name}-step{step}")
     if lasting.exists():
         shutil.rmtree(lasting)
-    return folder.rename(lasting)
+    folder.rename(lasting)
+    forget_state(plan.checkpoints)
+
+
+def save_or_say(folder: Path, work: Callable[[], Any]) -> None:
+    """Do the work; if a checkpoint cannot be written, remove the incomplete one and name the last complete one.
+
+    Raises:
+        CimError: the disk is full or not writable.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        work()
+    except (OSError, RuntimeError, SafetensorError) as error:
+        if not (dropped := drop_unfinished(folder)):
+            raise
+        finished = whole(folder)
+        kept = f"{finished[-1][1].name} is complete; " if finished else ""
+        reason = " ".join(str(error).split())[:120]
+        hint = f"{kept}free some space, then the same command resumes"
+        raise CimError(f"update {dropped[-1]} could not be saved ({reason})", where=str(folder), hint=hint) from error
 
 
 def whole(folder: Path) -> list[tuple[int, Path]]:

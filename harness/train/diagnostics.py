@@ -1,7 +1,7 @@
 """Diagnostics of a generation batch: rewards, lengths, repetition, retrieval, and the shuffled control.
 
 Shares and means lie in 0-1 unless the name says tokens. Groups are consecutive captions of one image. Pure functions
-of arrays; ``alarms.py`` reads the result, ``book.py`` writes it as one row per step.
+of arrays; ``alarms.py`` reads the result, ``log.py`` writes it as one row per step.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.runs import stats
-from harness.train.scoring import Scored
+from harness.train.reward import Scored
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

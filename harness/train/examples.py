@@ -1,4 +1,8 @@
-"""Training data sets in TRL's format: a conversational prompt, an opened image, and the key of its gallery row.
+"""Training images of a run with the keys of their gallery rows, and the data sets that TRL makes of them.
+
+The images are those of a synthetic environment (``tasks/``) or image-caption pairs of the user, in the formats of
+galleries (``harness/retrieval/sources.py``). Some are held out to choose a checkpoint; which pairs are follows from
+their keys alone.
 
 Images are opened lazily per batch, as RGB, and resized here where a model bounds their area: never by the
 trainer's processor, whose settings the rollout engine would not share. TRL 1.16 has no limit on prompts, so over-long
@@ -7,28 +11,30 @@ ones are left out when the data set is built.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
+import numpy as np
 from PIL import Image
 
+from harness import registry
 from harness.errors import CimError
 from harness.images import open_image
+from harness.parts import Records, RewardScorer
+from harness.retrieval import sources
+from harness.retrieval.gallery import key
+from harness.runs import stats
+from harness.types import Sample, SceneGraph, Training, World
+from harness.weights import Weights
 
+HELD_OUT = 20  # one pair in this many is for validation,
+MOST = 256  # but at most this many
 Open = Callable[[str], bytes | Path]  # from a sample id to the image file or its bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One training image: its sample, the key of its gallery row, and the target caption of SFT."""
-
-    sample_id: str
-    source_id: str
-    target: str = ""
+Precision = Callable[[Sequence[str]], float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,31 +59,182 @@ class Pictures:
         return image.resize(size, Image.Resampling.BICUBIC)
 
 
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Images by id, their keys in galleries, their captions, and the object precision of validation captions.
+
+    ``name`` says where they come from; ``parser`` reads captions of these images as scene graphs, ``own_gallery`` is
+    a gallery that holds them; ``place`` gives the file of an image or its bytes, ``target`` the caption that
+    fine-tuning teaches, ``reference`` the one that rewards may read; ``shown`` is what an error calls an image.
+    """
+
+    name: str
+    prompt: str
+    train: Sequence[str]
+    validation: Sequence[str]
+    keys: Mapping[str, str]
+    place: Open
+    target: Callable[[str], str]
+    reference: Callable[[str], str]
+    precision: Precision
+    gallery: str | None = None
+    parser: str = "scene_graph"
+    own_gallery: str | None = None
+    shown: Callable[[str], str] = str
+
+    def graphs(self, texts: Sequence[str]) -> list[SceneGraph]:
+        """Scene graphs of captions of these images."""
+        return [_graph(value) for value in _parsed(self.parser, texts)]
+
+    def digest(self) -> str:
+        """Eight hex digits that identify the split into training and held-out images."""
+        lines = [self.keys[image] for image in self.train] + [""] + [self.keys[image] for image in self.validation]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:8]
+
+
+def of_world(world: World, count: int) -> Material:
+    """The first ``count`` images of an environment's training split."""
+    validation, samples = world.samples("validation", world.validation), world.samples("train", count)
+    references = {sample.id: sample.references[0] for sample in (*samples, *validation)}
+    train = [sample.id for sample in samples]
+    return Material(
+        name=world.name,
+        prompt=world.prompt,
+        train=train,
+        validation=[sample.id for sample in validation],
+        keys={image: key(world.name, image) for image in references},
+        place=world.draw,
+        target=world.target,
+        reference=references.__getitem__,
+        precision=_precision(validation, world.parser),
+        gallery=world.gallery,
+        parser=world.parser,
+        own_gallery=world.own_gallery,
+    )
+
+
+def _parsed(parser: str, texts: Sequence[str]) -> list[Any]:
+    """What a parser, and those that it builds on, make of texts."""
+    with registry.parser(parser).session(_parsed) as session:
+        return list(session(texts))
+
+
+def _graph(value: Mapping[str, Any]) -> SceneGraph:
+    attributes = {owner: tuple(words) for owner, words in value["attributes"].items()}
+    return SceneGraph(objects=tuple(value["objects"]), attributes=attributes)
+
+
+def _precision(samples: Sequence[Sample], parser_name: str) -> Precision:
+    """Precision in percent of the objects that captions name, as metric ``objects`` on synthetic scenes."""
+    metric = registry.metric("objects")
+    metric = metric.made or metric
+
+    def precision(captions: Sequence[str]) -> float | None:
+        records = Records(samples, captions, _parsed, lambda judge: [], parser_name)
+        measurement = metric.measure(records)
+        values = stats.point(stats.Column(measurement.statistics, metric.aggregate))
+        return float(values[metric.names.index("precision")])
+
+    return precision
+
+
+def of_pairs(source_arguments: Sequence[Sequence[str]], training: Training) -> Material:
+    """Pairs of sources (kind, file, folder of images).
+
+    Raises:
+        CimError: no pair, a missing image, or a source that cannot be read.
+    """
+    pairs = list[sources.Pair]()
+    for source in source_arguments:
+        if not 2 <= len(source) <= 3:
+            raise CimError(f"--from takes KIND FILE [IMAGES], found {' '.join(source)!r}", where="--from")
+        pairs += sources.read(source[0], Path(source[1]), Path(source[2]) if len(source) > 2 else None)
+    by_key = dict[str, sources.Pair]()
+    for pair in pairs:
+        name = key(pair.source, pair.image_id)
+        if name in by_key and by_key[name].image != pair.image:
+            what = f"has the key {name!r} of another image, {by_key[name].place}"
+            raise CimError(what, where=pair.place, hint="rename one of them")
+        by_key[name] = pair
+    if absent := [pair.place for pair in by_key.values() if not pair.there()]:
+        raise CimError(f"{len(absent)} images are not there, {absent[0]} first", hint="copy them, or leave them out")
+    ordered = sorted(by_key, key=lambda name: hashlib.sha256(f"validation/{name}".encode()).digest())
+    held_out = set(ordered[: min(MOST, len(ordered) // HELD_OUT)])
+    train = [name for name in by_key if name not in held_out]
+    if not train:
+        raise CimError("no image to train on", where="--from", hint="cim train --help")
+
+    def place(name: str) -> bytes | Path:
+        image = by_key[name].image
+        return image if isinstance(image, Path) else image()
+
+    return Material(
+        name="+".join(dict.fromkeys(pair.source for pair in pairs)),
+        prompt=training.prompt,
+        train=train,
+        validation=[name for name in by_key if name in held_out],
+        keys={name: name for name in by_key},
+        place=place,
+        target=lambda name: by_key[name].caption,
+        reference=lambda name: by_key[name].caption,
+        precision=lambda captions: None,  # these images have no annotated objects
+        shown=lambda name: by_key[name].place,
+    )
+
+
+def worth(
+    material: Material, rewards: Mapping[str, float], scorer: RewardScorer, captions: Sequence[str]
+) -> dict[str, float | None]:
+    """Scores of greedy captions of the validation images: weighted GRC and QIR, precision, length.
+
+    Rewards other than these two are left out: checkpoints are chosen by retrieval, with equal weights if the run
+    trains on neither.
+    """
+    batch = scorer.scored(captions, [material.keys[image] for image in material.validation])
+    terms = {"grc": float(np.mean(batch.grc)), "qir": float(np.mean(batch.qir))}
+    weights = {name: rewards[name] for name in terms if name in rewards} or dict.fromkeys(terms, 1.0)
+    reward = sum(weight * terms[name] for name, weight in weights.items())
+    words = float(np.mean([len(caption.split()) for caption in captions]))
+    distinct = len(set(captions)) / len(captions)
+    scores = {"precision": material.precision(captions), "words": words, "distinct": distinct, "images": len(captions)}
+    return {"reward": reward, **terms, **scores}
+
+
 def messages(prompt: str, system: str | None) -> list[dict[str, str]]:
     """The conversation before the caption; TRL puts the image into the user's turn."""
     turns = [] if system is None else [{"role": "system", "content": system}]
     return [*turns, {"role": "user", "content": prompt}]
 
 
-def for_grpo(examples: Sequence[Example], pictures: Pictures, prompt: str, system: str | None) -> Dataset:
-    """Columns prompt, image, source_id, sample_id; a batch opens each distinct image once."""
-    turns = messages(prompt, system)
-    columns = {"sample_id": [e.sample_id for e in examples], "source_id": [e.source_id for e in examples]}
+def for_grpo(material: Material, images: Sequence[str], weights: Weights) -> Any:
+    """Columns prompt, image, source_id, sample_id of these images; a batch opens each distinct image once."""
+    from datasets import Dataset
+
+    turns, pictures = (
+        messages(material.prompt, weights.system),
+        Pictures(material.place, weights.max_pixels, material.shown),
+    )
 
     def open_batch(batch: Mapping[str, Sequence[str]]) -> dict[str, list[Any]]:
         opened = {sample_id: pictures.open(sample_id) for sample_id in dict.fromkeys(batch["sample_id"])}
-        images = [opened[sample_id] for sample_id in batch["sample_id"]]
-        return {**batch, "prompt": [turns for _ in images], "image": images}  # type: ignore[dict-item]
+        column = [opened[sample_id] for sample_id in batch["sample_id"]]
+        return {**batch, "prompt": [turns for _ in column], "image": column}  # type: ignore[dict-item]
 
+    columns = {"sample_id": list(images), "source_id": [material.keys[image] for image in images]}
     return Dataset.from_dict(columns).with_transform(open_batch)
 
 
-def for_sft(examples: Sequence[Example], pictures: Pictures, prompt: str, system: str | None) -> Dataset:
-    """Columns prompt, completion, images of examples with a target; the loss covers the completion only."""
-    if not (taught := [example for example in examples if example.target.strip()]):
+def for_sft(material: Material, weights: Weights) -> Any:
+    """Columns prompt, completion, images of training images with a target; the loss covers the completion only."""
+    from datasets import Dataset
+
+    targets = {image: text for image in material.train if (text := material.target(image)).strip()}
+    if not targets:
         raise CimError("no training image has a target caption", hint="SFT needs a source with target captions")
-    turns = messages(prompt, system)
-    columns = {"sample_id": [e.sample_id for e in taught], "target": [e.target for e in taught]}
+    turns, pictures = (
+        messages(material.prompt, weights.system),
+        Pictures(material.place, weights.max_pixels, material.shown),
+    )
 
     def open_batch(batch: Mapping[str, Sequence[str]]) -> dict[str, list[Any]]:
         return {
@@ -86,6 +243,7 @@ def for_sft(examples: Sequence[Example], pictures: Pictures, prompt: str, system
             "images": [[pictures.open(sample_id)] for sample_id in batch["sample_id"]],
         }
 
+    columns = {"sample_id": list(targets), "target": list(targets.values())}
     return Dataset.from_dict(columns).with_transform(open_batch)
 
 
@@ -104,21 +262,21 @@ def _text(words: str) -> dict[str, str]:
 
 
 def short_enough(
-    examples: Sequence[Example], pictures: Pictures, count: Callable[[tuple[int, int]], int], limit: int
-) -> list[Example]:
-    """Examples whose prompt has at most ``limit`` tokens; the count is memoised by image size.
+    images: Sequence[str], pictures: Pictures, count: Callable[[tuple[int, int]], int], limit: int
+) -> list[str]:
+    """Images whose prompt has at most ``limit`` tokens; the count is memoised by image size.
 
     Raises:
         CimError: none is left.
     """
     counted: dict[tuple[int, int], int] = {}
     kept = []
-    for example in examples:
-        size = pictures.open(example.sample_id).size
+    for image in images:
+        size = pictures.open(image).size
         if size not in counted:
             counted[size] = count(size)
         if counted[size] <= limit:
-            kept.append(example)
+            kept.append(image)
     if not kept:
         least = min(counted.values(), default=0)
         hint = "set image.max_pixels in the model's TOML"

@@ -2,25 +2,21 @@
 
 1. vLLM expands image tokens that TRL has already expanded (vllm #57796, trl #6401): each run is collapsed before the
    call, and the prompt that vLLM reports back must be the trainer's own.
-2. ``resume_from_checkpoint`` restores nothing of Qwen2.5-VL (transformers #43701): the model is loaded from the
-   checkpoint by ``from_pretrained``, and every tensor is compared after the trainer's own loading.
-3. A policy may write image placeholders, on which the next forward pass fails (verl #7038): all are banned.
-4. vLLM keeps image features across weight updates: its caches are cleared after each update.
-5. TRL loads the reference policy from wherever the policy was loaded; after a resume that is the checkpoint, so
-   the KL term would be measured from there. The start model is passed instead.
+2. A policy may write image placeholders, on which the next forward pass fails (verl #7038): all are banned.
+3. vLLM keeps image features across weight updates: its caches are cleared after each update.
+
+Two more, of loading and resuming, are in ``checkpoints.py``.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from harness.errors import AlarmError, CimError
 
 PLACEHOLDER = re.compile(r"image|img|video|vision", re.IGNORECASE)
-Fingerprint = dict[str, tuple[float, float]]
 
 
 def collapse(ids: Sequence[int], image: int) -> list[int]:
@@ -90,56 +86,3 @@ def reset_caches(generation: Any) -> None:
         generation.llm.llm_engine.reset_mm_cache()
 
     generation.sync_weights = sync_weights
-
-
-def load(checkpoint: str, start: str, dtype: str) -> Any:
-    """The policy from a checkpoint by ``from_pretrained``; TRL then takes the reference policy from ``start``.
-
-    Raises:
-        CimError: the checkpoint lacks a weight, or holds one that the model does not have.
-    """
-    import torch
-    import transformers
-
-    try:
-        model, report = transformers.AutoModelForImageTextToText.from_pretrained(
-            checkpoint,
-            dtype=getattr(torch, dtype),
-            local_files_only=Path(checkpoint).is_dir(),
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CimError(f"checkpoint cannot be loaded ({reason})", where=checkpoint) from error
-    wrong = [f"{kind.removesuffix('_keys')} {name}" for kind in _FAULTS for name in sorted(map(str, report[kind]))]
-    if wrong:
-        hint = "copy the whole checkpoint"
-        raise CimError(
-            f"checkpoint does not fit its model ({len(wrong)} weights; {wrong[0]})", where=checkpoint, hint=hint
-        )
-    model.config._name_or_path = model.name_or_path = start
-    return model
-
-
-_FAULTS = ("missing_keys", "unexpected_keys", "mismatched_keys")
-
-
-def fingerprint(model: Any) -> Fingerprint:
-    """Sum and sum of absolute values of every parameter and buffer, in float64."""
-    import torch
-
-    sums = {}
-    with torch.no_grad():
-        for name, tensor in model.state_dict().items():
-            values = tensor.detach().double()
-            sums[name] = (float(values.sum()), float(values.abs().sum()))
-    return sums
-
-
-def require_same(before: Fingerprint, after: Fingerprint, where: str) -> None:
-    """CimError if a resume changed the checkpoint's weights; names how many and the first."""
-    changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
-    if changed:
-        what = f"resume changed {len(changed)} of {len(before)} weights, {changed[0]} first"
-        raise CimError(what, where=where, hint="the trainer has loaded something else than this checkpoint")

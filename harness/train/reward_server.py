@@ -25,11 +25,10 @@ from typing import Any
 import numpy as np
 
 from harness.errors import CimError
-from harness.retrieval import encoders
-from harness.retrieval.gallery import open_folder
+from harness.retrieval.consistency import PAPER, SAFE
+from harness.retrieval.gallery import encoding, open_folder
 from harness.retrieval.index import NAMES, by_name
 from harness.retrieval.scorer import CimBatch, CimScorer
-from harness.retrieval.settings import PAPER, SAFE
 
 HOST = "127.0.0.1"
 WINDOW = 0.005  # seconds that the first request of a batch waits for others
@@ -226,7 +225,7 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], Any] = sys
     args = parser.parse_args(arguments)
     try:
         gallery = open_folder(args.gallery)
-        with encoders.opened(encoders.of(gallery, "text")) as encode:
+        with encoding(gallery.encoder("text")) as encode:
             search = by_name(args.search, gallery.text, gallery.text_fine)
             settings = PAPER if args.preset == "paper" else SAFE
             serving, batcher = server(CimScorer(gallery, encode, settings, search=search), args.port)

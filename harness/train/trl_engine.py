@@ -1,6 +1,8 @@
-"""GRPO by TRL's ``GRPOTrainer``, used as a library, with data set, rewards, fixes, start-up check and training log.
+"""TRL's trainers used as a library: GRPO on rewards, and supervised fine-tuning on target captions.
 
-Rollouts come from transformers (the default) or vLLM, colocated or on a server; ``run.py`` plans the run. Run by
+GRPO comes with fixes, start-up check, validation and training log; rollouts are from transformers (the default) or
+vLLM, colocated or on a server. Fine-tuning (``SFTTrainer``, loss on the caption only, TRL's own collator for images) is
+the baseline that CIM is compared with, and a start model for it. ``plan.py`` checks a run beforehand. Run by
 ``cim train``, alone or under ``accelerate launch -m harness train ...``.
 """
 
@@ -11,95 +13,81 @@ import difflib
 import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
+from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 from transformers import PrinterCallback, TrainerCallback
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 
 from harness.engines import _weights
 from harness.errors import CimError
-from harness.train import alarms, checkpoints, examples, fixes, forward, phases, presets, probe, saving
-from harness.train.book import Book
-from harness.train.options import Options
-from harness.train.scoring import Extra, Scored, Scorer, SharedScore, joined
-from harness.weights import Weights
+from harness.parts import RewardContext
+from harness.train import alarms, checkpoints, examples, fixes, forward
+from harness.train.log import Clock, TrainingLog, device_memory_mb, memory_mb
+from harness.train.reward import Scored, SharedScore, joined
+
+if TYPE_CHECKING:
+    from harness.train.plan import Plan
 
 SMALL = 100_000_000  # parameters; below, a second CPU thread makes training slower
-PROBED = 8
+PROBED = 8  # captions of the start-up check
+BATCH = 64  # greedy captions written at once
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """All inputs of one GRPO run.
-
-    ``weights`` is the start model, ``folder`` the run's; ``judge`` scores (``reward``, ``precision``) the
-    greedy captions of the validation examples; ``limits`` None skips the start-up check.
-    """
-
-    folder: Path
-    weights: Weights
-    tasks: Sequence[str]
-    origin: checkpoints.Origin
-    preset: presets.Preset
-    train: Sequence[examples.Example]
-    validation: Sequence[examples.Example]
-    pictures: examples.Pictures
-    prompt: str
-    scorer: Scorer
-    rewards: Mapping[str, float]
-    judge: Callable[[Sequence[str]], Mapping[str, float | None]]
-    mark: Mapping[str, Any]
-    say: Callable[[str], None]
-    advance: Callable[[int, int], None]
-    extra: Mapping[str, Extra] = field(default_factory=dict)
-    limits: probe.Limits | None = field(default_factory=probe.Limits)
-    options: Options = field(default_factory=Options)
-
-    @property
-    def checkpoints(self) -> Path:
-        """Where the checkpoints of the run are."""
-        return self.folder / "checkpoints"
-
-
-def train(job: Job) -> int:
+def train(
+    plan: Plan, context: RewardContext | None, say: Callable[[str], None], advance: Callable[[int, int], None]
+) -> int:
     """Train, resuming from the last complete checkpoint if there is one; returns the total number of steps.
+
+    Args:
+        context: what rewards read; None for supervised fine-tuning, whose steps are optimiser updates.
 
     Raises:
         AlarmError: a guard stopped the run.
         CimError: something is missing or broken, or the disk is full; the last complete checkpoint is intact.
     """
     quiet()
-    if dropped := checkpoints.drop_unfinished(job.checkpoints):
-        job.say(f"update {dropped[-1]} was not saved in full and is left out")
-    done, place = checkpoints.resumable(job.checkpoints) or (-1, None)  # -1: keep no row, not even of step 0
-    if place is not None and job.options.rollouts == "vllm":
-        job.say("resumes; vLLM samples anew, so captions differ from those of an uninterrupted run")
-    book: list[Book] = []
-
-    def seen(scored: Scored) -> None:
-        parts = gather_object([scored]) if _processes() > 1 else [scored]
-        for log in book:
-            log.saw(joined(parts))
-
-    trainer = build(job, place, seen)
-    if trainer.accelerator.is_main_process:
-        stopping = alarms.that_stop(job.preset.stops, job.options.tolerated)
-        book.append(Book(job.folder, job.preset.updates, stopping, job.mark, job.say, done))
-    trainer.add_callback(_callback(job, trainer, book, place))
-    trainer.remove_callback(PrinterCallback)
+    if (processes := int(PartialState().num_processes)) != plan.processes:
+        raise CimError(f"planned for {plan.processes} processes, {processes} run", hint="use accelerate launch")
+    if dropped := checkpoints.drop_unfinished(plan.checkpoints):
+        say(f"update {dropped[-1]} was not saved in full and is left out")
+    done, place = checkpoints.resumable(plan.checkpoints) or (-1, None)  # -1: keep no row, not even of step 0
+    if place is not None and plan.options.rollouts == "vllm":
+        say("resumes; vLLM samples anew, so captions differ from those of an uninterrupted run")
+    log = _log(plan, say, done) if PartialState().is_main_process else None
     try:
-        if place is None or not 0 < trainer.args.max_steps <= done * job.preset.updates:
+        seen = partial(_gather, log)
+        trainer = fine_tuner(plan, place) if context is None else build(plan, context, place, seen, say)
+        trainer.create_model_card = lambda **_: None  # else a model card for the hub is written at every save
+        trainer.add_callback(_callback(plan, context, trainer, log, place, advance))
+        trainer.remove_callback(PrinterCallback)
+        if place is None or not 0 < trainer.args.max_steps <= done * plan.updates:
             resumed = None if place is None else str(place)
-            saving.save_or_say(job.checkpoints, lambda: trainer.train(resume_from_checkpoint=resumed))
+            checkpoints.save_or_say(plan.checkpoints, lambda: trainer.train(resume_from_checkpoint=resumed))
     finally:
-        for training_log in book:
-            training_log.close()
-    return max(done, int(trainer.state.global_step) // job.preset.updates)
+        if log is not None:
+            log.close()
+    return max(done, int(trainer.state.global_step) // plan.updates)
+
+
+def _log(plan: Plan, say: Callable[[str], None], done: int) -> TrainingLog:
+    provenance = {}
+    if plan.gallery is not None and plan.scoring is not None:
+        provenance = {"gallery": plan.gallery.sha[:12], "self_policy": plan.scoring.self_policy}
+    stopping = alarms.that_stop(plan.preset.stops, plan.options.tolerated)
+    return TrainingLog(plan.folder, plan.updates, stopping, provenance, say, done)
+
+
+def _gather(log: TrainingLog | None, scored: Scored) -> None:
+    """Log a generation batch; each process has scored its share, and only rank 0 has a log."""
+    parts = gather_object([scored]) if PartialState().num_processes > 1 else [scored]
+    if log is not None:
+        log.add_batch(joined(parts))
 
 
 def quiet() -> None:
@@ -110,142 +98,191 @@ def quiet() -> None:
     logging.getLogger("trl").setLevel(logging.ERROR)
 
 
-def configuration(job: Job, processes: int, banned: Sequence[int]) -> dict[str, Any]:
-    """Fields of ``GRPOConfig`` of a job."""
-    fields = presets.arguments(job.preset, processes, job.options.steps, job.options.settings)
-    fields |= {
-        "output_dir": str(job.checkpoints),
-        "seed": job.options.seed,
-        "reward_weights": list(job.rewards.values()),
-        "generation_kwargs": fixes.ban(banned, job.options.rollouts),
-        "disable_tqdm": True,
-        "use_vllm": job.options.rollouts == "vllm",
-    }
-    if job.options.rollouts == "vllm":
-        fields |= {
-            "vllm_mode": "server" if job.options.server else "colocate",
-            "vllm_server_base_url": job.options.server,
-        }
-    if not torch.cuda.is_available():
-        fields |= {"use_cpu": True}
-    check_fields(GRPOConfig, fields)
-    return fields
+def build(
+    plan: Plan,
+    context: RewardContext,
+    place: Path | None,
+    seen: Callable[[Scored], None],
+    say: Callable[[str], None],
+) -> Any:
+    """The GRPO trainer of a plan with the fixes applied.
 
-
-def check_fields(config: Any, fields: Mapping[str, Any]) -> None:
-    """CimError for a field that a TRL configuration does not have."""
-    known = [field.name for field in dataclasses.fields(config)]
-    if strangers := [name for name in fields if name not in known]:
-        close = difflib.get_close_matches(strangers[0], known, n=1)
-        raise CimError(f"TRL has no setting {strangers[0]!r}", hint=f"did you mean {close[0]}?" if close else "")
-
-
-def build(job: Job, place: Path | None, seen: Callable[[Scored], None]) -> Any:
-    """The trainer of a job with the fixes applied; ``place`` is the checkpoint to resume from."""
-    processor = _weights.load_processor(job.weights)
-    start = saving.start_folder(job.weights)
+    Args:
+        place: the checkpoint to resume from.
+        seen: receives each generation batch of this process once it is scored.
+    """
+    processor = _weights.load_processor(plan.weights)
     banned = fixes.banned(processor.tokenizer, keep=[processor.tokenizer.eos_token_id])
-    try:  # before the model is loaded, because DeepSpeed shards it during loading
-        config = GRPOConfig(**configuration(job, _processes(), banned))
-    except (TypeError, ValueError) as error:
-        raise CimError(f"TRL refuses a setting ({' '.join(str(error).split())[:200]})", where="--set") from error
-    # A LoRA checkpoint holds no base weights: peft loads the adapter into the start model, exactly.
-    model = fixes.load(start if place is None or job.options.lora else str(place), start, job.preset.dtype)
-    if not torch.cuda.is_available() and model.num_parameters() < SMALL:
-        torch.set_num_threads(1)
-    ends = _ends(model, processor.tokenizer)
-    shared = SharedScore(job.scorer, job.rewards, job.preset.group, frozenset(ends), seen, job.extra)
-
-    def count(size: tuple[int, int]) -> int:
-        return examples.prompt_tokens(processor, job.prompt, job.weights.system, size)
-
-    kept = examples.short_enough(job.train, job.pictures, count, job.preset.prompt_tokens)
-    if len(kept) < len(job.train):
-        job.say(f"{len(job.train) - len(kept)} images are left out: prompts over {job.preset.prompt_tokens} tokens")
-    if len(kept) < job.preset.prompts:
-        what = f"{len(kept)} training images, a step takes {job.preset.prompts}"
-        raise CimError(what, hint="a larger training set, or another preset")
+    config = _grpo_config(plan, banned)  # before the model is loaded, because DeepSpeed shards it during loading
+    model = _policy(plan, place)
+    shared = SharedScore(context, plan.rewards, plan.preset.group, _ends(model, processor.tokenizer), seen)
     trainer = GRPOTrainer(
         model=model,
         reward_funcs=shared.functions(),
         args=config,
-        train_dataset=examples.for_grpo(kept, job.pictures, job.prompt, job.weights.system),
+        train_dataset=examples.for_grpo(plan.material, _short_prompts(plan, processor, say), plan.weights),
         processing_class=processor,
-        peft_config=saving.adapter(model) if job.options.lora else None,
+        peft_config=checkpoints.adapter(model) if plan.options.lora else None,
     )
-    trainer.create_model_card = lambda **_: None  # else a model card for the hub is written at every save
-    trained, whole = (sum(p.numel() for p in trainer.model.parameters() if p.requires_grad or full) for full in (0, 1))
-    job.say(f"{trained:,} of {whole:,} parameters are trained")
-    if job.options.rollouts == "vllm":
-        _guard(trainer, colocated=job.options.server is None)
+    trained, total = (sum(p.numel() for p in trainer.model.parameters() if p.requires_grad or full) for full in (0, 1))
+    say(f"{trained:,} of {total:,} parameters are trained")
+    if plan.options.rollouts == "vllm":
+        colocated = plan.options.vllm_server is None
+        fixes.guard_prompts(trainer.vllm_generation, trainer.model.config.image_token_id, expands=colocated)
+        if colocated:
+            fixes.reset_caches(trainer.vllm_generation)
     return trainer
 
 
-def _processes() -> int:
-    from accelerate import PartialState
+def fine_tuner(plan: Plan, place: Path | None) -> Any:
+    """The trainer of supervised fine-tuning on the target captions of the training images."""
+    fields = {
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "report_to": [],
+        "max_length": None,  # truncating a prompt would remove image tokens
+        "completion_only_loss": True,
+        "remove_unused_columns": False,
+        "dataset_kwargs": {"skip_prepare_dataset": True},
+    }
+    config = _config(plan, SFTConfig, fields)
+    model = _policy(plan, place)
+    return SFTTrainer(
+        model=model,
+        args=config,
+        train_dataset=examples.for_sft(plan.material, plan.weights),
+        processing_class=_weights.load_processor(plan.weights),
+        peft_config=checkpoints.adapter(model) if plan.options.lora else None,
+    )
 
-    return int(PartialState().num_processes)
+
+def _grpo_config(plan: Plan, banned: Sequence[int]) -> Any:
+    rollouts, server = plan.options.rollouts, plan.options.vllm_server
+    fields: dict[str, Any] = {
+        "reward_weights": list(plan.rewards.values()),
+        "generation_kwargs": fixes.ban(banned, rollouts),
+        "use_vllm": rollouts == "vllm",
+    }
+    if rollouts == "vllm":
+        fields |= {"vllm_mode": "server" if server else "colocate", "vllm_server_base_url": server}
+    return _config(plan, GRPOConfig, fields)
 
 
-def _ends(model: Any, tokenizer: Any) -> list[int]:
+def _config(plan: Plan, kind: Any, fields: Mapping[str, Any]) -> Any:
+    """A configuration of TRL of this kind; CimError for a field that it does not have or refuses."""
+    known = [field.name for field in dataclasses.fields(kind)]
+    if strangers := [name for name in plan.arguments if name not in known]:
+        close = difflib.get_close_matches(strangers[0], known, n=1)
+        raise CimError(f"TRL has no setting {strangers[0]!r}", hint=f"did you mean {close[0]}?" if close else "")
+    run = {"output_dir": str(plan.checkpoints), "seed": plan.options.seed, "disable_tqdm": True}
+    try:
+        return kind(**{**plan.arguments, **run, **fields, "use_cpu": not torch.cuda.is_available()})
+    except (TypeError, ValueError) as error:
+        raise CimError(f"TRL refuses a setting ({' '.join(str(error).split())[:200]})", where="--set") from error
+
+
+def _policy(plan: Plan, place: Path | None) -> Any:
+    """The model to be trained, from the start model or the checkpoint to resume from."""
+    start = checkpoints.start_folder(plan.weights)
+    # A LoRA checkpoint holds no base weights: peft loads the adapter into the start model, exactly.
+    source = start if place is None or plan.options.lora else str(place)
+    model = checkpoints.load(source, start, plan.preset.dtype)
+    if not torch.cuda.is_available() and model.num_parameters() < SMALL:
+        torch.set_num_threads(1)
+    return model
+
+
+def _short_prompts(plan: Plan, processor: Any, say: Callable[[str], None]) -> list[str]:
+    """Training images whose prompts fit; CimError where they are fewer than a step takes."""
+    material, preset, weights = plan.material, plan.preset, plan.weights
+
+    def count(size: tuple[int, int]) -> int:
+        return examples.prompt_tokens(processor, material.prompt, weights.system, size)
+
+    pictures = examples.Pictures(material.place, weights.max_pixels)
+    kept = examples.short_enough(material.train, pictures, count, preset.prompt_tokens)
+    if len(kept) < len(material.train):
+        left_out = len(material.train) - len(kept)
+        say(f"{left_out} images are left out: prompts over {preset.prompt_tokens} tokens")
+    if len(kept) < preset.prompts:
+        what = f"{len(kept)} training images, a step takes {preset.prompts}"
+        raise CimError(what, hint="a larger training set, or another preset")
+    return kept
+
+
+def _ends(model: Any, tokenizer: Any) -> frozenset[int]:
     """Ids of end tokens: those that the model declares, and the tokenizer's."""
     listed = model.generation_config.eos_token_id
     ids = {tokenizer.eos_token_id, *(listed if isinstance(listed, list) else [listed])}
-    return sorted(token for token in ids if token is not None)
+    return frozenset(token for token in ids if token is not None)
 
 
-def _guard(trainer: Any, *, colocated: bool) -> None:
-    """Apply the fixes between TRL and vLLM."""
-    image = trainer.model.config.image_token_id
-    fixes.guard_prompts(trainer.vllm_generation, image, expands=colocated)
-    if colocated:
-        fixes.reset_caches(trainer.vllm_generation)
-
-
-def _callback(job: Job, trainer: Any, book: Sequence[Book], place: Path | None) -> Any:
-    """A TrainerCallback that checks, validates, logs and saves; only rank 0 has a log and writes."""
-    clock = phases.Clock()
-    clock.watch(trainer)
-    # Not for a sharded model: DeepSpeed and FSDP load the checkpoint later, by code of their own.
-    sharded = trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled
-    loaded = fixes.fingerprint(trainer.model) if place is not None and not job.options.lora and not sharded else None
-    rows = examples.for_grpo(job.validation, job.pictures, job.prompt, job.weights.system)
+def _validator(plan: Plan, context: RewardContext, trainer: Any, log: TrainingLog | None) -> Callable[[int], None]:
+    """A function that scores greedy captions of the held-out images after a step; all processes write captions."""
+    assert context.scorer is not None
+    scorer = context.scorer
+    rows = examples.for_grpo(plan.material, plan.material.validation, plan.weights)
     banned = fixes.banned(trainer._tokenizer, keep=trainer.eos_token_ids)
 
     def validate(step: int) -> None:
         if len(rows):
-            captions = forward.greedy(trainer, rows, banned, 64)
-            for log in book:
-                log.validated(step, job.judge(captions))
-            clock.take()
+            captions = forward.greedy(trainer, rows, banned, BATCH)
+            if log is not None:
+                log.log_validation(step, examples.worth(plan.material, plan.rewards, scorer, captions))
+
+    return validate
+
+
+def _callback(
+    plan: Plan,
+    context: RewardContext | None,
+    trainer: Any,
+    log: TrainingLog | None,
+    place: Path | None,
+    advance: Callable[[int, int], None],
+) -> Any:
+    """A TrainerCallback that checks, validates, logs and saves; only rank 0 has a log and writes."""
+    clock, updates = Clock(), plan.updates
+    # Not for a sharded model: DeepSpeed and FSDP load the checkpoint later, by code of their own.
+    sharded = trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled
+    exact = place is not None and not plan.options.lora and not sharded
+    loaded = checkpoints.fingerprint(trainer.model) if exact else None
+    if context is not None:
+        clock.watch(trainer)
+    validate = (lambda step: None) if context is None else _validator(plan, context, trainer, log)
 
     class Callback(TrainerCallback):  # type: ignore[misc]
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if loaded is not None:
-                fixes.require_same(loaded, fixes.fingerprint(trainer.model), str(place))
-            if job.limits is not None:
+                checkpoints.require_same(loaded, checkpoints.fingerprint(trainer.model), str(place))
+            if context is None:
+                return
+            if plan.options.probe:
                 probe_rows = [trainer.train_dataset[at] for at in range(min(PROBED, len(trainer.train_dataset)))]
-                probe.require(probe.probe(trainer, probe_rows, fresh=place is None), job.limits)
-            begun = state.global_step // job.preset.updates
+                forward.require(forward.probe(trainer, probe_rows, fresh=place is None), forward.Limits())
+            begun = state.global_step // updates
             # The row is also missing if a run was killed between a checkpoint and its validation.
-            absent = [not any(row["step"] == begun for log in book for row in log.validations)]
+            absent = [log is not None and all(row["step"] != begun for row in log.validations)]
             if broadcast_object_list(absent)[0]:  # rank 0 decides, as the others have no log
                 validate(begun)
             clock.take()
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-            if not book or "loss" not in logs:
+            if log is None or "loss" not in logs:
                 return
-            facts = {"seconds": clock.take(), "rss_mb": phases.memory_mb(), "device_mb": phases.device_memory_mb()}
-            book[0].logged(state.global_step, logs, facts)
-            job.advance(state.global_step // job.preset.updates, state.max_steps // job.preset.updates)
+            if context is None:
+                log.append({"step": state.global_step, "update": state.global_step, **logs})
+            else:
+                resources = {"seconds": clock.take(), "rss_mb": memory_mb(), "device_mb": device_memory_mb()}
+                log.log_update(state.global_step, logs, resources)
+            advance(state.global_step // updates, state.max_steps // updates)
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if book:
+            if log is not None:
                 with forward.same_randomness():  # the RNG state saved for a resume is the one before this
-                    settings = (job.options.lora, job.weights, job.preset.dtype, job.tasks)
-                    saving.finish(job.checkpoints, job.origin, state.global_step, job.preset.updates, *settings)
+                    checkpoints.finish(plan, state.global_step)
             trainer.accelerator.wait_for_everyone()
-            validate(state.global_step // job.preset.updates)
+            validate(state.global_step // updates)
+            clock.take()
 
     return Callback()

@@ -1,7 +1,7 @@
 """Training curves from ``steps.jsonl`` and ``validation.jsonl`` of ``results/train/<arm>-seed<k>/``.
 
 A quantity is a dotted name in a row; rows that lack it are left out. An alarm is marked at every step whose row lists
-it. Written by ``cim train`` (``harness/train/book.py``).
+it. Written by ``cim train`` (``harness/train/log.py``).
 """
 
 from __future__ import annotations

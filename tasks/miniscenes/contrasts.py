@@ -22,13 +22,13 @@ LEVEL = 0.05
 Cells = dict[str, dict[str, Any]]
 
 
-def against(base: StoredRun, own: StoredRun) -> Cells:
+def against(base: StoredRun, run: StoredRun) -> Cells:
     """Every value that two runs have under one signature: both, their difference, interval and p."""
-    tests = {one.label: one.test for one in compare.compare(base, own) if one.test is not None}
-    return {label: told(test) for label, test in tests.items()}
+    rows = compare.compare(base, run)
+    return {row.label: stored(row.test) for row in rows if row.test is not None}
 
 
-def told(test: stats.Difference) -> dict[str, Any]:
+def stored(test: stats.Difference) -> dict[str, Any]:
     """A test as it is stored."""
     return {
         "base": test.a,
@@ -50,12 +50,12 @@ Seeds = Mapping[int, StoredRun]  # an arm's runs by seed
 
 
 def means(base: StoredRun, arms: Mapping[str, Seeds]) -> list[dict[str, Any]]:
-    """A row an arm: its mean over seeds against the base."""
+    """One row per arm: its mean over seeds against the base."""
     return _table({name: [(base, run) for run in runs.values()] for name, runs in arms.items()})
 
 
 def between(arms: Mapping[str, Seeds], than: str) -> list[dict[str, Any]]:
-    """A row an arm: its mean over the seeds that arm ``than`` has as well, against that of those runs."""
+    """One row per arm: its difference in mean to arm ``than`` over the seeds that both have."""
     first = arms[than]
     shared = {name: sorted(first.keys() & runs.keys()) for name, runs in arms.items() if name != than}
     return _table({name: [(first[s], arms[name][s]) for s in seeds] for name, seeds in shared.items() if seeds})
@@ -64,13 +64,13 @@ def between(arms: Mapping[str, Seeds], than: str) -> list[dict[str, Any]]:
 def _table(arms: Mapping[str, Sequence[tuple[StoredRun, StoredRun]]]) -> list[dict[str, Any]]:
     rows = []
     for name, runs in arms.items():
-        before, after = [one for one, _ in runs], [other for _, other in runs]
+        before, after = [base for base, _ in runs], [run for _, run in runs]
         labels = [label for label in SHOWN if all(_comparable(before[0], run, label) for run in (*before, *after))]
         pairs = [(_average(before, label), _average(after, label)) for label in labels]
         values = dict[str, dict[str, Any]]()
-        for label, found in zip(labels, stats.paired(pairs) if pairs else [], strict=True):
-            by_seed = [_value(own, label) - _value(other, label) for other, own in runs]
-            values[label] = {**told(found[_place(label)[1]]), "by_seed": by_seed}
+        for label, tests in zip(labels, stats.paired(pairs) if pairs else [], strict=True):
+            by_seed = [_value(run, label) - _value(base, label) for base, run in runs]
+            values[label] = {**stored(tests[_place(label)[1]]), "by_seed": by_seed}
         rows.append({"arm": name, "seeds": len(runs), "values": values})
     correct(rows)
     return rows
@@ -78,7 +78,7 @@ def _table(arms: Mapping[str, Sequence[tuple[StoredRun, StoredRun]]]) -> list[di
 
 def apart(cell: Mapping[str, Any]) -> bool:
     """Is a difference more than chance among the shown ones, with the same sign in every seed that stands beside it?"""
-    signs = {np.sign(one) for one in cell.get("by_seed", [cell["difference"]])}
+    signs = {np.sign(difference) for difference in cell.get("by_seed", [cell["difference"]])}
     return bool(cell["p_holm"] < LEVEL and len(signs) == 1)
 
 
@@ -90,8 +90,8 @@ def _place(label: str) -> tuple[str, int]:
 
 def _comparable(first: StoredRun, run: StoredRun, label: str) -> bool:
     name, _ = _place(label)
-    one, other = (held.scores.get(name) for held in (first, run))
-    return obstacle(one, other) is None and set(first.per_sample) == set(run.per_sample)
+    first_score, score = first.scores.get(name), run.scores.get(name)
+    return obstacle(first_score, score) is None and set(first.per_sample) == set(run.per_sample)
 
 
 def _average(runs: Sequence[StoredRun], label: str) -> stats.Column:

@@ -28,14 +28,14 @@ SCENES = 400
 def compare(
     score: Callable[[Sequence[str]], CimBatch], world: World, sample_ids: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """A row a damage: ``win`` shares and mean ``difference`` of full minus damaged captions, by term.
+    """One row per damage: ``win`` shares and mean ``difference`` of full minus damaged captions, by term.
 
     Args:
         score: scores one caption of each sample.
     """
     rows = []
     for name in world.damages:
-        captions = [world.damaged(name, one) for one in sample_ids]
+        captions = [world.damaged(name, sample_id) for sample_id in sample_ids]
         full, damaged = (score(part) for part in zip(*captions, strict=True))
         apart = {term: getattr(full, term) - getattr(damaged, term) for term in TERMS}
         win = {term: float((values > 0).mean()) for term, values in apart.items()}
@@ -50,19 +50,19 @@ def table(gallery: str, world: World, count: int = SCENES) -> list[dict[str, Any
         CimError: no gallery, or other encoders than its own.
     """
     ids = [sample.id for sample in world.samples("validation", count)]
-    images = {key(world.name, one): partial(world.draw, one) for one in ids}
+    images = {key(world.name, sample_id): partial(world.draw, sample_id) for sample_id in ids}
     with CimScorer.from_gallery(gallery, "safe") as scorer:
         scorer.add_images(images)
         return compare(lambda captions: scorer.score(captions, list(images)), world, ids)
 
 
-def main(given: Sequence[str] | None = None, say: Callable[[str], Any] = sys.stdout.write) -> int:
+def main(arguments: Sequence[str] | None = None, say: Callable[[str], Any] = sys.stdout.write) -> int:
     """Print the table; with ``--out`` keep it."""
     parser = argparse.ArgumentParser(prog="python -m tasks.miniscenes.sensitivity", description=__doc__)
     parser.add_argument("--gallery", default="miniscenes")
     parser.add_argument("--scenes", type=int, default=SCENES)
     parser.add_argument("--out", type=Path)
-    args = parser.parse_args(given)
+    args = parser.parse_args(arguments)
     try:
         world = next(iter(registry.training("cim_rl").worlds.values()))
         rows = table(args.gallery, world, args.scenes)

@@ -84,13 +84,13 @@ ARMS: dict[str, Arm] = {
 DEFAULT = ("cim", "sft")
 
 
-def chosen(given: Sequence[str]) -> list[str]:
+def chosen(names: Sequence[str]) -> list[str]:
     """Names of arms in the order they are made, those they begin from first; ``all`` for all.
 
     Raises:
         CimError: an unknown arm.
     """
-    wanted = list(ARMS) if list(given) == ["all"] else list(given or DEFAULT)
+    wanted = list(ARMS) if list(names) == ["all"] else list(names or DEFAULT)
     if strangers := [name for name in wanted if name not in ARMS]:
         raise CimError(f"unknown arm {strangers[0]!r}", where="--arms", hint=f"arms: {', '.join(ARMS)}, or all")
     needed = {ARMS[name].after for name in wanted}
@@ -110,7 +110,7 @@ def study(
     say: Callable[[str], None],
     pearson: bool = False,
 ) -> dict[str, Any]:
-    """Make what is missing; returns the table that is stored, a row an arm and seed, then means over seeds.
+    """Make what is missing; returns the table that is stored: one row per arm and seed, then means over seeds.
 
     Args:
         pearson: also look up the captions of the correlation study.
@@ -147,9 +147,9 @@ def _over_seeds(results: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, A
         if row["values"]:
             run = results / TASK / run_name(row["arm"], row["seed"])
             runs.setdefault(row["arm"], {})[row["seed"]] = stored_run.load(run)
-    found = {"means": contrasts.means(stored_run.load(results / TASK / BASE), runs)}
+    table = {"means": contrasts.means(stored_run.load(results / TASK / BASE), runs)}
     first = next(iter(runs), None)
-    return {**found, "than": first, "between": contrasts.between(runs, first)} if first else found
+    return {**table, "than": first, "between": contrasts.between(runs, first)} if first else table
 
 
 def uncaught(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -171,7 +171,7 @@ def _correlate(results: Path, say: Callable[[str], None]) -> None:
         say(f"evaluate {name} on {PEARSON}")
         file = results / paths.TRAINED / f"{name}.jsonl"
         samples = data.samples(registry.task(PEARSON))
-        store.write_rows(file, [{"sample_id": one.id, "caption": varied(one.id)} for one in samples])
+        store.write_rows(file, [{"sample_id": sample.id, "caption": varied(sample.id)} for sample in samples])
         options = ("--task", PEARSON, "--gallery", gallery, "--metrics", COMPARED, "--results", str(results))
         _command(say, "eval", "--model", str(file), *options)
     if not (kept := results / paths.TRAINED / SENSITIVITY).is_file():
@@ -184,23 +184,23 @@ def _complete(run: Path) -> bool:
 
 
 def _arm(results: Path, arm: str, seed: int, metrics: Sequence[str], say: Callable[[str], None]) -> dict[str, Any]:
-    name, made = run_name(arm, seed), ARMS[arm]
+    name, recipe = run_name(arm, seed), ARMS[arm]
     folder = results / paths.TRAINED / name
     if (manifest.read(folder) or {}).get("status") not in ("complete", "stopped"):
-        say(f"train {name}: {made.about}")
-        begin = str(results / paths.TRAINED / run_name(made.after, seed)) if made.after else BASE
-        if made.start:
+        say(f"train {name}: {recipe.about}")
+        begin = str(results / paths.TRAINED / run_name(recipe.after, seed)) if recipe.after else BASE
+        if recipe.start:
             begin = str(results / paths.TRAINED / f"{arm}-start")
-            _command(say, begin, module=made.start)
-        options = ("--name", name, "--seed", str(seed), "--gallery", made.gallery, *made.options)
+            _command(say, begin, module=recipe.start)
+        options = ("--name", name, "--seed", str(seed), "--gallery", recipe.gallery, *recipe.options)
         _command(say, "train", "--model", begin, *options, "--results", str(results), may_stop=True)
     stopped = (manifest.read(folder) or {}).get("alarm")
-    row = {"arm": arm, "seed": seed, "stopped": stopped, "caught": list(made.caught)}
+    row = {"arm": arm, "seed": seed, "stopped": stopped, "caught": list(recipe.caught)}
     if not (folder / "model.toml").is_file():
         return {**row, "values": {}}
     _evaluate(results, str(folder), name, metrics, say)
-    base, own = (stored_run.load(results / TASK / one) for one in (BASE, name))
-    return {**row, "values": contrasts.against(base, own)}
+    base, trained = (stored_run.load(results / TASK / run) for run in (BASE, name))
+    return {**row, "values": contrasts.against(base, trained)}
 
 
 def _evaluate(results: Path, model: str, name: str, metrics: Sequence[str], say: Callable[[str], None]) -> None:

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -80,9 +80,9 @@ def _installed(name: str) -> bool:
 def reward(place: Place) -> Values:
     """One GRPO step's captions through ``CimScorer``, as ``cim train`` builds it, by each exact search that runs."""
     from harness.encoders import mpnet
-    from harness.retrieval import gallery, index
+    from harness.retrieval import index
     from harness.retrieval.scorer import CimScorer
-    from tests import bench_cim
+    from tests import bench_cim, galleries
 
     count, words, size = (1280, (60, 140), 1_070_000) if place.full else (32, (10, 30), 5_000)
     tower = bench_cim.tower({} if place.full else bench_cim.TINY)
@@ -90,7 +90,7 @@ def reward(place: Place) -> Values:
     texts = bench_cim.captions(2 * count, words)
     centres = bench_cim.encode(loaded, texts[:64])
     text, image = bench_cim.synthetic(centres, size, 1024)
-    opened = gallery.of_arrays(text, image, [f"g:{row}" for row in range(size)])
+    opened = galleries.of_arrays(text, image, [f"g:{row}" for row in range(size)])
     keys, values = opened.keys[:count], Values()
     expected = np.argsort(-(centres.astype(np.float64) @ opened.text.T.astype(np.float64)), axis=1, kind="stable")[
         :, :3
@@ -226,7 +226,8 @@ def _trained(place: Place, kind: str, name: str) -> tuple[Values, list[dict[str,
         raise RuntimeError(f"training: exit {process.returncode}: {said.strip()[-600:]}")
     log = rows(folder / "steps.jsonl")
     values = {"seconds": round(time.monotonic() - start, 1), "seconds of step 2 by phase": log[-1]["seconds"]}
-    return {**values, "device MiB": log[-1]["device_mb"]}, log
+    check = json.loads(said.splitlines()[-1])["start-up check"]
+    return {**values, "device MiB": log[-1]["device_mb"], "start-up check": check}, log
 
 
 def _trainer(place: Place, folder: Path, kind: str) -> subprocess.Popen[str]:
@@ -241,32 +242,27 @@ def train(place: Place, folder: str, kind: str) -> Values:
     """One training run of two steps, rewarded by a fake scorer: the trainer is what is measured."""
     from PIL import Image
 
-    from harness.train import examples, presets, probe, trl_engine
+    from harness.train import forward
     from tests import training
 
-    lora = kind == "lora"
-    place.captioner(parameters="7b" if lora else "3b")
-    checkpoint = place.folder / "models" / f"qwen-{'7b' if lora else '3b'}"
+    place.captioner(parameters="7b" if kind == "lora" else "3b")
+    checkpoint = place.folder / "models" / f"qwen-{'7b' if kind == 'lora' else '3b'}"
     sizes = {"prompts": 8, "group": 5, "micro_batch": 4} if place.full else {"prompts": 2, "group": 2, "micro_batch": 4}
-    preset = replace(presets.preset("safe"), updates=1, save_every=1, stops=False, dtype="float32", **sizes)
-    settings = {**preset.settings, "max_completion_length": 256 if place.full else 6, "bf16": device() == "cuda"}
+    settings = {
+        "max_completion_length": 256 if place.full else 6,
+        "bf16": device() == "cuda",
+        "gradient_checkpointing": place.full,
+    }
     pixels = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
-    picture = Image.fromarray(pixels).resize((640, 480) if place.full else (80, 60))
-
-    def draw(_: str) -> bytes:
-        encoded = io.BytesIO()
-        picture.save(encoded, format="PNG")
-        return encoded.getvalue()
-
-    job = training.job(
-        Path(folder),
-        checkpoint,
-        preset=replace(preset, settings=settings),
-        pictures=examples.Pictures(draw),
-        lora=lora,
-        limits=probe.Limits(difference=float("inf"), seen=0.0, reference=float("inf")),
+    encoded = io.BytesIO()
+    Image.fromarray(pixels).resize((640, 480) if place.full else (80, 60)).save(encoded, format="PNG")
+    material = training.material(draw=lambda _: encoded.getvalue())
+    reports = list[Any]()
+    forward.require = lambda report, limits: reports.append(asdict(report))  # measured here, and no reason to stop
+    plan = training.tiny(
+        Path(folder), checkpoint, material, settings=settings, changes=sizes, lora=kind == "lora", probe=True
     )
-    return {"steps": trl_engine.train(job)}
+    return {"steps": training.train(plan), "start-up check": reports[:1]}
 
 
 def towers(place: Place) -> Values:
