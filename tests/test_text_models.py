@@ -18,7 +18,7 @@ from harness import registry
 from harness.engines import _text, _weights
 from harness.errors import CimError
 from harness.resources import checkpoint, data
-from harness.runs import records
+from harness.runs import reasoning, records
 from harness.types import Completion, Model, Request
 from harness.weights import Sampling, Weights
 from tests import chat_server, pictures, tiny_models
@@ -168,7 +168,7 @@ def behind(qwen3: Path, captions: Path) -> Callable[[dict[str, Any]], str]:
     made = [json.loads(line) for line in captions.read_text().splitlines()]
     samples = {sample.id: sample for sample in data.samples(registry.task("miniscenes"))}
     prompts = [
-        _text.neutral(registry.judge(name).prompts(samples[row["sample_id"]], row["caption"])[""])
+        _text.neutral(registry.judge(name).prompts(samples[row["sample_id"]], reasoning.split(row["caption"])[0])[""])
         for name in ("relation_qa", "relation_qa@fenced")
         for row in made
     ]
