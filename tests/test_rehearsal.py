@@ -117,7 +117,7 @@ def test_without_a_hub_a_captioner_is_refused_and_a_metric_is_not(run: Run, tmp_
     dead = "http://127.0.0.1:9"
     refused = run("model", "fetch", "qwen2.5-vl-7b", HF_ENDPOINT=dead)
     assert refused.returncode == 2 and refused.stderr.count("\n") == 1, refused.stderr
-    assert "Qwen/Qwen2.5-VL-7B-Instruct@cc5948981374: hub download failed" in refused.stderr
+    assert "Qwen/Qwen2.5-VL-7B-Instruct@cc594898137f: hub download failed" in refused.stderr
     captions = captions_file(tmp_path / "mine.jsonl", {"coco_ln500_0": "a red dog"})
     asked = ("data", "fetch", "--if-missing", "--for", str(captions), "coco_ln500", "--metrics", "capture,length")
     fetched = run(*asked, HF_ENDPOINT=dead)
