@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from harness import registry
+from harness.command import cli
+from harness.errors import CimError
 from harness.runs import records
 from harness.types import Completion, Request
 from tests import pictures, tiny_internvl, tiny_models
-from tests.cli import Cim
 from tests.conftest import SHARED
 from tests.test_engines import weights, written
 
@@ -36,8 +37,8 @@ def restored(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", tiny_models.KINDS)
-def test_both_engines_caption_photographs_alike(kind: str, cim: Cim, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [kind for kind in tiny_models.KINDS if kind != "gemma3"])
+def test_both_engines_caption_photographs_alike(kind: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Equal prompt lengths, image tokens included, and equal greedy texts of all photographs."""
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "images").symlink_to(PHOTOGRAPHS)
@@ -48,13 +49,23 @@ def test_both_engines_caption_photographs_alike(kind: str, cim: Cim, tmp_path: P
     rows: dict[str, dict[str, Completion]] = {}
     for engine in ("transformers", "vllm"):
         results = tmp_path / engine
-        asked = ("--model", place, "--engine", engine, "--metrics", "length", "--draws", "0", "--results", results)
-        done = cim("eval", *asked, "--json")
-        assert done.code == 0, done.err
+        asked = ["--model", str(place), "--engine", engine, "--metrics", "length", "--draws", "0"]
+        code = cli.main(["eval", *asked, "--results", str(results), "--json"])  # vLLM wants a real standard output
+        assert code == 0, capfd.readouterr().err
         rows[engine] = dict(records.read(results / "pictures" / "tiny"))
     assert len(rows["vllm"]) == len(list(PHOTOGRAPHS.iterdir())) and not any(row.error for row in rows["vllm"].values())
     for name, row in rows["transformers"].items():
         assert rows["vllm"][name] == row, name
+
+
+@pytest.mark.slow
+def test_weights_that_vllm_cannot_read_are_one_line(tmp_path: Path) -> None:
+    """A Gemma 3 or LLaVA that transformers 5 saved: vLLM 0.31 knows its vision tower by other names."""
+    one = weights(tiny_models.build(tmp_path / "gemma3", "gemma3"), max_tokens=8)
+    asked = [Request("a", "Describe", next(PHOTOGRAPHS.iterdir()))]
+    assert written("transformers", one, asked)["a"].completion_tokens
+    with pytest.raises(CimError, match=r"no module or parameter named 'vision_tower.*try --engine transformers"):
+        written("vllm", one, asked)
 
 
 def test_internvl_in_its_original_layout(tmp_path: Path) -> None:
