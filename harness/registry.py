@@ -25,6 +25,7 @@ from harness.types import Task, Training
 
 __all__ = ["CONSTANTS", "KINDS", "Place"]
 
+LISTED = 24  # names in an error; of more it says how many there are
 FACTS = ("about", "engine", "checkpoint", "revision", "memory_gb", "licence", "gated", "unavailable")  # of models
 
 _loaded: dict[tuple[str, str, str], object] = {}  # by kind, name and origin: two checks of one file import it once
@@ -66,7 +67,8 @@ def check(kind: str, name: str, *, also: Iterable[str] = ()) -> str:
         hint = f"variants: {', '.join([stem, *others])}" if others else f"{stem} has no variants"
         raise CimError(f"unknown variant {name!r}", hint=hint)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]}?" if close else f"known {kind}: {', '.join(known) or 'none'}"
+    listed = ", ".join(known) if len(known) <= LISTED else f"{len(known)}, listed by `cim list {kind}`"
+    hint = f"did you mean {close[0]}?" if close else f"known {kind}: {listed or 'none'}"
     raise CimError(f"unknown {kind.removesuffix('s')} {name!r}", hint=hint)
 
 

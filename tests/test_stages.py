@@ -123,7 +123,10 @@ def test_a_run_that_stops_does_not_stop_the_others(cim: Cim, notes: Path) -> Non
     stops.write_text("demo")
     broken = cim(*COMMAND, "--json")
     assert broken.code == 1 and broken.err.count("cim: ") == 2 and "first on demo: the fake stopped" in broken.err
-    assert [sorted(row) for row in broken.json] == [["failure", "model", "task"], ["model", "scores", "task"]] * 2
+    assert [sorted(row) for row in broken.json] == [
+        ["failure", "model", "task"],
+        ["model", "outcomes", "scores", "task"],
+    ] * 2
     assert notes.read_text().split() == ["first", "first", "second", "second"], "a dead engine was used again"
     alone = cim(*COMMAND[:2], "first", "--task", "demo", *COMMAND[5:])
     assert (alone.code, alone.out) == (1, "") and alone.err.endswith("loading\ncim: the fake stopped\n")

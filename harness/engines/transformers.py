@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from harness.engines import _weights
+from harness.engines._choice import Choice
 from harness.engines._precision import announce, precision
 from harness.engines._text import TextProcessor
 from harness.engines._weights import Prompt, Written
@@ -119,7 +120,7 @@ def _write_batch(loaded: Loaded, batch: Sequence[Prompt], encoded: Any) -> list[
     inputs = encoded.to(loaded.model.device, dtype=loaded.model.dtype)
     seeds = [_weights.seed(loaded.weights, prompt.request.sample_id) for prompt in batch]
     sampling = loaded.weights.sampling
-    choose = [] if sampling.temperature == 0 and sampling.repetition_penalty == 1 else [Choice(loaded, inputs, seeds)]
+    choose = [] if sampling.temperature == 0 and sampling.repetition_penalty == 1 else [Choice(sampling, inputs, seeds)]
     with torch.inference_mode():
         rows = loaded.model.generate(**inputs, logits_processor=choose)
     start = inputs["input_ids"].shape[1]
@@ -129,52 +130,6 @@ def _write_batch(loaded: Loaded, batch: Sequence[Prompt], encoded: Any) -> list[
         end = next((place + 1 for place, token in enumerate(written) if token in loaded.stops), None)
         made.append(Written(prompt.request, ids[mask.bool()].tolist(), written[:end], end is not None))
     return made
-
-
-class Choice:
-    """Samples by argmax: penalty, temperature, top_k, top_p, then p / q, so that greedy decoding picks the sample.
-
-    q is exponential noise from the row's own generator (the Gumbel-max trick, as vLLM samples), so a row's
-    text depends on its seed and on nothing else in the batch.
-    """
-
-    def __init__(self, loaded: Loaded, inputs: Any, seeds: Sequence[int]) -> None:
-        import torch
-        from transformers import TopKLogitsWarper, TopPLogitsWarper
-
-        self.sampling, self.length = loaded.weights.sampling, inputs["input_ids"].shape[1]
-        place = loaded.model.device
-        self.generators = [torch.Generator(device=place).manual_seed(seed) for seed in seeds]
-        self.padded = ~inputs["attention_mask"].bool()
-        # In vLLM's order: top_k before top_p.
-        self.cuts = [TopKLogitsWarper(self.sampling.top_k)] if self.sampling.top_k else []
-        self.cuts += [TopPLogitsWarper(self.sampling.top_p)] if self.sampling.top_p < 1 else []
-
-    def __call__(self, input_ids: Any, scores: Any) -> Any:
-        """Scores (rows, vocabulary) whose argmax is the chosen token."""
-        import torch
-
-        if self.sampling.repetition_penalty != 1:
-            scores = self._penalised(input_ids, scores)
-        if self.sampling.temperature == 0:
-            return scores
-        scores = scores.float() / self.sampling.temperature
-        for cut in self.cuts:
-            scores = cut(input_ids, scores)
-        noise = torch.empty_like(scores)
-        for row, generator in zip(noise, self.generators, strict=True):
-            row.exponential_(generator=generator)
-        return scores.softmax(-1).div_(noise)
-
-    def _penalised(self, input_ids: Any, scores: Any) -> Any:
-        """transformers' own penalty would count the padding as a token that was seen."""
-        import torch
-
-        seen = torch.ones_like(input_ids, dtype=torch.bool)
-        seen[:, : self.length] = ~self.padded
-        counts = torch.zeros_like(scores, dtype=torch.long).scatter_add_(1, input_ids, seen.long())
-        penalty = self.sampling.repetition_penalty
-        return torch.where(counts > 0, torch.where(scores > 0, scores / penalty, scores * penalty), scores)
 
 
 def batches(requests: Sequence[Request]) -> Iterator[list[Request]]:

@@ -87,7 +87,7 @@ def none_captioned(run: Run) -> str:
 
 def account(run: Run) -> outcomes.Outcomes:
     """The account of a run's stored captions."""
-    captions, settings = stored(run), run.settings["model"]
+    captions, settings = stored(run), run.settings.get("model", {})  # captions in memory have no model
     counted: outcomes.Outcomes = run.files.derived(
         records.NAME, "outcomes", lambda: outcomes.count([captions[sample.id] for sample in run.samples], settings)
     )

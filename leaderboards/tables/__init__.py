@@ -41,7 +41,8 @@ def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[s
         task: cells.numbers([run for (run_task, _), run in runs.items() if run_task == task], tell)
         for task in published.TASKS.values()
     }
-    built = paper.tables(rows, paper.Stored(numbers, runs, mapping, registry.names("models"), out))
+    runnable = [name for name in registry.names("models") if not registry.facts(name)["unavailable"]]
+    built = paper.tables(rows, paper.Stored(numbers, runs, mapping, runnable, out))
     files = {"tables.html": html.page(built, source), "tables.md": markdown.page(built, source)}
     files |= {f"table_{table.number}.tex": latex.page(table, source) for table in built}
     files |= {f"table_{table.number}.csv": sheet.page(table) for table in built}

@@ -18,10 +18,9 @@ FILE = Path(__file__).parent / "systems.toml"
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A system of the paper: the run that fills its rows, and its checkpoint on the hub, if any."""
+    """A system of the paper: the run that fills its rows, which is that of the model of this name, if there is one."""
 
     run: str
-    checkpoint: str | None = None
 
 
 def read(overrides: Sequence[str] = ()) -> dict[str, System]:
@@ -44,14 +43,10 @@ def command(system: System, task: str, metrics: Sequence[str], known: Collection
     """The command that fills the cells of these metrics, with what it needs first.
 
     Args:
-        known: names of ``harness/models``; a run with another name needs a model file first, or captions.
+        known: the models that can run; another's captions must be provided.
         stored: whether the run is stored and only lacks these metrics.
     """
-    runnable = stored or system.run in known
-    name = system.run if runnable or system.checkpoint else f"{system.run}.jsonl"
-    words = f"make eval MODEL={shlex.quote(name)} TASK={task} METRICS={','.join(metrics)}"
-    if runnable:
-        return words
-    if system.checkpoint:
-        return f"add harness/models/{system.run}.toml (checkpoint {system.checkpoint}), then {words}"
+    if stored or system.run in known:
+        return f"make eval MODEL={shlex.quote(system.run)} TASK={task} METRICS={','.join(metrics)}"
+    words = f"make eval MODEL={shlex.quote(system.run + '.jsonl')} TASK={task} METRICS={','.join(metrics)}"
     return f"provide captions as {system.run}.jsonl, then {words}"

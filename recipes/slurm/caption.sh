@@ -1,4 +1,3 @@
-#!/usr/bin/env bash
 # Never run under Slurm: no cluster was at hand. Jobs of an array caption a share each, without speaking to each other;
 # the same array again goes on, and a command without --shard makes one run of it and scores it, wherever it runs.
 # usage: array=$(sbatch --parsable --array=0-3 --gpus=1 --time=04:00:00 recipes/slurm/caption.sh --model qwen2.5-vl-7b)
