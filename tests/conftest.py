@@ -24,7 +24,16 @@ SHARED = ROOT.parent / "shared"
 
 # Files that take minutes begin first, so that no process is left with one at the end. While one process runs the
 # commands of the documents, another takes those that load torch, vLLM and TRL, half a minute of CPU time, only once.
-LOAD_TORCH = ("mini_runs", "engines", "text_models", "train_command", "train_trl", "train_vllm", "train_oracle")
+LOAD_TORCH = (
+    "mini_runs",
+    "engines",
+    "text_models",
+    "train_command",
+    "train_trl",
+    "train_vllm",
+    "train_oracle",
+    "vllm_contract",
+)
 LONG = ("docs", "gpu_check", *LOAD_TORCH, "rehearsal", "stranger", "setup")
 
 

@@ -29,6 +29,7 @@ DOCUMENTS = (
     "docs/gate.md",
     "docs/leaderboard.md",
     "docs/models.md",
+    "docs/performance.md",
     "docs/protocol.md",
     "docs/report.md",
     "docs/servers.md",

@@ -14,7 +14,7 @@ from tests import tiny_models
 from tests.tiny_models import WIDTH
 
 TOWER = 64  # width of the vision transformer
-# OpenGVLab/InternVL2-8B's own (its tokenizer's class is remote code, this one's is not).
+# That of InternLM2's tokenizer, which InternVL2-8B's language model has; there its class is remote code.
 CHAT = (
     "{{ bos_token }}{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + "
     "'<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
