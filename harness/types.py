@@ -210,7 +210,8 @@ class Model:
     ``settings`` is what identifies it in a manifest (engine, revision, sha256, sampling as the engine receives it);
     two runs of one name must agree on it. ``tasks`` are what it is run on when nobody says otherwise (empty: found
     from its captions), ``limit`` what a stored run was limited to. ``weights`` are set for a model that is loaded
-    here and writes, ``server`` for one that a server runs; a captions file has neither.
+    here and writes, ``server`` for one that a server runs; a captions file has neither. ``file_ids`` are ids of a
+    captions file by sample id, where they are not the same.
     """
 
     name: str
@@ -221,6 +222,7 @@ class Model:
     limit: int | None = None
     weights: Weights | None = None
     server: Server | None = None
+    file_ids: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

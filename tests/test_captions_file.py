@@ -23,7 +23,9 @@ ROWS = [_row(sample_id=key, caption=text) for key, text in GOOD.items()]
 BAD: dict[str, tuple[bytes, str]] = {
     "empty file": (b"", "has no rows"),
     "blank lines only": (b"\n  \n\n", "has no rows"),
-    "array over several lines": (b'[\n{"sample_id": "demo_01"}\n]', "x.jsonl:1"),
+    "array without captions": (b'[\n{"sample_id": "demo_01"}\n]', "x.jsonl: entry 1: no 'caption' in this row"),
+    "array of texts": (b'["demo_01"]', "x.jsonl: entry 1: a JSON str, not an object"),
+    "array that is cut off": (b'[{"sample_id": "demo_01",', "x.jsonl:1: not JSON"),
     "text row": (b'"demo_01"\n', "x.jsonl:1: a JSON str, not an object"),
     "invalid UTF-8": (
         ROWS[0].encode() + b'{"sample_id": "demo_02", "caption": "\xff"}\n',
@@ -38,14 +40,16 @@ BAD: dict[str, tuple[bytes, str]] = {
     "caption is a list": (_row(sample_id="demo_01", caption=["a"]).encode(), "caption must be a text in quotes"),
     "no caption": (_row(sample_id="demo_01").encode(), "x.jsonl:1: no 'caption' in this row"),
     "no id": (_row(caption="x").encode(), "no 'sample_id' in this row"),
-    "id is a number": (_row(sample_id=33221, caption="x").encode(), "sample_id must be a text in quotes, found 33221"),
+    "id is a fraction": (_row(sample_id=3.5, caption="x").encode(), "sample_id must be a text in quotes, found 3.5"),
+    "id is a truth": (_row(sample_id=True, caption="x").encode(), "sample_id must be a text in quotes, found true"),
+    "damaged gzip": (b"\x1f\x8bnothing", "damaged gzip file"),
+    "parquet": (b"PAR1....", "a parquet file"),
     "1 MB caption": (_row(sample_id="demo_01", caption="x" * 1_000_000).encode(), "caption of 1000000 characters"),
     "half a surrogate pair": (
         b'{"sample_id": "demo_01", "caption": "a\\ud83d"}\n',
         "half of a surrogate pair at character 2",
     ),
     "nested too deeply": (b'{"a":' * 200_000, "x.jsonl:1: "),
-    "array on several lines, indented": (b'  [\n {"sample_id": "demo_01"}]', "a JSON array, not JSON lines"),
     "a number of 5,000 digits": (
         b'{"sample_id": "demo_01", "caption": "a", "n": ' + b"9" * 5000 + b"}\n",
         "not usable JSON",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 def _plan(args: argparse.Namespace) -> list[Run]:
     from harness import registry
+    from harness.engines import captions
     from harness.runs import run, shards
 
     if args.judge == "":
@@ -34,7 +35,10 @@ def _plan(args: argparse.Namespace) -> list[Run]:
     args.metrics = ",".join(registry.named("metrics", text) for text in split(args.metrics))
     for model in models(args, results, tasks):
         for task in tasks or run.default_tasks(model):
-            planned = run.plan(model, task, results, limit=args.limit, partial=args.partial, fresh=args.fresh)
+            how = {"limit": args.limit, "partial": args.partial, "fresh": args.fresh}
+            planned = run.plan(model, task, results, **how, ignore_unknown=args.ignore_unknown)
+            if line := captions.told(planned.model):
+                _say(line)
             if planned.folder in [other.folder for other in runs]:
                 raise CimError(f"two models are called {model.name}", hint="give their files different names")
             runs.append(replace(planned, judge=args.judge, gallery=args.gallery or planned.gallery))

@@ -1,7 +1,8 @@
-"""A captions file is the model: JSON lines with ``sample_id`` and ``caption``, further keys ignored.
+"""A captions file is the model: captions by sample id, in any form of ``_forms.py``, further keys ignored.
 
 The whole file is checked before anything is written, because a file with one bad row is a file its
-owner wants to know about. Run with ``cim eval --model my_captions.jsonl``.
+owner wants to know about. Ids that are not the task's own are matched by ``runs/ids.py``. Run with
+``cim eval --model my_captions.jsonl``.
 """
 
 from __future__ import annotations
@@ -15,92 +16,64 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.engines import _forms
+from harness.engines._forms import Form
 from harness.errors import CimError
 from harness.parts import Engine
 from harness.types import Completion, Model, Request
 
-FORM = 'one JSON object a line: {"sample_id": "...", "caption": "..."}'
 LONGEST = 100_000  # characters; DOCCI's longest reference has 1,900
+SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".gz")
 
 
 @dataclass(frozen=True, slots=True)
 class CaptionsFile:
-    """Captions by sample id, in file order, and the sha256 of the file's bytes."""
+    """Captions by id, in file order, the sha256 of the file's bytes, and what it was read as."""
 
     sha256: str
     captions: dict[str, str]
+    form: Form
 
 
-def read(path: Path) -> CaptionsFile:
+def read(path: Path, id_key: str | None = None, caption_key: str | None = None) -> CaptionsFile:
     """Read and check a captions file; one that has not changed is read once a process.
 
+    Args:
+        id_key: where ids stand, and ``caption_key`` captions; guessed if None.
+
     Raises:
-        CimError: not there, not UTF-8, not JSON lines, a missing or non-text field, a repeated id,
+        CimError: not there, not UTF-8, not of a form that is read, a missing or non-text field, a repeated id,
             a caption over ``LONGEST`` characters, no row at all; names file and line.
     """
     try:
         state = path.stat()
         if not stat.S_ISREG(state.st_mode):
-            raise CimError("captions file is no regular file", where=str(path), hint=FORM)
-        return _read(path, state.st_mtime_ns, state.st_size)
+            raise CimError("captions file is no regular file", where=str(path), hint=_forms.LINE)
+        return _read(path, id_key, caption_key, state.st_mtime_ns, state.st_size)
     except OSError as error:
         raise CimError(f"captions file cannot be read ({error.strerror})", where=str(path)) from error
 
 
 @functools.lru_cache(maxsize=8)
-def _read(path: Path, _changed: int, _size: int) -> CaptionsFile:
+def _read(path: Path, id_key: str | None, caption_key: str | None, _changed: int, _size: int) -> CaptionsFile:
     content = path.read_bytes()
-    if content.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
-        raise CimError("a JSON array, not JSON lines", where=f"{path}:1", hint=FORM)
+    form, rows = _forms.rows(content, path, id_key, caption_key)
     captions: dict[str, str] = {}
-    lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        sample_id, caption = _row(line, where=f"{path}:{number}", last=number == len(lines))
+    for row in rows:
+        sample_id = str(row.id) if type(row.id) is int else _text(row.id, form.id_key or "id", row.where)
         if sample_id in captions:
             hint = "keep one caption a sample"
-            raise CimError(f"sample_id {sample_id!r} stands a second time", where=f"{path}:{number}", hint=hint)
-        captions[sample_id] = caption
+            raise CimError(f"{form.id_key or 'id'} {sample_id!r} stands a second time", where=row.where, hint=hint)
+        captions[sample_id] = _caption(row.caption, form.caption_key or "caption", row.where)
     if not captions:
-        raise CimError("captions file has no rows", where=str(path), hint=FORM)
-    return CaptionsFile(hashlib.sha256(content).hexdigest(), captions)
+        raise CimError("captions file has no rows", where=str(path), hint=_forms.LINE)
+    return CaptionsFile(hashlib.sha256(content).hexdigest(), captions, form)
 
 
-def _row(line: bytes, *, where: str, last: bool) -> tuple[str, str]:
-    try:
-        row = json.loads(line.decode("utf-8"), object_pairs_hook=_once)
-    except UnicodeDecodeError as error:
-        raise CimError(
-            f"invalid UTF-8 at byte {error.start + 1}", where=where, hint="save the file as UTF-8"
-        ) from error
-    except json.JSONDecodeError as error:
-        cut = "the last line is cut off or " if last else ""
-        raise CimError(f"{cut}not JSON ({error.msg}, column {error.colno})", where=where, hint=FORM) from error
-    except RecursionError as error:
-        raise CimError("JSON nested too deeply", where=where, hint=FORM) from error
-    except ValueError as error:  # a number of more digits than Python reads, or a key that stands twice
-        raise CimError(f"not usable JSON ({error})", where=where, hint=FORM) from error
-    if not isinstance(row, dict):
-        raise CimError(f"a JSON {type(row).__name__}, not an object", where=where, hint=FORM)
-    return _text(row, "sample_id", where), _caption(row, where)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; duplicate keys are rejected, because it is ambiguous which caption was meant."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key stands twice in one object")
-    return found
-
-
-def _text(row: dict[str, Any], key: str, where: str) -> str:
-    if key not in row:
-        raise CimError(f"no {key!r} in this row", where=where, hint=FORM)
-    value = row[key]
+def _text(value: Any, key: str, where: str) -> str:
     if not isinstance(value, str):
         shown = json.dumps(value)[:40]
-        raise CimError(f"{key} must be a text in quotes, found {shown}", where=where, hint=FORM)
+        raise CimError(f"{key} must be a text in quotes, found {shown}", where=where, hint=_forms.LINE)
     try:
         value.encode()
     except UnicodeEncodeError as error:
@@ -108,8 +81,8 @@ def _text(row: dict[str, Any], key: str, where: str) -> str:
     return value
 
 
-def _caption(row: dict[str, Any], where: str) -> str:
-    caption = _text(row, "caption", where)
+def _caption(value: Any, key: str, where: str) -> str:
+    caption = _text(value, key, where)
     if len(caption) > LONGEST:
         hint = f"a caption has at most {LONGEST} characters; is this one caption?"
         raise CimError(f"caption of {len(caption)} characters", where=where, hint=hint)
@@ -118,7 +91,8 @@ def _caption(row: dict[str, Any], where: str) -> str:
 
 def _file(model: Model) -> CaptionsFile:
     assert model.source is not None
-    return read(model.source)
+    keys = (model.settings.get(name) for name in ("id_key", "caption_key"))
+    return read(model.source, *keys)
 
 
 def _known(model: Model) -> frozenset[str]:
@@ -128,7 +102,18 @@ def _known(model: Model) -> frozenset[str]:
 def _generate(model: Model, requests: Sequence[Request]) -> Iterator[Completion]:
     captions = _file(model).captions
     for request in requests:
-        yield Completion(request.sample_id, captions[request.sample_id])
+        yield Completion(request.sample_id, captions[model.file_ids.get(request.sample_id, request.sample_id)])
+
+
+def told(model: Model) -> str:
+    """What a captions file was read as, and how its ids were matched; empty where nothing had to be guessed."""
+    if model.engine != "captions":
+        return ""
+    form, rule = _file(model).form, model.settings.get("ids_matched")
+    if form.plain and not rule:
+        return ""
+    keys = "; other keys: --id-key, --caption-key" if form.id_key and not model.settings.get("id_key") else ""
+    return f"{model.source}: read as {form}{f'; ids matched {rule}' if rule else ''}{keys}"
 
 
 ENGINE = Engine(name="captions", generate=_generate, known=_known)

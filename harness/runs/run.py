@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from harness import registry
 from harness.errors import CimError
 from harness.resources import data
-from harness.runs import manifest
+from harness.runs import ids, manifest
 from harness.runs.records import RowFiles
 from harness.types import Completion, Model, Sample, Task
 
@@ -100,13 +100,23 @@ def _owner(ids: frozenset[str], model: Model) -> str:
     raise CimError(f"ids belong to no task: {_some(ids)}", where=str(model.source), hint=hint)
 
 
-def plan(model: Model, task_name: str, results: Path, *, limit: int | None, partial: bool, fresh: bool) -> Run:
+def plan(
+    model: Model,
+    task_name: str,
+    results: Path,
+    *,
+    limit: int | None,
+    partial: bool,
+    fresh: bool,
+    ignore_unknown: bool = False,
+) -> Run:
     """Check everything a run needs and say what it will be; writes nothing.
 
     Args:
         limit: only the first so many samples; None for all (or what a stored run was limited to).
         partial: score only the samples that a captions file holds.
         fresh: a stored run with other settings is no obstacle.
+        ignore_unknown: leave out captions whose ids the task does not have.
 
     Raises:
         CimError: data not there, ids missing or unknown, engine not usable here.
@@ -122,8 +132,14 @@ def plan(model: Model, task_name: str, results: Path, *, limit: int | None, part
     if engine.known is None:
         chosen = whole[:limit]
     else:
-        stored_part = model.engine == "replay"
-        chosen = _choose(whole, engine.known(model), model, limit, partial or stored_part)
+        stored_part, known = model.engine == "replay", engine.known(model)
+        rule, file_ids = ids.matched(known, [sample.id for sample in whole])
+        if rule:
+            model = replace(model, settings={**model.settings, "ids_matched": rule}, file_ids=file_ids)
+            known = known.difference(file_ids.values()).union(file_ids)
+        if ignore_unknown:
+            known = known.intersection(sample.id for sample in whole)
+        chosen = _choose(whole, known, model, limit, partial or stored_part)
     settings = {
         "task": {
             "name": task.name,
@@ -162,7 +178,7 @@ def _choose(
 ) -> list[Sample]:
     where = str(model.source)
     if unknown := known.difference(sample.id for sample in whole):
-        hint = "remove these rows, or name the right --task"
+        hint = f"its ids look like {whole[0].id!r}; leave these rows out with --ignore-unknown, or name another --task"
         raise CimError(f"{len(unknown)} sample ids are not in this task: {_some(unknown)}", where=where, hint=hint)
     if partial:
         return [sample for sample in whole if sample.id in known][:limit]

@@ -1,6 +1,6 @@
 """What ``--model M`` means: a captions file, a folder, a model's name, or the name of a stored run.
 
-In this order: ``x.toml`` is a model file, ``x.jsonl`` a captions file; a folder with ``model.toml`` is a model, one
+In this order: ``x.toml`` is a model file, any other file one of captions; a folder with ``model.toml`` is a model, one
 with ``manifest.json`` a stored run; a name of the registry (``cim list models``) is its TOML file; a name under the
 results folder is that stored run. Weights are identified by their bytes: a different checkpoint of the same name is
 a different model.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,23 @@ TOML = "model.toml"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
-def resolve(given: str, results: Path, task: str | None = None, engine: str | None = None) -> list[Model]:
+@dataclass(frozen=True, slots=True)
+class File:
+    """How a captions file is read: the keys of ids and captions (None: guessed), and the name of its run."""
+
+    id_key: str | None = None
+    caption_key: str | None = None
+    name: str | None = None
+
+
+def resolve(
+    given: str, results: Path, task: str | None = None, engine: str | None = None, file: File | None = None
+) -> list[Model]:
     """The models that one ``--model`` value means; more than one only for a run stored under several tasks.
 
     Args:
         engine: runs the model's weights in place of the engine its file names.
+        file: how a captions file is read.
 
     Raises:
         CimError: no such file, folder or name (with a suggestion), or a malformed one.
@@ -42,9 +55,10 @@ def resolve(given: str, results: Path, task: str | None = None, engine: str | No
         registry.check("engines", engine)
     if path.suffix == ".toml" and path.is_file():
         return [from_toml(path, engine)]
-    if path.suffix == ".jsonl" and not path.is_dir():
+    named = given in registry.names("models")
+    if not path.is_dir() and (path.suffix in captions.SUFFIXES or (path.is_file() and not named)):
         _no_engine(engine, given)
-        return [_captions_file(path)]
+        return [_captions_file(path, file=file or File())]
     if path.is_dir() and ("/" in given or (path / manifest.NAME).is_file() or (path / TOML).is_file()):
         if (path / TOML).is_file():
             return [from_toml(path / TOML, engine)]
@@ -68,11 +82,14 @@ def run_name(stem: str, where: Path) -> str:
     return stem
 
 
-def _captions_file(path: Path, name: str | None = None, tasks: tuple[str, ...] = ()) -> Model:
-    path = path.absolute()
-    name = run_name(name or path.stem, path)
-    digest = captions.read(path).sha256
-    return Model(name, "captions", path, {"engine": "captions", "sha256": digest}, tasks=tasks)
+def _captions_file(path: Path, name: str | None = None, tasks: tuple[str, ...] = (), file: File | None = None) -> Model:
+    path, file = path.absolute(), file or File()
+    stem = Path(path.stem).stem if path.suffix == ".gz" else path.stem
+    name = run_name(file.name or name or stem, path)
+    keys = {"id_key": file.id_key, "caption_key": file.caption_key}
+    digest = captions.read(path, **keys).sha256
+    settings = {"engine": "captions", "sha256": digest, **{key: text for key, text in keys.items() if text}}
+    return Model(name, "captions", path, settings, tasks=tasks)
 
 
 def _stored(folder: Path) -> Model:
