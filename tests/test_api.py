@@ -209,7 +209,10 @@ def run_examples(codes: list[str], folder: Path, python: str = sys.executable) -
     """What each of several pieces of code prints, run in one fresh process in a folder."""
     mark = "=== next example ==="
     program = f"\nprint({mark!r})\n".join(codes)
-    environment = {name: value for name, value in os.environ.items() if name not in ("CIM_RESULTS", "PYTHONPATH")}
+    # The last ones are what TRL leaves behind in a process that ran vLLM beside a trainer: a launcher's, it seems.
+    launcher = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    dropped = ("CIM_RESULTS", "PYTHONPATH", *launcher)
+    environment = {name: value for name, value in os.environ.items() if name not in dropped}
     done = subprocess.run(
         [python, "-c", program], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
     )

@@ -35,7 +35,7 @@ def test_every_step_runs_on_a_cpu(folder, step):
 
 
 def test_a_step_without_time_is_a_failed_row_and_leaves_no_process(folder):
-    done = check(folder, "--steps", "grpo-lora", "--budget", "10.5")
+    done = check(folder, "--steps", "grpo-lora", "--budget", "10.5", "--again")
     row = json.loads((folder / "small" / "rows.jsonl").read_text().splitlines()[-1])
     assert (row["ok"], done.returncode) == (False, 1)
     assert row["why"].startswith("not finished in")
