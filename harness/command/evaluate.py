@@ -37,7 +37,7 @@ def _plan(args: argparse.Namespace) -> list[Run]:
         for task in tasks or run.default_tasks(model):
             how = {"limit": args.limit, "partial": args.partial, "fresh": args.fresh}
             planned = run.plan(model, task, results, **how, ignore_unknown=args.ignore_unknown)
-            if line := captions.told(planned.model):
+            if line := captions.reading(planned.model):
                 _say(line)
             if planned.folder in [other.folder for other in runs]:
                 raise CimError(f"two models are called {model.name}", hint="give their files different names")
@@ -104,11 +104,11 @@ def _report(args: argparse.Namespace, work: Work) -> dict[str, Any]:
         print(line)
     outcomes = caption.account(run).as_row() if args.verb in ("eval", "caption", "score") else {}
     if work.scores is None:
-        told = named | work.counts | (_agreement(args, work) if args.verb == "judge" else {})
-        told |= {"outcomes": outcomes} if outcomes else {}
+        summary = named | work.counts | (_agreement(args, work) if args.verb == "judge" else {})
+        summary |= {"outcomes": outcomes} if outcomes else {}
         if not args.json:
-            _print_stage(args.verb, run, told)
-        return told
+            _print_stage(args.verb, run, summary)
+        return summary
     page = report.write(stored_run.load(run.folder, run.files)) if len(run.samples) <= report.LARGEST else None
     if not args.json:
         _print_scores(run, work.scores, outcomes, page)

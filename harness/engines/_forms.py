@@ -119,11 +119,9 @@ def _lines(content: bytes, path: Path, id_key: str | None, caption_key: str | No
             where = f"{path}:{number}"
             yield where, _checked(_row(line, where, last=number == last), where)
 
-    form, first = "JSON lines", {}
-    if lines and (found := _object(lines[0][1])) is not None:
-        first = found
+    first = (_object(lines[0][1]) if lines else None) or {}
     keys = _keys(first, id_key, caption_key)
-    return Form(form, *keys), (
+    return Form("JSON lines", *keys), (
         Row(where, value(row, keys[0]), value(row, keys[1])) for where, row in _with(objects(), keys)
     )
 

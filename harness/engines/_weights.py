@@ -181,14 +181,14 @@ def adds_tokens(processor: Any, text: str) -> bool:
 
 def render(weights: Weights, processor: Any, request: Request) -> str:
     """The text of a request by the checkpoint's chat template."""
-    asked: Any = neutral(request.prompt, control_tokens(processor.tokenizer, weights.image_placeholder))
+    content: Any = neutral(request.prompt, control_tokens(processor.tokenizer, weights.image_placeholder))
     system: Any = weights.system
     if isinstance(processor, TextProcessor):
-        asked = (processor.placeholder or "") + asked if request.image else asked
+        content = (processor.placeholder or "") + content if request.image else content
     else:
-        asked = [*([{"type": "image"}] if request.image else []), {"type": "text", "text": asked}]
+        content = [*([{"type": "image"}] if request.image else []), {"type": "text", "text": content}]
         system = system and [{"type": "text", "text": system}]
-    messages = [{"role": "user", "content": asked}]
+    messages = [{"role": "user", "content": content}]
     if weights.system is not None:
         messages.insert(0, {"role": "system", "content": system})
     thinking = {} if weights.thinking is None else {"enable_thinking": weights.thinking}

@@ -105,7 +105,7 @@ def _generate(model: Model, requests: Sequence[Request]) -> Iterator[Completion]
         yield Completion(request.sample_id, captions[model.file_ids.get(request.sample_id, request.sample_id)])
 
 
-def told(model: Model) -> str:
+def reading(model: Model) -> str:
     """What a captions file was read as, and how its ids were matched; empty where nothing had to be guessed."""
     if model.engine != "captions":
         return ""

@@ -54,8 +54,8 @@ def _listed(program: str) -> tuple[Gpu, ...]:
 
 def torch_build() -> tuple[str, str | None] | None:
     """Version of torch and of its CUDA (None: a build for CPUs), read from its file; None where it is not installed."""
-    found = importlib.util.find_spec("torch")
-    path = Path(found.origin).with_name("version.py") if found and found.origin else None
+    spec = importlib.util.find_spec("torch")
+    path = Path(spec.origin).with_name("version.py") if spec and spec.origin else None
     if path is None or not path.is_file():
         return None
     text = path.read_text(encoding="utf-8")
@@ -65,12 +65,12 @@ def torch_build() -> tuple[str, str | None] | None:
 
 def gpu_fault() -> str | None:
     """Why torch does not run on the GPU that is there; None where it does, or without GPU or torch."""
-    found, build = gpus(), torch_build()
-    if not found or build is None:
+    cards, build = gpus(), torch_build()
+    if not cards or build is None:
         return None
     version, cuda = build
     if cuda is None:
-        return f"torch {version} is a build for CPUs, though nvidia-smi shows {found[0].name}; run `make setup-gpu`"
+        return f"torch {version} is a build for CPUs, though nvidia-smi shows {cards[0].name}; run `make setup-gpu`"
     return driver_fault(int(cuda.partition(".")[0]))
 
 

@@ -73,6 +73,7 @@ class Worker:
 
     def __init__(self, model: Model, places: str | None) -> None:
         environment = {**os.environ, **({} if places is None else {VISIBLE: places})}
+        # The worker imports what the command does, also where that was started beside a checkout.
         self.process = subprocess.Popen(
             [sys.executable, "-m", "harness.stages.workers"],
             stdin=subprocess.PIPE,
@@ -153,7 +154,7 @@ def generate(workers: Sequence[Worker], requests: Sequence[Request], say: Say) -
                 unanswered = {request.sample_id: request for request in share}
                 try:
                     for completion in worker.write(share):
-                        del unanswered[completion.sample_id]
+                        unanswered.pop(completion.sample_id, None)
                         arrived.put(completion)
                 except CimError as error:
                     worker.alive = False
