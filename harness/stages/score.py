@@ -17,6 +17,7 @@ from harness.errors import CimError, OutageError
 from harness.parts import Measurement, Metric, Records, mean
 from harness.runs import manifest, records, signature, stats
 from harness.runs.cache import settings_key
+from harness.runs.controls import WRONG_IMAGE
 from harness.runs.run import Run
 from harness.runs.stored_run import DETAILS, PER_SAMPLE, SCORES, STATISTICS
 from harness.stages import parse, retrieve
@@ -28,8 +29,6 @@ from harness.types import Sample, Score, Task
 
 if TYPE_CHECKING:
     from harness.parts import Array
-
-FLOOR = "wrong_image"
 
 
 def choose(
@@ -126,7 +125,7 @@ def compute(run: Run, metrics: Sequence[Metric], parses: Parses, *, draws: int =
             if failure:
                 raise OutageError(failure)
             measurement = metric.measure(inputs)
-            controls[metric.name] = {FLOOR: metric.measure(floor)} if metric.floor else {}
+            controls[metric.name] = {WRONG_IMAGE: metric.measure(floor)} if metric.floor else {}
             controls[metric.name] |= {name: metric.measure(other) for name, other in _judged(run, metric, inputs)}
             measured[metric.name] = measurement
         except OutageError as error:

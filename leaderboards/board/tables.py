@@ -14,11 +14,9 @@ from dataclasses import dataclass
 from harness import registry
 from harness.pages.scores import order
 from harness.parts import Value
-from harness.runs import signature, stats
+from harness.runs import controls, signature, stats
 from harness.runs.stored_run import StoredRun
 from leaderboards.standings import Group, Standing, groups
-
-FLOOR = "wrong_image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +96,7 @@ class Table:
     def controls(self) -> list[str]:
         """Names of the control rows, the wrong-image floor first."""
         names = {name for column in self.columns for name in column.controls}
-        return sorted(names, key=lambda name: (name != FLOOR, name))
+        return sorted(names, key=controls.order)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +215,8 @@ def _cell(column: Column, run: StoredRun, where: Mapping[tuple[StoredRun, str], 
     standing = next((candidate for candidate in group.standings if candidate.run is run), None)
     if standing is not None:
         best = column.ranked and standing.rank[0] == 1 and len(group.standings) > 1
-        under = FLOOR in column.controls and _worse(column, standing.ci95, column.controls[FLOOR])
+        floor = column.controls.get(controls.WRONG_IMAGE)
+        under = floor is not None and _worse(column, standing.ci95, floor)
         return Cell(standing, best, under)
     if (run, group.metric) in where:
         return Cell(None, elsewhere=where[run, group.metric])
