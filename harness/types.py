@@ -46,8 +46,9 @@ class SceneGraph:
 class Sample:
     """One image with its annotations.
 
-    ``image`` is the file name under ``$CIM_DATA/<task>/images``; ``objects`` and ``attributes`` (owner to words) are
-    annotations that precision also accepts; ``graph`` is the truth of a synthetic image; taxonomy uses the rest.
+    ``image`` is the file name under ``$CIM_DATA/<task>/images``; ``image_id`` says whose image it is where several
+    captions of one image are evaluated, each as a sample of its own; ``objects`` and ``attributes`` (owner to words)
+    are annotations that precision also accepts; ``graph`` is the truth of a synthetic image; taxonomy uses the rest.
     """
 
     id: str
@@ -59,6 +60,17 @@ class Sample:
     graph: SceneGraph | None = None
     species: str = ""
     breed: str = ""
+    image_id: str = ""
+
+    @property
+    def task_id(self) -> str:
+        """Its id among the samples of its task, where it is one of several captions of an image."""
+        return self.image_id or self.id
+
+    @property
+    def image_key(self) -> str:
+        """What samples of the same image share."""
+        return self.image_id or self.image or self.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,8 +258,8 @@ class Element:
 class Score:
     """One metric of one run: values with 95 % intervals, controls, counts of the whole run, signature.
 
-    ``values`` are percentages except for ``cider``, ``cim`` and ``length``; None with a reason in ``not_computed``,
-    and ``outage`` where something stopped answering half-way, so that the same command may do better.
+    ``values`` are percentages except for ``cider`` (0 to 1000), ``cim`` and ``length``; None with a reason in
+    ``not_computed``, and ``outage`` where something stopped answering half-way, so that the same command may do better.
     """
 
     metric: str

@@ -47,7 +47,7 @@ def _any(answer: str | None) -> bool:
     return answer is not None
 
 
-def share_of_parsed(totals: Array, n: int) -> Array:
+def share_of_parsed(totals: Array, n: int | Array) -> Array:
     """Percentages (..., k) of summed statistics (..., 2 k); 0 where nothing was parsed."""
     import numpy as np
 

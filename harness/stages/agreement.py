@@ -78,7 +78,7 @@ def _class(verdict: str) -> int:
     return CLASSES.index(word) if word in CLASSES else len(CLASSES)
 
 
-def kappa(totals: Array, _: int) -> Array:
+def kappa(totals: Array, _: int | Array) -> Array:
     """Agreement in percent and Cohen's kappa (..., 2) of summed counts (..., 9); NaN where undefined."""
     table = totals.reshape(*totals.shape[:-1], SIZE, SIZE)
     n = table.sum(axis=(-2, -1))
@@ -89,7 +89,7 @@ def kappa(totals: Array, _: int) -> Array:
     return np.stack([100 * observed, np.where(expected < 1, chance_corrected, np.nan)], axis=-1)
 
 
-def followed(totals: Array, _: int) -> Array:
+def followed(totals: Array, _: int | Array) -> Array:
     """Changed and followed verdicts in percent (..., 2) of summed counts (..., 9); NaN where undefined."""
     table = totals.reshape(*totals.shape[:-1], SIZE, SIZE)
     free = np.delete(table, AFTER, axis=-2)

@@ -107,7 +107,7 @@ def requests_of(run: Run, samples: Sequence[Sample]) -> list[Request]:
     """Engine requests for these samples; the task's synthetic images are rendered if the model needs images."""
     folder, prompt = run.images, run.task.prompt
     requests = [Request(sample.id, prompt, folder / sample.image if sample.image else None) for sample in samples]
-    for request in requests if run.task.draw and looks(run.model) else ():
+    for sample, request in zip(samples, requests, strict=True) if run.task.draw and looks(run.model) else ():
         if run.task.draw and request.image and not request.image.is_file():
-            store.write_bytes(request.image, run.task.draw(request.sample_id))
+            store.write_bytes(request.image, run.task.draw(sample.task_id))
     return requests

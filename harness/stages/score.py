@@ -12,14 +12,15 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from harness import registry, store
 from harness.errors import CimError, OutageError
 from harness.parts import Measurement, Metric, Records, mean
-from harness.runs import manifest, records, signature, stats
+from harness.runs import controls, manifest, records, signature, stats
 from harness.runs.cache import settings_key
-from harness.runs.controls import WRONG_IMAGE
 from harness.runs.run import Run
-from harness.runs.stored_run import DETAILS, PER_SAMPLE, SCORES, STATISTICS
+from harness.runs.stored_run import DETAILS, IMAGE_ID, PER_SAMPLE, SCORES, STATISTICS
 from harness.stages import parse, retrieve
 from harness.stages.caption import account, none_captioned, stored
 from harness.stages.judge import answered, missing, replies, signed
@@ -46,9 +47,11 @@ def choose(
                 raise CimError(
                     f"metric {metric.name} needs {', '.join(sorted(lacking))}, task {run.task.name} has none"
                 )
-            if reason := missing_here(metric, run, parses, named=True, fresh=fresh):
+            if (reason := missing_here(metric, run, parses, named=True, fresh=fresh)) and not _too_few(metric, run):
                 raise CimError(f"metric {metric.name} cannot be computed here: {reason}")
-        return chosen, []
+        undefined = {metric.name: reason for metric in chosen if (reason := _too_few(metric, run))}
+        absent = [_not_computed(metric, undefined[metric.name]) for metric in chosen if metric.name in undefined]
+        return [metric for metric in chosen if metric.name not in undefined], absent
     metrics = [metric_of(name, run.task) for name in among or registry.names("metrics")]
     metrics = [metric for metric in metrics if metric.needs <= run.task.provides]
     if among and not metrics:
@@ -62,10 +65,17 @@ def missing_here(metric: Metric, run: Run, parses: Parses, *, named: bool, fresh
     """Why a metric of this run cannot be computed here, or only if it is ``named``; None if it can."""
     return (
         metric.missing()
+        or _too_few(metric, run)
         or missing(metric, run, fresh=fresh)
         or retrieve.missing(metric, run)
         or parse.missing(run, metric, parses, named=named)
     )
+
+
+def _too_few(metric: Metric, run: Run) -> str | None:
+    """Why a metric is undefined on so few images, or None."""
+    images = len({sample.image_key for sample in run.samples})
+    return f"undefined for {images} image, needs {metric.fewest} or more" if images < metric.fewest else None
 
 
 def metric_of(name: str, task: Task) -> Metric:
@@ -117,21 +127,19 @@ def compute(run: Run, metrics: Sequence[Metric], parses: Parses, *, draws: int =
     failure = none_captioned(run)
     answers, looked_up = partial(replies, run), partial(retrieve.retrievals, run)
     inputs = Records(run.samples, captions, parses.parse, answers, run.task.parser, parses.encode, looked_up)
-    floor = replace(inputs, captions=_next_references(run))
     names = [metric.name for metric in metrics]
-    measured, controls, stopped = dict[str, Measurement](), dict[str, dict[str, Measurement]](), dict[str, Score]()
+    measured, beside, stopped = dict[str, Measurement](), dict[str, dict[str, Measurement]](), dict[str, Score]()
     for metric in metrics:
         try:
             if failure:
                 raise OutageError(failure)
             measurement = metric.measure(inputs)
-            controls[metric.name] = {WRONG_IMAGE: metric.measure(floor)} if metric.floor else {}
-            controls[metric.name] |= {name: metric.measure(other) for name, other in _judged(run, metric, inputs)}
+            beside[metric.name] = {name: metric.measure(other) for name, other in _controls(run, metric, inputs)}
             measured[metric.name] = measurement
         except OutageError as error:
             stopped[metric.name] = _not_computed(metric, str(error), len(run.samples), outage=True)
     metrics = [metric for metric in metrics if metric.name in measured]
-    computed = {score.metric: score for score in _scores(run, metrics, measured, controls, failed, draws)}
+    computed = {score.metric: score for score in _scores(run, metrics, measured, beside, failed, draws)}
     return RunScores(
         [computed[name] if name in computed else stopped[name] for name in names],
         _rows(run, {m.name: [_named(m, row) for row in measured[m.name].values] for m in metrics}),
@@ -140,8 +148,13 @@ def compute(run: Run, metrics: Sequence[Metric], parses: Parses, *, draws: int =
     )
 
 
-def _judged(run: Run, metric: Metric, inputs: Records) -> Iterator[tuple[str, Records]]:
-    """Control C-5: constant judges; then the stored replies about perturbed captions."""
+def _controls(run: Run, metric: Metric, inputs: Records) -> Iterator[tuple[str, Records]]:
+    """What a metric reads for each of its controls: other captions, constant judges, replies about other captions."""
+    for name, captions in controls.texts(run.samples, run.all_samples, inputs.captions).items():
+        if metric.floor:
+            yield name, replace(inputs, captions=captions)
+        elif retrieve.NEEDED in metric.needs and retrieve.whole(run, name):
+            yield name, replace(inputs, retrievals=partial(retrieve.retrievals, run, name))
     for name, reply in metric.constants.items():
         yield name, replace(inputs, replies=partial(_constant, run, reply))
     for name in CONTROLS if metric.judge else ():
@@ -165,9 +178,12 @@ def _details(metric: Metric, inputs: Records) -> list[dict[str, Any]]:
 
 
 def _rows(run: Run, columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    names = sorted(columns)
+    names, shared = sorted(columns), stats.image_numbers([sample.image_key for sample in run.samples]) is not None
     return [
-        {"sample_id": sample.id, **{name: columns[name][at] for name in names}} for at, sample in enumerate(run.samples)
+        {"sample_id": sample.id}
+        | ({IMAGE_ID: sample.image_key} if shared else {})
+        | {name: columns[name][at] for name in names}
+        for at, sample in enumerate(run.samples)
     ]
 
 
@@ -216,33 +232,31 @@ def how_drawn(draws: int) -> dict[str, Any]:
 def _merged(stored: Mapping[str, Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """New rows per sample with the stored columns that were not recomputed, columns in the order of names."""
     merged = [{**stored.get(row["sample_id"], {}), **row} for row in new]
-    return [{"sample_id": row["sample_id"], **{k: row[k] for k in sorted(row) if k != "sample_id"}} for row in merged]
-
-
-def _next_references(run: Run) -> list[str]:
-    """Control C-4: each image gets the first reference of the task's next image, cyclically."""
-    following = {
-        sample.id: run.all_samples[(index + 1) % len(run.all_samples)].references
-        for index, sample in enumerate(run.all_samples)
-    }
-    return [references[0] if (references := following[sample.id]) else "" for sample in run.samples]
+    first = ("sample_id", IMAGE_ID)
+    return [
+        {**{k: row[k] for k in first if k in row}, **{k: row[k] for k in sorted(row) if k not in first}}
+        for row in merged
+    ]
 
 
 def _scores(
     run: Run,
     metrics: Sequence[Metric],
     measured: Mapping[str, Measurement],
-    controls: Mapping[str, Mapping[str, Measurement]],
+    of_controls: Mapping[str, Mapping[str, Measurement]],
     failed: int,
     draws: int,
 ) -> list[Score]:
-    columns = [stats.Column(measured[metric.name].statistics, metric.aggregate) for metric in metrics]
+    images = stats.image_numbers([sample.image_key for sample in run.samples])
+    columns = [stats.Column(measured[metric.name].statistics, metric.aggregate, images) for metric in metrics]
     beside = [
-        (metric, control, measurement) for metric in metrics for control, measurement in controls[metric.name].items()
+        (metric, control, measurement)
+        for metric in metrics
+        for control, measurement in of_controls[metric.name].items()
     ]
-    columns += [stats.Column(measurement.statistics, metric.aggregate) for metric, _, measurement in beside]
+    columns += [stats.Column(measurement.statistics, metric.aggregate, images) for metric, _, measurement in beside]
     points = [stats.point(column) for column in columns]
-    enough = draws > 0 and len(run.samples) > 1 and columns
+    enough = draws > 0 and len({sample.image_key for sample in run.samples}) > 1 and columns
     bounds = [stats.interval(drawn) for drawn in stats.bootstrap(columns, draws)] if enough else [None] * len(columns)
     below: dict[str, dict[str, dict[str, Any]]] = {metric.name: {} for metric in metrics}
     for (metric, control, measurement), at, around in zip(
@@ -266,13 +280,18 @@ def _scores(
 
 
 def _named(metric: Metric, values: Array) -> dict[str, float | None]:
-    return {name: float(value) for name, value in zip(metric.names, values, strict=True)}
+    return {name: _number(value) for name, value in zip(metric.names, values, strict=True)}
+
+
+def _number(value: float) -> float | None:
+    """None for a value that is undefined, such as the share of an empty set."""
+    return None if np.isnan(value) else float(value)
 
 
 def _bounds(metric: Metric, bounds: Array | None) -> dict[str, tuple[float | None, float | None]]:
     if bounds is None:
         return dict.fromkeys(metric.names, (None, None))
-    return {name: (float(pair[0]), float(pair[1])) for name, pair in zip(metric.names, bounds, strict=True)}
+    return {name: (_number(pair[0]), _number(pair[1])) for name, pair in zip(metric.names, bounds, strict=True)}
 
 
 def _signature(run: Run, metric: Metric) -> str:
