@@ -31,7 +31,7 @@ def models(args: argparse.Namespace, results: Path, tasks: Sequence[str]) -> lis
     texts = [args.model] if Path(args.model).exists() else split(args.model)
     if not texts:
         raise CimError("--model is empty" if args.verb != "data" else "--for is empty", hint="cim list models")
-    file = model.File(args.id_key, args.caption_key, args.name)
+    file = model.File(args.id_key, args.caption_key, args.system_key, args.name)
     if args.name and len(texts) > 1:
         raise CimError("one name for several models", where="--name", hint="name one captions file a command")
     return [model_ for name in texts for model_ in model.resolve(name, results, first, engine, file)]
