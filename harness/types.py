@@ -70,17 +70,22 @@ class Sample:
     @property
     def image_key(self) -> str:
         """What samples of the same image share."""
-        return self.image_id or self.image or self.id
+        return self.image or self.image_id or self.id
 
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """A file of a benchmark: name inside its folder, size in bytes, sha256, and where it comes from."""
+    """A file of a benchmark: name inside its folder, size in bytes, sha256, and where it comes from.
+
+    ``path`` is where it lies if not under its name in the benchmark's folder; ``name`` then says what it holds. A
+    folder of images counts as a file: its hash is that of their names and hashes.
+    """
 
     name: str
     bytes: int
     sha256: str
     url: str = ""
+    path: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +111,13 @@ class Task:
 
     ``provides`` names the annotations a metric may ask for (``references``, ``objects``, ``attributes``,
     ``questions``). ``folder`` is set for data that ships with the project; otherwise the files lie in
-    ``$CIM_DATA/<name>``. ``load`` turns that folder into samples, in the order that defines "the first N" and "the
-    next image". ``archive`` brings the images, or ``draw`` renders the PNG bytes of a synthetic sample;
-    ``parser`` names what reads its captions as scene graphs, ``judge`` the model that answers its judges' questions,
-    and ``gallery`` where metric ``cim`` looks captions up (``provides`` then has ``gallery``, too). ``questions`` is
-    how many all samples hold together, where that is fixed; like ``count`` it is checked when the files are read.
+    ``$CIM_DATA/<name>``. ``images`` is set where the images lie elsewhere. ``load`` turns that folder into samples, in
+    the order that defines "the first N" and "the next image". ``archive`` brings the images, or ``draw`` renders the
+    PNG bytes of a synthetic sample; ``parser`` names what reads its captions as scene graphs, ``judge`` the model that
+    answers its judges' questions, and ``gallery`` where metric ``cim`` looks captions up (``provides`` then has
+    ``gallery``, too). ``questions`` is how many all samples hold together, where that is fixed; like ``count`` it is
+    checked when the files are read. ``definition`` is what a benchmark without code was made from
+    (``harness/benchmark/``), as JSON.
     """
 
     name: str
@@ -130,6 +137,8 @@ class Task:
     judge: str | None = None
     gallery: str | None = None
     questions: int | None = None
+    images: Path | None = None
+    definition: str = ""
 
 
 @dataclass(frozen=True, slots=True)

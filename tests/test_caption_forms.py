@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from harness.engines import captions
-from harness.runs import ids
+from harness.forms import ids
 from tests.cli import Cim
 from tests.conftest import SHARED
 from tests.test_captions_file import GOOD

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from harness import registry
+from harness import places, registry
 from harness.api.inputs import captions_by_id, in_memory_run, references_by_id
 from harness.api.result import Result, of_stored
 from harness.errors import CimError
@@ -120,9 +120,10 @@ def evaluate(
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             source = str(_captions_file(scratch / f"{model.run_name(name, Path(name))}.jsonl", captions))
             folder = scratch / "results" if results is None else folder
+        places.remember(folder)
         benchmark = registry.named("tasks", task)
         resolved = model.resolve(source, folder, benchmark, engine)[0]
-        planned = run.plan(resolved, benchmark, folder, limit=limit, partial=partial, fresh=fresh)
+        planned = run.plan(resolved, registry.task(benchmark), folder, limit=limit, partial=partial, fresh=fresh)
         planned = replace(planned, judge=judge, gallery=gallery or planned.gallery)
         options = stages.Options(fresh=fresh, draws=draws, track=_track(progress))
         stored = _evaluate(planned, _names(metrics), options)

@@ -257,6 +257,15 @@ def _stage(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("--system-key", metavar="KEY", help="where it says which system wrote a caption: a run each")
     verb.add_argument("--name", help="name of the run of a captions file (default: the file's; stdin for -)")
+    verb.add_argument("--several", action="store_true", help="score every caption of an image that has several")
+    benchmark = verb.add_argument_group("a benchmark of your own, without code (or --task FOLDER/task.toml)")
+    benchmark.add_argument("--references", metavar="FILE", help="reference texts, in any form that captions may have")
+    benchmark.add_argument(
+        "--images", metavar="DIR", help="the images; alone: a benchmark for metrics without references"
+    )
+    benchmark.add_argument("--reference-id-key", metavar="KEY", help="where the references have their ids")
+    benchmark.add_argument("--reference-key", metavar="KEY", help="where they have their texts")
+    benchmark.add_argument("--prompt", metavar="TEXT", help="the caption prompt, in place of the task's")
     verb.add_argument("--ignore-unknown", action="store_true", help="leave out captions of ids that the task has not")
     verb.add_argument("--limit", type=_positive, metavar="N", help="only the first N samples")
     verb.add_argument("--partial", action="store_true", help="score only the samples that a captions file holds")

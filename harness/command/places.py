@@ -62,6 +62,7 @@ def doctor_verb(args: argparse.Namespace) -> int:
 
 
 def _parity(args: argparse.Namespace) -> int:
+    from harness import registry
     from harness.runs import run
     from harness.stages import model, parity
 
@@ -70,7 +71,9 @@ def _parity(args: argparse.Namespace) -> int:
     if others or subject.weights is None:
         raise CimError(f"--parity compares engines on a model with a checkpoint, not {args.parity}")
     task = args.task or run.default_tasks(subject)[0]
-    result = parity.compare(run.plan(subject, task, results, limit=args.limit, partial=False, fresh=True))
+    result = parity.compare(
+        run.plan(subject, registry.task(task), results, limit=args.limit, partial=False, fresh=True)
+    )
     if args.json:
         print(json.dumps(result.as_json(), indent=1))
         return int(not result.as_json()["ok"])

@@ -1,7 +1,7 @@
 """A captions file is the model: captions by sample id, in any form that ``harness/forms`` reads, further keys ignored.
 
 The whole file is checked before anything is written, because a file with one bad row is a file its
-owner wants to know about. Ids that are not the task's own are matched by ``runs/ids.py``. Run with
+owner wants to know about. Ids that are not the task's own are matched by ``forms/ids.py``. Run with
 ``cim eval --model my_captions.jsonl``.
 """
 
@@ -99,17 +99,25 @@ def _of(model: Model) -> System:
 
 
 def _known(model: Model) -> frozenset[str]:
-    system = _of(model)
-    if system.repeated:  # until a run can hold several captions per image
-        image, where = system.repeated
-        raise CimError(f"id {image!r} stands a second time", where=where, hint="keep one caption per sample")
-    return frozenset(system.captions)
+    return frozenset(_of(model).captions)
 
 
 def _generate(model: Model, requests: Sequence[Request]) -> Iterator[Completion]:
     captions = _of(model).captions
     for request in requests:
         yield Completion(request.sample_id, captions[model.file_ids.get(request.sample_id, request.sample_id)])
+
+
+def refuse_repeated(model: Model) -> None:
+    """Refuse a captions file that has several captions of one image.
+
+    Raises:
+        CimError: names the first such image and the place of its second caption.
+    """
+    if model.engine == "captions" and (repeated := _of(model).repeated):
+        image, where = repeated
+        hint = "keep one caption per image, or score each with --several"
+        raise CimError(f"id {image!r} stands a second time", where=where, hint=hint)
 
 
 def reading(model: Model) -> str:

@@ -1,4 +1,4 @@
-"""Where ids and texts stand in a row: keys, or paths of keys and numbers with dots; named, or guessed from a first row."""
+"""Where ids and texts stand in a row: keys, or paths of keys and numbers with dots; named, or guessed from a row."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ REFERENCES = Kind(
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The keys of one file; ``id`` is empty where ids stand outside the rows, ``system`` and ``image`` where there is none.
+    """The keys of one file; ``id`` is empty where ids stand outside the rows, ``system`` and ``image`` without any.
 
     ``by_column``: each key of texts is one system's, and a row may lack some of them.
     """

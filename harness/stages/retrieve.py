@@ -81,9 +81,13 @@ def _texts(run: Run, control: str) -> dict[str, str]:
 
 
 def _stored(run: Run, control: str = "") -> dict[str, dict[str, Any]]:
-    """Rows by sample id, of unchanged captions only."""
+    """Rows by sample id, of unchanged captions only; those of a control only if looked up as the captions were."""
     texts, rows = _texts(run, control), run.files.rows(file_name(control))
-    return {name: row for name, row in rows.items() if name in texts and row["caption"] == key(texts[name])}
+    stored = {name: row for name, row in rows.items() if name in texts and row["caption"] == key(texts[name])}
+    if control:
+        how = next((row["how"] for row in run.files.rows(NAME).values()), None)
+        return {name: row for name, row in stored.items() if row["how"] == how}
+    return stored
 
 
 def whole(run: Run, control: str = "") -> bool:

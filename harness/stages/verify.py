@@ -56,7 +56,7 @@ def _checks(folder: Path, results: Path) -> Iterator[Check]:
     fault = "" if made_on == fingerprint else f"made on {made_on}, here is {fingerprint}"
     yield _check("data", fault, f"{task.name}@{fingerprint}")
     yield _check("claims", "; ".join(_claims(stored, task)), "as they must be")
-    run = runs.plan(captioner, task.name, stored.results, limit=None, partial=True, fresh=True)
+    run = runs.plan(captioner, task, stored.results, limit=None, partial=True, fresh=True)
     run = replace(run, files=stored.files)  # a run is checked wherever it lies
     differing = manifest.changes(stored.manifest["settings"], run.settings)
     fault = f"differ from the manifest (stored / now: {', '.join(differing)})" if differing else ""
