@@ -20,6 +20,7 @@ from harness.forms import tables
 from harness.forms.keys import ABSENT, IDS, ROW_NUMBERS, Kind, Named, strings, value
 from harness.forms.sources import Source, decoded
 
+LONGEST_LIST = 1_000_000  # characters
 WRAPPERS = ("data", "results", "annotations", "predictions", "samples", "rows")
 
 
@@ -61,7 +62,7 @@ def listed(text: str) -> Any:
     EvolvingLMMs-Lab/lmms-eval:lmms_eval/loggers/evaluation_tracker.py@75571cfe (``str(sample["target"])``), and
     open-compass/VLMEvalKit:vlmeval/dataset/image_caption.py@e8e78f05 (``eval(line['answer'])``); literals only here.
     """
-    if not (text.startswith("[") and text.endswith("]")):
+    if not (text.startswith("[") and text.endswith("]") and len(text) <= LONGEST_LIST):
         return text
     for parsed in (json.loads, ast.literal_eval):
         try:

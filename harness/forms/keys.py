@@ -1,4 +1,4 @@
-"""Where ids and texts stand in a row: keys, or paths of keys and numbers with dots; named, or guessed from a row."""
+"""Where ids and texts stand in a row: keys, or paths of keys and numbers with dots, named or guessed."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ REFERENCES = Kind(
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The keys of one file; ``id`` is empty where ids stand outside the rows, ``system`` and ``image`` without any.
+    """The keys of one file; ``id`` is empty where ids stand outside the rows, ``system`` and ``image`` where none is.
 
     ``by_column``: each key of texts is one system's, and a row may lack some of them.
     """
@@ -152,6 +152,7 @@ def guess(first: Any, kind: Kind, named: Named, *, outside: bool) -> Keys:
 def strings(texts: Any) -> list[Any]:
     """The texts of a value: itself, the entries of a list, or of a list of objects what stands under a usual key.
 
+    A message in parts (``[{"type": "text", "text": ...}, ...]``) is one text, of its parts of type ``text``.
     Empty for anything else; what is returned is not checked to be text.
     """
     while isinstance(texts, list) and len(texts) == 1 and isinstance(texts[0], list):
@@ -160,6 +161,8 @@ def strings(texts: Any) -> list[Any]:
         return [texts]
     if not isinstance(texts, list):
         return []
+    if texts and all(isinstance(part, dict) and "type" in part for part in texts):
+        return ["".join(str(part.get("text", "")) for part in texts if part["type"] == "text")]
     return [_inner(text) if isinstance(text, dict) else text for text in texts]
 
 

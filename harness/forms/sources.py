@@ -78,7 +78,7 @@ def read(path: Path) -> Source:
     for start, (what, hint) in ENCODED.items():
         if content.startswith(start):
             raise CimError(what, where=name(path), hint=hint)
-    return Source(name(path), [*suffixes, ""][-1] if suffixes else "", hashlib.sha256(packed).hexdigest(), content)
+    return Source(name(path), (suffixes or [""])[-1], hashlib.sha256(packed).hexdigest(), content)
 
 
 def decoded(content: bytes, where: str) -> str:
