@@ -19,7 +19,7 @@ from harness.resources import paths
 from harness.runs import reasoning, records, run, stats, stored_run
 from harness.runs.records import RowFiles
 from harness.runs.stored_run import StoredRun
-from harness.stages import caption, model, parse
+from harness.stages import caption, choice, model, parse
 from harness.stages import evaluate as stages
 from harness.stages import score as scoring
 from harness.types import Completion, Track, untracked
@@ -56,7 +56,7 @@ def score(
             for sample_id, text in texts.items():
                 add(records.row(reasoning.split_off(Completion(sample_id, text))))
         with parse.Parses(planned.results, _track(progress)) as parses:
-            chosen, absent = scoring.choose(_names(metrics), planned, parses)
+            chosen, absent = choice.choose(_names(metrics), planned, parses)
             computed = scoring.compute(planned, chosen, parses, draws=draws)
             account = caption.account(planned).as_row()
         scored = {name: row.text for name, row in planned.captions.items()}
