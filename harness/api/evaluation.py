@@ -122,7 +122,10 @@ def evaluate(
             folder = scratch / "results" if results is None else folder
         places.remember(folder)
         benchmark = registry.named("tasks", task)
-        resolved = model.resolve(source, folder, benchmark, engine)[0]
+        resolved, *others = model.resolve(source, folder, benchmark, engine)
+        if others:
+            hint = "cim eval scores each as a run of its own; or give the texts of one"
+            raise CimError(f"captions of {1 + len(others)} systems", where=source, hint=hint)
         planned = run.plan(resolved, registry.task(benchmark), folder, limit=limit, partial=partial, fresh=fresh)
         planned = replace(planned, judge=judge, gallery=gallery or planned.gallery)
         options = stages.Options(fresh=fresh, draws=draws, track=_track(progress))

@@ -85,7 +85,8 @@ def read(
         state = sources.state(path, kind.name)
         return _read(path, kind, Named(id_key, text_key, system_key), state)
     except OSError as error:
-        raise CimError(f"{kind.name}s file cannot be read ({error.strerror})", where=sources.name(path)) from error
+        where = sources.name(Path(error.filename or path))  # of a folder the file in it
+        raise CimError(f"{kind.name}s file cannot be read ({error.strerror})", where=where) from error
 
 
 @functools.lru_cache(maxsize=8)
