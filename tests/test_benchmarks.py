@@ -162,3 +162,40 @@ def test_an_unfinished_option_is_refused(cim: Cim, own: Own) -> None:
     assert done.code == 2 and "--reference-key: without --references" in done.err
     done = cim("eval", "--model", own.captions, "--references", own.references, "--task", "demo")
     assert done.code == 2 and "names demo; one new name" in done.err
+
+
+def test_several_captions_and_systems_are_runs_whose_intervals_resample_images(cim: Cim, own: Own) -> None:
+    """Rows that repeat an id are captions of one image, a column says which system wrote them; stored and verified."""
+    rows = [
+        {"id": name, "model": system, "caption": f"{text}{'.' * number}"}
+        for number in range(2)
+        for name, text in WORDS.items()
+        for system in ("north", "south")
+    ]
+    file = own.write("answers.json", rows)
+    done = cim(
+        "eval", "--model", file, "--references", own.references, "--metrics", "rouge_l", "--draws", "50", "--json"
+    )
+    runs = _score(done)
+    assert [run["model"] for run in runs] == ["answers-north", "answers-south"]
+    assert runs[0]["scores"][0]["n"] == 6 and "|n:6 captions of 3@" in runs[0]["scores"][0]["signature"]
+    folder = cim.results / runs[0]["task"] / "answers-north"
+    stored = [json.loads(line) for line in (folder / "per_sample.jsonl").read_text().splitlines()]
+    assert [(row["sample_id"], row["image_id"]) for row in stored[:2]] == [("a1#1", "a1"), ("a1#2", "a1")]
+    assert cim("verify", folder).code == 0
+    assert cim("compare", "answers-north", "answers-south").code == 0
+
+
+def test_a_known_benchmark_takes_one_caption_per_image_unless_told(cim: Cim, own: Own) -> None:
+    rows = [{"id": name, "caption": text} for name, text in [*WORDS.items(), ("a1", "again")]]
+    file = own.write("twice.json", rows)
+    own.write("known/tasks/three.toml", f'[references]\nfile = "{own.references}"\n')
+    refused = cim("eval", "--model", file, "--task", "demo")
+    assert refused.code == 2 and "id 'a1' stands a second time" in refused.err and "--several" in refused.err
+
+
+def test_captions_alone_are_scored_by_metrics_that_need_nothing(cim: Cim, own: Own) -> None:
+    """Without references: refused with the way out, or scored where every named metric can be."""
+    refused = cim("eval", "--model", own.captions)
+    assert refused.code == 2 and "ids belong to no task" in refused.err and "--references FILE" in refused.err
+    assert _score(cim("eval", "--model", own.captions, "--metrics", "length", "--json"))["scores"][0]["n"] == 3

@@ -8,6 +8,7 @@ An image belongs to the sample whose row names it, else to the one whose id is i
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from harness.types import DataFile, Sample, Task
 PROMPT = "Caption this image as accurately as possible, without speculation. Describe what you see."
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 JUDGE = "qwen3-8b"
+ODD = re.compile(r"[^\w.-]+")  # what the name of a folder had better not hold
 
 
 def from_file(path: Path) -> Task:
@@ -56,7 +58,8 @@ def from_options(
         tables["images"] = {"folder": str(images)}
     source = references or samples or images
     assert source is not None, "a benchmark of nothing"
-    stem = source.absolute().name.partition(".")[0] or "benchmark"
+    base = source.absolute().name
+    stem = ODD.sub("-", Path(base.removesuffix(".gz")).stem if source.is_file() else base).strip("-.") or "benchmark"
     content = {**tables, **({"prompt": prompt} if prompt else {})}
     made = checked(name or stem, content, str(source), Path())
     if name is None:

@@ -38,7 +38,8 @@ def _plan(args: argparse.Namespace) -> list[Run]:
         for task in tasks or benchmarks.of_model(model, split(args.metrics), args):
             if not (args.several or task.definition):
                 captions.refuse_repeated(model)
-            how = {"limit": args.limit, "partial": args.partial, "fresh": args.fresh}
+            partial = args.partial or not task.provides  # without annotations no sample is missed
+            how = {"limit": args.limit, "partial": partial, "fresh": args.fresh}
             planned = run.plan(model, task, results, **how, ignore_unknown=args.ignore_unknown)
             if line := captions.reading(planned.model):
                 _say(line)
