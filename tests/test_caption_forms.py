@@ -138,6 +138,20 @@ def test_a_folder_of_texts(tmp_path: Path, cim: Cim) -> None:
         texts.read(tmp_path / "none", texts.REFERENCES)
 
 
+def test_folders_of_captions_and_references(tmp_path: Path, cim: Cim) -> None:
+    for name, word in (("ours", "a cat"), ("theirs", "a cat sits")):
+        (tmp_path / name).mkdir()
+        for number in range(3):
+            (tmp_path / name / f"{number}.txt").write_text(f"{word} {number}")
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    done = cim("eval", "--model", ours, "--references", theirs, "--metrics", "bleu4_char,length", "--json")
+    assert done.json["scores"][0]["n"] == 3 and cim("verify", "ours", "--task", done.json["task"]).code == 0
+    (theirs / "1.txt").write_text("changed")
+    again = cim.refused("score", "--model", "ours", "--task", done.json["task"], "--metrics", "length")
+    assert f"{theirs}: has" in again and "expected" in again
+    assert "references on standard input" in cim.refused("eval", "--model", ours, "--references", "-")
+
+
 def test_a_folder_of_thousands_of_texts(tmp_path: Path) -> None:
     for number in range(2_000):
         (tmp_path / f"{number:05d}.txt").touch()

@@ -29,12 +29,12 @@ PROMPTS = ("prompt", "question", "instruction", "query", "input", "source", "url
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What texts a file holds: their name, the usual keys of texts and of systems, the option that names a key."""
+    """What texts a file holds: their name, the usual keys of texts and of systems, the options that name keys."""
 
     name: str
     texts: tuple[str, ...]
     systems: tuple[str, ...]
-    option: str
+    options: str
     example: str
 
 
@@ -62,7 +62,7 @@ CAPTIONS = Kind(
         "human_judgement",
     ),
     systems=("system", "model", "model_name", "captioner"),
-    option="--caption-key",
+    options="--id-key, --caption-key",
     example='one JSON object per line: {"sample_id": "...", "caption": "..."}',
 )
 REFERENCES = Kind(
@@ -87,7 +87,7 @@ REFERENCES = Kind(
         "text",
     ),
     systems=(),
-    option="--reference-key",
+    options="--reference-id-key, --reference-key",
     example='one JSON object per line: {"sample_id": "...", "references": ["...", "..."]}',
 )
 

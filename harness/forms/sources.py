@@ -60,7 +60,7 @@ def state(path: Path, kind: str) -> object:
         return None
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):
-        return tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in _texts_in(path))
+        return tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in texts_in(path))
     if not stat.S_ISREG(status.st_mode):
         raise CimError(f"{kind}s file is no regular file", where=str(path))
     return status.st_mtime_ns, status.st_size
@@ -69,7 +69,7 @@ def state(path: Path, kind: str) -> object:
 def read(path: Path) -> Source:
     """The bytes of a file, of standard input (once per process) or of a folder's .txt files."""
     if path != STDIN and path.is_dir():
-        files = {file.name: _no_other_format(file.read_bytes(), str(file)) for file in _texts_in(path)}
+        files = {file.name: _no_other_format(file.read_bytes(), str(file)) for file in texts_in(path)}
         parts = [part for file in files for part in (file.encode(errors="surrogateescape"), files[file])]
         lengths = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
         return Source(str(path), ".txt", hashlib.sha256(lengths).hexdigest(), files=files)
@@ -91,7 +91,7 @@ def decoded(content: bytes, where: str) -> str:
     return text
 
 
-def _texts_in(folder: Path) -> list[Path]:
+def texts_in(folder: Path) -> list[Path]:
     """The .txt files of a folder in order of their names, hidden ones left out."""
     visible = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     if below := next((path for path in visible if path.is_dir()), None):
