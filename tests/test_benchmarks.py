@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from harness.benchmark import build, definition, labels
 from harness.errors import CimError
 from harness.resources import data
 from tests.cli import Cim
+from tests.conftest import ROOT
+from tests.test_docs import blocks
 
 WORDS = {"a1": "a dog on a mat", "a2": "two red cars in a street", "a3": "a bird above the sea"}
 
@@ -99,6 +102,12 @@ def test_a_task_file_names_texts_annotations_and_images(own: Own) -> None:
     assert sample.image == "deep/a3.png" and sample.objects == ("dog",) and sample.attributes["dog"] == ("brown", "wet")
     assert (sample.questions[0].text, sample.questions[0].answer) == ("Is there a dog?", "Yes")
     registry.forget()
+
+
+def test_the_definition_of_contributing_is_read() -> None:
+    (shown,) = [body for body in blocks("CONTRIBUTING.md", "toml") if body.startswith("# tasks/photographs.toml")]
+    made = definition.checked("photographs", tomllib.loads(shown), "CONTRIBUTING.md", ROOT)
+    assert made.tables.keys() == {*definition.FILES, "images"} - {"samples"} and made.texts["judge"] == "qwen3-8b"
 
 
 def test_a_task_file_in_cim_path_is_a_task(own: Own, monkeypatch: pytest.MonkeyPatch) -> None:
