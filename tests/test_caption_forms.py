@@ -82,6 +82,7 @@ FORMS: dict[str, tuple[str, bytes, str]] = {
     "keys with a slash": ("f2.jsonl", lines(lambda n, t: {"image/key": n, "x/y.z": LONG + t}), "JSON lines"),
     "compressed": ("g.jsonl.gz", gzip.compress(lines(lambda n, t: {"image_id": n, "caption": t})), "JSON lines"),
     "comma": ("h.csv", table(",", "file_name", "caption"), "CSV"),
+    "semicolon": ("h2.csv", table(";", "file_name", "caption"), "CSV"),
     "tab": ("i.tsv", table("\t", "id", "prediction"), "TSV"),
     "tab by name of comma": ("j.csv", table("\t", "id", "prediction"), "TSV"),
     "no suffix": ("captions", lines(lambda n, t: {"id": n, "text": t}), "JSON lines"),
@@ -137,11 +138,25 @@ def test_a_folder_of_texts(tmp_path: Path, cim: Cim) -> None:
         texts.read(tmp_path / "none", texts.REFERENCES)
 
 
-def test_a_folder_of_ten_thousand_texts(tmp_path: Path) -> None:
-    for number in range(10_000):
+def test_folders_of_captions_and_references(tmp_path: Path, cim: Cim) -> None:
+    for name, word in (("ours", "a cat"), ("theirs", "a cat sits")):
+        (tmp_path / name).mkdir()
+        for number in range(3):
+            (tmp_path / name / f"{number}.txt").write_text(f"{word} {number}")
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    done = cim("eval", "--model", ours, "--references", theirs, "--metrics", "bleu4_char,length", "--json")
+    assert done.json["scores"][0]["n"] == 3 and cim("verify", "ours", "--task", done.json["task"]).code == 0
+    (theirs / "1.txt").write_text("changed")
+    again = cim.refused("score", "--model", "ours", "--task", done.json["task"], "--metrics", "length")
+    assert f"{theirs}: has" in again and "expected" in again
+    assert "references on standard input" in cim.refused("eval", "--model", ours, "--references", "-")
+
+
+def test_a_folder_of_thousands_of_texts(tmp_path: Path) -> None:
+    for number in range(2_000):
         (tmp_path / f"{number:05d}.txt").touch()
     rows = texts.read(tmp_path, texts.CAPTIONS).rows
-    assert [row.id for row in rows] == [f"{number:05d}" for number in range(10_000)]
+    assert [row.id for row in rows] == [f"{number:05d}" for number in range(2_000)]
 
 
 def test_standard_input_is_read_once(cim: Cim, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +169,7 @@ def test_standard_input_is_read_once(cim: Cim, monkeypatch: pytest.MonkeyPatch) 
     assert len(texts.read(sources.STDIN, texts.CAPTIONS).rows) == 12, "kept, as a file that does not change"
 
 
-def test_tables_of_optional_packages(tmp_path: Path) -> None:
+def test_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     picture = [{"bytes": b"\xff\xd8", "path": f"{name}.jpg"} for name in GOOD]
     columns = {"image": picture, "raw": [b"\xff"] * 12, "caption": [*GOOD.values()], "all": [["a", "b"]] * 12}
@@ -169,6 +184,12 @@ def test_tables_of_optional_packages(tmp_path: Path) -> None:
     (tmp_path / "y.parquet").write_bytes((tmp_path / "x.parquet").read_bytes()[:-40])
     with pytest.raises(CimError, match=r"y\.parquet: damaged parquet file"):
         texts.read(tmp_path / "y.parquet", texts.CAPTIONS)
+    bomb = tmp_path / "bomb.parquet"
+    parquet.write_table(arrow.table({"id": range(9_000), "caption": ["x" * 9_000] * 9_000}), bomb)
+    monkeypatch.setattr("harness.forms.tables.LARGEST", 80_000_000)
+    assert bomb.stat().st_size < 80_000
+    with pytest.raises(CimError, match=r"bomb\.parquet: more than 80000000 bytes once unpacked"):
+        texts.read(bomb, texts.CAPTIONS)
 
 
 def test_workbooks(tmp_path: Path) -> None:
@@ -196,8 +217,11 @@ def test_archives_that_are_no_workbook_or_too_large(tmp_path: Path, monkeypatch:
         archive.writestr("xl/sharedStrings.xml", " " * 5000)
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.writestr("a.txt", "a")
-    monkeypatch.setattr("harness.forms.tables.LARGEST", 4999)
-    for name, fault in {"x.xlsx": "more than 4999 bytes once unpacked", "x.zip": "a zip archive; unpack it"}.items():
+    (tmp_path / "x.json.gz").write_bytes(gzip.compress(b" " * 5000))
+    for module in ("tables", "sources"):
+        monkeypatch.setattr(f"harness.forms.{module}.LARGEST", 4999)
+    large = "more than 4999 bytes once unpacked"
+    for name, fault in {"x.xlsx": large, "x.json.gz": large, "x.zip": "a zip archive; unpack it"}.items():
         with pytest.raises(CimError, match=f"{name}: {fault}"):
             captions.read(tmp_path / name)
 
@@ -243,7 +267,10 @@ SYSTEMS: dict[str, tuple[list[dict[str, Any]], tuple[str | None, ...]]] = {
     "key": ([{"id": "a", "model": m, "caption": m} for m in ("x/1", "y")], ()),
     "named key": ([{"id": "a", "who": m, "caption": m} for m in ("x/1", "y")], (None, None, "who")),
     "named columns": ([{"id": "a", "x/1": "x/1", "y": "y"}], (None, "x/1, y")),
-    "columns": ([{"id": "a", "x/1": f"{LONG} x/1", "y": f"{LONG} y", "note": "no"}, {"id": "b", "y": LONG}], ()),
+    "columns": (
+        [{"id": "a", "x/1": f"{LONG} x/1", "y": f"{LONG} y", "note": "no", "prompt": LONG}, {"id": "b", "y": LONG}],
+        (),
+    ),
 }
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from harness.benchmark import labels
 from harness.benchmark.definition import FILES, WHICH, Definition, checked, read
 from harness.errors import CimError
-from harness.forms import ids, texts
+from harness.forms import ids, sources, texts
 from harness.types import DataFile, Sample, Task
 
 # arXiv 2603.01696 supplement, Figure 6: the prompt of the paper's own benchmarks.
@@ -101,7 +101,7 @@ def task(definition: Definition) -> Task:
 
 def _file(definition: Definition, name: str) -> DataFile:
     path, expected = definition.path(name), definition.tables[name].get("sha256")
-    size, sha256 = folder_digest(path) if name == "images" else _digest(path)
+    size, sha256 = folder_digest(path, name) if name == "images" or path.is_dir() else _digest(path)
     if expected not in (None, sha256):
         hint = "restore it, or give the benchmark another name or version"
         raise CimError(f"has sha256 {sha256[:16]}..., {str(expected)[:16]}... expected", where=str(path), hint=hint)
@@ -117,10 +117,11 @@ def _digest(path: Path) -> tuple[int, str]:
         raise CimError(f"cannot be read ({error.strerror})", where=str(path)) from error
 
 
-def folder_digest(folder: Path) -> tuple[int, str]:
-    """Bytes of all images of a folder, and the sha256 of their names and hashes."""
+def folder_digest(folder: Path, kind: str) -> tuple[int, str]:
+    """Bytes of all images of a folder, or of its texts if it is no folder of ``images``; sha256 of names and hashes."""
+    names = image_names(folder) if kind == "images" else [path.name for path in sources.texts_in(folder)]
     sizes, lines = 0, list[str]()
-    for name in image_names(folder):
+    for name in names:
         size, sha256 = _digest(folder / name)
         sizes += size
         lines.append(f"{sha256} {name}")

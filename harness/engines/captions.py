@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import CimError
-from harness.forms import texts
+from harness.forms import sources, texts
 from harness.forms.texts import Form, Row
 from harness.parts import Engine
 from harness.types import Completion, Model, Request
@@ -133,7 +133,8 @@ def reading(model: Model) -> str:
     named = model.settings.get("id_key") or not file.form.id_key
     systems = f"; {len(file.systems)} systems: {', '.join(file.systems)}" if len(file.systems) > 1 else ""
     keys = "" if named else "; other keys: --id-key, --caption-key, --system-key"
-    return f"{model.source}: read as {file.form}{systems}{f'; ids matched {rule}' if rule else ''}{keys}"
+    assert model.source is not None
+    return f"{sources.name(model.source)}: read as {file.form}{systems}{f'; ids matched {rule}' if rule else ''}{keys}"
 
 
 ENGINE = Engine(name="captions", generate=_generate, known=_known)

@@ -85,7 +85,8 @@ def read(
         state = sources.state(path, kind.name)
         return _read(path, kind, Named(id_key, text_key, system_key), state)
     except OSError as error:
-        raise CimError(f"{kind.name}s file cannot be read ({error.strerror})", where=sources.name(path)) from error
+        where = sources.name(Path(error.filename or path))  # of a folder the file in it
+        raise CimError(f"{kind.name}s file cannot be read ({error.strerror})", where=where) from error
 
 
 @functools.lru_cache(maxsize=8)
@@ -98,7 +99,7 @@ def _read(path: Path, kind: Kind, named: Named, _state: object) -> Texts:
     keys = keys if named.system or _tells_apart(found, keys.system) else replace(keys, system="")
     rows = [row for entry in found for row in _rows(entry, kind, keys)]
     if keys.by_column and (absent := {*keys.texts}.difference(row.system for row in rows)):
-        hint = f"its keys: {_shown(found[0].content)}; name them: {kind.option}"
+        hint = f"its keys: {_shown(found[0].content)}; name them: {kind.options}"
         raise CimError(f"no row has a {kind.name} under {min(absent)!r}", where=source.name, hint=hint)
     shown = keys if isinstance(found[0].content, dict) else Keys("", ("",))
     ratings = sum(_ratings(entry, keys) for entry in found)
@@ -145,7 +146,7 @@ def _joined(rows: list[Row]) -> Iterator[Row]:
 def _field(entry: Entry, key: str, kind: Kind) -> Any:
     if (field := value(entry.content, key)) is ABSENT:
         there = _shown(entry.content)
-        hint = f"its keys: {there}; name them: --id-key, {kind.option}" if there else kind.example
+        hint = f"its keys: {there}; name them: {kind.options}" if there else kind.example
         raise CimError(f"no {key!r} in this row", where=entry.where, hint=hint)
     return field
 
