@@ -381,6 +381,7 @@ def test_keys_are_guessed_named_and_printed(tmp_path: Path, cim: Cim) -> None:
         (["1", "2"], "by their last number"),
         (["0001", "x/00002.png"], "by their last number"),
         (["a_01", "b"], ""),  # as they are: what is unknown is refused by name
+        (["other_01", "other_02"], ""),  # another set of images
         (["1", "01"], ""),  # two come to the same
         (["u", "v"], ""),
     ],
