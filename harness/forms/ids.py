@@ -36,7 +36,8 @@ def matched(known: Collection[str], samples: Sequence[str]) -> tuple[str, dict[s
 
     A rule holds only where it is one to one: no two ids of the file, and no two of the task, may come to the same. Last
     numbers are compared only where what stands before them cannot contradict: one side are numbers alone, or both have
-    the same words before them (val_7 and test_7 are different images). Empty where ids match as they are, or by no rule.
+    the same words before them (val_7 and test_7 are different images). Empty where ids match as they are, or by no
+    rule.
     """
     if set(known) & set(samples):
         return "", {}
