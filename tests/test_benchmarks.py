@@ -208,3 +208,21 @@ def test_captions_alone_are_scored_by_metrics_that_need_nothing(cim: Cim, own: O
     refused = cim("eval", "--model", own.captions)
     assert refused.code == 2 and "ids belong to no task" in refused.err and "--references FILE" in refused.err
     assert _score(cim("eval", "--model", own.captions, "--metrics", "length", "--json"))["scores"][0]["n"] == 3
+
+
+def test_a_share_of_questions_that_nobody_asked_is_undefined(cim: Cim, own: Own) -> None:
+    """All gold answers are Yes: accuracy of No has no value, in JSON, table and comparison."""
+    scenes = data.samples(registry.task("miniscenes"))[:3]
+    yes = {scene.id: {q.text: "Yes" for q in scene.questions if q.answer == "Yes"} for scene in scenes}
+    own.write("bench/questions.json", yes)
+    own.write("bench/references.json", {scene.id: scene.references[0] for scene in scenes})
+    tables = "".join(f'[{name}]\nfile = "{name}.json"\n' for name in ("references", "questions"))
+    own.write("bench/task.toml", f'judge = "rule-judge"\n{tables}')
+    captions = own.write("said.json", {scene.id: scene.references[0] for scene in scenes})
+    options = ("--task", own.folder / "bench", "--metrics", "relation_qa")
+    (row,) = _score(cim("eval", "--model", captions, *options, "--json"))["scores"]
+    assert (row["values"]["yes_recall"], row["values"]["no_accuracy"]) == (100, None)
+    assert row["ci95"]["no_accuracy"] == [None, None]
+    assert cim("eval", "--model", captions, *options).code == 0 and cim("verify", "said").code == 0
+    other = own.write("less.json", {scene.id: "the image shows a circle ." for scene in scenes})
+    assert cim("eval", "--model", other, *options).code == 0
