@@ -351,6 +351,12 @@ def test_references_of_an_image_are_brought_together(form: str, tmp_path: Path) 
         ("a.csv", b"id,caption\na,\0\n", "a NUL byte at byte 14"),
         ("a.json", b"[" * 100_000, "nested too deeply"),
         ("a.json", b'{"image_id": [1], "caption": ["a"]}', "image_id must be a text in quotes, found"),
+        (
+            "a.json",
+            b'{"images": [3], "annotations": [{"image_id": [1], "caption": ""}]}',
+            "annotation 1: image_id must",
+        ),
+        ("a.json", b'{"images": [{"id": 1, "sentences": ["a"]}, 3]}', "image 2: a JSON int, not an object"),
     ],
 )
 def test_damage_is_named(tmp_path: Path, name: str, content: bytes, fault: str) -> None:

@@ -21,6 +21,7 @@ from harness.types import Completion, Model, Request
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".gz", ".parquet", ".xlsx")
 KEYS = ("id_key", "caption_key", "system_key")
+FEW = 5  # names of systems that are printed
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,8 @@ def reading(model: Model) -> str:
     if (file.form.plain and not rule) or model.settings.get("system", "") not in [*file.systems][:1]:
         return ""
     named = model.settings.get("id_key") or not file.form.id_key
-    systems = f"; {len(file.systems)} systems: {', '.join(file.systems)}" if len(file.systems) > 1 else ""
+    names = ", ".join([*file.systems][:FEW]) + (", ..." if len(file.systems) > FEW else "")
+    systems = f"; {len(file.systems)} systems: {names}" if len(file.systems) > 1 else ""
     keys = "" if named else "; other keys: --id-key, --caption-key, --system-key"
     assert model.source is not None
     return f"{sources.name(model.source)}: read as {file.form}{systems}{f'; ids matched {rule}' if rule else ''}{keys}"

@@ -92,27 +92,30 @@ def read(
 @functools.lru_cache(maxsize=8)
 def _read(path: Path, kind: Kind, named: Named, _state: object) -> Texts:
     source = sources.read(path)
-    form_name, found = entries.of(source, kind, named)
-    if not found:
+    form_name, listing = entries.of(source, kind, named)
+    if not listing:
         raise CimError(f"{kind.name}s file has no rows", where=source.name, hint=kind.example)
-    keys = guess(found[0].content, kind, named, outside=found[0].id is not ABSENT)
-    keys = keys if named.system or _tells_apart(found, keys.system) else replace(keys, system="")
-    rows = [row for entry in found for row in _rows(entry, kind, keys)]
+    first = listing[0]
+    keys = guess(first.content, kind, named, outside=first.id is not ABSENT)
+    keys = keys if named.system or _tells_apart(listing, keys.system) else replace(keys, system="")
+    rows = [row for entry in listing for row in _rows(entry, kind, keys)]
     if keys.by_column and (absent := {*keys.texts}.difference(row.system for row in rows)):
-        hint = f"its keys: {_shown(found[0].content)}; name them: {kind.options}"
+        hint = f"its keys: {_shown(first.content)}; name them: {kind.options}"
         raise CimError(f"no row has a {kind.name} under {min(absent)!r}", where=source.name, hint=hint)
-    shown = keys if isinstance(found[0].content, dict) else Keys("", ("",))
-    ratings = sum(_ratings(entry, keys) for entry in found)
-    note = (
-        f"{ratings} ratings of {sum(len(row.texts) for row in rows)} captions" if ratings and kind is CAPTIONS else ""
-    )
+    shown = keys if isinstance(first.content, dict) else Keys("", ("",))
+    note = _note(listing, rows, keys) if kind is CAPTIONS else ""
     form = Form(form_name, shown.id, ", ".join(shown.texts), shown.system, kind.name, note)
     return Texts(form, source.sha256, tuple(_joined(rows) if kind is REFERENCES else rows))
 
 
-def _tells_apart(found: list[Entry], key: str) -> bool:
+def _note(listing: list[Entry], rows: list[Row], keys: Keys) -> str:
+    ratings = sum(_ratings(entry, keys) for entry in listing)
+    return f"{ratings} ratings of {sum(len(row.texts) for row in rows)} captions" if ratings else ""
+
+
+def _tells_apart(listing: list[Entry], key: str) -> bool:
     """Does every row name a system under this key, and is it more than one?"""
-    names = [value(entry.content, key) if key else ABSENT for entry in found]
+    names = [value(entry.content, key) if key else ABSENT for entry in listing]
     return all(map(is_name, names)) and len({*map(str, names)}) > 1
 
 
@@ -123,11 +126,10 @@ def _rows(entry: Entry, kind: Kind, keys: Keys) -> Iterator[Row]:
     if not isinstance(content, dict):
         yield Row(where, row_id, tuple(_texts(content, kind.name, where, kind)))
         return
-    image = value(content, keys.image) if keys.image else ""
     there = [key for key in keys.texts if not keys.by_column or value(content, key) not in (None, ABSENT)]
     texts = {key: _texts(_field(entry, key, kind), key, where, kind) for key in there or keys.texts}
     system = _id(_field(entry, keys.system, kind), keys.system, where, kind) if keys.system else ""
-    image = image if is_file(image) else ""
+    image = value(content, keys.image) if is_file(value(content, keys.image)) else ""
     if keys.by_column:
         yield from (Row(where, row_id, tuple(text), key, image) for key, text in texts.items())
     else:
