@@ -23,7 +23,7 @@ from harness.runs.stored_run import StoredRun
 from harness.stages import caption, choice, model, parse
 from harness.stages import evaluate as stages
 from harness.stages import score as scoring
-from harness.types import Completion, Track, untracked
+from harness.types import Completion, Model, Task, Track, untracked
 
 
 def score(
@@ -123,20 +123,26 @@ def evaluate(
             source = str(_captions_file(scratch / f"{model.run_name(name, Path(name))}.jsonl", captions))
             folder = scratch / "results" if results is None else folder
         places.remember(folder)
-        benchmark = registry.named("tasks", task)
-        resolved, *others = model.resolve(source, folder, benchmark, engine)
-        if others and resolved.engine == "captions":
-            names = ", ".join(str(one.settings.get("system")) for one in (resolved, *others))
-            raise CimError(f"captions of several systems: {names}", where=source, hint="one mapping or file for each")
-        if not registry.task(benchmark).definition:
-            captions_file.refuse_repeated(resolved)
-        planned = run.plan(resolved, registry.task(benchmark), folder, limit=limit, partial=partial, fresh=fresh)
+        benchmark = registry.task(registry.named("tasks", task))
+        resolved = _single(source, folder, benchmark, engine)
+        planned = run.plan(resolved, benchmark, folder, limit=limit, partial=partial, fresh=fresh)
         planned = replace(planned, judge=judge, gallery=gallery or planned.gallery)
         options = stages.Options(fresh=fresh, draws=draws, track=_track(progress))
         stored = _evaluate(planned, _names(metrics), options)
         kept = results is not None or not isinstance(captions, Mapping)
         result = of_stored(stored)
         return result if kept else replace(result, run=replace(stored, files=RowFiles(Path(name))), folder=None)
+
+
+def _single(source: str, results: Path, benchmark: Task, engine: str | None) -> Model:
+    """The one model that a source means; CimError for a file of several systems, or of captions not expected here."""
+    resolved, *others = model.resolve(source, results, benchmark.name, engine)
+    if others and resolved.engine == "captions":
+        names = ", ".join(str(other.settings.get("system")) for other in (resolved, *others))
+        raise CimError(f"captions of several systems: {names}", where=source, hint="one mapping or file for each")
+    if not benchmark.definition:
+        captions_file.refuse_repeated(resolved)
+    return resolved
 
 
 def _evaluate(planned: run.Run, metrics: Sequence[str], options: stages.Options) -> StoredRun:
