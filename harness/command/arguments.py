@@ -256,7 +256,7 @@ def _stage(verb: argparse.ArgumentParser) -> None:
         "--caption-key", metavar="K[,K2]", help="where it has its captions; a.b.0 is a path; several: a system each"
     )
     verb.add_argument("--system-key", metavar="KEY", help="where it says which system wrote a caption: a run each")
-    verb.add_argument("--name", help="name of the run of a captions file (default: the file's; stdin for -)")
+    verb.add_argument("--name", help="name of the run (default: the model's, or the file's; stdin for -)")
     verb.add_argument("--several", action="store_true", help="score every caption of an image that has several")
     benchmark = verb.add_argument_group("a benchmark of your own, without code (or --task FOLDER/task.toml)")
     benchmark.add_argument("--references", metavar="FILE", help="reference texts, in any form that captions may have")
