@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import os
+import pty
 import re
+import struct
+import subprocess
+import sys
+import termios
 from pathlib import Path
 
 import pytest
 
-from harness.runs import compare, stats
-from tests import controls
+from harness import registry
+from harness.runs import compare, stats, stored_run
+from tests import controls, synthetic_runs
 from tests.cli import Cim, captions_file
+from tests.conftest import ROOT
 
 METRICS = "bleu4,bleu4_char,length"
 
@@ -45,10 +55,135 @@ def test_a_run_against_itself(cim: Cim) -> None:
         assert (row["difference"], row["p_bootstrap"], row["p_permutation_holm"]) == (0, 1, 1)
 
 
-def test_the_table_names_its_columns(cim: Cim) -> None:
-    cim("eval", "--model", "demo-terse,demo-detailed", "--metrics", METRICS)
-    result = cim("compare", "demo-terse", "demo-detailed")
-    assert result.code == 0 and "Holm" in result.out and "detectable" in result.out and "bleu4_char" in result.out
+@pytest.fixture(scope="module")
+def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results with three systems; system-02 is a few points better than system-00."""
+    results = tmp_path_factory.mktemp("synthetic")
+    synthetic_runs.make(results, models=3, n=60, tasks=("docci500",))
+    return results
+
+
+@pytest.fixture
+def systems(cim: Cim, synthetic: Path, monkeypatch: pytest.MonkeyPatch) -> Cim:
+    """``cim`` on these results, in a pipe."""
+    monkeypatch.setenv("CIM_RESULTS", str(synthetic))
+    monkeypatch.delenv("COLUMNS", raising=False)
+    return cim
+
+
+def _terminal(results: Path, columns: int, *words: str) -> str:
+    """Standard output of ``cim compare`` in a pseudo-terminal so wide."""
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    variables = {name: value for name, value in os.environ.items() if name != "COLUMNS"} | {"CIM_RESULTS": str(results)}
+    command = [sys.executable, "-m", "harness", "compare", *words]
+    process = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=follower, stderr=follower)
+    os.close(follower)
+    shown = b""
+    with contextlib.suppress(OSError):  # Linux ends a terminal whose processes have gone with EIO
+        while part := os.read(leader, 4096):
+            shown += part
+    os.close(leader)
+    assert process.wait() == 0, shown
+    return shown.decode().replace("\r\n", "\n")
+
+
+def _texts(row: compare.Comparison) -> dict[str, str]:
+    """The cells of a row, by heading."""
+    digits, test = registry.metric(row.metric).value(row.value).decimals, row.test
+    assert test is not None
+    return {
+        "a": f"{test.a:.{digits}f}",
+        "b": f"{test.b:.{digits}f}",
+        "b - a": f"{test.difference:+.{digits}f}{'*' if row.holm_permutation < 0.05 else ''}",
+        "95 % interval": f"{test.ci95[0]:.{digits}f} .. {test.ci95[1]:.{digits}f}",
+        "p Holm": f"{row.holm_permutation:.4f}",
+        "p boot": f"{test.p_bootstrap:.4f}",
+        "p perm": f"{test.p_permutation:.4f}",
+        "detectable": f"{test.detectable:.{digits}f}",
+    }
+
+
+# Width (None: a pipe), whether it is a terminal's or in COLUMNS, and the columns that it shows.
+WIDTHS = [(60, "terminal", 3), (80, "terminal", 5), (120, "terminal", 8), (None, "pipe", 8)]
+WIDTHS += [(40, "COLUMNS", 4), (60, "COLUMNS", 3), (98, "COLUMNS", 7), (120, "COLUMNS", 8), (30, "COLUMNS", 3)]
+
+
+@pytest.mark.parametrize(("columns", "where", "shown"), WIDTHS)
+def test_no_number_or_label_is_cut_at_any_width(
+    systems: Cim, synthetic: Path, monkeypatch: pytest.MonkeyPatch, columns: int | None, where: str, shown: int
+) -> None:
+    words = ("system-00", "system-02")
+    if where == "COLUMNS":
+        monkeypatch.setenv("COLUMNS", str(columns))
+    out = _terminal(synthetic, columns or 0, *words) if where == "terminal" else systems("compare", *words).out
+    lines, told = out.splitlines(), " ".join(out.split())
+    assert columns is None or max(map(len, lines)) <= columns
+    rows = compare.compare(*(stored_run.load(synthetic / "docci500" / name) for name in words))
+    for row in rows:
+        arrow = {True: " ↑", False: " ↓", None: ""}[row.higher_is_better]
+        at = next(at for at, line in enumerate(lines) if f"{line}  ".startswith(f"{row.label}{arrow}  "))
+        cells = list(_texts(row).values())[:shown]
+        text = lines[at].removeprefix(row.label + arrow) or lines[at + 1]
+        assert text.split() == " ".join(cells).split()
+    left_out = list(_texts(rows[0]))[shown:]
+    said = f"left out for width: {', '.join(left_out)}; --wide, or --json, shows all"
+    assert said in told if left_out else "left out" not in told
+    assert ("p boot, p perm: paired" in told) == (shown > 6) and ("detectable: smallest" in told) == (shown > 7)
+    assert told.endswith(compare.verdict(rows, *words, 60))
+
+
+def test_wide_shows_all_columns_in_a_narrow_terminal(
+    cim: Cim, synthetic: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CIM_RESULTS", str(synthetic))
+    pipe = cim("compare", "system-00", "system-02").out
+    monkeypatch.setenv("COLUMNS", "40")
+    table = [line for line in cim("compare", "system-00", "system-02", "--wide").out.splitlines() if " .. " in line]
+    assert table == [line for line in pipe.splitlines() if " .. " in line] and "detectable" in pipe
+
+
+def test_main_values_come_first_and_metrics_in_their_order(systems: Cim) -> None:
+    lines = systems("compare", "system-00", "system-02").out.splitlines()
+    labels = [line.split("  ")[0].rstrip(" ↑↓") for line in lines[2 : lines.index("")]]
+    assert " ".join(labels) == (
+        "capture objects f1 attributes f1 relation_qa bleu4_char meteor_nltk rouge_l bleu4 length"
+    )
+
+
+def test_several_runs_stand_beside_the_first(systems: Cim) -> None:
+    words = ("system-00", "system-01", "system-02")
+    out, documents = systems("compare", *words).out, systems("compare", *words, "--json").json
+    assert [Path(document["b"]).name for document in documents] == ["system-01", "system-02"]
+    assert out.splitlines()[-2:] == [document["verdict"] for document in documents]
+    pairs = [document["comparisons"] for document in documents]
+    for kind in ("p_bootstrap", "p_permutation"):
+        raw, holm = ([row[name] for rows in pairs for row in rows] for name in (kind, f"{kind}_holm"))
+        assert holm == stats.holm(raw)  # over all values and runs
+    marks = {row["p_permutation_holm"] < 0.05 for rows in pairs for row in rows}
+    assert marks == {True, False}, "the runs must differ in some values and not in others"
+    lines = {line.split("  ")[0].rstrip(" ↑↓"): line for line in out.splitlines()}
+    for row, other in zip(*pairs, strict=True):
+        label, digits = registry.metric(row["metric"]).label(row["value"]), 2
+        cells = [f"{one['b']:.{digits}f}{'*' if one['p_permutation_holm'] < 0.05 else ''}" for one in (row, other)]
+        assert lines[label].removeprefix(label).strip(" ↑↓").split() == [f"{row['a']:.{digits}f}", *cells]
+
+
+def test_runs_that_do_not_fit_are_named(systems: Cim, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    out = systems("compare", "system-00", "system-01", "system-02").out
+    assert "left out for width: c; --wide" in out and "c = system-02" in " ".join(out.split())
+
+
+def test_why_a_metric_is_not_compared_is_said_once(cim: Cim, tmp_path: Path) -> None:
+    texts = {"demo_01": "a b", "demo_02": "a"}
+    files = [captions_file(tmp_path / f"{name}.jsonl", texts) for name in ("one", "two", "three")]
+    cim("eval", "--model", f"{files[0]},{files[2]}", "--partial", "--metrics", METRICS)
+    cim("eval", "--model", files[1], "--partial", "--metrics", "length")
+    out = cim("compare", "one", "two", "three").out
+    assert out.count("not compared") == 1 and "bleu4_char, bleu4 not compared in b: not computed in two" in out
+    assert next(line.split() for line in out.splitlines() if line.startswith("bleu4_char "))[3] == "-"
+    assert "not compared in" not in cim("compare", "one", "two").out
 
 
 def test_runs_over_different_images_are_not_compared(cim: Cim, tmp_path: Path) -> None:

@@ -1,15 +1,15 @@
-"""The compare verb: two stored runs on the same images, one paired test per value.
+"""The compare verb: stored runs against a baseline on the same images, one paired test per value and run.
 
 Reads ``per_sample.jsonl`` and ``statistics.jsonl``; nothing is scored again. A metric is compared only
-where both signatures agree. p values are corrected by Holm over all values compared. Run with
-``cim compare RUN_A RUN_B`` (folders, or names with ``--task``).
+where both signatures agree. p values are corrected by Holm over all values and runs compared. Run with
+``cim compare A B [C ...]`` (folders, or names with ``--task``); A is the baseline.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from string import ascii_lowercase
 from typing import Any
 
 from harness import registry
@@ -19,10 +19,6 @@ from harness.runs import stats
 from harness.runs.stored_run import StoredRun, obstacle
 
 ALPHA = 0.05
-LEGEND = (
-    "p boot, p perm: paired bootstrap and permutation over images, 10,000 draws each; Holm: p perm corrected over all "
-    "rows (bold under 0.05); detectable: smallest true difference found in 80 % of repetitions."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +44,7 @@ class Comparison:
 
     @property
     def significant(self) -> bool:
-        """Is the difference significant after Holm's correction over all values compared?"""
+        """Is the difference significant after Holm's correction over all values and runs compared?"""
         return self.test is not None and self.holm_permutation < ALPHA
 
     @property
@@ -73,24 +69,74 @@ def compare(a: StoredRun, b: StoredRun, draws: int = stats.DRAWS) -> list[Compar
     Raises:
         CimError: no metric can be compared; says why.
     """
-    rows, metrics, pairs = list[Comparison](), list[Metric](), list[tuple[stats.Column, stats.Column]]()
-    for name in [*a.scores, *(name for name in b.scores if name not in a.scores)]:
-        if reason := obstacle(a.scores.get(name), b.scores.get(name)):
-            rows.append(Comparison(name, "", None, not_compared=reason))
-        else:
-            metric = registry.metric(name)
-            metrics.append(metric)
-            pairs.append((a.column(metric), b.column(metric)))
-            if pairs[-1][0].statistics.shape != pairs[-1][1].statistics.shape or set(a.per_sample) != set(b.per_sample):
-                raise CimError(f"{a.files.folder} and {b.files.folder} hold different samples", hint="score both again")
-    if not pairs:
-        reasons = "; ".join(f"{row.metric}: {row.not_compared}" for row in rows)
-        raise CimError(f"nothing to compare in {a.files.folder} and {b.files.folder}", hint=reasons)
-    tests = stats.paired(pairs, draws)
-    flat = [(metric, value, tests[m][v]) for m, metric in enumerate(metrics) for v, value in enumerate(metric.names)]
-    boot, perm = (stats.holm(ps) for ps in zip(*((t.p_bootstrap, t.p_permutation) for *_, t in flat), strict=True))
-    compared = [Comparison(m.name, v, t, boot[i], perm[i]) for i, (m, v, t) in enumerate(flat)]
-    return compared + rows
+    return against(a, [b], draws)[0]
+
+
+def against(baseline: StoredRun, runs: Sequence[StoredRun], draws: int = stats.DRAWS) -> list[list[Comparison]]:
+    """Paired tests of each run against a baseline, a list per run; p values are corrected over all of them.
+
+    Raises:
+        CimError: no metric of any run can be compared; says why.
+    """
+    first, *others = names([baseline, *runs])
+    compared = [_rows(baseline, run, (first, name), draws) for run, name in zip(runs, others, strict=True)]
+    done = [row.test for rows in compared for row in rows if row.test is not None]
+    if not done:
+        folders = " and ".join(str(run.files.folder) for run in (baseline, *runs))
+        reasons = dict.fromkeys(f"{row.metric}: {row.not_compared}" for rows in compared for row in rows)
+        raise CimError(f"nothing to compare in {folders}", hint="; ".join(reasons))
+    corrected = zip(
+        stats.holm([test.p_bootstrap for test in done]), stats.holm([test.p_permutation for test in done]), strict=True
+    )
+    return [[row if row.test is None else _corrected(row, *next(corrected)) for row in rows] for rows in compared]
+
+
+def names(runs: Sequence[StoredRun]) -> list[str]:
+    """A name per run: its model's; its folder where several have that name; with a letter where they share both."""
+    models, folders = [run.model for run in runs], [str(run.files.folder) for run in runs]
+    return [
+        model if models.count(model) == 1 else folder if folders.count(folder) == 1 else f"{model} ({letter(at)})"
+        for at, (model, folder) in enumerate(zip(models, folders, strict=True))
+    ]
+
+
+def letter(at: int) -> str:
+    """What stands for a run in a table: a, b, ... z, a1, b1, ..."""
+    turn, at = divmod(at, len(ascii_lowercase))
+    return ascii_lowercase[at] + (str(turn) if turn else "")
+
+
+def tests(
+    a: StoredRun, b: StoredRun, metrics: Sequence[Metric], draws: int = stats.DRAWS
+) -> list[list[stats.Difference]]:
+    """Paired tests of run b against run a for every value of metrics that both hold, none corrected.
+
+    Raises:
+        CimError: the runs hold different samples, or their files lack numbers.
+    """
+    if not metrics:
+        return []
+    pairs = [(a.column(metric), b.column(metric)) for metric in metrics]
+    same_samples = set(a.per_sample) == set(b.per_sample)
+    if not same_samples or any(one.statistics.shape != other.statistics.shape for one, other in pairs):
+        raise CimError(f"{a.files.folder} and {b.files.folder} hold different samples", hint="score both again")
+    return stats.paired(pairs, draws)
+
+
+def _rows(a: StoredRun, b: StoredRun, named: tuple[str, str], draws: int) -> list[Comparison]:
+    """Values that can be compared, not corrected yet, then metrics that cannot, with the reason."""
+    reasons = {name: obstacle(a.scores.get(name), b.scores.get(name), named) for name in {**a.scores, **b.scores}}
+    metrics = [registry.metric(name) for name, reason in reasons.items() if reason is None]
+    compared = [
+        Comparison(metric.name, value, test)
+        for metric, of_metric in zip(metrics, tests(a, b, metrics, draws), strict=True)
+        for value, test in zip(metric.names, of_metric, strict=True)
+    ]
+    return compared + [Comparison(name, "", None, not_compared=reason) for name, reason in reasons.items() if reason]
+
+
+def _corrected(row: Comparison, bootstrap: float, permutation: float) -> Comparison:
+    return replace(row, holm_bootstrap=bootstrap, holm_permutation=permutation)
 
 
 def verdict(comparisons: Sequence[Comparison], a: str, b: str, n: int) -> str:
@@ -122,12 +168,12 @@ def verdict(comparisons: Sequence[Comparison], a: str, b: str, n: int) -> str:
     )
 
 
-def as_json(a: Path, b: Path, rows: Sequence[Comparison]) -> dict[str, Any]:
-    """What ``cim compare --json`` prints."""
-    return {"a": str(a), "b": str(b), "comparisons": [_row(row) for row in rows]}
+def records(rows: Sequence[Comparison]) -> list[dict[str, Any]]:
+    """Comparisons as JSON, numbers in full."""
+    return [_record(row) for row in rows]
 
 
-def _row(row: Comparison) -> dict[str, Any]:
+def _record(row: Comparison) -> dict[str, Any]:
     if row.test is None:
         return {"metric": row.metric, "not_compared": row.not_compared}
     test = row.test
