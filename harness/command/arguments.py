@@ -23,6 +23,7 @@ STAGES = {
 BOARDS = {
     "report": "the page of one stored run; without RUN one page over all: correlation, ablation, comparison, training",
     "tables": "the paper's Tables 6 to 8, published beside ours, as Markdown, LaTeX, CSV and HTML",
+    "table": "a table of your own runs for a paper: text, Markdown, LaTeX, CSV or HTML; best and significance marked",
     "audit": "recompute what can be checked in published tables, or in stored runs",
     "board": "a static site over all stored runs: ranks, intervals, a page per run",
     "check": "the regression gate: a stored run against a stored baseline",
