@@ -158,8 +158,8 @@ class Measurement:
     counts: Mapping[str, float] = field(default_factory=dict)
 
 
-def mean(totals: Array, n: int) -> Array:
-    """Aggregate of a metric that is a mean over images: (..., s) sums to (..., s) means."""
+def mean(totals: Array, n: int | Array) -> Array:
+    """Aggregate of a metric that is a mean over captions: (..., s) sums to (..., s) means."""
     return totals / n
 
 
@@ -186,15 +186,16 @@ class Metric:
     """A number about captions.
 
     ``values`` are its v numbers; ``order`` is its place among the columns of a table, lowest first; ``needs`` the
-    annotations it reads; ``parsers`` those that the parse stage runs over captions and references beforehand,
-    ``judge`` whose replies it reads. ``empty`` is the declared value of a failed or empty caption, one per value.
-    ``aggregate(totals, n)`` maps summed statistics (..., s) of n images to
-    (..., v). ``floor`` asks for the wrong-image control row. ``signature`` says how the number is made, field by
-    field. ``scale`` is the highest possible value, None where there is none. ``made`` takes its place on tasks whose
-    images are made from a scene graph. ``elements`` gives a report what to mark sample by sample, ``verdicts`` how
-    each question was answered. ``constants`` are the replies, by key, of judges that never read a caption: control
-    rows of a metric that reads replies. ``pretrained`` names the published weights that it needs
-    (``resources/pretrained.py``), so that they can be brought before anything runs.
+    annotations it reads; ``parsers`` those that the parse stage runs over captions and references beforehand, ``judge``
+    whose replies it reads. ``empty`` is the declared value of a failed or empty caption, one per value.
+    ``aggregate(totals, n)`` maps summed statistics (..., s) of n captions (an array (..., 1) where n differs between
+    the sums) to (..., v). ``floor`` asks for the wrong-image control row. ``signature`` says how the number is made,
+    field by field. ``scale`` is the highest possible value, None where there is none, ``fewest`` the number of images
+    under which it is undefined. ``made`` takes its place on tasks whose images are made from a scene graph.
+    ``elements`` gives a report what to mark sample by sample, ``verdicts`` how each question was answered.
+    ``constants`` are the replies, by key, of judges that never read a caption: control rows of a metric that reads
+    replies. ``pretrained`` names the published weights that it needs (``resources/pretrained.py``), so that they can be
+    brought before anything runs.
     """
 
     name: str
@@ -205,9 +206,10 @@ class Metric:
     needs: frozenset[str] = frozenset({"references"})
     parsers: tuple[str, ...] = ()
     judge: str | None = None
-    aggregate: Callable[[Array, int], Array] = mean
+    aggregate: Callable[[Array, int | Array], Array] = mean
     floor: bool = False
     scale: float | None = 100.0
+    fewest: int = 1
     order: int = 100
     missing: Callable[[], str | None] = none_missing
     made: Metric | None = None

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from harness.benchmark.definition import PINNED, TOML
 from harness.errors import CimError
 from harness.kinds import CONSTANTS
 
@@ -30,6 +31,7 @@ SUB_FOLDERS = {"trainings": "tasks"}  # the others are called as their kind
 PROJECT = Path(__file__).parent.parent  # also where the packages are installed
 _BESIDE_HARNESS = ("tasks", "judges")
 _files: dict[tuple[str, str], Path] = {}  # parts named on the command line, by kind and name
+_results: list[Path] = []  # folders of results: a benchmark without code is known where it was used
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ def _import_file(origin: Path) -> ModuleType:
 
 
 def _stem(origin: Path) -> str:
-    return origin.parent.name if origin.name == "__init__.py" else origin.stem
+    return origin.parent.name if origin.name in ("__init__.py", TOML, PINNED) else origin.stem
 
 
 def of(kind: str) -> dict[str, Place]:
@@ -90,6 +92,15 @@ def of(kind: str) -> dict[str, Place]:
     Raises:
         CimError: two places hold one name.
     """
+    parts = _registered(kind)
+    for results in _results if kind == "tasks" else ():
+        for path in sorted(results.glob(f"*/{PINNED}")):
+            parts.setdefault(path.parent.name, Place(path))
+    return parts
+
+
+def _registered(kind: str) -> dict[str, Place]:
+    """As ``of``, without what a folder of results knows."""
     outside = tuple(os.environ.get(name, "") for name in ("CIM_PATH", "CIM_MODELS"))
     parts = dict(_of_project(kind))
     for name, place in [*_outside(kind, *outside), *_of_entry_points(kind)]:
@@ -132,6 +143,9 @@ def _parts(folder: Path, kind: str) -> Iterator[tuple[str, Path]]:
     files = [(path.stem, path) for path in folder.glob("*.py")] + [
         (path.name, path / "__init__.py") for path in folder.glob("*/")
     ]
+    if kind == "tasks":
+        definitions = [*folder.glob("*.toml"), *folder.glob(f"*/{TOML}")]
+        yield from ((_stem(path), path) for path in sorted(definitions) if path.is_file())
     for name, origin in sorted(files):
         shared = kind in ("tasks", "trainings")
         if not name.startswith("_") and origin.is_file() and (not shared or assigns(origin, CONSTANTS[kind])):
@@ -199,14 +213,20 @@ def add(kind: str, file: Path) -> str:
     if not file.is_file():
         raise CimError("no such file", where=str(file), hint=f"cim list {kind}")
     origin = file.absolute()
-    _put(dict(of(kind)), kind, _stem(origin), Place(origin))
+    _put(_registered(kind), kind, _stem(origin), Place(origin))
     _files[kind, _stem(origin)] = origin
     return _stem(origin)
 
 
+def remember(results: Path) -> None:
+    """Make the benchmarks without code known that were used for runs in this folder, and in no other."""
+    _results[:] = [results]
+
+
 def forget() -> None:
-    """Forget the files that were made known."""
+    """Forget the files and folders that were made known."""
     _files.clear()
+    _results.clear()
     _entry_points.cache_clear()
 
 
@@ -217,7 +237,7 @@ def kind_of(file: Path) -> str:
         CimError: none, or not readable as Python.
     """
     if file.suffix == ".toml":
-        return "models"
+        return "tasks" if file.name == TOML else "models"
     kinds = [kind for kind, constant in CONSTANTS.items() if assigns(file, constant)]
     if not kinds:
         hint = f"a part assigns one of {', '.join(CONSTANTS.values())}"

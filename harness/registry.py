@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from harness import places
+from harness.benchmark import definition
 from harness.errors import CimError
 from harness.kinds import CONSTANTS, KINDS
 from harness.parts import Encoder, Engine, Judge, Metric, Parser, Reward
@@ -25,6 +26,7 @@ from harness.types import Task, Training
 
 __all__ = ["CONSTANTS", "KINDS", "Place"]
 
+DEFINED = (".toml", ".json")  # files of benchmarks without code
 LISTED = 24  # names in an error; of more it says how many there are
 FACTS = ("about", "engine", "checkpoint", "revision", "memory_gb", "licence", "gated", "unavailable")  # of models
 
@@ -41,6 +43,8 @@ def about(kind: str, name: str) -> str:
     if kind == "models":
         return str(facts(name)["about"])
     origin = places.of(kind)[name].origin
+    if kind == "tasks" and origin.suffix in DEFINED:
+        return definition.read(origin).texts.get("title", "a benchmark without code")
     docstring = ast.get_docstring(places.tree(origin)) or ""
     return docstring.partition("\n\n")[0].replace("\n", " ")
 
@@ -78,7 +82,10 @@ def named(kind: str, text: str) -> str:
     Raises:
         CimError: unknown name, no such file, or another part has the file's name.
     """
-    if Path(text).suffix == (".toml" if kind == "models" else ".py"):
+    suffixes = {"models": (".toml",), "tasks": (".py", *DEFINED)}.get(kind, (".py",))
+    if kind == "tasks" and (Path(text) / definition.TOML).is_file():
+        return places.add(kind, Path(text) / definition.TOML)
+    if Path(text).suffix in suffixes:
         return places.add(kind, Path(text))
     return check(kind, text)
 
@@ -86,7 +93,7 @@ def named(kind: str, text: str) -> str:
 def variants(kind: str, stem: str) -> list[str]:
     """Full names ``stem@variant`` of a part's variants: keys of the literal ``VARIANTS`` of its file, not imported."""
     place = places.of(kind).get(stem) if kind in CONSTANTS else None
-    for node in places.tree(place.origin).body if place else ():
+    for node in places.tree(place.origin).body if place and place.origin.suffix == ".py" else ():
         match node:
             case ast.Assign(targets=[ast.Name(id="VARIANTS")], value=ast.Dict(keys=keys)):
                 return [f"{stem}@{ast.literal_eval(key)}" for key in keys if key]
@@ -97,7 +104,11 @@ def load(kind: str, name: str) -> object:
     """The part of this name; CimError with a suggestion when there is none, or when its file is at fault."""
     stem, _, variant = check(kind, name).partition("@")
     place = places.of(kind)[stem]
-    key = (kind, name, str(place.origin))
+    key = (kind, name, f"{place.origin}@{place.origin.stat().st_mtime_ns}")  # a definition may change
+    if key not in _loaded and kind == "tasks" and place.origin.suffix in DEFINED:
+        from harness.benchmark import build
+
+        _loaded[key] = build.from_file(place.origin)
     if key not in _loaded:
         module = place.imported()
         if variant:

@@ -177,7 +177,7 @@ def writing(folder: Path, what: str = "this run") -> Iterator[None]:
 def clear(folder: Path) -> None:
     """Remove what the harness writes into a run folder; the manifest last, so that no row is left without one."""
     shutil.rmtree(folder / "shards", ignore_errors=True)
-    raw = ("captions.jsonl", "parses.jsonl", "replies.*.jsonl", "probe.*.jsonl", "batches.*.json", "retrievals.jsonl")
+    raw = ("captions.jsonl", "parses.jsonl", "replies.*.jsonl", "probe.*.jsonl", "batches.*.json", "retrievals*.jsonl")
     for pattern in (*raw, *DERIVED, "*.tmp", "manifest.json"):
         for path in folder.glob(pattern):
             path.unlink()

@@ -46,8 +46,9 @@ class SceneGraph:
 class Sample:
     """One image with its annotations.
 
-    ``image`` is the file name under ``$CIM_DATA/<task>/images``; ``objects`` and ``attributes`` (owner to words) are
-    annotations that precision also accepts; ``graph`` is the truth of a synthetic image; taxonomy uses the rest.
+    ``image`` is the file name under ``$CIM_DATA/<task>/images``; ``image_id`` says whose image it is where several
+    captions of one image are evaluated, each as a sample of its own; ``objects`` and ``attributes`` (owner to words)
+    are annotations that precision also accepts; ``graph`` is the truth of a synthetic image; taxonomy uses the rest.
     """
 
     id: str
@@ -59,16 +60,32 @@ class Sample:
     graph: SceneGraph | None = None
     species: str = ""
     breed: str = ""
+    image_id: str = ""
+
+    @property
+    def task_id(self) -> str:
+        """Its id among the samples of its task, where it is one of several captions of an image."""
+        return self.image_id or self.id
+
+    @property
+    def image_key(self) -> str:
+        """What samples of the same image share."""
+        return self.image or self.image_id or self.id
 
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """A file of a benchmark: name inside its folder, size in bytes, sha256, and where it comes from."""
+    """A file of a benchmark: name inside its folder, size in bytes, sha256, and where it comes from.
+
+    ``path`` is where it lies if not under its name in the benchmark's folder; ``name`` then says what it holds. A
+    folder of images counts as a file: its hash is that of their names and hashes.
+    """
 
     name: str
     bytes: int
     sha256: str
     url: str = ""
+    path: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +111,13 @@ class Task:
 
     ``provides`` names the annotations a metric may ask for (``references``, ``objects``, ``attributes``,
     ``questions``). ``folder`` is set for data that ships with the project; otherwise the files lie in
-    ``$CIM_DATA/<name>``. ``load`` turns that folder into samples, in the order that defines "the first N" and "the
-    next image". ``archive`` brings the images, or ``draw`` renders the PNG bytes of a synthetic sample;
-    ``parser`` names what reads its captions as scene graphs, ``judge`` the model that answers its judges' questions,
-    and ``gallery`` where metric ``cim`` looks captions up (``provides`` then has ``gallery``, too). ``questions`` is
-    how many all samples hold together, where that is fixed; like ``count`` it is checked when the files are read.
+    ``$CIM_DATA/<name>``. ``images`` is set where the images lie elsewhere. ``load`` turns that folder into samples, in
+    the order that defines "the first N" and "the next image". ``archive`` brings the images, or ``draw`` renders the
+    PNG bytes of a synthetic sample; ``parser`` names what reads its captions as scene graphs, ``judge`` the model that
+    answers its judges' questions, and ``gallery`` where metric ``cim`` looks captions up (``provides`` then has
+    ``gallery``, too). ``questions`` is how many all samples hold together, where that is fixed; like ``count`` it is
+    checked when the files are read. ``definition`` is what a benchmark without code was made from
+    (``harness/benchmark/``), as JSON.
     """
 
     name: str
@@ -118,6 +137,8 @@ class Task:
     judge: str | None = None
     gallery: str | None = None
     questions: int | None = None
+    images: Path | None = None
+    definition: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,8 +267,8 @@ class Element:
 class Score:
     """One metric of one run: values with 95 % intervals, controls, counts of the whole run, signature.
 
-    ``values`` are percentages except for ``cider``, ``cim`` and ``length``; None with a reason in ``not_computed``,
-    and ``outage`` where something stopped answering half-way, so that the same command may do better.
+    ``values`` are percentages except for ``cider`` (0 to 1000), ``cim`` and ``length``; None with a reason in
+    ``not_computed``, and ``outage`` where something stopped answering half-way, so that the same command may do better.
     """
 
     metric: str

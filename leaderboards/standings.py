@@ -79,13 +79,18 @@ def _of_same_samples(runs: Sequence[StoredRun], draws: int) -> Iterator[Group]:
             (run, stats.point(column), resamples) for run, (column, resamples) in zip(same, resampled, strict=False)
         ]
         for at, value in enumerate(registry.metric(name).values):
-            cells = [(run, float(points[at]), resamples[:, at]) for run, points, resamples in numbers]
+            cells = [
+                (run, float(points[at]), resamples[:, at])
+                for run, points, resamples in numbers
+                if points[at] == points[at]
+            ]
             ranked = _ranked(cells, lowest_first=value.higher_is_better is False)
             yield Group(runs[0].task, name, value.name, signature, tuple(ranked))
 
 
 def _reordered(column: stats.Column, order: Sequence[int]) -> stats.Column:
-    return stats.Column(column.statistics[order], column.aggregate)
+    images = None if column.images is None else stats.image_numbers(column.images[order].tolist())
+    return stats.Column(column.statistics[order], column.aggregate, images)
 
 
 def _ranked(cells: list[tuple[StoredRun, float, Array]], lowest_first: bool) -> Iterator[Standing]:

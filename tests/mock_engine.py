@@ -41,7 +41,7 @@ def plan(results: Path, model: Model = MODEL, *, fresh: bool = False) -> run.Run
     """A run of the mock engine on the demo task."""
     original = registry.engine
     registry.engine = lambda name: ENGINE if name == "mock" else original(name)
-    return run.plan(model, "demo", results, limit=None, partial=False, fresh=fresh)
+    return run.plan(model, registry.task("demo"), results, limit=None, partial=False, fresh=fresh)
 
 
 def main(results: Path) -> None:

@@ -80,7 +80,7 @@ def known(folder: Path) -> None:
 def captioned(results: Path, place: Path, track: Track = untracked) -> Path:
     """Caption, as ``cim caption`` does, by the model of a folder; the run's folder."""
     (one,) = model.resolve(str(place), results)
-    planned = run.plan(one, "pictures", results, limit=None, partial=False, fresh=False)
+    planned = run.plan(one, registry.task("pictures"), results, limit=None, partial=False, fresh=False)
     with store.writing(planned.folder):
         caption.caption(planned, track)
         manifest.advance(planned.folder, "complete")

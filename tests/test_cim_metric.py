@@ -82,6 +82,12 @@ def test_looked_up_once_and_scored_without_gallery_or_encoder(made: World, cim: 
     for field in (f"gallery:scenes@{opened.sha[:12]}", "rows:12", "k:3", "self:include", "search:exact", "v:1"):
         assert f"|{field}|" in f"{row['signature']}|"
     folder = cim.results / "miniscenes" / "six"
+    before = [*made.samples[:4], made.samples[5]]  # the image of each caption's previous sample; one caption is empty
+    pixels = np.stack([made.fakes["fake_image"].vector(TASK.draw(sample.id)) for sample in before])  # type: ignore[misc]
+    sources = [f"miniscenes:{sample.id}" for sample in before]
+    of_next_image = scorer.score([*texts[1:], texts[0]], sources, source_vectors=pixels)
+    assert set(row["controls"]) == {"wrong_image", "next_caption"}
+    assert row["controls"]["next_caption"]["values"]["qir"] == pytest.approx(of_next_image.qir.sum() / 6)
     stored = [json.loads(line) for line in (folder / "retrievals.jsonl").read_text().splitlines()]
     assert stored[0]["rows"] == batch.rows[0].tolist() and stored[5]["rows"] == [] and stored[5]["empty"]
     assert cim("verify", folder).code == 0

@@ -150,7 +150,7 @@ def test_the_manifest_says_what_the_engine_received(tiny: dict[str, Path], drawn
     pictures.known(drawn)
     more = "[sampling]\ntemperature = 0.5\nmax_tokens = 3\n[image]\nmax_pixels = 6272\n"
     (one,) = model.resolve(str(pictures.model_folder(tmp_path / "tiny", tiny["qwen3_vl"], more=more)), tmp_path)
-    planned = run.plan(one, "pictures", tmp_path / "results", limit=4, partial=False, fresh=False)
+    planned = run.plan(one, registry.task("pictures"), tmp_path / "results", limit=4, partial=False, fresh=False)
     assert caption.caption(planned) == 4
     stored = manifest.read(planned.folder)
     assert stored is not None

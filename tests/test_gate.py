@@ -119,7 +119,7 @@ def test_verdicts(gain: float, p: float, margin: float | None, expected: str) ->
 def test_every_metric_has_a_margin_in_its_own_unit_or_none() -> None:
     margins = {name: gate.margin_of(name, 1) for name in registry.names("metrics")}
     assert {name for name, margin in margins.items() if margin is None} == {"length", "cim"}
-    assert margins.pop("cider") == pytest.approx(0.1)
+    assert margins.pop("cider") == pytest.approx(10)
     assert set(margins.values()) == {None, 1.0}
     rate, score = (registry.metric("relation_qa@fenced").value(name) for name in ("na_rate", "score"))
     assert rate.higher_is_better is False and score.higher_is_better is True

@@ -315,7 +315,7 @@ def test_replies_of_a_model_that_may_change_are_not_shared(cim: Cim) -> None:
     from harness.weights import Sampling, Server, Weights
 
     (one,) = model.resolve("demo-terse", cim.results)
-    planned = runs.plan(one, "demo", cim.results, limit=None, partial=False, fresh=False)
+    planned = runs.plan(one, registry.task("demo"), cim.results, limit=None, partial=False, fresh=False)
 
     def shared(weights: Weights) -> bool:
         answerer = Model("m", "vllm", None, weights.settings(), weights=weights)
@@ -373,7 +373,7 @@ def test_a_task_without_a_judge_says_so(cim: Cim) -> None:
     from harness.runs import run as runs
 
     (one,) = model.resolve("demo-terse", cim.results)
-    planned = runs.plan(one, "demo", cim.results, limit=None, partial=False, fresh=False)
+    planned = runs.plan(one, registry.task("demo"), cim.results, limit=None, partial=False, fresh=False)
     assert judge.missing(registry.metric(QA), planned) == "no model to judge demo with; name one: --judge J"
     assert judge.missing(registry.metric("length"), planned) is None
     with pytest.raises(CimError, match="unknown model"):

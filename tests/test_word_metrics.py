@@ -56,7 +56,7 @@ def oracle(captions: Sequence[str], references: Sequence[tuple[str, ...]]) -> di
     return {
         "bleu4": (100 * corpus[3], [100 * value for value in single[3]]),
         "rouge_l": (100 * float(rouge[0]), list(100 * rouge[1])),
-        "cider": (float(cider[0]), list(cider[1])),
+        "cider": (100 * float(cider[0]), list(100 * cider[1])),
     }
 
 

@@ -112,7 +112,14 @@ def _data(verbs: Any) -> None:
     verify = _add(actions, "verify", "check annotations, and count the images")
     verify.add_argument("tasks", help="task, factual or mpnet, or several with commas")
     verify.set_defaults(
-        annotations_only=True, model=None, if_missing=False, engine=None, id_key=None, caption_key=None, name=None
+        annotations_only=True,
+        model=None,
+        if_missing=False,
+        engine=None,
+        id_key=None,
+        caption_key=None,
+        system_key=None,
+        name=None,
     )
     pin = _add(actions, "pin", "print name, size and SHA-256 of files, ready to paste into a task", results=False)
     pin.add_argument("files", nargs="+", metavar="FILE", help="files of a new benchmark")
@@ -128,7 +135,7 @@ def _data(verbs: Any) -> None:
     fetch.add_argument("--judge", metavar="J", help="with --for: weights of this judge (default: the tasks' own)")
     fetch.add_argument("--engine", metavar="NAME", help="with --for: the engine that runs the model")
     fetch.add_argument("--if-missing", action="store_true", help="print nothing if all files are there")
-    fetch.set_defaults(id_key=None, caption_key=None, name=None)
+    fetch.set_defaults(id_key=None, caption_key=None, system_key=None, name=None)
 
 
 def _model(verbs: Any) -> None:
@@ -227,7 +234,10 @@ def _add(verbs: Any, name: str, about: str, *, results: bool = True) -> argparse
 
 def _stage(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
-        "--model", required=True, metavar="M[,M2]", help="name, file of captions, or folder of a stored run"
+        "--model",
+        required=True,
+        metavar="M[,M2]",
+        help="name, captions (a file, a folder of .txt files, - for standard input), or folder of a stored run",
     )
     verb.add_argument("--task", metavar="T[,T2]", help="default: the task that the model or its captions belong to")
     verb.add_argument("--engine", metavar="NAME", help="run the model's weights with this engine instead of its file's")
@@ -243,9 +253,21 @@ def _stage(verb: argparse.ArgumentParser) -> None:
         metavar="N",
         help="processes that load the model, each on GPUs of its own",
     )
-    verb.add_argument("--id-key", metavar="KEY", help="where a captions file has its ids (default: guessed and told)")
-    verb.add_argument("--caption-key", metavar="KEY", help="where it has its captions; a.b.0 is a path")
-    verb.add_argument("--name", help="name of the run of a captions file (default: the file's)")
+    verb.add_argument("--id-key", metavar="KEY", help="where a captions file has its ids (default: guessed, printed)")
+    verb.add_argument(
+        "--caption-key", metavar="K[,K2]", help="where it has its captions; a.b.0 is a path; several: a system each"
+    )
+    verb.add_argument("--system-key", metavar="KEY", help="where it says which system wrote a caption: a run each")
+    verb.add_argument("--name", help="name of the run of a captions file (default: the file's; stdin for -)")
+    verb.add_argument("--several", action="store_true", help="score every caption of an image that has several")
+    benchmark = verb.add_argument_group("a benchmark of your own, without code (or --task FOLDER/task.toml)")
+    benchmark.add_argument("--references", metavar="FILE", help="reference texts, in any form that captions may have")
+    benchmark.add_argument(
+        "--images", metavar="DIR", help="the images; alone: a benchmark for metrics without references"
+    )
+    benchmark.add_argument("--reference-id-key", metavar="KEY", help="where the references have their ids")
+    benchmark.add_argument("--reference-key", metavar="KEY", help="where they have their texts")
+    benchmark.add_argument("--prompt", metavar="TEXT", help="the caption prompt, in place of the task's")
     verb.add_argument("--ignore-unknown", action="store_true", help="leave out captions of ids that the task has not")
     verb.add_argument("--limit", type=_positive, metavar="N", help="only the first N samples")
     verb.add_argument("--partial", action="store_true", help="score only the samples that a captions file holds")

@@ -47,6 +47,11 @@ def _terminated(number: int, _: object) -> None:
 
 def _run(words: Sequence[str]) -> int:
     args = arguments.parser(words).parse_args(words)
+    if "results" in args:
+        from harness import places
+        from harness.resources import paths
+
+        places.remember(paths.results_root(args.results))
     module, _, function = VERBS[args.verb].partition(".")
     code = int(getattr(importlib.import_module(f"harness.command.{module}"), function)(args))
     if sys.stdout:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 def _plan(args: argparse.Namespace) -> list[Run]:
     from harness import registry
+    from harness.command import benchmarks
     from harness.engines import captions
     from harness.runs import run, shards
 
@@ -31,11 +32,14 @@ def _plan(args: argparse.Namespace) -> list[Run]:
     if args.judge and args.judge.endswith(".toml"):
         args.judge = registry.named("models", args.judge)
     results, runs = paths.results_root(args.results), list[run.Run]()
-    tasks = [registry.named("tasks", text) for text in split(args.task)]
     args.metrics = ",".join(registry.named("metrics", text) for text in split(args.metrics))
-    for model in models(args, results, tasks):
-        for task in tasks or run.default_tasks(model):
-            how = {"limit": args.limit, "partial": args.partial, "fresh": args.fresh}
+    tasks = benchmarks.named(args)
+    for model in models(args, results, [task.name for task in tasks]):
+        for task in tasks or benchmarks.of_model(model, split(args.metrics), args):
+            if not (args.several or task.definition):
+                captions.refuse_repeated(model)
+            partial = args.partial or not task.provides  # without annotations no sample is missed
+            how = {"limit": args.limit, "partial": partial, "fresh": args.fresh}
             planned = run.plan(model, task, results, **how, ignore_unknown=args.ignore_unknown)
             if line := captions.reading(planned.model):
                 _say(line)

@@ -31,7 +31,7 @@ def models(args: argparse.Namespace, results: Path, tasks: Sequence[str]) -> lis
     texts = [args.model] if Path(args.model).exists() else split(args.model)
     if not texts:
         raise CimError("--model is empty" if args.verb != "data" else "--for is empty", hint="cim list models")
-    file = model.File(args.id_key, args.caption_key, args.name)
+    file = model.File(args.id_key, args.caption_key, args.system_key, args.name)
     if args.name and len(texts) > 1:
         raise CimError("one name for several models", where="--name", hint="name one captions file a command")
     return [model_ for name in texts for model_ in model.resolve(name, results, first, engine, file)]
@@ -62,6 +62,7 @@ def doctor_verb(args: argparse.Namespace) -> int:
 
 
 def _parity(args: argparse.Namespace) -> int:
+    from harness import registry
     from harness.runs import run
     from harness.stages import model, parity
 
@@ -70,7 +71,9 @@ def _parity(args: argparse.Namespace) -> int:
     if others or subject.weights is None:
         raise CimError(f"--parity compares engines on a model with a checkpoint, not {args.parity}")
     task = args.task or run.default_tasks(subject)[0]
-    result = parity.compare(run.plan(subject, task, results, limit=args.limit, partial=False, fresh=True))
+    result = parity.compare(
+        run.plan(subject, registry.task(task), results, limit=args.limit, partial=False, fresh=True)
+    )
     if args.json:
         print(json.dumps(result.as_json(), indent=1))
         return int(not result.as_json()["ok"])

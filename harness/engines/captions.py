@@ -1,119 +1,140 @@
-"""A captions file is the model: captions by sample id, in any form of ``_forms.py``, further keys ignored.
+"""A captions file is the model: captions by sample id, in any form that ``harness/forms`` reads, further keys ignored.
 
 The whole file is checked before anything is written, because a file with one bad row is a file its
-owner wants to know about. Ids that are not the task's own are matched by ``runs/ids.py``. Run with
+owner wants to know about. Ids that are not the task's own are matched by ``forms/ids.py``. Run with
 ``cim eval --model my_captions.jsonl``.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
-import stat
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from harness.engines import _forms
-from harness.engines._forms import Form
 from harness.errors import CimError
+from harness.forms import sources, texts
+from harness.forms.texts import Form, Row
 from harness.parts import Engine
 from harness.types import Completion, Model, Request
 
-LONGEST = 100_000  # characters; DOCCI's longest reference has 1,900
-SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".gz")
+SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".gz", ".parquet", ".xlsx")
+KEYS = ("id_key", "caption_key", "system_key")
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """What one system wrote: captions by caption id, in file order.
+
+    Where an image ``x`` has several, their ids are ``x#1``, ``x#2`` ... in file order and ``image_ids`` maps those to
+    ``x``; it has no entry for an image with one caption. ``repeated`` is the first such image, and where its second
+    caption stands.
+    """
+
+    captions: dict[str, str]
+    image_ids: dict[str, str]
+    repeated: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CaptionsFile:
-    """Captions by id, in file order, the sha256 of the file's bytes, and what it was read as."""
+    """The systems of a file by name (``""`` where it has one), the sha256 of its bytes, what it was read as."""
 
     sha256: str
-    captions: dict[str, str]
     form: Form
+    systems: Mapping[str, System]
 
 
-def read(path: Path, id_key: str | None = None, caption_key: str | None = None) -> CaptionsFile:
+def read(
+    path: Path, id_key: str | None = None, caption_key: str | None = None, system_key: str | None = None
+) -> CaptionsFile:
     """Read and check a captions file; one that has not changed is read once a process.
 
     Args:
-        id_key: where ids stand, and ``caption_key`` captions; guessed if None.
+        id_key: where ids stand, ``caption_key`` captions (several keys with commas: one system each), ``system_key``
+            who wrote them; guessed if None.
 
     Raises:
-        CimError: not there, not UTF-8, not of a form that is read, a missing or non-text field, a repeated id,
-            a caption over ``LONGEST`` characters, no row at all; names file and line.
+        CimError: as ``texts.read``; or an id that is also made of another one and its place.
     """
-    try:
-        state = path.stat()
-        if not stat.S_ISREG(state.st_mode):
-            raise CimError("captions file is no regular file", where=str(path), hint=_forms.LINE)
-        return _read(path, id_key, caption_key, state.st_mtime_ns, state.st_size)
-    except OSError as error:
-        raise CimError(f"captions file cannot be read ({error.strerror})", where=str(path)) from error
+    return _systems(texts.read(path, texts.CAPTIONS, id_key, caption_key, system_key))
 
 
 @functools.lru_cache(maxsize=8)
-def _read(path: Path, id_key: str | None, caption_key: str | None, _changed: int, _size: int) -> CaptionsFile:
-    content = path.read_bytes()
-    form, rows = _forms.rows(content, path, id_key, caption_key)
-    captions: dict[str, str] = {}
+def _systems(file: texts.Texts) -> CaptionsFile:
+    by_system = dict[str, list[Row]]()
+    for row in file.rows:
+        by_system.setdefault(row.system, []).append(row)
+    systems = {name: _system(rows) for name, rows in by_system.items()}
+    return CaptionsFile(file.sha256, file.form, systems)
+
+
+def _system(rows: list[Row]) -> System:
+    count, place, second = Counter[str](), Counter[str](), dict[str, str]()
     for row in rows:
-        sample_id = str(row.id) if type(row.id) is int else _text(row.id, form.id_key or "id", row.where)
-        if sample_id in captions:
-            hint = "keep one caption a sample"
-            raise CimError(f"{form.id_key or 'id'} {sample_id!r} stands a second time", where=row.where, hint=hint)
-        captions[sample_id] = _caption(row.caption, form.caption_key or "caption", row.where)
-    if not captions:
-        raise CimError("captions file has no rows", where=str(path), hint=_forms.LINE)
-    return CaptionsFile(hashlib.sha256(content).hexdigest(), captions, form)
-
-
-def _text(value: Any, key: str, where: str) -> str:
-    if not isinstance(value, str):
-        shown = json.dumps(value)[:40]
-        raise CimError(f"{key} must be a text in quotes, found {shown}", where=where, hint=_forms.LINE)
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise CimError(f"{key} holds half of a surrogate pair at character {error.start + 1}", where=where) from error
-    return value
-
-
-def _caption(value: Any, key: str, where: str) -> str:
-    caption = _text(value, key, where)
-    if len(caption) > LONGEST:
-        hint = f"a caption has at most {LONGEST} characters; is this one caption?"
-        raise CimError(f"caption of {len(caption)} characters", where=where, hint=hint)
-    return caption
+        count[row.id] += len(row.texts)
+    captions, image_ids = dict[str, str](), dict[str, str]()
+    for row in rows:
+        for text in row.texts:
+            place[row.id] += 1
+            caption_id = row.id if count[row.id] == 1 else f"{row.id}#{place[row.id]}"
+            if caption_id in captions:
+                raise CimError(f"id {caption_id!r} is also a caption of another id", where=row.where)
+            captions[caption_id] = text
+            if count[row.id] > 1:
+                image_ids[caption_id] = row.id
+            if place[row.id] == 2:
+                second[row.id] = row.where
+    return System(captions, image_ids, next(iter(second.items()), None))
 
 
 def _file(model: Model) -> CaptionsFile:
     assert model.source is not None
-    keys = (model.settings.get(name) for name in ("id_key", "caption_key"))
-    return read(model.source, *keys)
+    return read(model.source, *(model.settings.get(name) for name in KEYS))
+
+
+def _of(model: Model) -> System:
+    return _file(model).systems[model.settings.get("system", "")]
 
 
 def _known(model: Model) -> frozenset[str]:
-    return frozenset(_file(model).captions)
+    return frozenset(_of(model).captions)
 
 
 def _generate(model: Model, requests: Sequence[Request]) -> Iterator[Completion]:
-    captions = _file(model).captions
+    captions = _of(model).captions
     for request in requests:
         yield Completion(request.sample_id, captions[model.file_ids.get(request.sample_id, request.sample_id)])
 
 
+def refuse_repeated(model: Model) -> None:
+    """Refuse a captions file that has several captions of one image.
+
+    Raises:
+        CimError: names the first such image and the place of its second caption.
+    """
+    if model.engine == "captions" and (repeated := _of(model).repeated):
+        image, where = repeated
+        hint = "keep one caption per image, or score each with --several"
+        raise CimError(f"id {image!r} stands a second time", where=where, hint=hint)
+
+
 def reading(model: Model) -> str:
-    """What a captions file was read as, and how its ids were matched; empty where nothing had to be guessed."""
+    """What a captions file was read as, and how its ids were matched; empty where nothing had to be guessed.
+
+    Of a file with several systems the first one says it.
+    """
     if model.engine != "captions":
         return ""
-    form, rule = _file(model).form, model.settings.get("ids_matched")
-    if form.plain and not rule:
+    file, rule = _file(model), model.settings.get("ids_matched")
+    if (file.form.plain and not rule) or model.settings.get("system", "") not in [*file.systems][:1]:
         return ""
-    keys = "; other keys: --id-key, --caption-key" if form.id_key and not model.settings.get("id_key") else ""
-    return f"{model.source}: read as {form}{f'; ids matched {rule}' if rule else ''}{keys}"
+    named = model.settings.get("id_key") or not file.form.id_key
+    systems = f"; {len(file.systems)} systems: {', '.join(file.systems)}" if len(file.systems) > 1 else ""
+    keys = "" if named else "; other keys: --id-key, --caption-key, --system-key"
+    assert model.source is not None
+    return f"{sources.name(model.source)}: read as {file.form}{systems}{f'; ids matched {rule}' if rule else ''}{keys}"
 
 
 ENGINE = Engine(name="captions", generate=_generate, known=_known)

@@ -42,7 +42,7 @@ def by_sample(values: Array, graphs: Scenes, kept: Array | None = None) -> Array
 Ratios = Callable[[Records, Scenes, bool], tuple["Array", "Array", Mapping[str, float]]]
 
 
-def _kept_mean(totals: Array, n: int) -> Array:
+def _kept_mean(totals: Array, n: int | Array) -> Array:
     """Means over the images that count: (..., 4) sums to (..., 3); 0 if none does."""
     return np.asarray(totals[..., :3] / np.maximum(totals[..., 3:], 1))
 

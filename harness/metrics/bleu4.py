@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 TINY, SMALL = 1e-15, 1e-9
 
 
-def aggregate(totals: Array, n: int) -> Array:
+def aggregate(totals: Array, n: int | Array) -> Array:
     """BLEU in percent (..., 1) of sums (..., 10): length, closest length, 4 matches, 4 totals."""
     length, closest = totals[..., 0], totals[..., 1]
     precisions = (totals[..., 2:6] + TINY) / (totals[..., 6:10] + SMALL)

@@ -1,8 +1,9 @@
-"""CIDEr on PTB tokens, mean over images, as pycocoevalcap computes it (scale 0-10).
+"""CIDEr on PTB tokens, mean over images, as pycocoevalcap computes it, times 100 as the literature prints it (0-1000).
 
 tf-idf vectors of n-grams, n = 1..4; idf = log(N) - log(max(1, images whose references contain it)) over
 the N images scored; clipped cosine sum_g min(h_g, r_g) r_g/(|h| |r|) times exp(-(length difference)^2
-/(2 * 6^2)), mean over orders and references, times 10. Source: ``pycocoevalcap==1.2:cider/cider_scorer.py``
+/(2 * 6^2)), mean over orders and references, times 1000. Of one image every idf is log 1 = 0, so there is no value.
+Version 1 of the signature lacked the factor of 100. Source: ``pycocoevalcap==1.2:cider/cider_scorer.py``
 (which carries CIDEr-D's clipping and length penalty). Run with ``cim eval --model M --metrics cider``.
 """
 
@@ -32,7 +33,7 @@ def _measure(records: Records) -> Measurement:
     orders = [_similarity(counts, n, sample_of) for counts in _ngrams.count(numbered)]
     similarity = np.mean(orders, axis=0) * np.exp(-(delta**2) / (2 * SIGMA**2))
     group_sizes = np.bincount(sample_of, minlength=n)
-    values = 10.0 * np.bincount(sample_of, weights=similarity, minlength=n) / group_sizes
+    values = 1000.0 * np.bincount(sample_of, weights=similarity, minlength=n) / group_sizes
     return Measurement(values[:, None], values[:, None])
 
 
@@ -63,18 +64,26 @@ def _idf(grams: Ints, known: Ints, holders: Ints, n: int) -> Array:
 
 
 def _signature() -> Mapping[str, str]:
-    return {"impl": "pycocoevalcap1.2", "tok": "ptb3.4.1", "idf": "scored-references", "agg": "mean", "v": "1"}
+    return {
+        "impl": "pycocoevalcap1.2",
+        "tok": "ptb3.4.1",
+        "idf": "scored-references",
+        "agg": "mean",
+        "scale": "x100",
+        "v": "2",
+    }
 
 
 METRIC = Metric(
     name="cider",
-    values=(Value("score", decimals=3),),
+    values=(Value("score", decimals=2),),
     order=10,
     measure=_measure,
     signature=_signature,
     empty=(0.0,),
     parsers=(_tokens.PTB,),
     floor=True,
-    scale=10.0,
+    scale=1000.0,
+    fewest=2,
     missing=_tokens.missing,
 )

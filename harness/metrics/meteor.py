@@ -76,7 +76,7 @@ def poolable(lines: Array) -> Array:
     return pooled
 
 
-def aggregate(totals: Array, n: int) -> Array:
+def aggregate(totals: Array, n: int | Array) -> Array:
     """METEOR in percent of summed statistics: (..., 23) to (..., 1).
 
     ``n`` is unused: METEOR is a function of sums. No sum can look like a perfect match (all words,

@@ -51,10 +51,10 @@ def _counts(questions: Sequence[Question], reply: str, strictly: ReplyParser, to
     ]
 
 
-def aggregate(totals: Array, n: int) -> Array:
-    """Percentages (..., 6) of summed counts (..., 9); 0 where there is no such question."""
+def aggregate(totals: Array, n: int | Array) -> Array:
+    """Percentages (..., 6) of summed counts (..., 9); NaN where there is no such question."""
     among = totals[..., [6, 6, 7, 8, 6, 6]]
-    return np.asarray(100.0 * np.divide(totals[..., :6], among, out=np.zeros_like(among), where=among > 0))
+    return np.asarray(100.0 * np.divide(totals[..., :6], among, out=np.full_like(among, np.nan), where=among > 0))
 
 
 def _measure(judged: str, records: Records) -> Measurement:
@@ -64,7 +64,7 @@ def _measure(judged: str, records: Records) -> Measurement:
         for sample, reply in zip(records.samples, answered, strict=True)
     ]
     statistics = np.array(rows, dtype=np.float64)
-    values = aggregate(statistics, 1)
+    values = np.nan_to_num(aggregate(statistics, 1))  # of one image 0 where it has no such question
     totals = dict(zip(COUNTS, statistics.sum(axis=0).tolist(), strict=True))
     return Measurement(values, statistics, {**totals, "macro": float(values[:, 0].mean())})
 

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+from harness.benchmark import build
 from harness.errors import CimError
 from harness.resources import paths
 from harness.types import DataFile, Sample, Task
@@ -29,6 +30,8 @@ def images(task: Task) -> Path:
     A task of which the files lie beside its module has a folder of its own name there, so that several tasks of one
     folder do not share their images.
     """
+    if task.images is not None:
+        return task.images
     shared = task.folder is not None and task.folder.name != task.name
     return folder(task) / task.name / "images" if shared else folder(task) / "images"
 
@@ -48,20 +51,26 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def place(task: Task, file: DataFile) -> Path:
+    """Where a file of a benchmark lies."""
+    return file.path or folder(task) / file.name
+
+
 def fault(path: Path, file: DataFile) -> str | None:
     """What is wrong with a file on disk, or None."""
-    if not path.is_file():
+    if not path.exists():
         return "is missing"
-    if (size := path.stat().st_size) != file.bytes:
+    size, digest = build.folder_digest(path, file.name) if path.is_dir() else (path.stat().st_size, "")
+    if size != file.bytes:
         return f"has {size} bytes, {file.bytes} expected"
-    if (digest := sha256(path)) != file.sha256:
+    if (digest := digest or sha256(path)) != file.sha256:
         return f"has sha256 {digest[:16]}..., {file.sha256[:16]}... expected"
     return None
 
 
 def faults(task: Task) -> dict[str, str]:
     """File name to what is wrong with it; empty when the task's files are whole."""
-    found = {file.name: fault(folder(task) / file.name, file) for file in task.files}
+    found = {file.name: fault(place(task, file), file) for file in task.files}
     return {name: wrong for name, wrong in found.items() if wrong}
 
 
@@ -71,18 +80,22 @@ def samples(task: Task) -> list[Sample]:
     Raises:
         CimError: no folder, a missing or changed file; says which and what to run.
     """
-    place = folder(task)
+    root = folder(task)
     remedy = f"run `cim data fetch {task.name}` or point CIM_DATA at a folder that holds {task.name}/"
-    if not place.is_dir():
-        raise CimError(f"no data folder for task {task.name}", where=str(place), hint=remedy)
-    for name, wrong in faults(task).items():
-        raise CimError(wrong, where=str(place / name), hint=remedy)
-    loaded = task.load(place)
+    if task.definition:
+        remedy = "restore it, or give the benchmark another name"
+    if not root.is_dir():
+        raise CimError(f"no data folder for task {task.name}", where=str(root), hint=remedy)
+    wrong_of = faults(task)
+    for file in task.files:
+        if file.name in wrong_of:
+            raise CimError(wrong_of[file.name], where=str(place(task, file)), hint=remedy)
+    loaded = task.load(root)
     if len(loaded) != task.count or len({sample.id for sample in loaded}) != task.count:
-        raise CimError(f"{len(loaded)} samples read, {task.count} distinct ones expected", where=str(place))
+        raise CimError(f"{len(loaded)} samples read, {task.count} distinct ones expected", where=str(root))
     asked = sum(len(sample.questions) for sample in loaded)
     if task.questions not in (None, asked):
-        raise CimError(f"{asked} questions read, {task.questions} expected", where=str(place))
+        raise CimError(f"{asked} questions read, {task.questions} expected", where=str(root))
     return loaded
 
 
@@ -99,7 +112,7 @@ def fetch(task: Task, say: Callable[[str], None]) -> None:
     for name in faults(task):
         file = next(file for file in task.files if file.name == name)
         if not file.url:
-            raise CimError(f"{name} of task {task.name} has no public address", where=str(folder(task) / name))
+            raise CimError(f"{name} of task {task.name} has no public address", where=str(place(task, file)))
         say(f"{task.name}/{name}: {file.bytes / 1e6:.2f} MB, licence {task.licence}, from {task.source}")
         _download(file, folder(task))
 

@@ -1,17 +1,20 @@
 """Controls of a score: values that captions get which say nothing of their image, and what they are called.
 
-``wrong_image``: each image gets the first reference of the next image. ``own_next_image``: each image gets the run's
-own caption of the next image, so length and style are the model's and only the content is wrong. Other controls are
-judges that never read a caption. A value that is not better than a control says nothing about the images.
+``wrong_image``: each image gets the first reference of the task's next image. ``next_caption``: each image gets the
+run's own caption of its next image, so length and style are the model's and only the content is wrong. Both never use
+a text of the same image. Other controls are judges that never read a caption. A value that is no better than a control
+says nothing about the images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-WRONG_IMAGE, OWN_NEXT_IMAGE = "wrong_image", "own_next_image"
-LABELS = {WRONG_IMAGE: "wrong image", OWN_NEXT_IMAGE: "own captions, next image"}
+from harness.types import Sample
+
+WRONG_IMAGE, NEXT_CAPTION = "wrong_image", "next_caption"
+LABELS = {WRONG_IMAGE: "wrong image", NEXT_CAPTION: "own captions, next image"}
 
 
 def label(name: str) -> str:
@@ -38,3 +41,42 @@ def under(score: Mapping[str, Any], value: str, higher_is_better: bool | None) -
         for name in sorted(score.get("controls") or {}, key=order)
         if not_better(score["values"].get(value), score["controls"][name]["values"].get(value), higher_is_better)
     ]
+
+
+def texts(samples: Sequence[Sample], all_samples: Sequence[Sample], captions: Sequence[str]) -> dict[str, list[str]]:
+    """What stands in for the captions of samples, by control; none where all are of one image."""
+    both = {WRONG_IMAGE: next_references(samples, all_samples), NEXT_CAPTION: next_captions(samples, captions)}
+    return {name: of_others for name, of_others in both.items() if of_others is not None}
+
+
+def next_references(samples: Sequence[Sample], all_samples: Sequence[Sample]) -> list[str] | None:
+    """For each sample the first reference of the next image of the task, cyclically; None where there is one image."""
+    order_of_images = {sample.image_key: sample for sample in all_samples}
+    following = _following(list(order_of_images))
+    if following is None:
+        return None
+    nexts = (order_of_images[following[sample.image_key]].references for sample in samples)
+    return [references[0] if references else "" for references in nexts]
+
+
+def next_captions(samples: Sequence[Sample], captions: Sequence[str]) -> list[str] | None:
+    """For each sample a caption of the next image among them, cyclically; None where all are of one image.
+
+    The k-th caption of an image gets the k-th of the next, counted modulo how many that has.
+    """
+    by_image = dict[str, list[str]]()
+    ranks = list[int]()
+    for sample, caption in zip(samples, captions, strict=True):
+        texts = by_image.setdefault(sample.image_key, [])
+        ranks.append(len(texts))
+        texts.append(caption)
+    following = _following(list(by_image))
+    if following is None:
+        return None
+    nexts = (by_image[following[sample.image_key]] for sample in samples)
+    return [texts[rank % len(texts)] for rank, texts in zip(ranks, nexts, strict=True)]
+
+
+def _following(images: Sequence[str]) -> dict[str, str] | None:
+    """The next image of each, cyclically; None where there is no other."""
+    return dict(zip(images, [*images[1:], images[0]], strict=True)) if len(images) > 1 else None

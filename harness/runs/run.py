@@ -7,16 +7,20 @@ model, data, sample ids, settings of a stored run. Each verb then works on one r
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from harness import registry
-from harness.errors import CimError
+from harness.benchmark.definition import PINNED
+from harness.errors import CimError, SettingsError
+from harness.forms import ids
 from harness.resources import data
-from harness.runs import ids, manifest
+from harness.runs import manifest
 from harness.runs.records import RowFiles
+from harness.store import read_document
 from harness.types import Completion, Model, Sample, Task
 
 DEFAULT_TASKS = ("coco_ln500", "docci500")
@@ -58,9 +62,11 @@ class Run:
         return image_folder(self.task, self.results)
 
     def scope(self) -> str:
-        """The n of a signature: ``500``, or ``12/500@<ids>`` when only a part is captioned."""
-        n, whole = len(self.samples), len(self.all_samples)
-        return str(n) if n == whole else f"{n}/{whole}@{self.settings['samples']['ids']}"
+        """The n of a signature: ``500``, ``12/500@<ids>`` of a part, ``9 captions of 3@<ids>`` of several per image."""
+        n, images, whole = len(self.samples), len({sample.task_id for sample in self.samples}), len(self.all_samples)
+        part = str(n) if images == whole else f"{images}/{whole}"
+        several = f"{n} captions of {images if images == whole else part}" if n > images else part
+        return several if several == str(whole) else f"{several}@{self.settings['samples']['ids']}"
 
 
 def looks(model: Model) -> bool:
@@ -84,25 +90,32 @@ def default_tasks(model: Model) -> tuple[str, ...]:
 
 
 def _owner(ids: frozenset[str], model: Model) -> str:
-    """The one task that a captions file's ids belong to, by most ids shared."""
+    """The one task that a captions file's ids belong to, by most ids shared; of equals the one that is a part."""
     shared, absent = dict[str, int](), list[str]()
     for name in registry.names("tasks"):
-        task = registry.task(name)
-        if data.faults(task):
+        try:
+            task = registry.task(name)
+            samples = [sample.id for sample in data.samples(task)] if task.provides else []
+        except CimError:  # not brought here, or moved since a run was made from it
             absent.append(name)
-        elif overlap := len(ids.intersection(sample.id for sample in data.samples(task))):
+            continue
+        if overlap := len(_assigned(ids, samples, by_rule=False)[1]):
             shared[name] = overlap
-    if len(shared) == 1 or len(set(shared.values())) > 1:
-        return max(shared, key=lambda name: shared[name])
+    most = [name for name in shared if shared[name] == max(shared.values())]
+    parts = [name for name in most if not registry.task(name).definition] or most
+    if len(parts) == 1:
+        return parts[0]
     if shared:
-        raise CimError(f"ids fit several tasks: {', '.join(shared)}", where=str(model.source), hint="say --task")
-    hint = f"no data here for {', '.join(absent)}: `cim data fetch {absent[0]}` or CIM_DATA" if absent else ""
+        raise CimError(f"ids fit several tasks: {', '.join(parts)}", where=str(model.source), hint="say --task")
+    hint = "score them against references of yours with --references FILE"
+    if absent := [name for name in absent if name in DEFAULT_TASKS]:
+        hint += f"; no data here for {', '.join(absent)}: `cim data fetch {absent[0]}` or CIM_DATA"
     raise CimError(f"ids belong to no task: {_some(ids)}", where=str(model.source), hint=hint)
 
 
 def plan(
     model: Model,
-    task_name: str,
+    task: Task,
     results: Path,
     *,
     limit: int | None,
@@ -122,7 +135,6 @@ def plan(
         CimError: data not there, ids missing or unknown, engine not usable here.
         SettingsError: a stored run of this name was made with other settings.
     """
-    task = registry.task(task_name)
     engine = registry.engine(model.engine)
     if reason := engine.missing():
         raise CimError(f"engine {engine.name} cannot run here: {reason}")
@@ -133,13 +145,14 @@ def plan(
         chosen = whole[:limit]
     else:
         stored_part, known = model.engine == "replay", engine.known(model)
-        rule, file_ids = ids.matched(known, [sample.id for sample in whole])
+        rule, by_sample, unknown = _assigned(known, [sample.id for sample in whole])
+        if unknown and not ignore_unknown:
+            raise _unknown(unknown, whole, model)
+        chosen = _choose(whole, by_sample, model, limit, partial or stored_part)
         if rule:
-            model = replace(model, settings={**model.settings, "ids_matched": rule}, file_ids=file_ids)
-            known = known.difference(file_ids.values()).union(file_ids)
-        if ignore_unknown:
-            known = known.intersection(sample.id for sample in whole)
-        chosen = _choose(whole, known, model, limit, partial or stored_part)
+            model = replace(model, settings={**model.settings, "ids_matched": rule})
+        chosen, file_ids = _expanded(chosen, by_sample)
+        model = replace(model, file_ids=file_ids)
     settings = {
         "task": {
             "name": task.name,
@@ -150,11 +163,28 @@ def plan(
         "model": dict(model.settings),
         "samples": {"n": len(chosen), "limit": limit, "ids": _digest(chosen)},
     }
+    _check_pinned(task, results)
     files = RowFiles(results / task.name / model.name)
     run = Run(task, model, chosen, whole, files, results, settings, gallery=task.gallery)
     if not fresh:
         manifest.check(run.folder, settings)
     return run
+
+
+def _check_pinned(task: Task, results: Path) -> None:
+    """Refuse a benchmark without code whose files are not those that its earlier runs were made from.
+
+    Raises:
+        SettingsError: names the files that differ.
+    """
+    stored = read_document(results / task.name / PINNED) if task.definition else None
+    now = json.loads(task.definition) if stored else {}
+    hashes = [{name: part.get("sha256") for name, part in (stored or {}).items() if isinstance(part, dict)}]
+    hashes.append({name: part.get("sha256") for name, part in now.items() if isinstance(part, dict)})
+    if changed := [name for name in hashes[0] if name in hashes[1] and hashes[0][name] not in (None, hashes[1][name])]:
+        hint = "restore them, or give the benchmark another name"
+        what = f"{', '.join(changed)} have changed since the first run"
+        raise SettingsError(what, where=f"task {task.name}", hint=hint)
 
 
 def refuse_to_discard(run: Run) -> None:
@@ -173,22 +203,57 @@ def _digest(samples: Sequence[Sample]) -> str:
     return hashlib.sha256("\n".join(sample.id for sample in samples).encode()).hexdigest()[:8]
 
 
+def _assigned(
+    known: Collection[str], samples: Sequence[str], *, by_rule: bool = True
+) -> tuple[str, dict[str, list[str]], list[str]]:
+    """Whose caption is it? The rule, a file's ids of captions by sample id, and its ids that are no sample's.
+
+    The captions ``x#1``, ``x#2`` ... of a file are those of its image ``x``.
+    """
+    direct, of_image = set(samples), dict[str, list[str]]()
+    for name in known:
+        image, mark, number = name.rpartition("#")
+        one_of_several = mark and number.isdecimal() and name not in direct and f"{image}#1" in known
+        of_image.setdefault(image if one_of_several else name, []).append(name)
+    for several in of_image.values():
+        several.sort(key=lambda name: int(name.rpartition("#")[2]) if len(several) > 1 else 0)
+    rule, matched = ids.matched(of_image, samples) if by_rule else ("", {})
+    by_sample = {name: of_image[matched.get(name, name)] for name in samples if matched.get(name, name) in of_image}
+    assigned = {matched.get(name, name) for name in by_sample}
+    return rule, by_sample, sorted(image for image in of_image if image not in assigned)
+
+
+def _unknown(unknown: Sequence[str], whole: Sequence[Sample], model: Model) -> CimError:
+    hint = f"its ids look like {whole[0].id!r}; leave these rows out with --ignore-unknown, or name another --task"
+    what = f"{len(unknown)} sample ids are not in this task: {_some(unknown)}"
+    return CimError(what, where=str(model.source), hint=hint)
+
+
 def _choose(
-    whole: Sequence[Sample], known: frozenset[str], model: Model, limit: int | None, partial: bool
+    whole: Sequence[Sample], known: Collection[str], model: Model, limit: int | None, partial: bool
 ) -> list[Sample]:
-    where = str(model.source)
-    if unknown := known.difference(sample.id for sample in whole):
-        hint = f"its ids look like {whole[0].id!r}; leave these rows out with --ignore-unknown, or name another --task"
-        raise CimError(f"{len(unknown)} sample ids are not in this task: {_some(unknown)}", where=where, hint=hint)
     if partial:
         return [sample for sample in whole if sample.id in known][:limit]
     chosen = list(whole[:limit])
     if missing := [sample.id for sample in chosen if sample.id not in known]:
         hint = "add them, or score only what is there with --partial"
-        raise CimError(
-            f"no caption for {len(missing)} of {len(chosen)} samples: {_some(missing)}", where=where, hint=hint
-        )
+        what = f"no caption for {len(missing)} of {len(chosen)} samples: {_some(missing)}"
+        raise CimError(what, where=str(model.source), hint=hint)
     return chosen
+
+
+def _expanded(chosen: Sequence[Sample], by_sample: Mapping[str, list[str]]) -> tuple[list[Sample], dict[str, str]]:
+    """A sample for each caption, and the file's id of each where it is another."""
+    samples, file_ids = list[Sample](), dict[str, str]()
+    for sample in chosen:
+        names = by_sample[sample.id]
+        for number, name in enumerate(names, start=1):
+            several = name != sample.id and (len(names) > 1 or name.endswith("#1"))
+            caption = replace(sample, id=f"{sample.id}#{number}", image_id=sample.id) if several else sample
+            samples.append(caption)
+            if caption.id != name:
+                file_ids[caption.id] = name
+    return samples, file_ids
 
 
 def _some(ids: Sequence[str] | frozenset[str]) -> str:

@@ -1,17 +1,18 @@
 """Intervals and paired tests from statistics per sample, by resampling images; correlations of two columns.
 
-A metric is ``aggregate(sum of statistics, n)``, so a resample is one matrix product and never a
-new scoring. One matrix of counts (draws x images), made in blocks from a fixed seed, serves all
-metrics of all runs over the same n. Interval: percentile bootstrap. Tests: paired bootstrap with
-the difference re-centred, and approximate randomisation that swaps the two systems' statistics
-image by image; p = (hits + 1)/(draws + 1). Sources: Koehn 2004; Riezler and Maxwell 2005;
-``mjpost/sacrebleu:sacrebleu/significance.py``; Holm 1979.
+A metric is ``aggregate(sum of statistics, n)``, so a resample is one matrix product and never a new scoring. One matrix
+of counts (draws x images), made in blocks from a fixed seed, serves all metrics of all runs over the same images. Where
+an image has several captions, all of them are drawn together (cluster bootstrap, Davison and Hinkley 1997, section
+3.8): captions of one image are not independent. Interval: percentile bootstrap. Tests: paired bootstrap with the
+difference re-centred, and approximate randomisation that swaps the two systems' statistics image by image; p = (hits +
+1)/(draws + 1). Sources: Koehn 2004; Riezler and Maxwell 2005; ``mjpost/sacrebleu:sacrebleu/significance.py``; Holm
+1979.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING
@@ -19,7 +20,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from harness.parts import Array
+
+    Ints = NDArray[np.int64]
 
 DRAWS = 10_000
 SEED = 12345
@@ -30,15 +35,25 @@ FISHER_FEWEST = 4  # points, under which Fisher's interval does not exist
 SPEARMAN_VARIANCE = 1.06  # of Fisher's z of a rank correlation, times n - 3 (Fieller, Hartley and Pearson 1957)
 BLOCK = 1 << 21  # cells of a block of the resampling matrix: 16 MB of float64
 
-Aggregate = Callable[["Array", int], "Array"]
+Aggregate = Callable[["Array", "int | Array"], "Array"]
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """Statistics (n, s) of one metric and how their sums become its v values."""
+    """Statistics (n, s) of one metric and how their sums become its v values.
+
+    ``images`` (n,) numbers the image of each row from 0; None where each row is an image of its own.
+    """
 
     statistics: Array
     aggregate: Aggregate
+    images: Ints | None = None
+
+
+def image_numbers(keys: Sequence[Hashable]) -> Ints | None:
+    """``Column.images`` of rows whose images are called so; None where no two rows are of one image."""
+    numbers = {key: at for at, key in enumerate(dict.fromkeys(keys))}
+    return None if len(numbers) == len(keys) else np.array([numbers[key] for key in keys], dtype=np.int64)
 
 
 def _blocks(n: int, draws: int) -> Iterator[int]:
@@ -63,12 +78,26 @@ def swaps(n: int, draws: int = DRAWS, seed: int = SEED) -> Iterator[Array]:
 
 
 def bootstrap(columns: Sequence[Column], draws: int = DRAWS, seed: int = SEED) -> list[Array]:
-    """Values (draws, v) of every column on the same resamples; all columns have the same n images."""
-    n = len(columns[0].statistics)
+    """Values (draws, v) of every column on the same resamples; all columns have the same n rows and images."""
+    n, images = len(columns[0].statistics), columns[0].images
     stacked = np.hstack([column.statistics for column in columns])
-    totals = np.vstack([counts @ stacked for counts in resamples(n, draws, seed)])
+    rows = n if images is None else np.ones((n, 1))
+    if images is not None:
+        stacked = by_image(np.hstack([stacked, rows]), images)
+    totals = np.vstack([counts @ stacked for counts in resamples(len(stacked), draws, seed)])
+    if images is not None:
+        totals, rows = totals[:, :-1], totals[:, -1:]  # as many captions as the drawn images have
     parts = np.split(totals, np.cumsum([column.statistics.shape[1] for column in columns])[:-1], axis=1)
-    return [column.aggregate(part, n) for column, part in zip(columns, parts, strict=True)]
+    return [column.aggregate(part, rows) for column, part in zip(columns, parts, strict=True)]
+
+
+def by_image(statistics: Array, images: Ints | None) -> Array:
+    """Sums (m, s) of statistics (n, s) over the captions of each of m images."""
+    if images is None:
+        return statistics
+    sums = np.zeros((int(images.max()) + 1, statistics.shape[1]))
+    np.add.at(sums, images, statistics)
+    return sums
 
 
 def point(column: Column) -> Array:
@@ -100,11 +129,11 @@ class Difference:
 
 
 def paired(pairs: Sequence[tuple[Column, Column]], draws: int = DRAWS, seed: int = SEED) -> list[list[Difference]]:
-    """Paired tests of system b against a, for every value of every metric; rows are the same images."""
+    """Paired tests of system b against a, for every value of every metric; rows are the same captioned images."""
     n = len(pairs[0][0].statistics)
     drawn = bootstrap([column for pair in pairs for column in pair], draws, seed)
-    jumps = np.hstack([b.statistics - a.statistics for a, b in pairs])
-    moved = np.vstack([flips @ jumps for flips in swaps(n, draws, seed)])
+    jumps = by_image(np.hstack([b.statistics - a.statistics for a, b in pairs]), pairs[0][0].images)
+    moved = np.vstack([flips @ jumps for flips in swaps(len(jumps), draws, seed)])
     parts = np.split(moved, np.cumsum([a.statistics.shape[1] for a, _ in pairs])[:-1], axis=1)
     tests = []
     for (a, b), drawn_a, drawn_b, part in zip(pairs, drawn[::2], drawn[1::2], parts, strict=True):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 SCORES, PER_SAMPLE, STATISTICS, DETAILS = "scores.json", "per_sample.jsonl", "statistics.jsonl", "details.jsonl"
 PUBLISHED, BASELINE = "published", "baseline"
+IMAGE_ID = "image_id"  # of a row of per_sample.jsonl, where an image has several captions
 NO_TASKS = (paths.TRAINED, PUBLISHED, BASELINE)  # folders of results that hold no runs
 
 
@@ -80,7 +81,7 @@ class StoredRun:
             values = self._finite(metric.name, [row.get(metric.name) for _, row in sorted(self.statistics.items())])
         if len(values) != self.scores[metric.name]["n"] or values.ndim != 2:
             raise self._lacks(metric.name)
-        return stats.Column(values, aggregate)
+        return stats.Column(values, aggregate, self.images)
 
     def _finite(self, metric: str, rows: list[Any]) -> Array:
         try:
@@ -94,6 +95,11 @@ class StoredRun:
     def _lacks(self, metric: str) -> CimError:
         hint = "score the run again"
         return CimError(f"score files lack numbers of {metric}", where=str(self.files.folder), hint=hint)
+
+    @property
+    def images(self) -> stats.Ints | None:
+        """The number of each sample's image (n,), in the order of ids; None where each has an image of its own."""
+        return stats.image_numbers([row.get(IMAGE_ID, name) for name, row in sorted(self.per_sample.items())])
 
     @property
     def failed(self) -> int:

@@ -78,7 +78,7 @@ def _class(verdict: str) -> int:
     return CLASSES.index(word) if word in CLASSES else len(CLASSES)
 
 
-def kappa(totals: Array, _: int) -> Array:
+def kappa(totals: Array, _: int | Array) -> Array:
     """Agreement in percent and Cohen's kappa (..., 2) of summed counts (..., 9); NaN where undefined."""
     table = totals.reshape(*totals.shape[:-1], SIZE, SIZE)
     n = table.sum(axis=(-2, -1))
@@ -89,7 +89,7 @@ def kappa(totals: Array, _: int) -> Array:
     return np.stack([100 * observed, np.where(expected < 1, chance_corrected, np.nan)], axis=-1)
 
 
-def followed(totals: Array, _: int) -> Array:
+def followed(totals: Array, _: int | Array) -> Array:
     """Changed and followed verdicts in percent (..., 2) of summed counts (..., 9); NaN where undefined."""
     table = totals.reshape(*totals.shape[:-1], SIZE, SIZE)
     free = np.delete(table, AFTER, axis=-2)
@@ -99,11 +99,13 @@ def followed(totals: Array, _: int) -> Array:
     return np.stack([100 * changed, 100 * to_no], axis=-1)
 
 
-def _numbers(counts: Array, aggregate: stats.Aggregate, draws: int) -> tuple[list[float | None], list[Interval]]:
-    column = stats.Column(counts, aggregate)
-    around = (
-        stats.interval(stats.bootstrap([column], draws)[0]) if draws and len(counts) > 1 else np.full((2, 2), np.nan)
-    )
+def _numbers(
+    run: Run, counts: Array, aggregate: stats.Aggregate, draws: int
+) -> tuple[list[float | None], list[Interval]]:
+    keys = [sample.image_key for sample in run.samples]
+    column = stats.Column(counts, aggregate, stats.image_numbers(keys))
+    several = draws > 0 and len(set(keys)) > 1
+    around = stats.interval(stats.bootstrap([column], draws)[0]) if several else np.full((2, 2), np.nan)
     points, pairs = stats.point(column).tolist(), around.tolist()
     return [_known(x) for x in points], [(_known(low), _known(high)) for low, high in pairs]
 
@@ -139,7 +141,7 @@ def _with_others(run: Run, metrics: Sequence[Metric], draws: int) -> Iterator[Ag
             if not answered(replace(run, judge=name), metric.judge):
                 continue
             counts = confusion(_verdicts(run, metric, name), _verdicts(run, metric, now))
-            (agreement, kappa_), (around, around_kappa) = _numbers(counts, kappa, draws)
+            (agreement, kappa_), (around, around_kappa) = _numbers(run, counts, kappa, draws)
             assert agreement is not None
             yield Agreement(metric.judge, name, now, int(counts.sum()), agreement, around, kappa_, around_kappa)
 
@@ -153,7 +155,7 @@ def sway(run: Run, metrics: Sequence[Metric], draws: int = stats.DRAWS) -> list[
         base, prompt = _verdicts(run, metric, now), registry.judge(metric.judge).signature["prompt"]
         for injection in INJECTIONS:
             counts = confusion(base, _verdicts(run, metric, now, injection))
-            (changed, to_no), (around, around_no) = _numbers(counts, followed, draws)
+            (changed, to_no), (around, around_no) = _numbers(run, counts, followed, draws)
             assert changed is not None
             rows.append(Sway(prompt, injection, int(counts.sum()), changed, around, to_no, around_no))
     return rows

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 
 from harness import registry, store
+from harness.benchmark.definition import PINNED
 from harness.errors import CimError, OutageError
 from harness.runs import manifest, outcomes, records
 from harness.runs.run import FEW, Run, looks
@@ -65,6 +66,8 @@ def caption(run: Run, track: Track = untracked, generate: Generate | None = None
         raise CimError("captions without a manifest", where=str(run.folder), hint="start over with --fresh")
     describe = registry.engine(run.model.engine).describe
     engine = describe(run.model) if describe is not None and requests else None
+    if run.task.definition:
+        store.write_bytes(run.folder.parent / PINNED, run.task.definition.encode())
     manifest.begin(run.folder, run.settings, facts, engine)
     generate = generate or registry.engine(run.model.engine).generate
     count = records.fill(run.files, run.model, requests, track, generate)
@@ -107,7 +110,7 @@ def requests_of(run: Run, samples: Sequence[Sample]) -> list[Request]:
     """Engine requests for these samples; the task's synthetic images are rendered if the model needs images."""
     folder, prompt = run.images, run.task.prompt
     requests = [Request(sample.id, prompt, folder / sample.image if sample.image else None) for sample in samples]
-    for request in requests if run.task.draw and looks(run.model) else ():
+    for sample, request in zip(samples, requests, strict=True) if run.task.draw and looks(run.model) else ():
         if run.task.draw and request.image and not request.image.is_file():
-            store.write_bytes(request.image, run.task.draw(request.sample_id))
+            store.write_bytes(request.image, run.task.draw(sample.task_id))
     return requests

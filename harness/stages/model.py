@@ -1,9 +1,9 @@
-"""What ``--model M`` means: a captions file, a folder, a model's name, or the name of a stored run.
+"""What ``--model M`` means: captions, a folder, a model's name, or the name of a stored run.
 
-In this order: ``x.toml`` is a model file, any other file one of captions; a folder with ``model.toml`` is a model, one
-with ``manifest.json`` a stored run; a name of the registry (``cim list models``) is its TOML file; a name under the
-results folder is that stored run. Weights are identified by their bytes: a different checkpoint of the same name is
-a different model.
+In this order: ``x.toml`` is a model file, any other file one of captions, ``-`` captions on standard input; a folder
+with ``model.toml`` is a model, one with ``manifest.json`` a stored run, another with .txt files one of captions; a
+name of the registry (``cim list models``) is its TOML file; a name under the results folder is that stored run.
+Weights are identified by their bytes: a different checkpoint of the same name is a different model.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 from harness import registry
 from harness.engines import captions
 from harness.errors import CimError
+from harness.forms import sources
 from harness.models import model_file
 from harness.resources import checkpoint
 from harness.resources.paths import TRAINED
@@ -31,17 +32,18 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """How a captions file is read: the keys of ids and captions (None: guessed), and the name of its run."""
+    """How a captions file is read: the keys of ids, captions, systems (None: guessed), and the name of its run."""
 
     id_key: str | None = None
     caption_key: str | None = None
+    system_key: str | None = None
     name: str | None = None
 
 
 def resolve(
     given: str, results: Path, task: str | None = None, engine: str | None = None, file: File | None = None
 ) -> list[Model]:
-    """The models that one ``--model`` value means; more than one only for a run stored under several tasks.
+    """The models that one ``--model`` value means; several for a run stored under several tasks, or systems of a file.
 
     Args:
         engine: runs the model's weights in place of the engine its file names.
@@ -56,9 +58,9 @@ def resolve(
     if path.suffix == ".toml" and path.is_file():
         return [from_toml(path, engine)]
     named = given in registry.names("models")
-    if not path.is_dir() and (path.suffix in captions.SUFFIXES or (path.is_file() and not named)):
+    if path == sources.STDIN or _is_captions(path, named):
         _no_engine(engine, given)
-        return [_captions_file(path, file=file or File())]
+        return _captions_file(path, file=file or File())
     if path.is_dir() and ("/" in given or (path / manifest.NAME).is_file() or (path / TOML).is_file()):
         if (path / TOML).is_file():
             return [from_toml(path / TOML, engine)]
@@ -82,14 +84,29 @@ def run_name(stem: str, where: Path) -> str:
     return stem
 
 
-def _captions_file(path: Path, name: str | None = None, tasks: tuple[str, ...] = (), file: File | None = None) -> Model:
-    path, file = path.absolute(), file or File()
-    stem = Path(path.stem).stem if path.suffix == ".gz" else path.stem
+def _is_captions(path: Path, named: bool) -> bool:
+    """A file, there or not, or a folder of .txt files that is no model and no run; registered names go first."""
+    if path.is_dir():
+        known = (path / manifest.NAME).is_file() or (path / TOML).is_file()
+        return not named and not known and sources.is_folder(path)
+    return path.suffix in captions.SUFFIXES or (path.is_file() and not named)
+
+
+def _captions_file(
+    path: Path, name: str | None = None, tasks: tuple[str, ...] = (), file: File | None = None
+) -> list[Model]:
+    """One model per system of a captions file."""
+    file, path = file or File(), path if path == sources.STDIN else path.absolute()
+    stem = "stdin" if path == sources.STDIN else path.name if path.is_dir() else path.stem
+    stem = Path(stem).stem if path.suffix == ".gz" else stem
     name = run_name(file.name or name or stem, path)
-    keys = {"id_key": file.id_key, "caption_key": file.caption_key}
-    digest = captions.read(path, **keys).sha256
-    settings = {"engine": "captions", "sha256": digest, **{key: text for key, text in keys.items() if text}}
-    return Model(name, "captions", path, settings, tasks=tasks)
+    keys = {"id_key": file.id_key, "caption_key": file.caption_key, "system_key": file.system_key}
+    content = captions.read(path, **keys)
+    settings = {"engine": "captions", "sha256": content.sha256, **{key: text for key, text in keys.items() if text}}
+    if len(content.systems) == 1 and "" in content.systems:
+        return [Model(name, "captions", path, settings, tasks=tasks)]
+    names = {system: run_name(f"{name}-{system.replace('/', '_')}", path) for system in content.systems}
+    return [Model(names[system], "captions", path, {**settings, "system": system}, tasks=tasks) for system in names]
 
 
 def _stored(folder: Path) -> Model:
@@ -129,7 +146,11 @@ def from_toml(path: Path, engine: str | None = None) -> Model:
         if "captions" not in content:
             raise CimError("key 'captions' is missing", where=str(path), hint="engine 'captions' reads that file")
         _no_engine(engine, str(path))
-        return _captions_file(path.parent / content["captions"], name, tasks)
+        (model, *others) = _captions_file(path.parent / content["captions"], name, tasks)
+        if others:
+            hint = f"name that file itself: --model {path.parent / content['captions']}"
+            raise CimError(f"its captions are of {1 + len(others)} systems", where=str(path), hint=hint)
+        return model
     chosen = engine or content["engine"]
     registry.check("engines", chosen)
     if "openai" in (content["engine"], chosen):

@@ -2,7 +2,8 @@
 
 A row of ``retrievals.jsonl`` holds the retrieved rows with their keys, similarities to the caption, cosines to the
 sample's image and the norm of their mean embedding (GRC), and provenance; metric ``cim`` is computed from that alone,
-so scoring needs neither gallery nor encoder. Run with ``cim retrieve --model M --task docci500 [--gallery NAME]``.
+so scoring needs neither gallery nor encoder. The captions of its controls (``runs/controls.py``) are looked up
+likewise, into ``retrievals.<control>.jsonl``. Run with ``cim retrieve --model M --task docci500 [--gallery NAME]``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from harness import store
 from harness.errors import CimError, OutageError, SettingsError
 from harness.parts import Metric
 from harness.resources import data
+from harness.runs import controls
 from harness.runs.cache import key, settings_key
 from harness.runs.run import FEW, Run
 from harness.types import Sample, Track, untracked
@@ -23,7 +25,7 @@ from harness.types import Sample, Track, untracked
 if TYPE_CHECKING:
     from harness.parts import Vectors
     from harness.retrieval.gallery import Gallery
-    from harness.retrieval.scorer import CimBatch
+    from harness.retrieval.scorer import CimBatch, CimScorer
 
     Encode = Callable[[str, Sequence[str]], Vectors]
 
@@ -34,7 +36,7 @@ CHUNK = 256  # captions looked up before their rows are written
 
 def missing(metric: Metric, run: Run) -> str | None:
     """Why the captions of a run cannot be looked up here, or None; also None if all are stored already."""
-    if NEEDED not in metric.needs or _whole(run):
+    if NEEDED not in metric.needs or whole(run):
         return None
     if run.gallery is None:
         return f"task {run.task.name} names no gallery; --gallery NAME"
@@ -62,24 +64,44 @@ def _absent(run: Run, samples: Sequence[Sample]) -> list[str]:
     return [sample.id for sample in samples if not sample.image or not (folder / sample.image).is_file()]
 
 
-def _stored(run: Run) -> dict[str, dict[str, Any]]:
-    """Rows by sample id, of unchanged captions only."""
-    captions, rows = run.captions, run.files.rows(NAME)
-    return {
-        name: row for name, row in rows.items() if name in captions and row["caption"] == key(captions[name].text or "")
-    }
+def file_name(control: str) -> str:
+    """The file of a run's rows: of its own captions (``""``), or of those of a control."""
+    return f"retrievals.{control}.jsonl" if control else NAME
 
 
-def _whole(run: Run) -> bool:
-    stored = _stored(run)
+def _texts(run: Run, control: str) -> dict[str, str]:
+    """What is looked up for each sample that has a caption; nothing for a control until all have one."""
+    captions = {sample.id: run.captions[sample.id].text or "" for sample in run.samples if sample.id in run.captions}
+    if not control:
+        return captions
+    if len(captions) < len(run.samples):
+        return {}
+    texts = controls.texts(run.samples, run.all_samples, list(captions.values())).get(control)
+    return dict(zip(captions, texts, strict=True)) if texts else {}
+
+
+def _stored(run: Run, control: str = "") -> dict[str, dict[str, Any]]:
+    """Rows by sample id, of unchanged captions only; those of a control only if looked up as the captions were."""
+    texts, rows = _texts(run, control), run.files.rows(file_name(control))
+    stored = {name: row for name, row in rows.items() if name in texts and row["caption"] == key(texts[name])}
+    if control:
+        how = next((row["how"] for row in run.files.rows(NAME).values()), None)
+        return {name: row for name, row in stored.items() if row["how"] == how}
+    return stored
+
+
+def whole(run: Run, control: str = "") -> bool:
+    """Is there a row for every sample?"""
+    stored = _stored(run, control)
     return bool(stored) and all(sample.id in stored for sample in run.samples)
 
 
-def _todo(run: Run, metrics: Sequence[Metric]) -> list[Sample]:
+def _todo(run: Run, metrics: Sequence[Metric], control: str = "") -> list[Sample]:
     """The samples whose captions are to be looked up: none unless a metric reads retrievals."""
-    captions, stored = run.captions, _stored(run)
-    wanted = any(NEEDED in metric.needs for metric in metrics)
-    return [sample for sample in run.samples if wanted and sample.id in captions and sample.id not in stored]
+    if not any(NEEDED in metric.needs for metric in metrics):
+        return []
+    texts, stored = _texts(run, control), _stored(run, control)
+    return [sample for sample in run.samples if sample.id in texts and sample.id not in stored]
 
 
 def encode_images(run: Run, metrics: Sequence[Metric], encode: Encode, track: Track = untracked) -> None:
@@ -111,7 +133,7 @@ def _gallery(run: Run, todo: Sequence[Sample]) -> Gallery:
 
 
 def retrieve(run: Run, metrics: Sequence[Metric], encode: Encode, track: Track = untracked) -> int:
-    """Look up the captions without a stored row; returns how many.
+    """Look up the captions without a stored row, then those of the controls; returns how many captions.
 
     Args:
         encode: an encoder's name and n texts, or image paths, to L2-normalised embeddings (n, d).
@@ -121,36 +143,42 @@ def retrieve(run: Run, metrics: Sequence[Metric], encode: Encode, track: Track =
         SettingsError: the stored rows were made with another gallery.
         OutageError: an encoder stopped; finished rows are kept.
     """
-    captions, stored, todo = run.captions, _stored(run), _todo(run, metrics)
+    todo = {control: samples for control in ("", *controls.LABELS) if (samples := _todo(run, metrics, control))}
     if not todo:
         return 0
-    from harness.retrieval import gallery
     from harness.retrieval.consistency import EVALUATION
     from harness.retrieval.scorer import CimScorer
 
-    opened = _gallery(run, todo)
-    text, image = opened.encoder("text"), opened.encoder("image")
-    scorer = CimScorer(opened, partial(encode, text.name), EVALUATION)
-    how = _how(opened, scorer)
-    for row in stored.values():
+    opened = _gallery(run, next(iter(todo.values())))
+    scorer = CimScorer(opened, partial(encode, opened.encoder("text").name), EVALUATION)
+    for control, samples in todo.items():
+        _look_up(run, control, samples, scorer, encode, track)
+    return len(todo.get("", ()))
+
+
+def _look_up(run: Run, control: str, todo: Sequence[Sample], scorer: CimScorer, encode: Encode, track: Track) -> None:
+    """Look up what stands for these samples, and store a row for each."""
+    from harness.retrieval import gallery
+
+    name, how, wanted = file_name(control), _how(scorer.gallery, scorer), _texts(run, control)
+    for row in _stored(run, control).values():
         if row["how"] != how:
-            differing = [name for name in how if row["how"].get(name) != how[name]]
-            hint = f"delete {NAME} to look all captions up anew"
-            raise SettingsError(f"made with other {', '.join(differing)}", where=str(run.folder / NAME), hint=hint)
+            differing = [field for field in how if row["how"].get(field) != how[field]]
+            hint = f"delete {name} to look all captions up anew"
+            raise SettingsError(f"made with other {', '.join(differing)}", where=str(run.folder / name), hint=hint)
+    image = scorer.gallery.encoder("image")
     chunks = [todo[start : start + CHUNK] for start in range(0, len(todo), CHUNK)]
-    with run.files.appending(NAME) as add:
-        for chunk in track(chunks, "retrievals", len(chunks)):
-            texts = [captions[sample.id].text or "" for sample in chunk]
-            files = _files(run, chunk)
+    with run.files.appending(name) as add:
+        for chunk in track(chunks, controls.label(control) if control else "retrievals", len(chunks)):
+            texts, files = [wanted[sample.id] for sample in chunk], _files(run, chunk)
             batch = scorer.score(
                 texts,
-                [gallery.key(run.task.name, sample.id) for sample in chunk],
+                [gallery.key(run.task.name, sample.task_id) for sample in chunk],
                 source_vectors=encode(image.name, [str(file) for file in files]),
                 source_hashes=[data.sha256(file) for file in files],
             )
-            for at, (sample, caption) in enumerate(zip(chunk, texts, strict=True)):
-                add({"sample_id": sample.id, "caption": key(caption), "how": how, **_row(batch, at, opened)})
-    return len(todo)
+            for at, (sample, text) in enumerate(zip(chunk, texts, strict=True)):
+                add({"sample_id": sample.id, "caption": key(text), "how": how, **_row(batch, at, scorer.gallery)})
 
 
 def _files(run: Run, samples: Sequence[Sample]) -> list[Path]:
@@ -158,7 +186,7 @@ def _files(run: Run, samples: Sequence[Sample]) -> list[Path]:
     folder = run.images
     for sample in samples if run.task.draw else ():
         if run.task.draw and not (folder / sample.image).is_file():
-            store.write_bytes(folder / sample.image, run.task.draw(sample.id))
+            store.write_bytes(folder / sample.image, run.task.draw(sample.task_id))
     return [folder / sample.image for sample in samples]
 
 
@@ -193,13 +221,13 @@ def _row(batch: CimBatch, at: int, opened: Gallery) -> dict[str, Any]:
     }
 
 
-def retrievals(run: Run) -> list[dict[str, Any]]:
-    """The stored row of each sample, in order.
+def retrievals(run: Run, control: str = "") -> list[dict[str, Any]]:
+    """The stored row of each sample, in order; of its own caption, or of a control's.
 
     Raises:
         OutageError: some are missing; a caption that was not looked up has no score.
     """
-    stored = _stored(run)
+    stored = _stored(run, control)
     if lacking := [sample.id for sample in run.samples if sample.id not in stored]:
         hint = f"run `cim retrieve --model {run.model.name} --task {run.task.name}`"
         raise OutageError(f"{len(lacking)} of {len(run.samples)} captions were not looked up", hint=hint)

@@ -12,72 +12,25 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from harness import registry, store
-from harness.errors import CimError, OutageError
+from harness.errors import OutageError
 from harness.parts import Measurement, Metric, Records, mean
-from harness.runs import manifest, records, signature, stats
+from harness.runs import controls, manifest, records, signature, stats
 from harness.runs.cache import settings_key
-from harness.runs.controls import WRONG_IMAGE
 from harness.runs.run import Run
-from harness.runs.stored_run import DETAILS, PER_SAMPLE, SCORES, STATISTICS
-from harness.stages import parse, retrieve
+from harness.runs.stored_run import DETAILS, IMAGE_ID, PER_SAMPLE, SCORES, STATISTICS
+from harness.stages import retrieve
 from harness.stages.caption import account, none_captioned, stored
-from harness.stages.judge import answered, missing, replies, signed
+from harness.stages.choice import not_computed
+from harness.stages.judge import answered, replies, signed
 from harness.stages.parse import Parses
 from harness.stages.probes import CONTROLS
-from harness.types import Sample, Score, Task
+from harness.types import Sample, Score
 
 if TYPE_CHECKING:
     from harness.parts import Array
-
-
-def choose(
-    names: Sequence[str] | None, run: Run, parses: Parses, *, among: Sequence[str] = (), fresh: bool = False
-) -> tuple[list[Metric], list[Score]]:
-    """The metrics to compute, and rows for those that this machine cannot compute.
-
-    Without ``names``: all, or all of ``among``, that the task's annotations allow and that do not take hours
-    here. A metric requested by name must be computable. With ``fresh`` stored replies are ignored.
-    """
-    if names:
-        chosen = [metric_of(name, run.task) for name in dict.fromkeys(names)]
-        for metric in chosen:
-            if lacking := metric.needs - run.task.provides:
-                raise CimError(
-                    f"metric {metric.name} needs {', '.join(sorted(lacking))}, task {run.task.name} has none"
-                )
-            if reason := missing_here(metric, run, parses, named=True, fresh=fresh):
-                raise CimError(f"metric {metric.name} cannot be computed here: {reason}")
-        return chosen, []
-    metrics = [metric_of(name, run.task) for name in among or registry.names("metrics")]
-    metrics = [metric for metric in metrics if metric.needs <= run.task.provides]
-    if among and not metrics:
-        raise CimError(f"task {run.task.name} has none of the annotations that {', '.join(among)} need")
-    reasons = {metric.name: missing_here(metric, run, parses, named=False, fresh=fresh) for metric in metrics}
-    absent = [_not_computed(metric, reason) for metric in metrics if (reason := reasons[metric.name])]
-    return [metric for metric in metrics if not reasons[metric.name]], absent
-
-
-def missing_here(metric: Metric, run: Run, parses: Parses, *, named: bool, fresh: bool = False) -> str | None:
-    """Why a metric of this run cannot be computed here, or only if it is ``named``; None if it can."""
-    return (
-        metric.missing()
-        or missing(metric, run, fresh=fresh)
-        or retrieve.missing(metric, run)
-        or parse.missing(run, metric, parses, named=named)
-    )
-
-
-def metric_of(name: str, task: Task) -> Metric:
-    """The metric of this name, or its replacement for synthetic tasks with ground-truth graphs."""
-    metric = registry.metric(name)
-    return metric.made if metric.made and "graph" in task.provides else metric
-
-
-def _not_computed(metric: Metric, reason: str, n: int = 0, *, outage: bool = False) -> Score:
-    nothing: dict[str, float | None] = dict.fromkeys(metric.names)
-    none = dict.fromkeys(metric.names, (None, None))
-    return Score(metric.name, nothing, none, n, n, None, not_computed=reason, outage=outage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,31 +70,34 @@ def compute(run: Run, metrics: Sequence[Metric], parses: Parses, *, draws: int =
     failure = none_captioned(run)
     answers, looked_up = partial(replies, run), partial(retrieve.retrievals, run)
     inputs = Records(run.samples, captions, parses.parse, answers, run.task.parser, parses.encode, looked_up)
-    floor = replace(inputs, captions=_next_references(run))
     names = [metric.name for metric in metrics]
-    measured, controls, stopped = dict[str, Measurement](), dict[str, dict[str, Measurement]](), dict[str, Score]()
+    measured, beside, stopped = dict[str, Measurement](), dict[str, dict[str, Measurement]](), dict[str, Score]()
     for metric in metrics:
         try:
             if failure:
                 raise OutageError(failure)
             measurement = metric.measure(inputs)
-            controls[metric.name] = {WRONG_IMAGE: metric.measure(floor)} if metric.floor else {}
-            controls[metric.name] |= {name: metric.measure(other) for name, other in _judged(run, metric, inputs)}
+            beside[metric.name] = {name: metric.measure(other) for name, other in _controls(run, metric, inputs)}
             measured[metric.name] = measurement
         except OutageError as error:
-            stopped[metric.name] = _not_computed(metric, str(error), len(run.samples), outage=True)
+            stopped[metric.name] = not_computed(metric, str(error), len(run.samples), outage=True)
     metrics = [metric for metric in metrics if metric.name in measured]
-    computed = {score.metric: score for score in _scores(run, metrics, measured, controls, failed, draws)}
+    computed = {score.metric: score for score in _scores(run, metrics, measured, beside, failed, draws)}
     return RunScores(
         [computed[name] if name in computed else stopped[name] for name in names],
-        _rows(run, {m.name: [_named(m, row) for row in measured[m.name].values] for m in metrics}),
+        _of_images(run, _rows(run, {m.name: [_named(m, row) for row in measured[m.name].values] for m in metrics})),
         _rows(run, {m.name: measured[m.name].statistics.tolist() for m in metrics if m.aggregate is not mean}),
         _rows(run, {m.name: _details(m, inputs) for m in metrics if m.elements or m.verdicts}),
     )
 
 
-def _judged(run: Run, metric: Metric, inputs: Records) -> Iterator[tuple[str, Records]]:
-    """Control C-5: constant judges; then the stored replies about perturbed captions."""
+def _controls(run: Run, metric: Metric, inputs: Records) -> Iterator[tuple[str, Records]]:
+    """What a metric reads for each of its controls: other captions, constant judges, replies about other captions."""
+    for name, captions in controls.texts(run.samples, run.all_samples, inputs.captions).items():
+        if metric.floor:
+            yield name, replace(inputs, captions=captions)
+        elif retrieve.NEEDED in metric.needs and retrieve.whole(run, name):
+            yield name, replace(inputs, retrievals=partial(retrieve.retrievals, run, name))
     for name, reply in metric.constants.items():
         yield name, replace(inputs, replies=partial(_constant, run, reply))
     for name in CONTROLS if metric.judge else ():
@@ -169,6 +125,14 @@ def _rows(run: Run, columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]
     return [
         {"sample_id": sample.id, **{name: columns[name][at] for name in names}} for at, sample in enumerate(run.samples)
     ]
+
+
+def _of_images(run: Run, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows, each with its image where an image has several captions."""
+    keys = [sample.image_key for sample in run.samples]
+    if stats.image_numbers(keys) is None:
+        return rows
+    return [{"sample_id": row["sample_id"], IMAGE_ID: key, **row} for row, key in zip(rows, keys, strict=True)]
 
 
 def score(
@@ -216,33 +180,31 @@ def how_drawn(draws: int) -> dict[str, Any]:
 def _merged(stored: Mapping[str, Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """New rows per sample with the stored columns that were not recomputed, columns in the order of names."""
     merged = [{**stored.get(row["sample_id"], {}), **row} for row in new]
-    return [{"sample_id": row["sample_id"], **{k: row[k] for k in sorted(row) if k != "sample_id"}} for row in merged]
-
-
-def _next_references(run: Run) -> list[str]:
-    """Control C-4: each image gets the first reference of the task's next image, cyclically."""
-    following = {
-        sample.id: run.all_samples[(index + 1) % len(run.all_samples)].references
-        for index, sample in enumerate(run.all_samples)
-    }
-    return [references[0] if (references := following[sample.id]) else "" for sample in run.samples]
+    first = ("sample_id", IMAGE_ID)
+    return [
+        {**{k: row[k] for k in first if k in row}, **{k: row[k] for k in sorted(row) if k not in first}}
+        for row in merged
+    ]
 
 
 def _scores(
     run: Run,
     metrics: Sequence[Metric],
     measured: Mapping[str, Measurement],
-    controls: Mapping[str, Mapping[str, Measurement]],
+    of_controls: Mapping[str, Mapping[str, Measurement]],
     failed: int,
     draws: int,
 ) -> list[Score]:
-    columns = [stats.Column(measured[metric.name].statistics, metric.aggregate) for metric in metrics]
+    images = stats.image_numbers([sample.image_key for sample in run.samples])
+    columns = [stats.Column(measured[metric.name].statistics, metric.aggregate, images) for metric in metrics]
     beside = [
-        (metric, control, measurement) for metric in metrics for control, measurement in controls[metric.name].items()
+        (metric, control, measurement)
+        for metric in metrics
+        for control, measurement in of_controls[metric.name].items()
     ]
-    columns += [stats.Column(measurement.statistics, metric.aggregate) for metric, _, measurement in beside]
+    columns += [stats.Column(measurement.statistics, metric.aggregate, images) for metric, _, measurement in beside]
     points = [stats.point(column) for column in columns]
-    enough = draws > 0 and len(run.samples) > 1 and columns
+    enough = draws > 0 and len({sample.image_key for sample in run.samples}) > 1 and columns
     bounds = [stats.interval(drawn) for drawn in stats.bootstrap(columns, draws)] if enough else [None] * len(columns)
     below: dict[str, dict[str, dict[str, Any]]] = {metric.name: {} for metric in metrics}
     for (metric, control, measurement), at, around in zip(
@@ -266,13 +228,18 @@ def _scores(
 
 
 def _named(metric: Metric, values: Array) -> dict[str, float | None]:
-    return {name: float(value) for name, value in zip(metric.names, values, strict=True)}
+    return {name: _number(value) for name, value in zip(metric.names, values, strict=True)}
+
+
+def _number(value: float) -> float | None:
+    """None for a value that is undefined, such as the share of an empty set."""
+    return None if np.isnan(value) else float(value)
 
 
 def _bounds(metric: Metric, bounds: Array | None) -> dict[str, tuple[float | None, float | None]]:
     if bounds is None:
         return dict.fromkeys(metric.names, (None, None))
-    return {name: (float(pair[0]), float(pair[1])) for name, pair in zip(metric.names, bounds, strict=True)}
+    return {name: (_number(pair[0]), _number(pair[1])) for name, pair in zip(metric.names, bounds, strict=True)}
 
 
 def _signature(run: Run, metric: Metric) -> str:

@@ -100,7 +100,7 @@ def _sums(x: Array, y: Array, groups: Sequence[str] | None) -> Array:
     return np.stack([np.bincount(inverse, weights=column, minlength=len(names)) for column in rows.T], axis=1)
 
 
-def _r_of_sums(totals: Array, _: int) -> Array:
+def _r_of_sums(totals: Array, _: int | Array) -> Array:
     """Pearson's r (..., 1) from sums (..., 6); NaN if a column is constant."""
     n, a, b, aa, bb, ab = np.moveaxis(totals, -1, 0)
     spread_a, spread_b = aa / n - (a / n) ** 2, bb / n - (b / n) ** 2

@@ -82,7 +82,7 @@ def _sums(change: Array, longer: Array) -> Array:
     return np.stack([change, longer, longer * longer, change * longer, near, near * change], axis=1)
 
 
-def _estimates(totals: Array, n: int) -> Array:
+def _estimates(totals: Array, n: int | Array) -> Array:
     """Plain, matched, tau and beta (..., 4) from sums of d, w, ww, dw, m, md (..., 6); NaN if undefined."""
     d, w, ww, dw, m, md = np.moveaxis(totals / n, -1, 0)
     spread = ww - w * w

@@ -97,7 +97,8 @@ def _comparable(first: StoredRun, run: StoredRun, label: str) -> bool:
 def _average(runs: Sequence[StoredRun], label: str) -> stats.Column:
     """Each image's mean statistics; shown values are means, or shares of what is asked of an image in every run."""
     metric = registry.metric(_place(label)[0])
-    return stats.Column(np.mean([run.column(metric).statistics for run in runs], axis=0), metric.aggregate)
+    columns = [run.column(metric) for run in runs]
+    return stats.Column(np.mean([column.statistics for column in columns], axis=0), metric.aggregate, columns[0].images)
 
 
 def _value(run: StoredRun, label: str) -> float:

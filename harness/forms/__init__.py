@@ -1,0 +1,1 @@
+"""Texts of images, captions or references, in the forms in which people have them."""
