@@ -14,6 +14,7 @@ import sys
 import termios
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from harness import registry
@@ -247,6 +248,38 @@ def test_a_score_file_that_lacks_rows_is_refused(cim: Cim) -> None:
     del rows[3]["length"]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert "score the run again" in cim.refused("compare", "demo-terse", "demo-terse")
+
+
+def test_a_share_of_an_empty_set_is_not_compared(cim: Cim) -> None:
+    """No question has gold answer No; one image in ten has one with Yes, so some resamples have none."""
+    metric, n = registry.metric("relation_qa"), 10
+    for name, right in (("a", 0), ("b", 1)):
+        asked = (np.arange(n) == 0).astype(float)
+        counts = [right * asked, right * asked, right * asked, 0 * asked, 0 * asked, 0 * asked, asked, asked, 0 * asked]
+        column = stats.Column(np.stack(counts, axis=1), metric.aggregate)
+        synthetic_runs.write(cim.results / "docci500" / name, "docci500", {"relation_qa": column})
+    out = cim("compare", "a", "b").out
+    assert "relation_qa no_accuracy not compared: undefined in a and b" in out and "nan" not in out
+    row = next(line for line in out.splitlines() if line.startswith("relation_qa yes_recall"))
+    assert row.split()[3:7] == ["0.00", "100.00", "+100.00", "-"] and row.split()[8] == "1.0000", "p boot"
+    assert "NaN" not in cim("compare", "a", "b", "--json").out
+    table = cim("table", "a", "b", "--metrics", "relation_qa,relation_qa.yes_recall").out
+    assert table.splitlines()[2].split() == ["b", "100.00*", "100.00*"]
+    assert "no value 'relation_qa.no_accuracy'" in cim.refused(
+        "table", "a", "b", "--metrics", "relation_qa.no_accuracy"
+    )
+
+
+def test_n_counts_images_where_they_have_several_captions(cim: Cim) -> None:
+    column = stats.Column(np.arange(6.0)[:, None], registry.metric("rouge_l").aggregate)
+    for name in ("a", "b"):
+        folder = cim.results / "docci500" / name
+        synthetic_runs.write(folder, "docci500", {"rouge_l": column})
+        rows = [json.loads(line) for line in (folder / "per_sample.jsonl").read_text().splitlines()]
+        rows = [{**row, "image_id": f"image-{at // 2}"} for at, row in enumerate(rows)]
+        (folder / "per_sample.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert cim("compare", "a", "b", "--json").json["n"] == 3
+    assert "docci500: n = 3 images." in cim("table", "a", "b").out
 
 
 # b - a by metric and value, ``*``: significant; na_rate is a rate of errors, length has no direction. Then the verdict.

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +92,7 @@ def against(baseline: StoredRun, runs: Sequence[StoredRun], draws: int = stats.D
     """Each run against a baseline, p values corrected over all values and runs; CimError if nothing can be compared."""
     first, *others = paired.names([baseline, *runs])
     compared = zip(others, paired.against(baseline, runs, draws), strict=True)
-    return [Comparisons(first, name, tuple(rows), len(baseline.per_sample)) for name, rows in compared]
+    return [Comparisons(first, name, tuple(rows), baseline.n_images) for name, rows in compared]
 
 
 def lines(pairs: Sequence[Comparisons], width: int | None = None) -> list[str]:
@@ -122,9 +124,9 @@ def _tested(row: Comparison, test: stats.Difference) -> tuple[str, ...]:
         f"{test.a:.{digits}f}",
         f"{test.b:.{digits}f}",
         f"{test.difference:+.{digits}f}{_mark(row)}",
-        f"{test.ci95[0]:.{digits}f} .. {test.ci95[1]:.{digits}f}",
+        "-" if math.isnan(test.ci95[0]) else f"{test.ci95[0]:.{digits}f} .. {test.ci95[1]:.{digits}f}",
         *map(_p, (row.holm_permutation, test.p_bootstrap, test.p_permutation)),
-        f"{test.detectable:.{digits}f}",
+        "-" if math.isnan(test.detectable) else f"{test.detectable:.{digits}f}",
     )
 
 
@@ -171,18 +173,15 @@ def _p(p: float) -> str:
 
 
 def _not_compared(pairs: Sequence[Comparisons]) -> list[str]:
-    """Why metrics were not compared, once per reason."""
-    reasons = dict[str, dict[str, list[str]]]()
+    """What was not compared and why, once per reason."""
+    labels, columns = defaultdict[str, dict[str, None]](dict), defaultdict[str, dict[str, None]](dict)
     for at, pair in enumerate(pairs, start=1):
-        for row in pair.rows:
+        for row in sorted(pair.rows, key=lambda row: scores.order(row.metric)):
             if row.not_compared:
-                reasons.setdefault(row.not_compared, {}).setdefault(row.metric, []).append(letter(at))
-    sentences = list[str]()
-    for reason, by_metric in reasons.items():
-        columns = dict.fromkeys(column for letters in by_metric.values() for column in letters)
-        where = f" in {', '.join(columns)}" if len(columns) < len(pairs) else ""
-        sentences.append(f"{', '.join(sorted(by_metric, key=scores.order))} not compared{where}: {reason}")
-    return sentences
+                labels[row.not_compared][row.label] = None
+                columns[row.not_compared][letter(at)] = None
+    where = {reason: f" in {', '.join(some)}" if len(some) < len(pairs) else "" for reason, some in columns.items()}
+    return [f"{', '.join(labels[reason])} not compared{where[reason]}: {reason}" for reason in labels]
 
 
 def _legend(several: bool, headings: Sequence[str]) -> str:

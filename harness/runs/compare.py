@@ -7,6 +7,7 @@ where both signatures agree. p values are corrected by Holm over all values and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from string import ascii_lowercase
@@ -23,7 +24,7 @@ ALPHA = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One value of one metric: its paired test, or why there is none."""
+    """One value of one metric: its paired test, or why there is none; ``value`` is empty where it is of all values."""
 
     metric: str
     value: str
@@ -128,11 +129,19 @@ def _rows(a: StoredRun, b: StoredRun, named: tuple[str, str], draws: int) -> lis
     reasons = {name: obstacle(a.scores.get(name), b.scores.get(name), named) for name in {**a.scores, **b.scores}}
     metrics = [registry.metric(name) for name, reason in reasons.items() if reason is None]
     compared = [
-        Comparison(metric.name, value, test)
+        _compared(metric.name, value, test, named)
         for metric, of_metric in zip(metrics, tests(a, b, metrics, draws), strict=True)
         for value, test in zip(metric.names, of_metric, strict=True)
     ]
     return compared + [Comparison(name, "", None, not_compared=reason) for name, reason in reasons.items() if reason]
+
+
+def _compared(metric: str, value: str, test: stats.Difference, named: tuple[str, str]) -> Comparison:
+    """A test that is not corrected yet; none where a value is the share of an empty set."""
+    undefined = [run for run, number in zip(named, (test.a, test.b), strict=True) if math.isnan(number)]
+    if undefined:
+        return Comparison(metric, value, None, not_compared=f"undefined in {' and '.join(undefined)}")
+    return Comparison(metric, value, test)
 
 
 def _corrected(row: Comparison, bootstrap: float, permutation: float) -> Comparison:
@@ -175,7 +184,8 @@ def records(rows: Sequence[Comparison]) -> list[dict[str, Any]]:
 
 def _record(row: Comparison) -> dict[str, Any]:
     if row.test is None:
-        return {"metric": row.metric, "not_compared": row.not_compared}
+        value = {"value": row.value} if row.value else {}
+        return {"metric": row.metric, **value, "not_compared": row.not_compared}
     test = row.test
     return {
         "metric": row.metric,
@@ -184,10 +194,15 @@ def _record(row: Comparison) -> dict[str, Any]:
         "a": test.a,
         "b": test.b,
         "difference": test.difference,
-        "ci95": list(test.ci95),
+        "ci95": [_defined(bound) for bound in test.ci95],
         "p_bootstrap": test.p_bootstrap,
         "p_permutation": test.p_permutation,
         "p_bootstrap_holm": row.holm_bootstrap,
         "p_permutation_holm": row.holm_permutation,
-        "minimum_detectable_difference": test.detectable,
+        "minimum_detectable_difference": _defined(test.detectable),
     }
+
+
+def _defined(number: float) -> float | None:
+    """None for what some resample leaves undefined."""
+    return None if math.isnan(number) else number

@@ -102,6 +102,11 @@ class StoredRun:
         return stats.image_numbers([row.get(IMAGE_ID, name) for name, row in sorted(self.per_sample.items())])
 
     @property
+    def n_images(self) -> int:
+        """How many images it is scored on; fewer than samples where an image has several captions."""
+        return len(self.per_sample) if self.images is None else int(self.images.max()) + 1
+
+    @property
     def failed(self) -> int:
         """How many of its captions failed."""
         return sum(caption.text is None for caption in self.files.completions().values())

@@ -184,7 +184,7 @@ def caption(table: Table, interval: bool, best: str) -> list[str]:
         sentences.append("In brackets: 95 % confidence interval, bootstrap over images.")
     for task, _ in table.groups:
         scored = [(name, cell.run.scores[c.value.metric]) for name, c, cell in cells(table) if c.task == task]
-        sizes = sorted({score["n"] for _, score in scored})
+        sizes = sorted({run.n_images for run in {cell.run for _, c, cell in cells(table) if c.task == task}})
         sentences.append(f"{task}: n = {' or '.join(map(str, sizes))} images.")
         failed = {name: score["n_failed"] for name, score in scored if score["n_failed"]}
         sentences += [f"{name} on {task}: {count} failed captions count as empty." for name, count in failed.items()]

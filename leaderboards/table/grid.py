@@ -104,6 +104,8 @@ def _columns(task: str, runs: Runs) -> list[Column]:
         if task in by_task:
             run = by_task[task]
             for value in scores.columns(run):
+                if run.scores[value.metric]["values"][value.value] is None:
+                    continue  # undefined: the share of an empty set
                 values[value.metric, value.value] = value
                 cells[value.metric, value.value][name] = _cell(run, value)
     ordered = sorted(values, key=lambda key: scores.order(key[0]))
