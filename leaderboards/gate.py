@@ -76,7 +76,7 @@ def compare_with(
         raise CimError(
             f"{n} samples are too few: no drop in one of {values} values could be significant", hint="caption more"
         )
-    rows = tuple(_row(comparison, points) for comparison in compare(before, after))
+    rows = tuple(_row(comparison, points) for comparison in compare(before, after) if comparison.test is not None)
     return Gate(run, baseline, points, n, rows, tuple(_notes(run, baseline, chosen)))
 
 
@@ -178,7 +178,7 @@ def margin_of(metric: str, points: float) -> float | None:
 
 
 def _row(comparison: Comparison, points: float) -> Row:
-    assert comparison.test is not None  # what cannot be compared was refused
+    assert comparison.test is not None  # what cannot be compared was refused, and undefined values are not gated
     margin = None if comparison.higher_is_better is None else margin_of(comparison.metric, points)
     gain = -comparison.test.difference if comparison.higher_is_better is False else comparison.test.difference
     return Row(comparison, comparison.test, margin, verdict(gain, comparison.holm_permutation, margin))

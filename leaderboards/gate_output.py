@@ -152,10 +152,7 @@ def workflow_commands(gate: Gate) -> Iterator[str]:
 
 def as_json(gate: Gate) -> dict[str, Any]:
     """What ``check --json`` prints."""
-    rows = compare.as_json(gate.baseline.files.folder, gate.run.files.folder, [row.comparison for row in gate.rows])[
-        "comparisons"
-    ]
-    both = zip(rows, gate.rows, strict=True)
+    both = zip(compare.records([row.comparison for row in gate.rows]), gate.rows, strict=True)
     comparisons = [{**fields, "margin": row.margin, "verdict": row.verdict} for fields, row in both]
     return {
         "run": gate.run.model,

@@ -23,6 +23,7 @@ STAGES = {
 BOARDS = {
     "report": "the page of one stored run; without RUN one page over all: correlation, ablation, comparison, training",
     "tables": "the paper's Tables 6 to 8, published beside ours, as Markdown, LaTeX, CSV and HTML",
+    "table": "a table of your own runs for a paper: text, Markdown, LaTeX, CSV or HTML; best and significance marked",
     "audit": "recompute what can be checked in published tables, or in stored runs",
     "board": "a static site over all stored runs: ranks, intervals, a page per run",
     "check": "the regression gate: a stored run against a stored baseline",
@@ -70,10 +71,11 @@ def parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:
     meteor = _add(verbs, "meteor", "every METEOR that the paper may have used, side by side, with its BLEU-4")
     _stage(meteor)
     meteor.set_defaults(metrics=None)
-    compare = _add(verbs, "compare", "paired test on two stored runs")
-    compare.add_argument("run_a", help="run folder, or run name")
-    compare.add_argument("run_b", help="run folder, or run name")
-    compare.add_argument("--task", help="task of both runs, where names are given")
+    compare = _add(verbs, "compare", "paired tests of stored runs against the first of them, and which is better")
+    compare.add_argument("run_a", metavar="A", help="run folder, or run name: the baseline")
+    compare.add_argument("runs", metavar="B", nargs="+", help="runs to compare with it; several get a column each")
+    compare.add_argument("--task", help="task of the runs, where names are given")
+    compare.add_argument("--wide", action="store_true", help="all columns, however narrow the terminal is")
     verify = _add(verbs, "verify", "check a stored run: schema, hashes, counts, scores recomputed")
     verify.add_argument("run", help="run folder, or run name")
     verify.add_argument("--task", help="task of the run, where a name is given")
