@@ -226,3 +226,5 @@ def test_a_share_of_questions_that_nobody_asked_is_undefined(cim: Cim, own: Own)
     assert cim("eval", "--model", captions, *options).code == 0 and cim("verify", "said").code == 0
     other = own.write("less.json", {scene.id: "the image shows a circle ." for scene in scenes})
     assert cim("eval", "--model", other, *options).code == 0
+    compared = cim("compare", "said", "less", "--json").json["comparisons"]
+    assert {row.get("not_compared") for row in compared if row.get("value") in ("no_accuracy", None)} != {None}
