@@ -22,10 +22,9 @@ from harness.runs import stats
 from harness.runs.compare import ALPHA, Comparison, letter
 from harness.runs.stored_run import StoredRun
 
-BOOT, PERM, DETECTABLE = "p boot", "p perm", "detectable"
-HEAD = ("metric", "a", "b", "b - a ", "95 % interval", "p Holm", BOOT, PERM, DETECTABLE)
+PERM, DETECTABLE = "p perm", "detectable"
+HEAD = ("metric", "a", "b", "b - a ", "95 % interval", "p Holm", "p boot", PERM, DETECTABLE)
 KEPT, KEPT_OF_RUNS = 4, 3  # columns that every width shows: up to the difference, and up to the first run after a
-ARROWS = {True: " ↑", False: " ↓", None: ""}
 
 Key = tuple[str, str]  # metric and value
 
@@ -161,7 +160,7 @@ def _value(key: Key) -> Value:
 
 
 def _label(row: Comparison) -> str:
-    return one_line(row.label) + ARROWS[row.higher_is_better]
+    return f"{one_line(row.label)} {text.ARROWS[row.higher_is_better]}".rstrip()
 
 
 def _mark(row: Comparison) -> str:

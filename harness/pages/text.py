@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 Rows = Sequence[Sequence[str]]
 GAP = "  "
+ARROWS = {True: "↑", False: "↓", None: ""}  # by ``higher_is_better``
 
 
 def screen_width() -> int | None:

@@ -17,7 +17,6 @@ from leaderboards.table.grid import Cell, Column, Table, cells
 from leaderboards.tables.latex import bold, raised
 
 HERE = Path(__file__).parent
-ARROWS = {True: "↑", False: "↓", None: ""}
 LATEX_ARROWS = {True: r"$\uparrow$", False: r"$\downarrow$", None: ""}
 DAGGER = "†"
 
@@ -161,7 +160,7 @@ def _html(table: Table, interval: bool) -> str:
     content = {
         "table": table,
         "caption": caption(table, interval, "Bold"),
-        "arrows": ARROWS,
+        "arrows": text.ARROWS,
         "between": lambda column, cell: _interval(column, cell, interval),
         "signature": _signature,
         "missing": MISSING,
@@ -194,7 +193,7 @@ def caption(table: Table, interval: bool, best: str) -> list[str]:
 def _heading(table: Table, column: Column) -> str:
     """The label of a value with its direction, after its task where there are several."""
     task = f"{column.task}: " if len(table.groups) > 1 else ""
-    return errors.one_line(f"{task}{column.value.label} {ARROWS[column.value.higher_is_better]}".rstrip())
+    return errors.one_line(f"{task}{column.value.label} {text.ARROWS[column.value.higher_is_better]}".rstrip())
 
 
 def _interval(column: Column, cell: Cell | None, interval: bool) -> str:
