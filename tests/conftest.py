@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
+os.environ.pop("COLUMNS", None)  # pytest-xdist sets it for its workers; tables ask for it where output is a pipe
 
 
 # Files that take minutes begin first, so that no process is left with one at the end. While one process runs the
