@@ -41,6 +41,12 @@ def _plan(args: argparse.Namespace) -> list[Run]:
                 _say(line)
             if planned.folder in [other.folder for other in runs]:
                 raise CimError(f"two models are called {model.name}", hint="give their files different names")
+            if (
+                args.verb in ("eval", "caption")
+                and not args.fresh
+                and 0 < (kept := len(planned.captions)) < len(planned.samples)
+            ):
+                _say(f"{model.name} on {task}: goes on from {kept} stored captions, of {len(planned.samples)}")
             runs.append(replace(planned, judge=args.judge, gallery=args.gallery or planned.gallery))
     if args.shard is not None:
         runs = [shards.of(run, *shards.parsed(args.shard)) for run in runs]

@@ -113,7 +113,8 @@ def plan(
     """Check everything a run needs and say what it will be; writes nothing.
 
     Args:
-        limit: only the first so many samples; None for all (or what a stored run was limited to).
+        limit: only the first so many samples; None for all (or what a stored run was limited to). A stored run of
+            fewer is extended.
         partial: score only the samples that a captions file holds.
         fresh: a stored run with other settings is no obstacle.
         ignore_unknown: leave out captions whose ids the task does not have.
@@ -148,12 +149,12 @@ def plan(
             "prompt": hashlib.sha256(task.prompt.encode()).hexdigest()[:12],
         },
         "model": dict(model.settings),
-        "samples": {"n": len(chosen), "limit": limit, "ids": _digest(chosen)},
+        "samples": {"n": len(chosen), "limit": limit, "ids": manifest.digest([sample.id for sample in chosen])},
     }
     files = RowFiles(results / task.name / model.name)
     run = Run(task, model, chosen, whole, files, results, settings, gallery=task.gallery)
     if not fresh:
-        manifest.check(run.folder, settings)
+        manifest.check(run.folder, settings, [sample.id for sample in chosen])
     return run
 
 
@@ -167,10 +168,6 @@ def refuse_to_discard(run: Run) -> None:
     if source is not None and (source == folder or folder in source.parents):
         hint = "name the model that made the run, or move the file away"
         raise CimError("--fresh would discard what it reads", where=str(source), hint=hint)
-
-
-def _digest(samples: Sequence[Sample]) -> str:
-    return hashlib.sha256("\n".join(sample.id for sample in samples).encode()).hexdigest()[:8]
 
 
 def _choose(
