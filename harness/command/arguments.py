@@ -233,6 +233,8 @@ def _stage(verb: argparse.ArgumentParser) -> None:
         "--judge", metavar="J", help="model that answers judges' questions: name, or folder with model.toml"
     )
     verb.add_argument("--gallery", metavar="NAME", help="where metric cim looks captions up (default: the task's own)")
+    about = "whether cim may retrieve an image's own gallery row or its near-duplicates (default: include)"
+    verb.add_argument("--self-policy", choices=("include", "exclude", "exclude_near"), help=about)
     verb.set_defaults(among=(), shard=None)
     verb.add_argument(
         "--workers",

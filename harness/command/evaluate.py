@@ -47,7 +47,8 @@ def _plan(args: argparse.Namespace) -> list[Run]:
                 and 0 < (kept := len(planned.captions)) < len(planned.samples)
             ):
                 _say(f"{model.name} on {task}: goes on from {kept} stored captions, of {len(planned.samples)}")
-            runs.append(replace(planned, judge=args.judge, gallery=args.gallery or planned.gallery))
+            gallery = args.gallery or planned.gallery
+            runs.append(replace(planned, judge=args.judge, gallery=gallery, self_policy=args.self_policy))
     if args.shard is not None:
         runs = [shards.of(run, *shards.parsed(args.shard)) for run in runs]
     return runs

@@ -29,7 +29,8 @@ class Run:
 
     ``results`` is the folder of all results and of the caches that runs share. ``judge`` is the model that answers
     judges' questions where it is not the task's own: a name or a folder.
-    ``gallery`` is where captions are looked up; what was looked up says which it was.
+    ``gallery`` is where captions are looked up, ``self_policy`` whether an image's own row may be retrieved (None: as
+    in the stored rows, else the paper's); what was looked up says which they were.
     """
 
     task: Task
@@ -41,6 +42,7 @@ class Run:
     settings: dict[str, Any]
     judge: str | None = None
     gallery: str | None = None
+    self_policy: str | None = None
 
     @property
     def folder(self) -> Path:
