@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from harness.runs import stats
+from harness.runs import compare, stats
 from tests import controls
 from tests.cli import Cim, captions_file
 
@@ -111,3 +112,35 @@ def test_a_score_file_that_lacks_rows_is_refused(cim: Cim) -> None:
     del rows[3]["length"]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert "score the run again" in cim.refused("compare", "demo-terse", "demo-terse")
+
+
+# b - a by metric and value, ``*``: significant; na_rate is a rate of errors, length has no direction. Then the verdict.
+VERDICTS = [
+    ({"capture score": "+2*", "relation_qa na_rate": "-97*", "cider score": "+1"}, "b > a in 2 of 3, 0, 1"),
+    ({"capture score": "-2*", "relation_qa na_rate": "+97*", "cider score": "+1*"}, "a > b in 2 of 3, 1, 0"),
+    ({"capture score": "+2*", "cider score": "-1*", "length words": "-7*"}, "b > a in 1 of 2, 1, 0"),
+    ({"relation_qa na_rate": "-1*"}, "b is significantly better than a in relation_qa na_rate"),
+    ({"cider score": "-1*", "length words": "+7*"}, "a is significantly better than b in cider"),
+    ({"cider score": "+1"}, "no significant difference between b and a in cider"),
+    ({"cider score": "+1", "bleu4 score": "-9"}, "no significant difference between b and a in any of 2 values"),
+    ({"length words": "+7*"}, "no verdict on b and a: no value with a direction was compared"),
+    ({}, "no verdict on b and a: no value could be compared"),
+]
+
+
+@pytest.mark.parametrize(("differences", "expected"), VERDICTS, ids=[sentence for _, sentence in VERDICTS])
+def test_the_verdict_counts_values_by_their_direction(differences: dict[str, str], expected: str) -> None:
+    rows = [compare.Comparison("rouge_l", "", None, not_compared="not computed in run a")]
+    for label, text in differences.items():
+        difference, p = float(text.rstrip("*")), 0.049 if text.endswith("*") else 0.05
+        test = stats.Difference(50.0, 50.0 + difference, difference, (difference, difference), p, p, 1.0)
+        rows.append(compare.Comparison(*label.split(), test, 1.0, p))
+    pattern = r"(\w) > (\w) in (\d of \d), (\d), (\d)"
+    whole = re.sub(pattern, r"\1 is significantly better than \2 in \3 values, worse in \4, undecided in \5", expected)
+    rule = "" if "no verdict" in expected else " (n = 100 images, Holm-corrected p < 0.05)"
+    assert compare.verdict(rows, "a", "b", 100) == whole + rule
+
+
+def test_the_verdict_is_one_line_whatever_the_names() -> None:
+    line = compare.verdict([], "a\n\x1b[2J", "b\u202e", 3)
+    assert line.isprintable() and "\\x1b[2J" in line and "\\u202e" in line

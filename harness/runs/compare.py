@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from harness import registry
-from harness.errors import CimError
+from harness.errors import CimError, one_line
 from harness.parts import Metric
 from harness.runs import stats
 from harness.runs.stored_run import StoredRun, obstacle
 
+ALPHA = 0.05
 LEGEND = (
     "p boot, p perm: paired bootstrap and permutation over images, 10,000 draws each; Holm: p perm corrected over all "
     "rows (bold under 0.05); detectable: smallest true difference found in 80 % of repetitions."
@@ -45,6 +46,26 @@ class Comparison:
         """The direction of the value."""
         return registry.metric(self.metric).value(self.value).higher_is_better if self.value else None
 
+    @property
+    def significant(self) -> bool:
+        """Is the difference significant after Holm's correction over all values compared?"""
+        return self.test is not None and self.holm_permutation < ALPHA
+
+    @property
+    def better(self) -> bool:
+        """Is run b significantly better than run a? False where the value has no direction."""
+        return self._significantly(toward=1)
+
+    @property
+    def worse(self) -> bool:
+        """Is run b significantly worse than run a? False where the value has no direction."""
+        return self._significantly(toward=-1)
+
+    def _significantly(self, toward: int) -> bool:
+        if self.test is None or self.higher_is_better is None or not self.significant:
+            return False
+        return self.test.difference * (toward if self.higher_is_better else -toward) > 0
+
 
 def compare(a: StoredRun, b: StoredRun, draws: int = stats.DRAWS) -> list[Comparison]:
     """Paired tests of run b against run a, for every value both hold under one signature.
@@ -70,6 +91,35 @@ def compare(a: StoredRun, b: StoredRun, draws: int = stats.DRAWS) -> list[Compar
     boot, perm = (stats.holm(ps) for ps in zip(*((t.p_bootstrap, t.p_permutation) for *_, t in flat), strict=True))
     compared = [Comparison(m.name, v, t, boot[i], perm[i]) for i, (m, v, t) in enumerate(flat)]
     return compared + rows
+
+
+def verdict(comparisons: Sequence[Comparison], a: str, b: str, n: int) -> str:
+    """One sentence on which of two runs is better; values without a direction are not counted.
+
+    Args:
+        a: name of the first run, the baseline.
+        b: name of the run that ``comparisons`` compare with it.
+        n: images that both were scored on.
+    """
+    a, b, rule = one_line(a), one_line(b), f"(n = {n} images, Holm-corrected p < {ALPHA:g})"
+    counted = [row for row in comparisons if row.test is not None and row.higher_is_better is not None]
+    better, worse = sum(row.better for row in counted), sum(row.worse for row in counted)
+    if not counted:
+        compared = any(row.test is not None for row in comparisons)
+        reason = "no value with a direction was compared" if compared else "no value could be compared"
+        return f"no verdict on {b} and {a}: {reason}"
+    if not better + worse:
+        where = counted[0].label if len(counted) == 1 else f"any of {len(counted)} values"
+        return f"no significant difference between {b} and {a} in {where} {rule}"
+    if worse > better:
+        a, b, better, worse = b, a, worse, better
+    if len(counted) == 1:
+        return f"{b} is significantly better than {a} in {counted[0].label} {rule}"
+    undecided = len(counted) - better - worse
+    return (
+        f"{b} is significantly better than {a} in {better} of {len(counted)} values, worse in {worse}, "
+        f"undecided in {undecided} {rule}"
+    )
 
 
 def as_json(a: Path, b: Path, rows: Sequence[Comparison]) -> dict[str, Any]:
