@@ -80,7 +80,7 @@ def summary(title: str, found: Sequence[gate.Gate]) -> str:
 def detectable(found: Sequence[gate.Gate]) -> Iterator[str]:
     """Minimum detectable difference of each value, the mean over comparisons."""
     for rows in zip(*(one.rows for one in found), strict=True):
-        yield f"  {rows[0].comparison.label}: {np.mean([row.test.detectable for row in rows]):.2f}"
+        yield f"  {rows[0].comparison.label}: {np.mean([row.test.detectable for row in rows]):.3g}"
 
 
 def main() -> None:

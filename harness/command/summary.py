@@ -60,7 +60,7 @@ def lines(runs: Sequence[Scored], width: int | None, encoding: str) -> Iterator[
 def table(runs: Sequence[Scored], width: int, mark: str) -> Iterator[str]:
     """The main values, one per row, in blocks of as many runs as fit beside each other."""
     rows = _rows(runs)
-    counts = {score.n for scored in runs for score in scored.scores if not score.not_computed}
+    counts = {len(scored.run.samples) for scored in runs}
     task = [one_line(runs[0].run.task.name), f"n = {' and '.join(map(str, sorted(counts)))}"]
     labels = [*task, *(metric.label(value.name) for metric, value in rows)]
     left = max(map(cell_len, labels)) + GAP
