@@ -108,6 +108,7 @@ def cim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     """``cim`` writing to a results folder of this test."""
     from tests.cli import Cim
 
+    monkeypatch.delenv("COLUMNS", raising=False)  # set by pytest-xdist: no output of a test is as wide as a terminal
     monkeypatch.setenv("CIM_RESULTS", str(tmp_path / "results"))
     return Cim(tmp_path / "results", capsys)
 

@@ -118,7 +118,8 @@ def test_control_characters_reach_no_terminal(cim: Cim, tmp_path: Path) -> None:
     line = cim.refused("eval", "--model", "x\x1b[2Jy\u202e")
     assert "\\x1b" in line and "\x1b" not in line and "\u202e" not in line
     path = captions_file(tmp_path / "[red]x.jsonl", GOOD)
-    assert "[red]x on demo" in cim("eval", "--model", path, "--metrics", "length").out
+    for option, shown in (("--verbose", "[red]x on demo"), ("--partial", "demo    [red]x\n")):
+        assert shown in cim("eval", "--model", path, "--metrics", "length", option).out
 
 
 @pytest.mark.parametrize(

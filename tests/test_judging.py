@@ -180,7 +180,7 @@ def test_controls_are_asked_on_request(cim: Cim, full: Path) -> None:
     rows = score(run(cim, full, "score"))["controls"]
     assert rows["empty_caption"]["values"]["na_rate"] == 100 and rows["empty_caption"]["values"]["score"] == 0
     assert 0 < rows["next_caption"]["values"]["score"] < 100
-    table = cim("score", "--model", full, "--partial", "--metrics", QA).out
+    table = cim("score", "--model", full, "--partial", "--metrics", QA, "-v").out
     assert table.count("empty caption") == 1 and "relation_qa: correct 60" in table
     assert cim("verify", "full").code == 0
     page = (cim.results / "miniscenes" / "full" / "report.html").read_text()

@@ -245,6 +245,8 @@ def _stage(verb: argparse.ArgumentParser) -> None:
         "--judge", metavar="J", help="model that answers judges' questions: name, or folder with model.toml"
     )
     verb.add_argument("--gallery", metavar="NAME", help="where metric cim looks captions up (default: the task's own)")
+    about = "whether cim may retrieve an image's own gallery row or its near-duplicates (default: include)"
+    verb.add_argument("--self-policy", choices=("include", "exclude", "exclude_near"), help=about)
     verb.set_defaults(among=(), shard=None)
     verb.add_argument(
         "--workers",
@@ -272,6 +274,7 @@ def _stage(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--limit", type=_positive, metavar="N", help="only the first N samples")
     verb.add_argument("--partial", action="store_true", help="score only the samples that a captions file holds")
     verb.add_argument("--fresh", action="store_true", help="discard what is stored of this run and start over")
+    verb.add_argument("-v", "--verbose", action="store_true", help="all values, control rows, counts and signatures")
     verb.add_argument("--draws", type=_count, metavar="N", help="bootstrap resamples (default 10000; 0: no intervals)")
     verb.add_argument("--dry-run", action="store_true", help="print what would be done; write nothing")
 

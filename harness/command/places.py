@@ -62,7 +62,11 @@ def doctor_verb(args: argparse.Namespace) -> int:
         from harness.command import contracts
 
         return show_rows(args, ("contract", "state", "detail"), list(contracts.examine(Path(args.part))))
-    return show_rows(args, ("part", "state", "detail"), doctor.examine(args.results))
+    rows = doctor.examine(args.results)
+    code = show_rows(args, ("part", "state", "detail"), rows if args.json else doctor.together(rows))
+    if not args.json:
+        print(doctor.ready(rows))
+    return code
 
 
 def _parity(args: argparse.Namespace) -> int:

@@ -127,12 +127,10 @@ def notes(scores: Sequence[Score]) -> list[str]:
     return [one_line(line) for line in (*reasons, *counts, *(score.signature for score in scores if score.signature))]
 
 
-def account(outcomes: Mapping[str, Any]) -> None:
+def account(outcomes: Mapping[str, Any]) -> list[str]:
     """The line about captions that failed or are none, and one for each count above its limit."""
-    if outcomes["notes"]:
-        print("; ".join(outcomes["notes"]))
-    for line in outcomes["warnings"]:
-        print(f"warning: {line}")
+    together = ["; ".join(outcomes["notes"])] if outcomes["notes"] else []
+    return [*together, *(f"warning: {line}" for line in outcomes["warnings"])]
 
 
 def _counts(counts: Mapping[str, float]) -> str:

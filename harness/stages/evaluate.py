@@ -67,6 +67,8 @@ def plan(
     for run in runs:
         if fresh:
             refuse_to_discard(run)
+        else:
+            retrieve.check(run)
         judge.check(run)
         parses.take(None if fresh else run.folder)
         works.append(Work(run, *choice.choose(names, run, parses, among=among, fresh=fresh)))
