@@ -1,4 +1,4 @@
-"""Where a run stands in each value: its rank, and its paired differences to the first run and to its base."""
+"""Where a run stands in each value: its rank, and its paired differences to the best run and to its base."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _placing(column: Column, standing: Standing, base: StoredRun | None) -> Plac
     alone = not column.ranked or len(standings) == 1
     return Placing(
         rank=f"{rank(standing)} of {len(standings)}" if column.ranked else "",
-        to_first="" if alone else "first" if standing is first else _difference(column, standing, first),
+        to_best="" if alone else "best" if standing is first else _difference(column, standing, first),
         to_base=_difference(column, standing, of_base) if of_base else "",
     )
 
