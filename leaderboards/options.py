@@ -13,8 +13,10 @@ POINTS = 1.0  # the gate's default margin
 def _report(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("--out", help="folder to write into (default: .leaderboards/report in the results folder)")
-    parser.add_argument("--baseline", metavar="RUN", help="compare with this run instead of the study's base")
-    parser.add_argument("--against", metavar="RUN[,RUN]", help="runs to compare with --baseline")
+    parser.add_argument(
+        "--against", nargs="+", metavar="RUN", help="compare these runs with RUN, captions side by side"
+    )
+    parser.add_argument("--baseline", metavar="RUN", help="another way to name the RUN that --against compares with")
     parser.add_argument("--task", help="task of these runs, if several tasks have runs of these names")
     parser.add_argument("--json", action="store_true", help="print paths and key numbers as JSON")
 

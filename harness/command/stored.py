@@ -51,7 +51,7 @@ def verify_verb(args: argparse.Namespace) -> int:
 
 def boards_verb(args: argparse.Namespace) -> int:
     """Run a command of the leaderboards, or write the page of one run."""
-    if args.verb == "report" and args.run:
+    if args.verb == "report" and args.run and not (args.against or args.baseline):
         return _run_page(args)
     module = importlib.import_module(f"leaderboards.{args.verb}")
     return int(module.main(args, print, _tell))
