@@ -197,8 +197,16 @@ def test_a_page_names_no_place_of_the_machine(cim: Cim, tmp_path: Path) -> None:
     for score in document["scores"]:
         score["n_failed"] = 1
     store.write_document(run / "scores.json", {**document, "captions": digest})
-    assert cim("report", "mine").code == 0 and cim("board", "--out", tmp_path / "site").code == 0
+    shutil.copytree(run, run.with_name("yours"))
     site = tmp_path / "site"
+    assert cim("report", "mine").code == 0 and cim("board", "--out", site).code == 0
+    assert cim("report", "mine", "--against", "yours", "--out", tmp_path / "report").code == 0
+    assert cim("tables", "--out", tmp_path / "tables").code == 0
+    made_here = [path for folder in ("site", "report", "tables") for path in (tmp_path / folder).rglob("*.*")]
+    assert {path.suffix for path in made_here} >= {".html", ".csv", ".json", ".md", ".tex", ".svg"}
+    for path in made_here:
+        content = path.read_bytes() if path.is_file() else b""
+        assert not re.search(b"annabel|gpu7", content) and str(tmp_path).encode() not in content, path
     for path in (*site.glob("*.html"), run / report.NAME, site / "runs" / "demo" / "mine.html"):
         html = path.read_text(encoding="utf-8")
         assert not re.search("annabel|gpu7", html) and str(tmp_path) not in html, path

@@ -49,13 +49,15 @@ class Benchmark:
 class Site:
     """What a leaderboard adds: tabs, the task, placings by metric and value, and the run of the model trained from.
 
-    ``address`` gives the relative address of a stored file, empty where the site cannot link to it.
+    ``whole``: pages hold every sample, not only the best and the worst. ``address`` gives the relative address of a
+    stored file, empty where the site cannot link to it.
     """
 
     navigation: Navigation
     benchmark: Benchmark
     placings: Mapping[tuple[str, str], Placing]
     base: str
+    whole: bool
     address: Callable[[Path], str]
 
 
@@ -99,7 +101,7 @@ def page(run: StoredRun, site: Site | None = None) -> str:
     columns = sorted(scores.columns(run), key=lambda column: not column.main)
     samples = [sample for sample in samples if sample.id in captions]
     ends = cards.ends(run, columns, samples)
-    if site and ends and len(samples) > LARGEST:
+    if site and ends and (len(samples) > LARGEST or not site.whole):
         extremes = {name for name, _ in (*ends.best, *ends.worst)}
         samples = [sample for sample in samples if sample.id in extremes]
     shown_cards = cards.cards(run, columns, samples, shown.pictures or {})

@@ -127,9 +127,10 @@ def signatures(run: StoredRun) -> list[str]:
 
 def _known(name: str) -> Metric | None:
     """A metric that is known here; a run from elsewhere may have others."""
-    stem = name.partition("@")[0]
-    here = stem in registry.names("metrics") and name in (stem, *registry.variants("metrics", stem))
-    return registry.metric(name) if here else None
+    stem, variant, _ = name.partition("@")
+    if stem not in registry.names("metrics") or (variant and name not in registry.variants("metrics", stem)):
+        return None
+    return registry.metric(name)
 
 
 def _values(run: StoredRun, name: str) -> list[str]:

@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from harness.pages.scores import Placing
 from harness.runs import stats
 from harness.runs.stored_run import StoredRun
 from leaderboards.board.tables import Column, TaskBoard, rank
 from leaderboards.standings import Standing
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """The best run of a column, the next one, and the paired difference between them as text."""
+
+    best: Standing
+    next: Standing | None
+    gap: str
+    significant: bool
+
+
+def lead(column: Column) -> Lead:
+    """Who is first, and by how much; the next run's rank begins with 2 where the first is significantly better."""
+    best, *others = column.group.standings
+    if not others:
+        return Lead(best, None, "", False)
+    return Lead(best, others[0], _difference(column, best, others[0]), others[0].rank[0] > 1)
 
 
 def placings(board: TaskBoard, run: StoredRun, base: StoredRun | None) -> dict[tuple[str, str], Placing]:
