@@ -52,9 +52,9 @@ def _system(line: Line, table: Table) -> Iterator[str]:
     cells = list(line.cells.values())
     yield " & ".join([escape.latex(line.label), PUBLISHED, *map(_published, cells)]) + r" \\"
     if line.fill:
-        yield f"% to fill the next row: {escape.one_line(table.fills[line.fill - 1])}"
-    yield " & ".join(["", OURS, *(_ours(cell, line.link) for cell in cells)]) + r" \\"
+        yield f"% to fill this system's cells: {escape.one_line(table.fills[line.fill - 1])}"
     if any(cell.ours for cell in cells):
+        yield " & ".join(["", OURS, *(_ours(cell, line.link) for cell in cells)]) + r" \\"
         yield " & ".join(["", escape.latex(INTERVAL), *map(_interval, cells)]) + r" \\"
         yield " & ".join(["", DIFFERENCE, *(f"${c.ours.difference:+.2f}$" if c.ours else "" for c in cells)]) + r" \\"
 
