@@ -386,6 +386,13 @@ def test_only_what_it_made_is_removed(results: Path, tmp_path: Path, capsys: pyt
     assert (foreign / "index.html").read_text() == "my own site"
 
 
+def test_the_workflow_that_publishes_pins_its_actions() -> None:
+    text = (ROOT / ".github" / "workflows" / "pages.yml").read_text()
+    used = re.findall(r"uses: (\S+)(.*)", text)
+    assert text.startswith("# Never run") and len(used) == 4
+    assert all(re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}", action) and " # v" in version for action, version in used)
+
+
 def test_no_runs_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "results").mkdir()
     assert board("--results", tmp_path / "results") == 0
