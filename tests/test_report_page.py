@@ -22,6 +22,7 @@ from leaderboards import published
 from leaderboards.audit import association
 from leaderboards.report import against
 from leaderboards.report.lengths import Estimate
+from leaderboards.report.parts import signed
 from tests import report_runs
 from tests.test_report import BROWSER, Page, browse
 
@@ -174,15 +175,14 @@ def test_the_comparison_comes_first_and_says_what_the_tests_say(studied: Path, t
     assert sections[:2] == ["comparison", "captions"] and sections[-1] == "missing"
     a, *others = (stored_run.load(studied / "miniscenes" / name) for name in ("mini-base", "sft-seed0", "grc-seed0"))
     for b in others:
-        rows = [row for row in compare.compare(a, b) if row.test and registry.metric(row.metric).value(row.value).main]
-        significant = [row.test for row in rows if row.higher_is_better and row.test and row.holm_permutation < 0.05]
-        better = sum(test.difference > 0 for test in significant)
-        ranked = sum(row.higher_is_better is not None for row in rows)
-        assert told["sections"]["comparison"][f"mini-base → {b.model}"]["better"] == better
-        worse = len(significant) - better
-        assert f"{b.model} is significantly better than mini-base in {better} of {ranked} main values, worse in" in text
-        assert told["sections"]["comparison"][f"mini-base → {b.model}"]["worse"] == worse
-    assert {told["sections"]["comparison"][f"mini-base → {b.model}"]["better"] > 0 for b in others} == {True, False}
+        rows = compare.compare(a, b)
+        sentence = compare.verdict(rows, a.model, b.model, len(a.per_sample))
+        assert told["sections"]["comparison"][f"mini-base → {b.model}"]["verdict"] == sentence
+        assert f"{sentence}." in text
+        for row in rows:
+            if row.test is not None:
+                digits = registry.metric(row.metric).value(row.value).decimals
+                assert f"{row.label}{signed(row.test.difference, digits)}" in text
     first = html[html.index('id="comparison"') : html.index('id="captions"')]
     assert first.count('<td class="number"') > 0 and '<td class=" better"' in first and '<td class=" worse"' in first
     elsewhere, again = made(studied, str(studied / "miniscenes" / "mini-base"), "--against", "sft-seed0", *out)

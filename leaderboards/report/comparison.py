@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from harness import registry
 from harness.pages.scores import order
+from harness.runs import compare
 from harness.runs.compare import Comparison
 from harness.runs.stored_run import StoredRun
 from leaderboards.report.parts import NONE, Part, Remark, Section, Table, bounds, number, p_text, signed
-from leaderboards.standings import ALPHA
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +44,15 @@ def section(groups: Sequence[tuple[str, Sequence[Pair]]], tests: Tests) -> Secti
     for pair in [pairs[0] for _, pairs in groups]:
         rows = sorted((test for test in tests[pair] if test.test), key=lambda test: order(test.metric))
         main = [row for row in rows if _main(row)] or rows
-        counted = [_word(row) for row in main]
-        better, worse, undecided = (counted.count(word) for word in ("better", "worse", "undecided"))
         n = len(pair.a.per_sample)
-        verdict = (
-            f"{pair.b.model} is significantly better than {pair.a.model} in {better} of {better + worse + undecided} "
-            f"main values, worse in {worse}, undecided in {undecided} (n = {n}, p < {ALPHA:g} after Holm's correction)."
-        )
-        parts += [Remark(verdict, lead=True), _table(pair, pair.title, main, NOTE.format(n=n))]
+        sentence = compare.verdict(tests[pair], pair.a.model, pair.b.model, n)
+        parts += [Remark(f"{sentence}.", lead=True), _table(pair, pair.title, main, NOTE.format(n=n))]
         if others := [row for row in rows if row not in main]:
             parts.append(_table(pair, f"{len(others)} further values", others, folded=True))
         if left := [f"{row.metric}: {row.not_compared}" for row in tests[pair] if row.not_compared]:
             parts.append(Remark(f"Not compared: {'; '.join(left)}."))
         numbers[pair.title] = {
-            "better": better,
-            "worse": worse,
-            "undecided": undecided,
+            "verdict": sentence,
             "differences": {row.label: row.test.difference for row in rows if row.test},
         }
     return Section("comparison", "Which is better?", tuple(parts), numbers)
@@ -70,11 +63,9 @@ def _main(row: Comparison) -> bool:
 
 
 def _word(row: Comparison) -> str:
-    if row.higher_is_better is None or row.test is None:
+    if row.higher_is_better is None:
         return NONE
-    if row.holm_permutation >= ALPHA:
-        return "undecided"
-    return "better" if (row.test.difference > 0) is row.higher_is_better else "worse"
+    return "better" if row.better else "worse" if row.worse else "undecided"
 
 
 def _table(pair: Pair, title: str, rows: Sequence[Comparison], note: str = "", *, folded: bool = False) -> Table:
