@@ -105,7 +105,7 @@ baseline: $(VENV)/.ok-core  ## move the gate's baseline, after cim verify, and s
 	@$(VENV)/bin/cim verify $(gated)
 	@$(VENV)/bin/cim baseline $(gated) $(call option,--metrics,$(METRICS)) $(ARGS)
 
-report: $(VENV)/.ok-report  ## one page over stored runs: correlation, ablation, gallery sizes, comparison, training
+report: $(VENV)/.ok-report  ## one page over stored runs: comparison, captions side by side, correlation, ablation, training
 	@$(VENV)/bin/cim report $(ARGS)
 
 parity: $(VENV)/.ok-dev  ## compare engines, then CAPTURE with its reference on all captions: make parity MODEL=... [LIMIT=16]

@@ -437,6 +437,18 @@ def test_real_runs_and_a_trained_one(cim: Cim, tmp_path: Path) -> None:
     assert sum((made.text or "") in text for made in captioned.values()) == 12  # six best, six worst
 
 
+def test_a_benchmark_without_code_is_a_task_like_others(cim: Cim, tmp_path: Path) -> None:
+    (tmp_path / "references.json").write_text(json.dumps({"one": ["a red dog"], "two": ["two cats sleep"]}))
+    captions = captions_file(tmp_path / "mine.jsonl", {"one": "a dog", "two": "cats sleep"})
+    own = ("--references", tmp_path / "references.json", "--metrics", "rouge_l,length")
+    assert cim("eval", "--model", captions, *own).code == 0 and board("--results", cim.results) == 0
+    (task,) = {path.parent.parent.name for path in cim.results.glob("*/*/scores.json")}
+    site = cim.results / ".leaderboards" / "board"
+    assert rows((site / f"{task}.html").read_text())[0][1] == "mine" and (site / "data" / f"{task}.csv").is_file()
+    page = Page((site / "runs" / task / "mine.html").read_text()).text
+    assert "two cats sleep" in page and "Captions alone" not in page
+
+
 def test_what_a_reader_of_screens_hears(results: Path, tmp_path: Path) -> None:
     """Every control, link, region and header has a name; charts are told in words beside them."""
     board("--results", results, "--out", tmp_path / "site")

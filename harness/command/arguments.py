@@ -21,8 +21,8 @@ STAGES = {
 
 # Commands of the leaderboards: each is a module with ``arguments(parser)`` and ``main(args, say, tell) -> exit code``.
 BOARDS = {
-    "report": "the page of one stored run; without RUN one page over all: correlation, ablation, comparison, training",
-    "tables": "the paper's Tables 6 to 8, published beside ours, as Markdown, LaTeX, CSV and HTML",
+    "report": "the page of one stored run, or RUN --against others; without RUN one page over all that is stored",
+    "tables": "the paper's Tables 6 to 8, published and as run here, as Markdown, LaTeX, CSV and HTML",
     "table": "a table of your own runs for a paper: text, Markdown, LaTeX, CSV or HTML; best and significance marked",
     "audit": "recompute what can be checked in published tables, or in stored runs",
     "board": "a static site over all stored runs: ranks, intervals, a page per run",

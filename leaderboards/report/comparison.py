@@ -33,7 +33,7 @@ class Pair:
 Tests = Mapping[Pair, Sequence[Comparison]]
 HEAD = ("value", "difference", "95 % interval", "p (Holm)", "verdict")
 NOTE = (
-    "Difference: second minus first, paired over {n} images, with its 95 % percentile bootstrap interval; p: paired "
+    "Difference: second minus first, paired over images, with its 95 % percentile bootstrap interval; p: paired "
     "permutation test, Holm over all values of the two runs (cim compare)."
 )
 
@@ -41,12 +41,12 @@ NOTE = (
 def section(groups: Sequence[tuple[str, Sequence[Pair]]], tests: Tests) -> Section:
     """A verdict and two tables for the first pair of each group: main values, and all others, folded."""
     parts, numbers = list[Part](), dict[str, object]()
-    for pair in [pairs[0] for _, pairs in groups]:
+    for at, pair in enumerate(pairs[0] for _, pairs in groups):
         rows = sorted((test for test in tests[pair] if test.test), key=lambda test: order(test.metric))
         main = [row for row in rows if _main(row)] or rows
         n = len(pair.a.per_sample)
         sentence = compare.verdict(tests[pair], pair.a.model, pair.b.model, n)
-        parts += [Remark(f"{sentence}.", lead=True), _table(pair, pair.title, main, NOTE.format(n=n))]
+        parts += [Remark(f"{sentence}.", lead=True), _table(pair, pair.title, main, "" if at else NOTE)]
         if others := [row for row in rows if row not in main]:
             parts.append(_table(pair, f"{len(others)} further values", others, folded=True))
         if left := [f"{row.metric}: {row.not_compared}" for row in tests[pair] if row.not_compared]:
