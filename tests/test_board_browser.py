@@ -50,6 +50,7 @@ set("by", "bleu4.score", "change"); seen.push(state());
 set("find", "SYSTEM-03", "input"); seen.push(state());
 set("find", "", "input"); set("columns", "objects", "change"); seen.push(state());
 set("columns", "all", "change"); seen.push(state());
+press("date"); set("columns", "about", "change"); seen.push(state());
 document.body.dataset.seen = JSON.stringify(seen);
 """
 LOOK = "document.body.dataset.seen = JSON.stringify(state());"
@@ -116,7 +117,7 @@ def test_it_sorts_ranks_filters_and_chooses_columns(site: Path, tmp_path: Path) 
     names = [f"system-0{at}" for at in range(5)]
     dom, log = browse(probed(site / "docci500.html", STATE + USE), tmp_path / "profile")
     assert "CONSOLE" not in log, log
-    opened, down, up, by_name, by_bleu, filtered, objects, every = seen(dom)  # type: ignore[misc]
+    opened, down, up, by_name, by_bleu, filtered, objects, every, about = seen(dom)  # type: ignore[misc]
     for state, key, sign in (
         (opened, "capture.score", -1),
         (down, "objects.f1", -1),
@@ -136,6 +137,7 @@ def test_it_sorts_ranks_filters_and_chooses_columns(site: Path, tmp_path: Path) 
     shown = [None, "run", "objects.precision", "objects.recall", "objects.f1", "bleu4.score", "failed"]
     shown += ["engine", "date", "size", "licence"]
     assert objects["heads"] == shown and every["heads"] == [None, *keys]
+    assert about["heads"] == [None, "run", "failed", *shown[-4:]] and about["sorted"] == "date ascending"
 
 
 def test_the_address_holds_the_view(site: Path, tmp_path: Path) -> None:
