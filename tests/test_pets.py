@@ -146,5 +146,5 @@ def test_captions_are_scored_and_taxonomy_says_why_not(servers: list[images.Serv
     found = {row["metric"]: row for row in scores}
     assert found.keys() == {"length", "taxonomy"} and found["length"]["values"] == {"words": 6}
     assert found["taxonomy"]["values"] == {"species": None, "breed": None}
-    assert (cim.results / "pets" / "mine" / "report.html").read_text().count("data:image/jpeg") == 4
+    assert (cim.results / "pets" / "mine" / "report.html").read_text().count("data:image/png") == 4
     assert "needs references" in cim.refused("eval", "--model", path, "--metrics", "bleu4")
