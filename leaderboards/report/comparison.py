@@ -49,7 +49,7 @@ def section(groups: Sequence[tuple[str, Sequence[Pair]]], tests: Tests) -> Secti
         parts += [Remark(f"{sentence}.", lead=True), _table(pair, pair.title, main, "" if at else NOTE)]
         if others := [row for row in rows if row not in main]:
             parts.append(_table(pair, f"{len(others)} further values", others, folded=True))
-        if left := [f"{row.metric}: {row.not_compared}" for row in tests[pair] if row.not_compared]:
+        if left := [f"{row.label}: {row.not_compared}" for row in tests[pair] if row.not_compared]:
             parts.append(Remark(f"Not compared: {'; '.join(left)}."))
         numbers[pair.title] = {
             "verdict": sentence,
