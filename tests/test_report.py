@@ -71,7 +71,7 @@ def made(cim: Cim, captions: dict[str, str], folder: Path) -> tuple[Path, str]:
     result = cim("eval", "--model", captions_file(folder / "mine.jsonl", every), *METRICS)
     assert result.code == 0, result.err
     run = cim.results / "demo" / "mine"
-    assert f"to look at: {run / report.NAME}" in result.out
+    assert str(run / report.NAME) in result.out
     return run, (run / report.NAME).read_text(encoding="utf-8")
 
 
