@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -228,3 +229,20 @@ def test_a_share_of_questions_that_nobody_asked_is_undefined(cim: Cim, own: Own)
     assert cim("eval", "--model", other, *options).code == 0
     compared = cim("compare", "said", "less", "--json").json["comparisons"]
     assert {row.get("not_compared") for row in compared if row.get("value") in ("no_accuracy", None)} != {None}
+
+
+def test_pages_show_every_caption_of_an_image(cim: Cim, own: Own) -> None:
+    """The run's page, the comparison and the board of a benchmark without code, several captions per image."""
+    for system in ("north", "south"):
+        rows = [{"id": n, "caption": f"{system} {k} {text}"} for n, text in WORDS.items() for k in ("first", "second")]
+        file = own.write(f"{system}.json", rows)
+        options = ("--references", own.references, "--images", own.folder / "images", "--metrics", "rouge_l,length")
+        assert cim("eval", "--model", file, *options, "--draws", "50").code == 0
+    (folder,) = [path.parent for path in cim.results.glob("*/north/report.html")]
+    page = (folder / "report.html").read_text()
+    shown = re.sub(r"<[^>]*>", "", page)
+    assert page.count("data:image/") >= 3 and all(f"north second {text}" in shown for text in WORDS.values())
+    assert cim("report", "north", "--against", "south", "--out", own.folder / "both").code == 0
+    assert "south second" in re.sub(r"<[^>]*>", "", next((own.folder / "both").glob("*.html")).read_text())
+    assert cim("board", "--out", own.folder / "site").code == 0
+    assert str(own.folder) not in "".join(path.read_text() for path in (own.folder / "site").rglob("*.html"))

@@ -24,7 +24,7 @@ SHOWN = 10  # samples at either end
 MISSING = "–"
 
 Pictures = Mapping[str, Thumbnail | None]
-"""Thumbnails by sample id."""
+"""Thumbnails by the id of an image's sample in its task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def pictures(task: Task, samples: Sequence[Sample], results: Path) -> Pictures:
 
     def picture(sample: Sample) -> Thumbnail | None:
         if task.draw:
-            return thumbnail(task.draw(sample.id))
+            return thumbnail(task.draw(sample.task_id))
         return thumbnail(images / sample.image) if sample.image else None
 
     with ThreadPoolExecutor() as pool:  # decoding runs outside Python's lock
@@ -91,7 +91,7 @@ def cards(run: StoredRun, columns: Sequence[Column], samples: Sequence[Sample], 
             [_cell(run.per_sample.get(sample.id, {}), column) for column in columns],
             columns,
             *details.get(sample.id, ([], {})),
-            shown.get(sample.id),
+            shown.get(sample.task_id),
             {judge: texts.get(sample.id) for judge, texts in replies.items()},
         )
         for number, sample in enumerate(samples, start=1)

@@ -21,6 +21,7 @@ from harness.pages.cards import Pictures
 from harness.pages.scores import Placing
 from harness.pages.templates import Navigation
 from harness.resources import data
+from harness.runs.run import of_captions
 from harness.runs.stored_run import StoredRun
 from harness.types import Sample
 
@@ -79,7 +80,8 @@ def benchmark(task_name: str, results: Path, captioned: Collection[str]) -> Benc
     """
     task = registry.task(task_name)
     samples = data.samples(task)
-    pictures = cards.pictures(task, [sample for sample in samples if sample.id in captioned], results)
+    shown = {sample.task_id for sample in of_captions(samples, captioned)}
+    pictures = cards.pictures(task, [sample for sample in samples if sample.id in shown], results)
     return Benchmark(task.title, f"{task.source}, {task.licence}", data.fingerprint(task), samples, pictures)
 
 
@@ -99,7 +101,7 @@ def page(run: StoredRun, site: Site | None = None) -> str:
     if absent:
         samples = [Sample(name, ()) for name in captions]
     columns = sorted(scores.columns(run), key=lambda column: not column.main)
-    samples = [sample for sample in samples if sample.id in captions]
+    samples = of_captions(samples, captions)
     ends = cards.ends(run, columns, samples)
     if site and ends and (len(samples) > LARGEST or not site.whole):
         extremes = {name for name, _ in (*ends.best, *ends.worst)}

@@ -222,6 +222,12 @@ def _assigned(
     return rule, by_sample, sorted(image for image in of_image if image not in assigned)
 
 
+def of_captions(samples: Sequence[Sample], names: Collection[str]) -> list[Sample]:
+    """The samples of stored captions by their ids, in the order of the task; one per caption of an image."""
+    _, by_sample, _ = _assigned(names, [sample.id for sample in samples], by_rule=False)
+    return _expanded([sample for sample in samples if sample.id in by_sample], by_sample)[0]
+
+
 def _unknown(unknown: Sequence[str], whole: Sequence[Sample], model: Model) -> CimError:
     hint = f"its ids look like {whole[0].id!r}; leave these rows out with --ignore-unknown, or name another --task"
     what = f"{len(unknown)} sample ids are not in this task: {_some(unknown)}"

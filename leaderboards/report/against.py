@@ -65,7 +65,7 @@ def section(groups: Sequence[tuple[str, Sequence[Pair]]], tests: Tests) -> Secti
 def _rows(pairs: Sequence[Pair], all_tests: Tests) -> list[ComparedValue]:
     """One row per pair and value; pairs with the same number of images share their resamples."""
     rows = list[tuple[str, Pair, compare.Comparison]]()
-    columns: dict[int, list[tuple[Array, Array, Array, Array]]] = {}
+    columns: dict[tuple[int, bytes], list[tuple[Array, Array, Array, Array]]] = {}
     for pair in pairs:
         tests = {test.label: test for test in all_tests[pair] if test.test is not None}
         words = pearson.words(pair.a), pearson.words(pair.b)
@@ -73,13 +73,19 @@ def _rows(pairs: Sequence[Pair], all_tests: Tests) -> list[ComparedValue]:
         for test in (tests[label] for label in labels):
             rows.append((test.label, pair, test))
             a, b = (run.numbers(test.metric, test.value) for run in (pair.a, pair.b))
-            columns.setdefault(len(a), []).append((a, b, words[0], words[1]))
-    controls = {n: iter(lengths.controls(columns_of_n)) for n, columns_of_n in columns.items()}
-    return [(label, pair, test, next(controls[len(pair.a.per_sample)])) for label, pair, test in rows]
+            columns.setdefault(_images(pair), []).append((a, b, words[0], words[1]))
+    images = {_images(pair): pair.a.images for pair in pairs}
+    controls = {of: iter(lengths.controls(same, images[of])) for of, same in columns.items()}
+    return [(label, pair, test, next(controls[_images(pair)])) for label, pair, test in rows]
+
+
+def _images(pair: Pair) -> tuple[int, bytes]:
+    """What pairs share that can share their resamples: the number of captions, and which are of one image."""
+    return len(pair.a.per_sample), b"" if pair.a.images is None else pair.a.images.tobytes()
 
 
 def _table(name: str, of_systems: Sequence[Pair], rows: Sequence[ComparedValue]) -> Table:
-    n = len(of_systems[0].a.per_sample)
+    n = of_systems[0].a.n_images
     words = "; ".join(f"{_words(pair.a)} → {_words(pair.b)}" for pair in of_systems)
     head = ("value", "run", "difference", "p (Holm)", "matched on length", "adjusted for length", "per word")
     note = (

@@ -18,6 +18,7 @@ from harness.pages.scores import Column
 from harness.pages.thumbnail import Thumbnail
 from harness.resources import data
 from harness.runs import stored_run
+from harness.runs.run import of_captions
 from harness.runs.stored_run import StoredRun
 from harness.types import Sample, Task
 
@@ -104,7 +105,8 @@ def _samples(run: StoredRun, tell: Callable[[str], None]) -> tuple[Task | None, 
     """The task and its samples; without its data none, with a message to ``tell``."""
     try:
         task = registry.task(run.task)
-        return task, {sample.id: sample for sample in data.samples(task)}
+        samples = of_captions(data.samples(task), run.files.completions())
+        return task, {sample.id: sample for sample in samples}
     except CimError as error:
         tell(f"captions are shown without images and references: {error}")
         return None, {}

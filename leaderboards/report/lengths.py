@@ -50,11 +50,17 @@ class Control:
     extrapolated: bool
 
 
-def controls(pairs: Sequence[tuple[Array, Array, Array, Array]], draws: int = stats.DRAWS) -> list[Control]:
-    """One control per (values of a, values of b, words of a, words of b), each (n,), on the same n images."""
+def controls(
+    pairs: Sequence[tuple[Array, Array, Array, Array]], images: stats.Ints | None = None, draws: int = stats.DRAWS
+) -> list[Control]:
+    """One control per (values of a, values of b, words of a, words of b), each (n,), on the same n captions.
+
+    Args:
+        images: the number of each caption's image; None where each has its own.
+    """
     if not pairs:
         return []
-    columns = [stats.Column(_sums(b - a, words_b - words_a), _estimates) for a, b, words_a, words_b in pairs]
+    columns = [stats.Column(_sums(b - a, words_b - words_a), _estimates, images) for a, b, words_a, words_b in pairs]
     results = []
     for (_, _, words_a, words_b), column, resamples in zip(
         pairs, columns, stats.bootstrap(columns, draws), strict=True
