@@ -42,6 +42,8 @@ def _audit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", action="store_true", help="all stored runs")
     parser.add_argument("--task", help="the task of the runs")
     parser.add_argument("--tables", type=Path, metavar="FILE", help="another CSV in the format of the published tables")
+    about = "CSV with system,metric,value,source: does each value follow from the captions of the run of that name?"
+    parser.add_argument("--published", type=Path, metavar="FILE", help=f"{about} exit 1 where one differs")
     parser.add_argument(
         "--out", type=Path, help="folder to write to (default: .leaderboards/audit in the results folder)"
     )
