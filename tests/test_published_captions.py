@@ -1,4 +1,4 @@
-"""Published values against the captions they were printed for: four systems on COCO's Karpathy test, and Flickr8k-Expert.
+"""Published values against the captions they were printed for: four systems on COCO's Karpathy test, Flickr8k-Expert.
 
 The captions are not part of this project (``../shared/captions``); values are those of arXiv 2503.14604.
 """

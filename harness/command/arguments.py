@@ -24,6 +24,7 @@ BOARDS = {
     "report": "the page of one stored run; without RUN one page over all: correlation, ablation, comparison, training",
     "tables": "the paper's Tables 6 to 8, published beside ours, as Markdown, LaTeX, CSV and HTML",
     "audit": "recompute what can be checked in published tables, or in stored runs",
+    "export": "stored runs in the forms of other tools: Every Eval Ever, the Hugging Face hub, parquet",
     "board": "a static site over all stored runs: ranks, intervals, a page per run",
     "check": "the regression gate: a stored run against a stored baseline",
     "baseline": "update the gate's baseline to a stored run",

@@ -1,8 +1,8 @@
 """A-15: does a published value of a system follow from its captions, that is from the stored run that scored them?
 
-A CSV file with the columns ``system,metric,value,source``: ``system`` is a run's name, ``metric`` a metric of one value,
-or ``metric.value``. A value agrees if it is ours within half a unit of its last printed digit. CIDEr is compared in the
-literature's unit, 100 times the mean. Run with ``cim audit RUN... --published FILE``.
+A CSV file with the columns ``system,metric,value,source``: ``system`` is a run's name, ``metric`` a metric of one
+value, or ``metric.value``. A value agrees if it is ours within half a unit of its last printed digit. CIDEr is
+compared in the literature's unit, 100 times the mean. Run with ``cim audit RUN... --published FILE``.
 """
 
 from __future__ import annotations
