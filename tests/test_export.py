@@ -17,6 +17,7 @@ import pytest
 from harness import registry
 from harness.errors import OutageError
 from harness.parts import Engine
+from harness.runs import stored_run
 from harness.stages import caption, parse, score
 from harness.types import Completion, Model, Request
 from leaderboards.export import eee, facts, hub
@@ -136,6 +137,18 @@ def test_failed_captions_and_several_of_an_image(mocked: Cim, several: Cim, tmp_
     assert "generation_config" not in result(log, "length.words")  # how a file's captions were made is not known
 
 
+def test_a_judge_is_named_without_its_address() -> None:
+    run = stored_run.load(BASELINE)
+    settings = {"base_url": "http://box.lan:8000/v1", "model": "Qwen/Qwen3-8B", "sampling": {"temperature": 0.5}}
+    run.manifest["judges"] = {"rule-judge": {"settings": settings, "engines": [{"name": "openai"}]}}
+    log = eee.aggregate(run, "A lab")
+    (judge,) = result(log, "relation_qa.score")["metric_config"]["llm_scoring"]["judges"]
+    assert (judge["model_info"]["id"], judge["temperature"]) == ("Qwen/Qwen3-8B", 0.5)
+    assert "box.lan" not in json.dumps(log)
+    run.manifest["judges"]["rule-judge"]["settings"] = {"engine": "rules"}
+    assert "llm_scoring" not in result(eee.aggregate(run, "A lab"), "relation_qa.score")["metric_config"]
+
+
 def test_parquet_has_a_row_per_value_control_and_sample(mocked: Cim, several: Cim, tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     assert mocked("export", "mock", "several", BASELINE, "--to", "parquet", "--out", tmp_path).code == 0
@@ -156,6 +169,11 @@ def test_parquet_has_a_row_per_value_control_and_sample(mocked: Cim, several: Ci
         0.0,
     )
     assert by_id["several", "demo_01#2"]["image_id"] == "demo_01" and by_id["several", "demo_01#2"]["rouge_l"] is None
+    assert mocked("export", "several", "several", "--to", "parquet", "--out", tmp_path / "more").code == 0
+    for name, more in (("scores", 4), ("samples", 2)):
+        both = [parquet.read_table(folder / f"{name}.parquet") for folder in (tmp_path, tmp_path / "more")]
+        appended = pytest.importorskip("pyarrow").concat_tables(both, promote_options="default")
+        assert (appended.schema, appended.num_rows - both[0].num_rows) == (both[0].schema, more)
 
 
 def test_reasons_name_no_place(cim: Cim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

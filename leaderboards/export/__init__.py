@@ -29,7 +29,7 @@ def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[s
 
     results = paths.results_root(args.results)
     out = args.out or results / FOLDER / args.to
-    runs = [_checked(stored_run.load(stored_run.find(name, results, args.task))) for name in args.runs]
+    runs = [_checked(stored_run.load(stored_run.find(name, results, args.task))) for name in dict.fromkeys(args.runs)]
     if args.dataset and args.to != "hub":
         raise CimError("only --to hub writes the id of a data set", where="--dataset")
     if empty := next((run for run in runs if args.to != "parquet" and not facts.numbers(run)), None):

@@ -92,7 +92,8 @@ def model_info(settings: Mapping[str, Any], name: str, engine: Mapping[str, Any]
     details = {
         "deployment_type": "self_deployed" if weights else "unknown",
         "model_availability": "open_weights" if facts.HUB_ID.fullmatch(str(settings.get("checkpoint"))) else "unknown",
-        **{key: settings.get(key) for key in ("engine", "checkpoint", "revision", "dtype")},
+        **{key: settings.get(key) for key in ("engine", "revision", "dtype")},
+        "checkpoint": public(settings["checkpoint"]) if weights else None,
         "captions_file_sha256": settings.get("sha256"),
     }
     info: dict[str, Any] = {"name": name, "id": facts.model_id(settings, name)}
@@ -115,7 +116,7 @@ def source_data(run: StoredRun) -> dict[str, Any]:
     details = {
         "title": task.title if task else None,
         "licence": task.licence if task else None,
-        "source": public(task.source) if task else None,
+        "source": task.source if task else None,
         "data": run.manifest["settings"]["task"]["data"],
         "samples": len(run.per_sample),
     }
