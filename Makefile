@@ -2,7 +2,7 @@
 # `make` alone prints the targets and the variables. A set-up that fails or is interrupted leaves
 # no stamp, and the same command goes on from what is already there.
 
-MODEL ?= mini-base
+MODEL ?= mini-base,mini-detailed
 TASK ?=
 LIMIT ?=
 ENGINE ?=
@@ -20,6 +20,8 @@ PY := $(VENV)/bin/python
 # One shell word, whatever blanks or quotes the value holds.
 quoted = '$(subst ','\'',$(1))'
 option = $(if $(2),$(1) $(call quoted,$(2)))
+# What takes one model only: the one that is named, else the embedded one that is trained.
+one_model = $(if $(filter file,$(origin MODEL)),mini-base,$(MODEL))
 
 # What is there for a GPU stays; the CPU build of vLLM exists for one system.
 for_tests = $(if $(wildcard $(VENV)/.ok-gpu),gpu,$(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),vllm,models))
@@ -46,7 +48,7 @@ help:
 	@echo "  PRESET=    of train-cim: mini (embedded models), safe or paper"
 	@echo "  SEED=      of train-cim (default 0)"
 	@echo "  SEEDS=     of train-cim alone and ablation: how many runs an arm (default 1)"
-	@echo "  RUN=       of check and baseline: a stored run, in place of mini-base evaluated anew"
+	@echo "  RUN=       of check and baseline: a stored run, in place of mini-detailed evaluated anew"
 	@echo "  ARGS=      further arguments for the command that runs"
 	@echo "  PYTHON=    the Python, 3.11 to 3.13, that makes $(VENV) (default: found on PATH)"
 	@echo "where: CIM_DATA, CIM_RESULTS and CIM_MODELS, environment variables"
@@ -70,8 +72,8 @@ eval: $(VENV)/.ok-core  ## score captions: make eval MODEL=captions.jsonl [TASK=
 
 train-cim: $(VENV)/.ok-core  ## train by the CIM reward; alone: in the embedded world, evaluated and compared, SFT beside it
 	@need=train; ! $(gpu) || need=gpu; $(again) --no-print-directory $(VENV)/.ok-$$need
-	@if [ $(call quoted,$(MODEL)$(PRESET)$(SEED)) = mini-base ]; then $(VENV)/bin/cim study $(call option,--seeds,$(SEEDS)) $(ARGS); \
-	else $(VENV)/bin/cim train --model $(call quoted,$(MODEL)) $(call option,--preset,$(PRESET)) $(call option,--seed,$(SEED)) $(ARGS); fi
+	@if [ $(call quoted,$(one_model)$(PRESET)$(SEED)) = mini-base ]; then $(VENV)/bin/cim study $(call option,--seeds,$(SEEDS)) $(ARGS); \
+	else $(VENV)/bin/cim train --model $(call quoted,$(one_model)) $(call option,--preset,$(PRESET)) $(call option,--seed,$(SEED)) $(ARGS); fi
 
 ablation: $(VENV)/.ok-core  ## every arm in the embedded world, one seed: make ablation [SEEDS=3]
 	@need=train; ! $(gpu) || need=gpu; $(again) --no-print-directory $(VENV)/.ok-$$need
@@ -87,14 +89,14 @@ leaderboard: $(VENV)/.ok-core  ## a static site of all stored runs, in results/.
 	@$(VENV)/bin/cim board $(ARGS)
 
 # The gate is about what the code does now, so its run is made anew; a run that is named is taken as it is.
-check baseline: override MODEL := mini-base
+check baseline: override MODEL := mini-detailed
 gated = $(call quoted,$(or $(RUN),$(MODEL))) $(if $(RUN),$(call option,--task,$(TASK)),--task miniscenes)
 define evaluate_for_gate
 	$(if $(RUN),:,$(what_it_needs) || exit 2; \
 	$(VENV)/bin/cim eval --model $(MODEL) --task miniscenes --fresh $(call option,--metrics,$(METRICS)))
 endef
 
-check: $(VENV)/.ok-core  ## the regression gate: mini-base, evaluated anew, against results/baseline: make check [RUN=name]
+check: $(VENV)/.ok-core  ## the regression gate: mini-detailed, evaluated anew, against results/baseline: make check [RUN=name]
 	@$(evaluate_for_gate)
 	@$(VENV)/bin/cim check $(gated) $(call option,--metrics,$(METRICS)) $(ARGS)
 
@@ -103,12 +105,12 @@ baseline: $(VENV)/.ok-core  ## move the gate's baseline, after cim verify, and s
 	@$(VENV)/bin/cim verify $(gated)
 	@$(VENV)/bin/cim baseline $(gated) $(call option,--metrics,$(METRICS)) $(ARGS)
 
-report: $(VENV)/.ok-report  ## one page over stored runs: correlation, ablation, gallery sizes, comparison, training
+report: $(VENV)/.ok-report  ## one page over stored runs: comparison, captions side by side, correlation, ablation, training
 	@$(VENV)/bin/cim report $(ARGS)
 
 parity: $(VENV)/.ok-dev  ## compare engines, then CAPTURE with its reference on all captions: make parity MODEL=... [LIMIT=16]
 	@need=vllm; ! $(gpu) || need=gpu; $(again) --no-print-directory $(VENV)/.ok-$$need
-	@$(VENV)/bin/cim doctor --parity $(call quoted,$(MODEL)) $(call option,--task,$(TASK)) $(call option,--limit,$(LIMIT)) $(ARGS)
+	@$(VENV)/bin/cim doctor --parity $(call quoted,$(one_model)) $(call option,--task,$(TASK)) $(call option,--limit,$(LIMIT)) $(ARGS)
 	@$(PY) -m pytest -q -m slow tests/test_capture_parity.py
 
 test: $(VENV)/.ok-dev $(VENV)/.ok-report $(VENV)/.ok-$(for_tests)  ## the tests that take minutes

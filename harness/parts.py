@@ -168,13 +168,15 @@ class Value:
     """One number of a metric, and what a reader must know of it.
 
     ``higher_is_better`` is False for a rate of errors, None where neither direction is better: such a value is shown,
-    never ranked or gated. ``decimals`` are shown. ``main`` values are shown where there is room for few.
+    never ranked or gated. ``decimals`` are shown. ``main`` values are shown where there is room for few. ``bounds`` are
+    the lowest and highest possible number, where they are not 0 and the metric's scale.
     """
 
     name: str
     higher_is_better: bool | None = True
     decimals: int = 2
     main: bool = True
+    bounds: tuple[float, float] | None = None
 
 
 SCORE = (Value("score"),)
@@ -226,6 +228,10 @@ class Metric:
     def value(self, name: str) -> Value:
         """The value of this name."""
         return next(value for value in self.values if value.name == name)
+
+    def bounds(self, name: str) -> tuple[float, float] | None:
+        """The lowest and highest possible number of a value; None where it has no highest."""
+        return self.value(name).bounds or (None if self.scale is None else (0.0, self.scale))
 
     def label(self, name: str) -> str:
         """``objects f1``; the metric's name alone where the value is called ``score`` or is the only one."""

@@ -1,9 +1,9 @@
 """Where parts lie: which file holds the part of a kind and name, and how that file is imported.
 
 A folder with parts has one sub-folder per kind: ``tasks metrics judges rewards models engines parsers encoders``. A
-task that is a package may have the same sub-folders, for parts that only it needs. Files and packages whose name starts
-with an underscore are not parts. Kinds ``tasks`` and ``trainings`` share a folder and are distinguished by the constant
-that a file assigns at its top level.
+task that is a package may have the same sub-folders, for parts that only it needs, and
+``galleries``. Files and packages whose name starts with an underscore are not parts. Kinds ``tasks`` and ``trainings``
+share a folder and are distinguished by the constant that a file assigns at its top level.
 """
 
 from __future__ import annotations
@@ -202,6 +202,16 @@ def _origin(module: str) -> Path | None:
         name = f"{name}.{stem}"
         spec = importlib.machinery.PathFinder.find_spec(name, list(spec.submodule_search_locations))
     return Path(spec.origin) if spec and spec.origin else None
+
+
+def brought(folder: str, name: str) -> Path | None:
+    """``<folder>/<name>`` of the first task that is a package and has it, such as a gallery that ships with a task."""
+    roots = [
+        PROJECT,
+        *(Path(entry).expanduser() for entry in os.environ.get("CIM_PATH", "").split(os.pathsep) if entry),
+    ]
+    candidates = (package / folder / name for root in roots for package in _packages(root / "tasks"))
+    return next((path for path in candidates if path.exists()), None)
 
 
 def add(kind: str, file: Path) -> str:

@@ -48,8 +48,8 @@ def _any(answer: str | None) -> bool:
 
 
 def share_of_parsed(totals: Array, n: int | Array) -> Array:
-    """Percentages (..., k) of summed statistics (..., 2 k); 0 where nothing was parsed."""
+    """Percentages (..., k) of summed statistics (..., 2 k); NaN where nothing was parsed."""
     import numpy as np
 
     yes, parsed = np.split(totals, 2, axis=-1)
-    return np.asarray(100.0 * np.divide(yes, parsed, out=np.zeros_like(yes), where=parsed > 0))
+    return np.asarray(100.0 * np.divide(yes, parsed, out=np.full_like(yes, np.nan), where=parsed > 0))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness import store
+from harness import registry, store
 from harness.errors import CimError
 from harness.resources import paths
 from harness.runs import manifest, records, signature, stored_run
@@ -76,7 +76,8 @@ def changes(run: StoredRun, before: StoredRun | None, metrics: Sequence[str]) ->
         score = run.scores[name]
         for value, number in score["values"].items():
             earlier = old[name]["values"].get(value) if name in old else None
-            moved = f"new, {number:.2f}" if earlier is None else f"{earlier:.2f} -> {number:.2f}"
+            digits = registry.metric(name).value(value).decimals
+            moved = f"new, {number:.{digits}f}" if earlier is None else f"{earlier:.{digits}f} -> {number:.{digits}f}"
             yield f"{name} {value}: {moved}"
         if name in old and (changed := signature.differences(old[name]["signature"] or "", score["signature"] or "")):
             yield f"{name} signature: {', '.join(changed)}"

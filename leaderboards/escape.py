@@ -14,6 +14,8 @@ LATEX = {letter: f"\\{letter}" for letter in "&%$#_{}"} | {
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
+    "[": "{[}",  # after a line's end these would be its options
+    "*": "{*}",
 }
 
 

@@ -2,11 +2,13 @@
 
 A value fails where its drop is larger than the margin *and* significant: paired permutation test over images
 (``runs/stats.py``), p < 0.05 after Holm's correction over all compared values. What cannot be compared is refused,
-never left out. Run with ``cim check RUN``; explained in ``docs/gate.md``.
+never left out; a value that could not have failed is not called ok. Run with ``cim check RUN``; explained in
+``docs/gate.md``.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any
 from harness import registry
 from harness.errors import CimError
 from harness.resources.paths import HOME
-from harness.runs import manifest, signature, stats, stored_run, validate
+from harness.runs import controls, manifest, signature, stats, stored_run, validate
 from harness.runs.compare import Comparison, compare
 from harness.runs.stored_run import StoredRun
 from leaderboards.options import POINTS
@@ -24,6 +26,7 @@ from leaderboards.standings import ALPHA
 BASELINES = HOME / "results" / stored_run.BASELINE
 ROUNDING = 1e-9
 FAILED, UNSURE, SMALL, OK, BETTER, NOT_GATED = "failed", "unsure", "small drop", "ok", "better", "not gated"
+CANNOT_FAIL, AT_FLOOR = "cannot fail", "at its floor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,11 @@ class Gate:
         """Values whose drop is both significant and larger than the margin."""
         return [row for row in self.rows if row.verdict == FAILED]
 
+    @property
+    def silent(self) -> list[Row]:
+        """Values that do not guard anything: they cannot fall, or say nothing of the images already."""
+        return [row for row in self.rows if row.verdict in (CANNOT_FAIL, AT_FLOOR)]
+
 
 def compare_with(
     run: StoredRun, baseline: StoredRun, points: float = POINTS, metrics: Sequence[str] | None = None
@@ -59,7 +67,7 @@ def compare_with(
     """Compare a run with a baseline in every metric that the baseline holds, or in ``metrics``.
 
     Args:
-        points: the margin, in hundredths of a metric's scale.
+        points: the margin, in hundredths of a value's highest possible number.
 
     Raises:
         CimError: one of them is damaged or not complete; another task; other samples; a metric is missing or has
@@ -76,7 +84,8 @@ def compare_with(
         raise CimError(
             f"{n} samples are too few: no drop in one of {values} values could be significant", hint="caption more"
         )
-    rows = tuple(_row(comparison, points) for comparison in compare(before, after))
+    compared = [comparison for comparison in compare(before, after) if comparison.test is not None]
+    rows = tuple(_row(comparison, points, before) for comparison in compared)
     return Gate(run, baseline, points, n, rows, tuple(_notes(run, baseline, chosen)))
 
 
@@ -171,17 +180,33 @@ def _obstacle(name: str, run: StoredRun, baseline: StoredRun) -> str | None:
     return f"{name} has another signature (baseline / run: {', '.join(changed)})" if changed else None
 
 
-def margin_of(metric: str, points: float) -> float | None:
-    """The margin in the metric's unit: points are hundredths of its scale; None without a scale."""
-    scale = registry.metric(metric).scale
-    return None if scale is None else points * scale / 100
+def margin_of(metric: str, value: str, points: float) -> float | None:
+    """The margin in the value's unit: points are hundredths of its highest possible number; None where it has none."""
+    bounds = registry.metric(metric).bounds(value)
+    return None if bounds is None else points * bounds[1] / 100
 
 
-def _row(comparison: Comparison, points: float) -> Row:
-    assert comparison.test is not None  # what cannot be compared was refused
-    margin = None if comparison.higher_is_better is None else margin_of(comparison.metric, points)
-    gain = -comparison.test.difference if comparison.higher_is_better is False else comparison.test.difference
-    return Row(comparison, comparison.test, margin, verdict(gain, comparison.holm_permutation, margin))
+def _row(comparison: Comparison, points: float, baseline: StoredRun) -> Row:
+    assert comparison.test is not None  # what cannot be compared was refused, and undefined values are not gated
+    better = comparison.higher_is_better
+    margin = None if better is None else margin_of(comparison.metric, comparison.value, points)
+    gain = -comparison.test.difference if better is False else comparison.test.difference
+    outcome = verdict(gain, comparison.holm_permutation, margin)
+    if outcome in (OK, SMALL) and _room(comparison) <= (margin or 0) + ROUNDING:
+        outcome = CANNOT_FAIL
+    elif outcome == OK and set(controls.LABELS).intersection(
+        controls.under(baseline.scores[comparison.metric], comparison.value, better)
+    ):
+        outcome = AT_FLOOR  # a blind judge's score is no floor: what is below it can still fall
+    return Row(comparison, comparison.test, margin, outcome)
+
+
+def _room(comparison: Comparison) -> float:
+    """How far the baseline's value can fall at all."""
+    assert comparison.test is not None
+    bounds = registry.metric(comparison.metric).bounds(comparison.value)
+    lowest, highest = bounds or (-math.inf, math.inf)
+    return comparison.test.a - lowest if comparison.higher_is_better else highest - comparison.test.a
 
 
 def verdict(gain: float, p: float, margin: float | None) -> str:

@@ -11,9 +11,10 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from typing import Any
 
+from harness import registry
 from harness.errors import one_line
 from harness.runs import compare
-from leaderboards.gate import BETTER, FAILED, NOT_GATED, Gate, Row, task_of
+from leaderboards.gate import BETTER, CANNOT_FAIL, FAILED, NOT_GATED, Gate, Row, task_of
 from leaderboards.markdown import escaped, table_lines
 
 HEADER = ("value", "baseline", "run", "difference", "95 % interval", "p (Holm)", "margin", "verdict")
@@ -31,24 +32,30 @@ def outcome(gate: Gate) -> str:
     """Passed or failed, and why."""
     rule = "both significant (Holm-corrected p < 0.05) and larger than its margin"
     better = [row.comparison.label for row in gate.rows if row.verdict == BETTER]
-    gains = f"; better: {', '.join(better)}" if better else ""
+    more = f"; better: {', '.join(better)}" if better else ""
+    silent = [f"{row.comparison.label} {row.verdict}" for row in gate.silent]
+    more += f"; {len(silent)} of {len(gate.rows)} values guard nothing: {', '.join(silent)}" if silent else ""
     if not gate.failures:
-        return f"passed: no drop is {rule}{gains}"
-    return f"failed: {len(gate.failures)} of {len(gate.rows)} values show a drop that is {rule}{gains}"
+        return f"passed: no drop is {rule}{more}"
+    return f"failed: {len(gate.failures)} of {len(gate.rows)} values show a drop that is {rule}{more}"
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    test = row.test
+    test, digits = row.test, _digits(row)
     return (
         row.comparison.label,
-        f"{test.a:.2f}",
-        f"{test.b:.2f}",
-        f"{test.difference:+.2f}",
-        f"{test.ci95[0]:.2f} .. {test.ci95[1]:.2f}",
+        f"{test.a:.{digits}f}",
+        f"{test.b:.{digits}f}",
+        f"{test.difference:+.{digits}f}",
+        f"{test.ci95[0]:.{digits}f} .. {test.ci95[1]:.{digits}f}",
         f"{row.comparison.holm_permutation:.4f}",
-        "-" if row.margin is None else f"{row.margin:.2f}",
+        "-" if row.margin is None else f"{row.margin:.{digits}f}",
         row.verdict,
     )
+
+
+def _digits(row: Row) -> int:
+    return registry.metric(row.comparison.metric).value(row.comparison.value).decimals
 
 
 def text(gate: Gate) -> str:
@@ -67,12 +74,13 @@ def text(gate: Gate) -> str:
 
 
 def _sentence(row: Row) -> str:
-    test, margin = row.test, "none" if row.margin is None else f"{row.margin:.2f}"
-    interval = f"95 % interval {test.ci95[0]:.2f} .. {test.ci95[1]:.2f}"
+    test, digits = row.test, _digits(row)
+    margin = "none" if row.margin is None else f"{row.margin:.{digits}f}"
+    interval = f"95 % interval {test.ci95[0]:.{digits}f} .. {test.ci95[1]:.{digits}f}"
     p = f"p {row.comparison.holm_permutation:.4f} (Holm; {test.p_permutation:.4f} alone)"
     return (
-        f"{row.comparison.label}: baseline {test.a:.2f}, run {test.b:.2f}, difference {test.difference:+.2f}, "
-        f"{interval}, {p}, margin {margin}: {row.verdict}"
+        f"{row.comparison.label}: baseline {test.a:.{digits}f}, run {test.b:.{digits}f}, "
+        f"difference {test.difference:+.{digits}f}, {interval}, {p}, margin {margin}: {row.verdict}"
     )
 
 
@@ -91,8 +99,8 @@ def refused_markdown(reason: str) -> str:
 
 
 def junit(gate: Gate) -> bytes:
-    """JUnit XML, one test case per value; values that are not gated count as skipped."""
-    left_out = sum(row.verdict == NOT_GATED for row in gate.rows)
+    """JUnit XML, one test case per value; values that are not gated or cannot fail count as skipped."""
+    left_out = sum(row.verdict in (NOT_GATED, CANNOT_FAIL) for row in gate.rows)
     suite, root = _suite(len(gate.rows), failures=len(gate.failures), skipped=left_out)
     properties = ElementTree.SubElement(suite, "properties")
     for name, value in (("comparison", title(gate)), ("outcome", outcome(gate)), *(("note", n) for n in gate.notes)):
@@ -104,6 +112,8 @@ def junit(gate: Gate) -> bytes:
             failure.text = _sentence(row)
         elif row.verdict == NOT_GATED:
             ElementTree.SubElement(case, "skipped", message=f"reported, not gated: {_sentence(row)}")
+        elif row.verdict == CANNOT_FAIL:
+            ElementTree.SubElement(case, "skipped", message=f"could not have failed: {_sentence(row)}")
         else:
             ElementTree.SubElement(case, "system-out").text = _sentence(row)
     return _bytes(root)
@@ -152,10 +162,7 @@ def workflow_commands(gate: Gate) -> Iterator[str]:
 
 def as_json(gate: Gate) -> dict[str, Any]:
     """What ``check --json`` prints."""
-    rows = compare.as_json(gate.baseline.files.folder, gate.run.files.folder, [row.comparison for row in gate.rows])[
-        "comparisons"
-    ]
-    both = zip(rows, gate.rows, strict=True)
+    both = zip(compare.records([row.comparison for row in gate.rows]), gate.rows, strict=True)
     comparisons = [{**fields, "margin": row.margin, "verdict": row.verdict} for fields, row in both]
     return {
         "run": gate.run.model,
@@ -164,6 +171,7 @@ def as_json(gate: Gate) -> dict[str, Any]:
         "n": gate.n,
         "margin": gate.points,
         "passed": not gate.failures,
+        "guard_nothing": [row.comparison.label for row in gate.silent],
         "comparisons": comparisons,
         "notes": list(gate.notes),
     }

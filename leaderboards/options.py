@@ -13,8 +13,10 @@ POINTS = 1.0  # the gate's default margin
 def _report(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("--out", help="folder to write into (default: .leaderboards/report in the results folder)")
-    parser.add_argument("--baseline", metavar="RUN", help="compare with this run instead of the study's base")
-    parser.add_argument("--against", metavar="RUN[,RUN]", help="runs to compare with --baseline")
+    parser.add_argument(
+        "--against", nargs="+", metavar="RUN", help="compare these runs with RUN, captions side by side"
+    )
+    parser.add_argument("--baseline", metavar="RUN", help="another way to name the RUN that --against compares with")
     parser.add_argument("--task", help="task of these runs, if several tasks have runs of these names")
     parser.add_argument("--json", action="store_true", help="print paths and key numbers as JSON")
 
@@ -32,6 +34,23 @@ def _tables(parser: argparse.ArgumentParser) -> None:
         help="the run that fills a system's rows; repeatable",
     )
     parser.add_argument("--json", action="store_true", help="print paths and counts as JSON")
+
+
+def _table(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``table``."""
+    parser.add_argument("runs", nargs="+", metavar="[NAME=]RUN", help="run folder, or run name; NAME is the row's")
+    parser.add_argument("--task", metavar="T[,T2]", help="tasks to show, a group of columns each (default: all)")
+    parser.add_argument("--format", choices=("text", "markdown", "latex", "csv", "html"), default="text")
+    parser.add_argument(
+        "--metrics", metavar="A[,B]", help="columns: metric, or metric.value (default: every main value)"
+    )
+    parser.add_argument("--interval", action="store_true", help="show 95 %% confidence intervals (CSV, JSON: always)")
+    parser.add_argument(
+        "--against", metavar="RUN", help="compare with this row (default: with the best of each column)"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write to this file")
+    parser.add_argument("--wide", action="store_true", help="text: all columns, however narrow the terminal is")
+    parser.add_argument("--json", action="store_true", help="print JSON and nothing else on standard output")
 
 
 def _audit(parser: argparse.ArgumentParser) -> None:
@@ -117,6 +136,7 @@ def _baseline(parser: argparse.ArgumentParser) -> None:
 OF: Mapping[str, Callable[[argparse.ArgumentParser], None]] = {
     "report": _report,
     "tables": _tables,
+    "table": _table,
     "audit": _audit,
     "export": _export,
     "board": _board,

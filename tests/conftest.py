@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
+os.environ.pop("COLUMNS", None)  # pytest-xdist sets it for its workers; tables ask for it where output is a pipe
 
 
 # Files that take minutes begin first, so that no process is left with one at the end. While one process runs the
@@ -107,6 +108,7 @@ def cim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     """``cim`` writing to a results folder of this test."""
     from tests.cli import Cim
 
+    monkeypatch.delenv("COLUMNS", raising=False)  # set by pytest-xdist: no output of a test is as wide as a terminal
     monkeypatch.setenv("CIM_RESULTS", str(tmp_path / "results"))
     return Cim(tmp_path / "results", capsys)
 

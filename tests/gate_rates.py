@@ -1,4 +1,4 @@
-"""How often the gate cries wolf, and what it misses: mini-base at T = 0.3, many seeds, objects dropped.
+"""How often the gate cries wolf, and what it misses: mini-detailed at T = 0.3, many seeds, objects dropped.
 
 Every seed is generated and scored in full; seed 0 is the baseline. ``python -m tests.gate_rates`` prints false alarms
 of the other seeds, then how often the gate fails captions of which a share of the objects was dropped: those of the
@@ -80,7 +80,7 @@ def summary(title: str, found: Sequence[gate.Gate]) -> str:
 def detectable(found: Sequence[gate.Gate]) -> Iterator[str]:
     """Minimum detectable difference of each value, the mean over comparisons."""
     for rows in zip(*(one.rows for one in found), strict=True):
-        yield f"  {rows[0].comparison.label}: {np.mean([row.test.detectable for row in rows]):.2f}"
+        yield f"  {rows[0].comparison.label}: {np.mean([row.test.detectable for row in rows]):.3g}"
 
 
 def main() -> None:
@@ -99,7 +99,7 @@ def main() -> None:
         pairs = [(a, b) for a in made for b in made if a is not b]
         print(summary("every seed the baseline of every other", [gate.compare_with(b, a) for a, b in pairs]))
         print("minimum detectable difference of two seeds:", *detectable(noise), sep="\n", flush=True)
-        kept = stored_run.load(gate.BASELINES / "miniscenes" / "mini-base")
+        kept = stored_run.load(gate.BASELINES / "miniscenes" / "mini-detailed")
         for share in SHARES:
             drawn = [(run.model, captions_of(run), made[0]) for run in made[1:]]
             greedy = [("greedy", captions_of(kept), kept)] * args.seeds

@@ -70,7 +70,7 @@ def write(folder: Path, task: str, columns: dict[str, stats.Column], intervals: 
         scores.append(
             {
                 "metric": name,
-                "values": dict(zip(metric.names, map(float, values), strict=True)),
+                "values": {v: None if np.isnan(x) else float(x) for v, x in zip(metric.names, values, strict=True)},
                 "ci95": {
                     v: [b if b is None else float(b) for b in two] for v, two in zip(metric.names, bounds, strict=True)
                 },
@@ -83,7 +83,7 @@ def write(folder: Path, task: str, columns: dict[str, stats.Column], intervals: 
                 "outage": False,
             }
         )
-        own = [column.aggregate(row, 1).tolist() for row in column.statistics]
+        own = [np.nan_to_num(column.aggregate(row, 1)).tolist() for row in column.statistics]
         for row, below, cells, sums in zip(per_sample, corpus, own, column.statistics.tolist(), strict=True):
             row[name] = dict(zip(metric.names, cells, strict=True))
             if metric.aggregate is not mean:

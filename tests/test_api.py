@@ -218,3 +218,13 @@ def run_examples(codes: list[str], folder: Path, python: str = sys.executable) -
     )
     assert done.returncode == 0, done.stderr
     return [part.removeprefix("\n") for part in done.stdout.split(mark)]
+
+
+def test_several_captions_of_an_image_are_scored_and_resampled_together() -> None:
+    references = {"a": "a dog on a mat", "b": "two cars in a street", "c": "a bird"}
+    single = score(references, references, metrics="length", draws=200)
+    several = score({name: [text] * 3 for name, text in references.items()}, references, metrics="length", draws=200)
+    assert several["length"].n == 9 and "|n:9 captions of 3@" in (several["length"].signature or "")
+    assert several["length"].ci95 == single["length"].ci95
+    with pytest.raises(CimError, match="1 captions are no Unicode text: 'a'"):
+        score({"a": []}, {"a": "x"}, metrics="length")

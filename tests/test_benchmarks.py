@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from harness.benchmark import build, definition, labels
 from harness.errors import CimError
 from harness.resources import data
 from tests.cli import Cim
+from tests.conftest import ROOT
+from tests.test_docs import blocks
 
 WORDS = {"a1": "a dog on a mat", "a2": "two red cars in a street", "a3": "a bird above the sea"}
 
@@ -101,6 +104,12 @@ def test_a_task_file_names_texts_annotations_and_images(own: Own) -> None:
     registry.forget()
 
 
+def test_the_definition_of_contributing_is_read() -> None:
+    (shown,) = [body for body in blocks("CONTRIBUTING.md", "toml") if body.startswith("# tasks/photographs.toml")]
+    made = definition.checked("photographs", tomllib.loads(shown), "CONTRIBUTING.md", ROOT)
+    assert made.tables.keys() == {*definition.FILES, "images"} - {"samples"} and made.texts["judge"] == "qwen3-8b"
+
+
 def test_a_task_file_in_cim_path_is_a_task(own: Own, monkeypatch: pytest.MonkeyPatch) -> None:
     own.write("parts/tasks/three.toml", f'[references]\nfile = "{own.references}"\n')
     monkeypatch.setenv("CIM_PATH", str(own.folder / "parts"))
@@ -162,3 +171,60 @@ def test_an_unfinished_option_is_refused(cim: Cim, own: Own) -> None:
     assert done.code == 2 and "--reference-key: without --references" in done.err
     done = cim("eval", "--model", own.captions, "--references", own.references, "--task", "demo")
     assert done.code == 2 and "names demo; one new name" in done.err
+
+
+def test_several_captions_and_systems_are_runs_whose_intervals_resample_images(cim: Cim, own: Own) -> None:
+    """Rows that repeat an id are captions of one image, a column says which system wrote them; stored and verified."""
+    rows = [
+        {"id": name, "model": system, "caption": f"{text}{'.' * number}"}
+        for number in range(2)
+        for name, text in WORDS.items()
+        for system in ("north", "south")
+    ]
+    file = own.write("answers.json", rows)
+    done = cim(
+        "eval", "--model", file, "--references", own.references, "--metrics", "rouge_l", "--draws", "50", "--json"
+    )
+    runs = _score(done)
+    assert [run["model"] for run in runs] == ["answers-north", "answers-south"]
+    assert runs[0]["scores"][0]["n"] == 6 and "|n:6 captions of 3@" in runs[0]["scores"][0]["signature"]
+    folder = cim.results / runs[0]["task"] / "answers-north"
+    stored = [json.loads(line) for line in (folder / "per_sample.jsonl").read_text().splitlines()]
+    assert [(row["sample_id"], row["image_id"]) for row in stored[:2]] == [("a1#1", "a1"), ("a1#2", "a1")]
+    assert cim("verify", folder).code == 0
+    assert cim("compare", "answers-north", "answers-south").code == 0
+
+
+def test_a_known_benchmark_takes_one_caption_per_image_unless_told(cim: Cim, own: Own) -> None:
+    rows = [{"id": name, "caption": text} for name, text in [*WORDS.items(), ("a1", "again")]]
+    file = own.write("twice.json", rows)
+    own.write("known/tasks/three.toml", f'[references]\nfile = "{own.references}"\n')
+    refused = cim("eval", "--model", file, "--task", "demo")
+    assert refused.code == 2 and "id 'a1' stands a second time" in refused.err and "--several" in refused.err
+
+
+def test_captions_alone_are_scored_by_metrics_that_need_nothing(cim: Cim, own: Own) -> None:
+    """Without references: refused with the way out, or scored where every named metric can be."""
+    refused = cim("eval", "--model", own.captions)
+    assert refused.code == 2 and "ids belong to no task" in refused.err and "--references FILE" in refused.err
+    assert _score(cim("eval", "--model", own.captions, "--metrics", "length", "--json"))["scores"][0]["n"] == 3
+
+
+def test_a_share_of_questions_that_nobody_asked_is_undefined(cim: Cim, own: Own) -> None:
+    """All gold answers are Yes: accuracy of No has no value, in JSON, table and comparison."""
+    scenes = data.samples(registry.task("miniscenes"))[:3]
+    yes = {scene.id: {q.text: "Yes" for q in scene.questions if q.answer == "Yes"} for scene in scenes}
+    own.write("bench/questions.json", yes)
+    own.write("bench/references.json", {scene.id: scene.references[0] for scene in scenes})
+    tables = "".join(f'[{name}]\nfile = "{name}.json"\n' for name in ("references", "questions"))
+    own.write("bench/task.toml", f'judge = "rule-judge"\n{tables}')
+    captions = own.write("said.json", {scene.id: scene.references[0] for scene in scenes})
+    options = ("--task", own.folder / "bench", "--metrics", "relation_qa")
+    (row,) = _score(cim("eval", "--model", captions, *options, "--json"))["scores"]
+    assert (row["values"]["yes_recall"], row["values"]["no_accuracy"]) == (100, None)
+    assert row["ci95"]["no_accuracy"] == [None, None]
+    assert cim("eval", "--model", captions, *options).code == 0 and cim("verify", "said").code == 0
+    other = own.write("less.json", {scene.id: "the image shows a circle ." for scene in scenes})
+    assert cim("eval", "--model", other, *options).code == 0
+    compared = cim("compare", "said", "less", "--json").json["comparisons"]
+    assert {row.get("not_compared") for row in compared if row.get("value") in ("no_accuracy", None)} != {None}

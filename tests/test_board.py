@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -9,18 +10,21 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
 
-from harness import store
+from harness import registry, store
 from harness.pages import report, scores
-from harness.runs import records, stored_run
+from harness.runs import records, stats, stored_run
 from leaderboards import __main__ as face
 from leaderboards import standings
 from leaderboards.board import tables
+from leaderboards.board.about import About
+from leaderboards.board.about import about as about_run
 from tests import board_runs, synthetic_runs
 from tests.boards import measured
 from tests.cli import Cim, captions_file
@@ -104,7 +108,7 @@ def test_the_page_of_a_run_is_that_of_its_folder(cim: Cim, tmp_path: Path, monke
     def cards(html: str) -> str:
         return html[html.index("<article") : html.rindex("</article>")]
 
-    assert cards(built()) == cards(in_folder) and in_folder.count("data:image/jpeg") == 24
+    assert cards(built()) == cards(in_folder) and in_folder.count("data:image/png") == 24
     for cell in re.findall(r'<td class="number[^"]*">[^<]+</td>', in_folder):
         assert cell in built()
     assert "1 of 1" in built() and "1 of 1" not in in_folder
@@ -112,6 +116,10 @@ def test_the_page_of_a_run_is_that_of_its_folder(cim: Cim, tmp_path: Path, monke
     assert "data:image" not in built() and built().count("<article") == 24
     monkeypatch.setattr(report, "LARGEST", 23)
     assert built().count("<article") == 20 and "Shown are 20 of 24 samples" in built()
+    monkeypatch.setattr(report, "LARGEST", 24)
+    assert built().count("<article") == 24
+    monkeypatch.setattr("leaderboards.board.site.CARDS", 23)
+    assert built().count("<article") == 20
     stored = store.read_document(cim.results / "miniscenes" / "dogs" / "manifest.json") or {}
     stored["settings"]["task"]["data"] = "0" * 12
     store.write_document(cim.results / "miniscenes" / "dogs" / "manifest.json", stored)
@@ -123,8 +131,10 @@ def test_the_same_runs_give_the_same_bytes(results: Path, tmp_path: Path) -> Non
     for name, seed in (("one", "1"), ("two", "2")):
         command = [sys.executable, "-m", "leaderboards", "board", "--results", str(results), "--out", tmp_path / name]
         subprocess.run(command, cwd=ROOT, check=True, env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True)
-        made.append({p.relative_to(tmp_path / name): p.read_bytes() for p in (tmp_path / name).rglob("*.*")})
-    assert made[0] == made[1] and len(made[0]) == 15
+        made.append(
+            {p.relative_to(tmp_path / name): p.read_bytes() for p in (tmp_path / name).rglob("*") if p.is_file()}
+        )
+    assert made[0] == made[1] and len(made[0]) == 18 and not any(path.name.startswith(".") for path in made[0])
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "one").rglob("*.html")}
     board("--results", results, "--out", tmp_path / "one")
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "one").rglob("*.html")}
@@ -149,7 +159,50 @@ def test_ranks_values_and_intervals_are_those_of_standings_and_score_files(resul
                 joined += one.rank[0] != one.rank[1]
                 assert f">{rank} of 5</td>" in page
             assert group.metric != "capture" or shown[one.run.model][0] == rank
-    assert joined and len(shown["system-00"]) == len(columns) + 3
+    assert joined and len(shown["system-00"]) == len(columns) + 7
+
+
+def test_downloads_hold_every_cell_and_the_index_who_leads(results: Path, tmp_path: Path) -> None:
+    board("--results", results, "--out", tmp_path / "site")
+    runs = stored_run.load_all(results, pytest.fail, "docci500")
+    groups = list(standings.groups(runs))
+    document = json.loads((tmp_path / "site" / "data" / "docci500.json").read_text())
+    cells = {(row["run"], row["metric"], row["value"]): row for row in document}
+    assert len(document) == len(cells) == sum(len(group.standings) for group in groups)
+    for group in groups:
+        for one in group.standings:
+            row = cells[one.run.model, group.metric, group.value]
+            assert (row["point"], row["ci95_low"], row["ci95_high"]) == (one.point, *one.ci95)
+            ranks = (None, None) if group.metric == "length" else one.rank
+            assert (row["rank_best"], row["rank_worst"]) == ranks and row["date"] == "2026-01-01"
+    with (tmp_path / "site" / "data" / "docci500.csv").open(newline="") as file:
+        assert [float(row["point"]) for row in csv.DictReader(file)] == [row["point"] for row in document]
+    (capture,) = (group for group in groups if group.metric == "capture")
+    best, second = capture.standings[:2]
+    low, high = stats.interval(best.resamples - second.resamples)
+    text = " ".join(Page((tmp_path / "site" / "index.html").read_text()).text.split())
+    gap = f"{best.point - second.point:+.2f} ({low:+.2f} to {high:+.2f})"
+    assert f"{gap}{'yes' if second.rank[0] > 1 else 'no'}{second.run.model}" in text
+
+
+def test_a_run_links_to_its_pinned_weights_and_to_nothing_else(results: Path) -> None:
+    run = results / "docci500" / "system-00"
+    stored = store.read_document(run / "manifest.json") or {}
+    facts = registry.facts("qwen2.5-vl-7b")
+
+    def about(name: str, **model: object) -> About:
+        stored["settings"]["model"] = {"engine": "vllm", **model}
+        store.write_document(run / "manifest.json", stored)
+        return about_run(replace(stored_run.load(run), model=name))
+
+    pinned = {"checkpoint": facts["checkpoint"], "revision": facts["revision"]}
+    named = about("qwen2.5-vl-7b", **pinned)
+    assert named.link == f"https://huggingface.co/{facts['checkpoint']}/tree/{facts['revision']}"
+    assert (named.licence, named.gigabytes) == (facts["licence"], facts["memory_gb"])
+    assert about("system-00", **pinned).licence == "" and about("qwen2.5-vl-7b", checkpoint="a/b").licence == ""
+    for checkpoint in ("/home/ann/weights", "../a/b", "javascript:a/b", "a/b/c"):
+        assert about("system-00", **{**pinned, "checkpoint": checkpoint}).link == ""
+    assert about("system-00", checkpoint="a/b", revision="main").link == ""
 
 
 def test_groups_are_never_mixed_and_say_what_differs(results: Path, tmp_path: Path) -> None:
@@ -333,6 +386,13 @@ def test_only_what_it_made_is_removed(results: Path, tmp_path: Path, capsys: pyt
     assert (foreign / "index.html").read_text() == "my own site"
 
 
+def test_the_workflow_that_publishes_pins_its_actions() -> None:
+    text = (ROOT / ".github" / "workflows" / "pages.yml").read_text()
+    used = re.findall(r"uses: (\S+)(.*)", text)
+    assert text.startswith("# Never run") and len(used) == 4
+    assert all(re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}", action) and " # v" in version for action, version in used)
+
+
 def test_no_runs_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "results").mkdir()
     assert board("--results", tmp_path / "results") == 0
@@ -362,7 +422,7 @@ def test_real_runs_and_a_trained_one(cim: Cim, tmp_path: Path) -> None:
     site = cim.results / ".leaderboards" / "board"
     table = rows((site / "demo.html").read_text())
     assert [cells[1].split()[0] for cells in table] == ["demo-detailed", "demo-terse", "same"]
-    shown = [float(cells[2].split()[0]) for cells in table]
+    shown = [float(re.findall(r"\d+\.\d+", cells[2])[0]) for cells in table]
     assert shown == sorted(shown, reverse=True)
     assert "n: 12 / 5/12@" in (site / "demo.html").read_text()
     text = " ".join(Page((site / "runs" / "demo" / "demo-detailed.html").read_text()).text.split())
@@ -375,6 +435,18 @@ def test_real_runs_and_a_trained_one(cim: Cim, tmp_path: Path) -> None:
     assert 'href="../../../../train/arm/manifest.json"' in html
     captioned = records.read(cim.results / "demo" / "demo-detailed")
     assert sum((made.text or "") in text for made in captioned.values()) == 12  # six best, six worst
+
+
+def test_a_benchmark_without_code_is_a_task_like_others(cim: Cim, tmp_path: Path) -> None:
+    (tmp_path / "references.json").write_text(json.dumps({"one": ["a red dog"], "two": ["two cats sleep"]}))
+    captions = captions_file(tmp_path / "mine.jsonl", {"one": "a dog", "two": "cats sleep"})
+    own = ("--references", tmp_path / "references.json", "--metrics", "rouge_l,length")
+    assert cim("eval", "--model", captions, *own).code == 0 and board("--results", cim.results) == 0
+    (task,) = {path.parent.parent.name for path in cim.results.glob("*/*/scores.json")}
+    site = cim.results / ".leaderboards" / "board"
+    assert rows((site / f"{task}.html").read_text())[0][1] == "mine" and (site / "data" / f"{task}.csv").is_file()
+    page = Page((site / "runs" / task / "mine.html").read_text()).text
+    assert "two cats sleep" in page and "Captions alone" not in page
 
 
 def test_what_a_reader_of_screens_hears(results: Path, tmp_path: Path) -> None:

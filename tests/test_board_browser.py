@@ -50,12 +50,14 @@ set("by", "bleu4.score", "change"); seen.push(state());
 set("find", "SYSTEM-03", "input"); seen.push(state());
 set("find", "", "input"); set("columns", "objects", "change"); seen.push(state());
 set("columns", "all", "change"); seen.push(state());
+press("date"); set("columns", "about", "change"); seen.push(state());
 document.body.dataset.seen = JSON.stringify(seen);
 """
 LOOK = "document.body.dataset.seen = JSON.stringify(state());"
 WIDTH = """
 const seen = document.documentElement;
-const wide = Array.from(document.querySelectorAll("body *")).filter((one) => !one.closest(".scroll, .tabs, .unseen") &&
+const boxes = ".scroll, .sheet, .tabs, .unseen";
+const wide = Array.from(document.querySelectorAll("body *")).filter((one) => !one.closest(boxes) &&
   one.getBoundingClientRect().right > seen.clientWidth + 0.5).map((one) => one.tagName + "." + one.className);
 const pinned = Array.from(document.querySelectorAll(".board .name")).map((one) => getComputedStyle(one).position);
 document.body.dataset.seen = JSON.stringify([innerWidth, seen.scrollWidth - seen.clientWidth, wide, pinned]);
@@ -107,7 +109,7 @@ def test_it_sorts_ranks_filters_and_chooses_columns(site: Path, tmp_path: Path) 
     cells = {}
     for line in lines:
         name = re.findall(r"<bdi>(.*?)</bdi>", line)[0]
-        for key, cell in zip(keys[1:], re.findall(r'<td class="number[^>]*>', line), strict=True):
+        for key, cell in zip(keys[1:-4], re.findall(r'<td class="number[^>]*>', line), strict=True):
             cells[name, key] = (
                 float(re.findall(r'data-v="([^"]+)"', cell)[0]),
                 "".join(re.findall(r'data-r="([^"]+)"', cell)),
@@ -115,7 +117,7 @@ def test_it_sorts_ranks_filters_and_chooses_columns(site: Path, tmp_path: Path) 
     names = [f"system-0{at}" for at in range(5)]
     dom, log = browse(probed(site / "docci500.html", STATE + USE), tmp_path / "profile")
     assert "CONSOLE" not in log, log
-    opened, down, up, by_name, by_bleu, filtered, objects, every = seen(dom)  # type: ignore[misc]
+    opened, down, up, by_name, by_bleu, filtered, objects, every, about = seen(dom)  # type: ignore[misc]
     for state, key, sign in (
         (opened, "capture.score", -1),
         (down, "objects.f1", -1),
@@ -133,7 +135,9 @@ def test_it_sorts_ranks_filters_and_chooses_columns(site: Path, tmp_path: Path) 
     assert opened["hash"] == "" and by_bleu["hash"] == "#by=bleu4.score"
     assert "objects.recall" not in opened["heads"] and "objects.f1" in opened["heads"]
     shown = [None, "run", "objects.precision", "objects.recall", "objects.f1", "bleu4.score", "failed"]
+    shown += ["engine", "date", "size", "licence"]
     assert objects["heads"] == shown and every["heads"] == [None, *keys]
+    assert about["heads"] == [None, "run", "failed", *shown[-4:]] and about["sorted"] == "date ascending"
 
 
 def test_the_address_holds_the_view(site: Path, tmp_path: Path) -> None:
@@ -174,17 +178,31 @@ def test_no_other_script_or_style_runs(site: Path, tmp_path: Path) -> None:
     assert "data-bad" not in dom and log.count("violates the following Content Security Policy") >= 3, log
 
 
-@pytest.mark.parametrize("name", ["index.html", "docci500.html", "img-src", "xxx"])
-def test_a_phone_has_no_sideways_scroll(name: str, hostile_site: Path, tmp_path: Path) -> None:
-    """At 390 px only boxes scroll sideways, and the run's name stays in sight. Chromium's own window has 500."""
-    (page,) = [path for path in hostile_site.rglob("*.html") if name in path.name]
+def at_390(page: Path, folder: Path) -> tuple[object, ...]:
+    """Inner width, width beyond it, elements beyond it, and how run names are placed. Chromium's own window has 500."""
     listener = "onmessage = (event) => { document.body.dataset.seen = event.data; };"
     size = "width=390 height=800 style='border:0'"
     framed = f"<script>{listener}</script><iframe {size} src='{probed(page, WIDTH).as_uri()}'></iframe>"
-    frame = tmp_path / "frame.html"
+    frame = folder / "frame.html"
     frame.write_text(f"<!doctype html><body>{framed}</body>")
-    dom, log = browse(frame, tmp_path / "profile")
+    dom, log = browse(frame, folder / "profile")
     assert "CONSOLE" not in log, log
-    inner, beyond, wide, pinned = seen(dom)  # type: ignore[misc]
+    return tuple(seen(dom))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["index.html", "docci500.html", "img-src", "xxx"])
+def test_a_phone_has_no_sideways_scroll(name: str, hostile_site: Path, tmp_path: Path) -> None:
+    """At 390 px only boxes scroll sideways, and the run's name stays in sight."""
+    (page,) = [path for path in hostile_site.rglob("*.html") if name in path.name]
+    inner, beyond, wide, pinned = at_390(page, tmp_path)
     assert (inner, beyond, wide) == (390, 0, [])
-    assert set(pinned) == ({"sticky"} if name == "docci500.html" else set())
+    assert set(pinned) == ({"sticky"} if name == "docci500.html" else set())  # type: ignore[call-overload]
+
+
+def test_the_comparison_and_the_tables_fit_a_phone(hostile_site: Path, tmp_path: Path) -> None:
+    results = hostile_site.parent / "results"
+    out = ("--results", str(results), "--out", str(tmp_path / "out"))
+    named = ("system-02", "--against", "system-03", "system-04", "--task", "docci500")
+    assert face.main(["report", *named, *out]) == 0 and face.main(["tables", *out]) == 0
+    for name in ("report.html", "tables.html"):
+        assert at_390(tmp_path / "out" / name, tmp_path)[:3] == (390, 0, []), name

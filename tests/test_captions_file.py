@@ -37,13 +37,24 @@ BAD: dict[str, tuple[bytes, str]] = {
         _row(sample_id="demo_01", caption=None).encode(),
         "caption must be a text in quotes, found null",
     ),
-    "caption is a list": (_row(sample_id="demo_01", caption=["a"]).encode(), "caption must be a text in quotes"),
+    "caption is a number in a list": (
+        _row(sample_id="demo_01", caption=["a", 3]).encode(),
+        "caption must be a text in quotes, found 3",
+    ),
+    "no caption in a list": (_row(sample_id="demo_01", caption=[]).encode(), "caption is an empty list"),
+    "caption is not a number": (
+        b'{"sample_id": "demo_01", "caption": NaN}\n',
+        "caption must be a text in quotes, found NaN",
+    ),
+    "id with two captions": (_row(sample_id="demo_01", caption=["a", "b"]).encode(), "'demo_01' stands a second time"),
     "no caption": (_row(sample_id="demo_01").encode(), "x.jsonl:1: no 'caption' in this row"),
     "no id": (_row(caption="x").encode(), "no 'sample_id' in this row"),
     "id is a fraction": (_row(sample_id=3.5, caption="x").encode(), "sample_id must be a text in quotes, found 3.5"),
     "id is a truth": (_row(sample_id=True, caption="x").encode(), "sample_id must be a text in quotes, found true"),
     "damaged gzip": (b"\x1f\x8bnothing", "damaged gzip file"),
-    "parquet": (b"PAR1....", "a parquet file"),
+    "UTF-16": ("".join(ROWS).encode("utf-16"), "x.jsonl: UTF-16; save the file as UTF-8"),
+    "pickle": (b"\x80\x04N.", "x.jsonl: a pickle; it is never opened"),
+    "NUL byte": (b'{"sample_id": "demo_01", "caption": "\0"}\n', "x.jsonl:1: a NUL byte at byte 38"),
     "1 MB caption": (_row(sample_id="demo_01", caption="x" * 1_000_000).encode(), "caption of 1000000 characters"),
     "half a surrogate pair": (
         b'{"sample_id": "demo_01", "caption": "a\\ud83d"}\n',
@@ -54,7 +65,10 @@ BAD: dict[str, tuple[bytes, str]] = {
         b'{"sample_id": "demo_01", "caption": "a", "n": ' + b"9" * 5000 + b"}\n",
         "not usable JSON",
     ),
-    "a key twice": (b'{"sample_id": "demo_01", "caption": "a", "caption": "b"}\n', "a key stands twice"),
+    "a key twice": (
+        b'{"sample_id": "demo_01", "caption": "a", "caption": "b"}\n',
+        "x.jsonl:1: not usable JSON (a key stands twice in one object: 'caption')",
+    ),
     "missing ids": ("".join(ROWS[:9]).encode(), "no caption for 3 of 12 samples: 'demo_10', 'demo_11', 'demo_12'"),
     "extra ids": (
         ("".join(ROWS) + _row(sample_id="demo_99", caption="x")).encode(),
@@ -104,7 +118,8 @@ def test_control_characters_reach_no_terminal(cim: Cim, tmp_path: Path) -> None:
     line = cim.refused("eval", "--model", "x\x1b[2Jy\u202e")
     assert "\\x1b" in line and "\x1b" not in line and "\u202e" not in line
     path = captions_file(tmp_path / "[red]x.jsonl", GOOD)
-    assert "[red]x on demo" in cim("eval", "--model", path, "--metrics", "length").out
+    for option, shown in (("--verbose", "[red]x on demo"), ("--partial", "demo    [red]x\n")):
+        assert shown in cim("eval", "--model", path, "--metrics", "length", option).out
 
 
 @pytest.mark.parametrize(
@@ -162,9 +177,9 @@ def test_two_files_of_one_name_are_refused(cim: Cim, tmp_path: Path) -> None:
 
 def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     path = captions_file(tmp_path / "x.jsonl", {"demo_01": "one"})
-    assert captions.read(path).captions == {"demo_01": "one"}
+    assert captions.read(path).systems[""].captions == {"demo_01": "one"}
     captions_file(path, {"demo_01": "two!"})
-    assert captions.read(path).captions == {"demo_01": "two!"}
+    assert captions.read(path).systems[""].captions == {"demo_01": "two!"}
 
 
 TOML = {

@@ -44,7 +44,7 @@ def test_scored_stored_verified_and_shown(
 ) -> None:
     cim, path = cim_on_benchmarks, captions(benchmarks, tmp_path)
     given = ("--model", path, "--task", "coco_ln500", "--partial", "--metrics", NAMES)
-    made = cim("eval", *given)
+    made = cim("eval", *given, "--verbose")
     assert made.code == 0 and "objects@compat: skipped 2, captions without attributes 2" in made.out
     assert "tokens cut" in made.out and "credit exact" in made.out and "│ capture " in made.out
     scores = {one["metric"]: one for one in cim("score", *given, "--json").json["scores"]}

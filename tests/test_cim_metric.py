@@ -20,6 +20,7 @@ from harness.retrieval.scorer import CimScorer
 from harness.retrieval.sources import Pair
 from tasks.miniscenes import TASK, draw, samples, world
 from tests.cli import Cim, captions_file
+from tests.conftest import ROOT
 from tests.test_gallery import Fake
 
 
@@ -105,16 +106,70 @@ def test_a_cut_off_row_is_made_again_and_another_gallery_refused(made: World, ci
     made.build(5, tmp_path / "other")
     file.write_text(whole[:-40])
     refused = cim.refused(*made.arguments("retrieve", "--gallery", str(tmp_path / "other")))
-    assert "made with other gallery, rows; delete retrievals.jsonl" in refused
+    assert "looked up with gallery scenes; leave that option out to keep them, delete retrievals.jsonl" in refused
+    file.write_text(whole)
+    assert "looked up with gallery scenes" in cim.refused(
+        *made.arguments("score", "--gallery", str(tmp_path / "other"))
+    )
     file.unlink()
     assert cim(*made.arguments("retrieve", "--gallery", str(tmp_path / "other"))).code == 0
 
 
 def test_without_a_gallery_the_command_is_named(made: World, cim: Cim) -> None:
-    assert "no gallery at" in cim.refused(*made.arguments("retrieve"))
+    assert "no gallery scenes; run `cim gallery build scenes" in cim.refused(*made.arguments("retrieve"))
     rows = cim(*made.arguments("eval", "--json")).json["scores"]
     (row,) = [row for row in rows if row["metric"] == "cim"]
     assert "run `cim gallery build" in row["not_computed"] and row["values"]["reward"] is None
+
+
+def test_the_self_policy_is_chosen_signed_kept_and_another_refused(
+    made: World, cim: Cim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gallery holds the images of the captions, so that the policy decides what is retrieved first."""
+    pairs = [
+        Pair("miniscenes", one.id, one.references[0], partial(TASK.draw or str.encode, one.id)) for one in made.samples
+    ]
+    fakes = [made.fakes[name].encoder for name in ("fake_text", "fake_image")]
+    monkeypatch.setattr(build.leaks, "benchmark_ids", lambda: ({}, {}))  # a gallery must not hold these, else
+    build.build(build.Plan(made.folder, lambda: iter(pairs), [], *fakes))
+    folder, scores = cim.results / "miniscenes" / "six", {}
+    for policy in ("include", "exclude", "exclude_near"):
+        done = cim(*made.arguments("eval", "--metrics", "cim", "--self-policy", policy, "--fresh", "--json"))
+        (scores[policy],) = done.json["scores"]
+        assert f"|self:{policy}|" in scores[policy]["signature"]
+        first = json.loads((folder / "retrievals.jsonl").read_text().splitlines()[0])
+        assert first["how"]["self"] == policy
+        assert (f"miniscenes:{made.samples[0].id}" in first["images"]) == (policy == "include")
+    assert scores["include"]["values"]["qir"] > scores["exclude"]["values"]["qir"]
+    for verb in ("eval", "retrieve", "score"):
+        refused = cim.refused(*made.arguments(verb, "--metrics", "cim", "--self-policy", "include"))
+        assert "looked up with self exclude_near; leave that option out" in refused
+    file = folder / "retrievals.jsonl"
+    whole = file.read_text()
+    file.write_text(whole[:-40])
+    assert cim(*made.arguments("eval", "--metrics", "cim")).code == 0 and file.read_text() == whole
+
+
+def test_the_gallery_that_ships_with_the_task_is_whole_and_found_by_name(cim: Cim) -> None:
+    folder = gallery.place("miniscenes-1000")
+    assert folder.is_relative_to(ROOT / "tasks" / "miniscenes") and TASK.gallery == folder.name
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 1.5e6
+    assert gallery.open_folder(folder).sha == "251884765394973c63f479734c2ad7511ffb27b950f818131db9483834cce705"
+    assert {row["state"] for row in cim("gallery", "verify", "miniscenes-1000", "--json").json} == {"ok"}
+    encoders = json.loads((folder / "manifest.json").read_text())
+    for kind in ("text", "image"):  # the weights that ship are those it was built with
+        named = encoders[f"{kind}_encoder"]
+        assert dict(registry.encoder(named["name"]).settings()) == named["settings"]
+
+
+def test_a_gallery_of_that_name_that_was_built_here_comes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CIM_DATA", str(tmp_path))
+    here = tmp_path / "galleries" / "miniscenes-1000"
+    assert gallery.home("miniscenes-1000") == here != gallery.place("miniscenes-1000")
+    shutil.copytree(gallery.place("miniscenes-1000"), here)
+    assert gallery.place("miniscenes-1000") == here and gallery.place("nowhere") == gallery.home("nowhere")
 
 
 def test_a_gallery_smaller_than_k_shrinks_it_and_says_so(made: World, cim: Cim) -> None:

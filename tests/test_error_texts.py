@@ -57,6 +57,7 @@ COMMANDS = (
     "baseline nosuch",
     "audit nosuch",
     "tables --row nosuch",
+    "table nosuch",
     "nosuch",
     "eval",
 )

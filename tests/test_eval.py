@@ -94,7 +94,7 @@ def test_empty_captions_score_the_declared_default(cim: Cim, tmp_path: Path) -> 
 
 
 def test_the_table_shows_values_intervals_controls_and_signatures(cim: Cim) -> None:
-    result = cim("eval", "--model", "demo-detailed", "--metrics", "bleu4_char,length")
+    result = cim("eval", "--model", "demo-detailed", "--metrics", "bleu4_char,length", "--verbose")
     assert result.code == 0 and result.err == ""
     assert "demo-detailed on demo" in result.out and "wrong image" in result.out and "95 % interval" in result.out
     assert "bleu4_char|impl:nltk-sentence|" in result.out

@@ -25,7 +25,7 @@ from tests import mock_engine
 from tests.cli import Cim, captions_file
 from tests.conftest import ROOT
 
-BASELINE = ROOT / "results" / "baseline" / "miniscenes" / "mini-base"
+BASELINE = ROOT / "results" / "baseline" / "miniscenes" / "mini-detailed"
 ERROR = "no answer of http://box.lan:8000 for /home/ann/pictures/a.png"
 
 
@@ -84,7 +84,7 @@ def test_eee_says_what_the_run_says(cim: Cim, tmp_path: Path) -> None:
     assert cim("export", BASELINE, "--to", "eee", "--out", tmp_path, "--organization", "A lab").code == 0
     log, rows, file = read(tmp_path)
     stored = {row["metric"]: row for row in json.loads((BASELINE / "scores.json").read_text())["scores"]}
-    assert file.parent.relative_to(tmp_path).as_posix() == "data/miniscenes/unknown/mini-base"
+    assert file.parent.relative_to(tmp_path).as_posix() == "data/miniscenes/unknown/mini-detailed"
     assert uuid.UUID(file.stem).version == 4 and log["source_metadata"]["source_organization_name"] == "A lab"
     f1 = result(log, "objects.f1")
     low, high = stored["objects"]["ci95"]["f1"]
@@ -104,9 +104,14 @@ def test_eee_says_what_the_run_says(cim: Cim, tmp_path: Path) -> None:
     assert scoring["judges"][0]["model_info"]["name"] == "rule-judge" and "{caption}" in scoring["input_prompt"]
 
     assert len(rows) == 500 * len(log["evaluation_results"])
-    assert {(row["evaluation_id"], row["model_id"]) for row in rows} == {(log["evaluation_id"], "unknown/mini-base")}
+    assert {(row["evaluation_id"], row["model_id"]) for row in rows} == {
+        (log["evaluation_id"], "unknown/mini-detailed")
+    }
     first = next(row for row in rows if row["evaluation_result_id"] == "objects.precision")
-    assert first["evaluation"] == {"score": 100.0, "is_correct": True} and first["token_usage"]["total_tokens"] == 30
+    assert first["evaluation"] == {"score": 100.0, "is_correct": True} and first["sample_id"] == "test_000000"
+    caption_row = json.loads((BASELINE / "captions.jsonl").read_text().splitlines()[0])
+    assert first["output"]["raw"] == [caption_row["caption"]]
+    assert first["token_usage"]["total_tokens"] == caption_row["prompt_tokens"] + caption_row["completion_tokens"]
 
 
 def test_an_export_is_the_same_twice(cim: Cim, tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def test_unusable_pairs_are_named(tmp_path: Path, small: None) -> None:
     absent = Pair("made", "x", "words", tmp_path / "absent.png")
     with pytest.raises(CimError, match=r"absent.png: the image is not there.*--allow-missing"):
         build.build(broken(absent))
-    build.discard(tmp_path / "g")
+    assert not (tmp_path / "g").exists()  # other sources may be built under that name
     assert build.build(replace(broken(absent), allow_missing=True))
     assert gallery.open_folder(tmp_path / "g").manifest["left_out"] == 1
     build.discard(tmp_path / "g")

@@ -16,7 +16,7 @@ from tests.cli import Cim
 from tests.conftest import ROOT
 from tests.edits import Edit, document
 
-COMMITTED = gate.BASELINES / "miniscenes" / "mini-base"
+COMMITTED = gate.BASELINES / "miniscenes" / "mini-detailed"
 FILES = {"manifest.json", "captions.jsonl", "per_sample.jsonl", "statistics.jsonl", "scores.json"}
 
 
@@ -112,7 +112,7 @@ def test_the_committed_baseline_is_small_whole_and_of_no_machine() -> None:
     assert {path.name for path in COMMITTED.iterdir()} == FILES
     assert sum(path.stat().st_size for path in COMMITTED.iterdir()) < 1_000_000
     assert run.manifest["made_by"]["git"]["dirty"] is False and run.failed == 0
-    assert len(run.per_sample) == 500 and len(run.computed) == 12
+    assert len(run.per_sample) == 500 and len(run.computed) == 13
     for path in COMMITTED.iterdir():
         text = path.read_text()
         assert not re.search(r'"(/|~|[A-Za-z]:\\)', text), path  # no text begins like a path

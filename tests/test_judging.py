@@ -180,11 +180,11 @@ def test_controls_are_asked_on_request(cim: Cim, full: Path) -> None:
     rows = score(run(cim, full, "score"))["controls"]
     assert rows["empty_caption"]["values"]["na_rate"] == 100 and rows["empty_caption"]["values"]["score"] == 0
     assert 0 < rows["next_caption"]["values"]["score"] < 100
-    table = cim("score", "--model", full, "--partial", "--metrics", QA).out
+    table = cim("score", "--model", full, "--partial", "--metrics", QA, "-v").out
     assert table.count("empty caption") == 1 and "relation_qa: correct 60" in table
     assert cim("verify", "full").code == 0
     page = (cim.results / "miniscenes" / "full" / "report.html").read_text()
-    assert page.count("next caption") == 1 and "Reply of relation_qa by rule-judge" in page
+    assert page.count("own captions, next image</th>") == 2 and "Reply of relation_qa by rule-judge" in page
 
 
 def test_probes_alter_captions_and_nothing_else() -> None:

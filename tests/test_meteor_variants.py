@@ -61,7 +61,7 @@ def test_all_candidates_with_intervals_and_what_is_open(cim: Cim, punkt: Path) -
     assert found["meteor@mean"]["values"]["score"] == pytest.approx(mean, rel=1e-12)
     assert found["meteor"]["values"]["score"] != pytest.approx(mean, rel=1e-6)
     assert "|agg:mean|" in found["meteor@mean"]["signature"] and "|agg:corpus|" in found["meteor"]["signature"]
-    told = cim("meteor", "--model", "demo-detailed").out
+    told = cim("meteor", "--model", "demo-detailed", "-v").out
     assert "Which METEOR the paper prints is open" in told and told.count("wrong image") == 5
     assert cim("verify", "demo-detailed").code == 0
     assert "meteor@mean" in (cim.results / "demo" / "demo-detailed" / "report.html").read_text()

@@ -75,7 +75,7 @@ def test_a_rise_of_a_lower_is_better_value_fails_the_gate_and_is_ranked_last(two
     (row,) = two_runs("compare", "true", "false", "--json").json["comparisons"]
     assert row["higher_is_better"] is False and row["difference"] == 100
     table = two_runs("compare", "true", "false").out
-    assert "hallucinated (lower is better)" in table and "100.0" in table and "100.00" not in table, "one decimal"
+    assert "hallucinated ↓" in table and "100.0" in table and "100.00" not in table, "one decimal"
 
 
 @pytest.mark.parametrize("two_runs", ["None"], indirect=True)

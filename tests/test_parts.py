@@ -54,6 +54,23 @@ def test_lists_and_places(cim: Cim) -> None:
     assert {"part", "state", "detail"} == set(parts[0]) and any(row["part"] == "data docci500" for row in parts)
 
 
+def test_the_doctor_gives_a_reason_once_and_ends_with_what_works_now(cim: Cim, monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness.command import doctor
+    from harness.resources import pretrained
+
+    monkeypatch.setattr(pretrained, "absent", lambda one: f"the weights {one.hub_id} are not on this machine")
+    rows = doctor.examine(None)
+    merged = doctor.together(rows)
+    told = [(state, detail) for _, state, detail in merged]
+    assert len(told) == len(set(told)) < len(rows) and {(s, d) for _, s, d in rows} == set(told)
+    (computed,) = [part for part, _, detail in merged if detail == "can run here"]
+    assert "length" in computed and "engine captions, openai" in computed and "metric capture" not in computed
+    done = cim("doctor")
+    last = done.out.splitlines()[-1]
+    assert last.startswith("ready: captions files are scored by ") and "bleu4_char" in last and "taxonomy" not in last
+    assert "attributes, capture, objects: `cim data fetch factual,mpnet`, 1.4 GB; models with weights: " in last
+
+
 def test_a_judge_keeps_raw_replies_and_resumes(cim: Cim) -> None:
     """Every stage on its own; replies that are there are not asked for again, missing ones are no score."""
     folder = cim.results / "miniscenes" / "five"

@@ -71,7 +71,7 @@ def made(cim: Cim, captions: dict[str, str], folder: Path) -> tuple[Path, str]:
     result = cim("eval", "--model", captions_file(folder / "mine.jsonl", every), *METRICS)
     assert result.code == 0, result.err
     run = cim.results / "demo" / "mine"
-    assert f"to look at: {run / report.NAME}" in result.out
+    assert str(run / report.NAME) in result.out
     return run, (run / report.NAME).read_text(encoding="utf-8")
 
 
@@ -90,6 +90,46 @@ def test_what_a_page_holds(cim: Cim, tmp_path: Path) -> None:
     stored = json.loads((run / "manifest.json").read_text())
     assert stored["settings"]["model"]["sha256"] in page.text and stored["made_by"]["python"] in page.text
     assert stored["started"] not in html and str(tmp_path) not in html
+
+
+def test_the_first_screen_says_what_is_no_better_than_a_control(cim: Cim, tmp_path: Path) -> None:
+    run, _ = made(cim, {}, tmp_path)
+    document = json.loads((run / "scores.json").read_text())
+    (bleu,) = (row for row in document["scores"] if row["metric"] == "bleu4_char")
+    point, bounds = bleu["values"]["score"], bleu["ci95"]
+
+    def page(**others: float) -> Page:
+        bleu["controls"] = {name: {"values": {"score": at}, "ci95": bounds} for name, at in others.items()}
+        store.write_document(run / "scores.json", document)
+        html = report.page(stored_run.load(run))
+        first = html[html.index("<header>") : html.index("All 2 values")]
+        assert "bleu4_char" in first and f"{point:.2f}" in first and "length" in first and "<article" not in first
+        return Page(first)
+
+    assert "The one main value with controls is better than every control." in page(wrong_image=point - 1).text
+    worse = page(all_no=point - 2, next_caption=point - 1, wrong_image=point)
+    assert "0 of 1 main values are better than all their controls; no better (▾): bleu4_char." in worse.text
+    assert "▾ no better than wrong image" in worse.text and f"{point - 2:.2f} (all no)" in worse.text
+    heads = ("wrong image", "own captions, next image", "best other control")
+    assert [worse.text.index(head) for head in heads] == sorted(worse.text.index(head) for head in heads)
+    assert "No main value has a control" in page().text
+
+
+def test_a_tiny_image_is_stored_without_loss_and_a_photograph_small() -> None:
+    import io
+
+    from PIL import Image
+
+    from harness.pages.thumbnail import thumbnail
+
+    for size, kind, shown in ((48, "png", 144), (640, "jpeg", 160)):
+        image, content = Image.effect_noise((size, size), 60).convert("RGB"), io.BytesIO()
+        image.save(content, "PNG")
+        small = thumbnail(content.getvalue())
+        assert small is not None and small.address.startswith(f"data:image/{kind};base64,")
+        assert (small.width, small.enlarged) == (shown, kind == "png")
+        stored = Image.open(io.BytesIO(base64.b64decode(small.address.partition(",")[2])))
+        assert (stored.tobytes() == image.tobytes()) == (kind == "png")
 
 
 def test_a_page_is_the_same_each_time(cim: Cim, tmp_path: Path) -> None:
@@ -157,8 +197,16 @@ def test_a_page_names_no_place_of_the_machine(cim: Cim, tmp_path: Path) -> None:
     for score in document["scores"]:
         score["n_failed"] = 1
     store.write_document(run / "scores.json", {**document, "captions": digest})
-    assert cim("report", "mine").code == 0 and cim("board", "--out", tmp_path / "site").code == 0
+    shutil.copytree(run, run.with_name("yours"))
     site = tmp_path / "site"
+    assert cim("report", "mine").code == 0 and cim("board", "--out", site).code == 0
+    assert cim("report", "mine", "--against", "yours", "--out", tmp_path / "report").code == 0
+    assert cim("tables", "--out", tmp_path / "tables").code == 0
+    made_here = [path for folder in ("site", "report", "tables") for path in (tmp_path / folder).rglob("*.*")]
+    assert {path.suffix for path in made_here} >= {".html", ".csv", ".json", ".md", ".tex", ".svg"}
+    for path in made_here:
+        content = path.read_bytes() if path.is_file() else b""
+        assert not re.search(b"annabel|gpu7", content) and str(tmp_path).encode() not in content, path
     for path in (*site.glob("*.html"), run / report.NAME, site / "runs" / "demo" / "mine.html"):
         html = path.read_text(encoding="utf-8")
         assert not re.search("annabel|gpu7", html) and str(tmp_path) not in html, path
@@ -298,6 +346,7 @@ const set = (id, value, kind) => {
 const seen = [];
 set("sort", sort.querySelectorAll("option")[4].value, "change"); seen.push(ids());
 document.getElementById("direction").click(); seen.push(ids());
+set("sort", "2", "change"); seen.push(document.getElementById("direction").textContent, ids());
 set("find", "demo_03", "input"); seen.push(ids(), document.getElementById("shown").textContent);
 document.body.dataset.seen = JSON.stringify(seen);
 """
@@ -329,12 +378,16 @@ def test_the_page_works_in_a_browser(cim: Cim, tmp_path: Path) -> None:
     dom, log = browse(tmp_path / "probe.html", tmp_path / "profile")
     assert "CONSOLE" not in log, log
     (found,) = [attributes["data-seen"] for tag, attributes in Page(dom).elements if tag == "body"]
-    up, down, filtered, told = json.loads(str(found))
-    rows = {row["sample_id"]: row["length"]["words"] for row in store.read_rows(run / "per_sample.jsonl")}
+    up, down, label, worst, filtered, told = json.loads(str(found))
+    per_sample = store.read_rows(run / "per_sample.jsonl")
+    rows = {row["sample_id"]: row["length"]["words"] for row in per_sample}
+    bleu = {row["sample_id"]: float(f"{row['bleu4_char']['score']:.6g}") for row in per_sample}
     expected = sorted(range(1, 13), key=lambda number: (rows[f"demo_{number:02d}"], number))
     assert up.split() == [f"sample-{number}" for number in expected]
     expected = sorted(range(1, 13), key=lambda number: (-rows[f"demo_{number:02d}"], number))
     assert down.split() == [f"sample-{number}" for number in expected]
+    expected = sorted(range(1, 13), key=lambda number: (bleu[f"demo_{number:02d}"], number))
+    assert label == "worst first" and worst.split() == [f"sample-{number}" for number in expected]
     assert filtered == "sample-3" and told == "1 of 12 samples"
 
 

@@ -69,14 +69,15 @@ def test_eval_fetches_a_named_task_and_passes_everything_on() -> None:
 
 def test_eval_without_a_task_fetches_what_the_model_needs() -> None:
     calls = make("-n", "eval").stdout
-    assert ".venv/bin/cim data fetch --if-missing --for 'mini-base' \n" in calls
-    assert ".venv/bin/cim eval --model 'mini-base'" in calls
+    assert ".venv/bin/cim data fetch --if-missing --for 'mini-base,mini-detailed' \n" in calls
+    assert ".venv/bin/cim eval --model 'mini-base,mini-detailed'" in calls
 
 
 def test_training_passes_everything_on() -> None:
     calls = make("-n", "train-cim", "PRESET=mini", "SEED=2", "ARGS=--steps 5").stdout
     calls = re.sub(r"\s+", " ", calls.replace("\\\n", " "))
     assert ".venv/bin/cim train --model 'mini-base' --preset 'mini' --seed '2' --steps 5; fi" in calls
+    assert "cim doctor --parity 'mini-base' " in make("-n", "parity").stdout
     assert "need=train;" in calls and "if [ 'mini-basemini2' = mini-base ]" in calls
 
 
@@ -180,7 +181,7 @@ def test_set_up_from_nothing_then_nothing_to_do(tmp_path: Path) -> None:
     assert first.returncode == 0, first.stderr
     assert first.stdout.splitlines()[-1] == "cim|eval|--model|my captions.jsonl"
     assert (copy / ".venv" / ".ok-core").exists() and not (copy / ".venv" / ".ok-dev").exists()
-    again = ["cim|data|fetch|--if-missing|--for|mini-base", "cim|eval|--model|mini-base"]
+    again = ["cim|data|fetch|--if-missing|--for|mini-base,mini-detailed", "cim|eval|--model|mini-base,mini-detailed"]
     assert make("eval", folder=copy).stdout.splitlines() == again
 
 

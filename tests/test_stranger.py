@@ -177,6 +177,7 @@ def test_the_wheel_holds_every_file_of_its_packages(stranger: Stranger) -> None:
     wanted = {path.as_posix() for path in tracked if "__pycache__" not in path.parts}
     assert wanted - held == set()
     assert {"cim_harness/py.typed", "tasks/miniscenes/weights/mini-base/model.safetensors"} <= held
+    assert "tasks/miniscenes/galleries/miniscenes-1000/manifest.json" in held
 
 
 def test_the_package_is_that_of_the_wheel_and_loads_nothing_heavy(stranger: Stranger) -> None:

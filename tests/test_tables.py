@@ -27,7 +27,7 @@ from tests.test_report import BROWSER, browse
 
 NAMES = ("qwen2-vl-7b", "cim-qwen2-vl-7b", "qwen2-vl-7b-sft", "qwen2.5-vl-7b", "gemini-1.5")
 FORMATS = ("tables.html", "tables.md", *(f"table_{n}.{kind}" for kind in ("csv", "tex") for n in (6, 7, 8)))
-LINES = {"published": "published", "ours": "ours", "difference": "difference"}
+LINES = {"published": "published", "this run": "this run", "difference": "difference"}
 Values = dict[tuple[int, int, str], list[str]]
 """Numbers of a line by table, row and line: as written, marks and bold apart; empty where there is none."""
 
@@ -152,9 +152,11 @@ def test_all_formats_show_the_same_numbers_in_the_same_cells(boards: Boards) -> 
     folder = made(boards)
     sheets = of_csv(folder)
     assert {key[0] for key in sheets} == {6, 7, 8} and len({key[:2] for key in sheets}) == 43
-    assert sum(key[2] == "ours" for key in sheets) == 2 + 6 + 4  # rows of the three tables that have runs
+    assert sum(key[2] == "this run" for key in sheets) == 2 + 6 + 4  # rows of the three tables that have runs
     for read in (of_markdown, of_latex, of_html):
-        found = {key: values for key, values in read(folder).items() if any(values)}
+        found = read(folder)
+        assert all(any(values) for key, values in found.items() if key[2] != "published"), "a row without a run"
+        found = {key: values for key, values in found.items() if any(values)}
         assert found.keys() == sheets.keys(), read
         for key, values in found.items():
             assert values == sheets[key], (read, key)
@@ -172,7 +174,7 @@ def test_published_cells_are_those_of_the_file_and_ours_those_of_the_runs(boards
                 continue
             scores = {s["metric"]: s["values"] for s in json.loads((run / "scores.json").read_text())["scores"]}
             ours = [f"{scores[METRICS[column][0]][METRICS[column][1]]:.2f}" for column in row.printed]
-            assert ours == found[table, at, "ours"]
+            assert ours == found[table, at, "this run"]
 
 
 def test_making_them_twice_gives_the_same_bytes_wherever_the_results_are(boards: Boards, tmp_path: Path) -> None:
@@ -327,7 +329,7 @@ def test_every_empty_cell_names_what_fills_it(boards: Boards) -> None:
         empty = 0
         for key, cells in lines.items():
             if key[4] == "published":
-                ours = lines.get((*key[:4], "ours"), [""] * len(cells))
+                ours = lines.get((*key[:4], "this run"), [""] * len(cells))
                 commands = lines.get((*key[:4], "command"), [""] * len(cells))
                 assert all(bool(a) != bool(b) for a, b in zip(ours, commands, strict=True))
                 assert all("make eval MODEL=" in text and " TASK=" in text for text in commands if text)
@@ -482,4 +484,4 @@ def test_thirty_models_on_two_benchmarks_need_little_memory(thirty_copied: Path)
     for command in (["tables"], ["audit", "--runs"]):
         assert measured(thirty_copied, *command).peak < 1000
     rows = of_csv(thirty_copied / tables.FOLDER)
-    assert all(values.count("") == 0 for key, values in rows.items() if key[2] == "ours")
+    assert all(values.count("") == 0 for key, values in rows.items() if key[2] == "this run")

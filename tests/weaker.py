@@ -10,9 +10,9 @@ from pathlib import Path
 from tasks.miniscenes.language import FAMILY_OF, read
 from tests.conftest import ROOT
 
-WEIGHTS = ROOT / "tasks" / "miniscenes" / "weights" / "mini-base"
+WEIGHTS = ROOT / "tasks" / "miniscenes" / "weights" / "mini-detailed"
 PHRASE = re.compile(rf"\ban? (?:[a-z]+ )*?({'|'.join(FAMILY_OF)})\b(?: in the [a-z]+ [a-z]+)?")
-SAMPLED = """about = "mini-base at a temperature, of one seed"
+SAMPLED = """about = "mini-detailed at a temperature, of one seed"
 engine = "transformers"
 checkpoint = "{folder}"
 dtype = "float32"
@@ -50,8 +50,8 @@ def _without(text: str, families: set[str]) -> str:
 
 
 def sampled(folder: Path, seed: int, temperature: float = 0.3) -> str:
-    """The name of a model in ``folder`` (for ``$CIM_MODELS``): mini-base that draws its words."""
-    name = f"mini-base-seed-{seed:02d}"
+    """The name of a model in ``folder`` (for ``$CIM_MODELS``): mini-detailed that draws its words."""
+    name = f"mini-detailed-seed-{seed:02d}"
     folder.mkdir(parents=True, exist_ok=True)
     content = SAMPLED.format(folder=WEIGHTS, temperature=temperature, seed=seed)
     (folder / f"{name}.toml").write_text(content)

@@ -11,22 +11,23 @@ from pathlib import Path
 from typing import Any
 
 from harness import places, registry
-from harness.api.inputs import captions_by_id, in_memory_run, references_by_id
+from harness.api.inputs import Captions, captions_by_id, in_memory_run, references_by_id
 from harness.api.result import Result, of_stored
+from harness.engines import captions as captions_file
 from harness.errors import CimError
 from harness.pages import report
 from harness.resources import paths
 from harness.runs import reasoning, records, run, stats, stored_run
 from harness.runs.records import RowFiles
 from harness.runs.stored_run import StoredRun
-from harness.stages import caption, model, parse
+from harness.stages import caption, choice, model, parse
 from harness.stages import evaluate as stages
 from harness.stages import score as scoring
-from harness.types import Completion, Track, untracked
+from harness.types import Completion, Model, Task, Track, untracked
 
 
 def score(
-    captions: Sequence[str] | Mapping[str, str],
+    captions: Captions,
     references: Sequence[str | Sequence[str]] | Mapping[str, str | Sequence[str]],
     metrics: str | Sequence[str] | None = None,
     *,
@@ -37,7 +38,8 @@ def score(
     """Score captions against references that are given here; nothing is stored.
 
     Args:
-        captions: n texts, or texts by sample id.
+        captions: n texts, or texts by sample id; a list in place of a text where an image has several captions: each is
+            scored, and confidence intervals resample images.
         references: one or several texts per caption, in the same order or by the same ids.
         metrics: names or ``.py`` files; all that references allow and this machine can compute if None.
         name: what a comparison calls this result.
@@ -47,16 +49,16 @@ def score(
     Raises:
         CimError: ids or lengths differ, a text is no text, or a metric is unknown or cannot be computed here.
     """
-    texts = captions_by_id(captions)
-    truth = references_by_id(references, texts)
+    texts, images = captions_by_id(captions)
+    truth = references_by_id(references, list(dict.fromkeys(images.values())))
     _check_draws(draws)
     with tempfile.TemporaryDirectory() as scratch:
-        planned = in_memory_run(name, truth, Path(scratch))
+        planned = in_memory_run(name, truth, images, Path(scratch))
         with planned.files.appending(records.NAME, "caption") as add:
             for sample_id, text in texts.items():
                 add(records.row(reasoning.split_off(Completion(sample_id, text))))
         with parse.Parses(planned.results, _track(progress)) as parses:
-            chosen, absent = scoring.choose(_names(metrics), planned, parses)
+            chosen, absent = choice.choose(_names(metrics), planned, parses)
             computed = scoring.compute(planned, chosen, parses, draws=draws)
             account = caption.account(planned).as_row()
         scored = {name: row.text for name, row in planned.captions.items()}
@@ -74,7 +76,7 @@ def score(
 
 
 def evaluate(
-    captions: Mapping[str, str] | str | Path,
+    captions: Mapping[str, str | Sequence[str]] | str | Path,
     task: str,
     metrics: str | Sequence[str] | None = None,
     *,
@@ -92,11 +94,11 @@ def evaluate(
     """Evaluate captions or a model on a benchmark, as ``cim eval`` does; a stored run is continued.
 
     Args:
-        captions: texts by sample id; or what ``cim eval --model`` takes: a captions file, a model, a stored run.
-        task: a benchmark's name or ``.py`` file.
-        metrics: names or ``.py`` files; all that the benchmark allows and this machine can compute if None.
-        limit: the first so many samples only.
-        results: where the run is stored. If None: texts are stored nowhere; a file or model where ``cim eval`` stores
+        captions: texts (or lists of texts, for a benchmark without code) by sample id; or what ``cim eval --model``
+        takes: a captions file, a model, a stored run. task: a benchmark's name, ``.py`` file or ``task.toml``. metrics:
+        names or ``.py`` files; all that the benchmark allows and this machine can compute if None. limit: the first so
+        many samples only. results: where the run is stored. If None: texts are stored nowhere; a file or model where
+        ``cim eval`` stores
             it, ``$CIM_RESULTS``, else ``results/``.
         name: of the run, for texts.
         partial: score only the samples that have a caption.
@@ -121,15 +123,26 @@ def evaluate(
             source = str(_captions_file(scratch / f"{model.run_name(name, Path(name))}.jsonl", captions))
             folder = scratch / "results" if results is None else folder
         places.remember(folder)
-        benchmark = registry.named("tasks", task)
-        resolved = model.resolve(source, folder, benchmark, engine)[0]
-        planned = run.plan(resolved, registry.task(benchmark), folder, limit=limit, partial=partial, fresh=fresh)
+        benchmark = registry.task(registry.named("tasks", task))
+        resolved = _single(source, folder, benchmark, engine)
+        planned = run.plan(resolved, benchmark, folder, limit=limit, partial=partial, fresh=fresh)
         planned = replace(planned, judge=judge, gallery=gallery or planned.gallery)
         options = stages.Options(fresh=fresh, draws=draws, track=_track(progress))
         stored = _evaluate(planned, _names(metrics), options)
         kept = results is not None or not isinstance(captions, Mapping)
         result = of_stored(stored)
         return result if kept else replace(result, run=replace(stored, files=RowFiles(Path(name))), folder=None)
+
+
+def _single(source: str, results: Path, benchmark: Task, engine: str | None) -> Model:
+    """The one model that a source means; CimError for a file of several systems, or of captions not expected here."""
+    resolved, *others = model.resolve(source, results, benchmark.name, engine)
+    if others and resolved.engine == "captions":
+        names = ", ".join(str(other.settings.get("system")) for other in (resolved, *others))
+        raise CimError(f"captions of several systems: {names}", where=source, hint="one mapping or file for each")
+    if not benchmark.definition:
+        captions_file.refuse_repeated(resolved)
+    return resolved
 
 
 def _evaluate(planned: run.Run, metrics: Sequence[str], options: stages.Options) -> StoredRun:
@@ -145,8 +158,9 @@ def _evaluate(planned: run.Run, metrics: Sequence[str], options: stages.Options)
     return stored
 
 
-def _captions_file(path: Path, captions: Mapping[str, str]) -> Path:
-    rows = [{"sample_id": name, "caption": text} for name, text in captions_by_id(captions).items()]
+def _captions_file(path: Path, captions: Mapping[str, str | Sequence[str]]) -> Path:
+    texts, images = captions_by_id(captions)
+    rows = [{"sample_id": images[name], "caption": text} for name, text in texts.items()]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
 

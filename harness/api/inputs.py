@@ -18,61 +18,83 @@ TASK = "in_memory"
 Text = TypeVar("Text")
 
 
-def captions_by_id(captions: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
-    """Texts by sample id; those of a list get their place as id, from "0" on.
+Captions = Sequence[str | Sequence[str]] | Mapping[str, str | Sequence[str]]
+
+
+def captions_by_id(captions: Captions) -> tuple[dict[str, str], dict[str, str]]:
+    """Texts by sample id, and the image of each; those of a list get their place as image, from "0" on.
+
+    Where an image ``x`` has a list of captions, they are the samples ``x#1``, ``x#2`` ...
 
     Raises:
         CimError: none, a single text, or one that is no text.
     """
-    by_id = _by_id(captions, "captions")
-    wrong = [name for name, text in by_id.items() if not _is_text(text)]
+    by_image = {
+        name: [given] if isinstance(given, str) else given for name, given in _by_id(captions, "captions").items()
+    }
+    wrong = [name for name, texts in by_image.items() if not _texts(texts) or not all(map(_is_text, _texts(texts)))]
     if wrong:
         raise CimError(f"{len(wrong)} captions are no Unicode text: {_first(wrong)}", hint="texts (str)")
-    return by_id
+    texts, images = dict[str, str](), dict[str, str]()
+    for image, several in by_image.items():
+        for number, text in enumerate(several, start=1):
+            sample_id = image if len(several) == 1 else f"{image}#{number}"
+            texts[sample_id], images[sample_id] = text, image
+    return texts, images
 
 
 def references_by_id(
-    references: Sequence[str | Sequence[str]] | Mapping[str, str | Sequence[str]], captions: Mapping[str, str]
+    references: Sequence[str | Sequence[str]] | Mapping[str, str | Sequence[str]], images: Sequence[str]
 ) -> dict[str, tuple[str, ...]]:
-    """References by sample id, for the same ids as captions and in their order.
+    """References by image, for the same images as captions and in their order.
 
     Raises:
-        CimError: ids or lengths differ, or a sample has no reference; says how many and the first ids.
+        CimError: ids or lengths differ, or an image has no reference; says how many and the first ids.
     """
     by_id = _by_id(references, "references")
-    if not isinstance(references, Mapping) and len(by_id) != len(captions):
-        raise CimError(f"{len(captions)} captions, {len(by_id)} references", hint="one entry of references per caption")
+    if not isinstance(references, Mapping) and len(by_id) != len(images):
+        raise CimError(f"{len(images)} captions, {len(by_id)} references", hint="one entry of references per caption")
     for what, names in (
-        ("captions have no reference", [name for name in captions if name not in by_id]),
-        ("references have no caption", [name for name in by_id if name not in captions]),
+        ("captions have no reference", [name for name in images if name not in by_id]),
+        ("references have no caption", [name for name in by_id if name not in images]),
     ):
         if names:
             raise CimError(f"{len(names)} {what}: {_first(names)}", hint="the same ids in both")
-    lists = {name: _texts(by_id[name]) for name in captions}
+    lists = {name: _texts(by_id[name]) for name in images}
     wrong = [name for name, texts in lists.items() if not texts or not all(map(_is_text, texts))]
     if wrong:
         raise CimError(f"references of {len(wrong)} samples are no text or none: {_first(wrong)}", hint="texts (str)")
     return lists
 
 
-def in_memory_run(name: str, references: Mapping[str, tuple[str, ...]], folder: Path) -> Run:
-    """A run on these references; their SHA-256 enters signatures in place of a benchmark's files."""
-    samples = [Sample(sample_id, texts) for sample_id, texts in references.items()]
-    content = dumps([[sample.id, *sample.references] for sample in samples]).encode()
+def in_memory_run(name: str, references: Mapping[str, tuple[str, ...]], images: Mapping[str, str], folder: Path) -> Run:
+    """A run on these references; their SHA-256 enters signatures in place of a benchmark's files.
+
+    Args:
+        references: by image.
+        images: the image of each sample.
+    """
+    whole = [Sample(image, texts) for image, texts in references.items()]
+    samples = [
+        Sample(sample_id, references[image], image_id="" if image == sample_id else image)
+        for sample_id, image in images.items()
+    ]
+    content = dumps([[sample.id, *sample.references] for sample in whole]).encode()
     task = Task(
         name=TASK,
         title="References in memory",
         prompt="",
         files=(DataFile("references", len(content), hashlib.sha256(content).hexdigest()),),
-        count=len(samples),
+        count=len(whole),
         provides=frozenset({"references"}),
-        load=lambda _: samples,
+        load=lambda _: whole,
         licence="",
         source="",
     )
-    settings = {"task": {"name": TASK, "data": data.fingerprint(task)}}
+    ids = hashlib.sha256("\n".join(images).encode()).hexdigest()[:8]
+    settings = {"task": {"name": TASK, "data": data.fingerprint(task)}, "samples": {"ids": ids}}
     model = Model(name, "captions", None, {})
-    return Run(task, model, samples, samples, RowFiles(folder / TASK), folder, settings)
+    return Run(task, model, samples, whole, RowFiles(folder / TASK), folder, settings)
 
 
 def _by_id(given: Sequence[Text] | Mapping[str, Text], what: str) -> dict[str, Text]:

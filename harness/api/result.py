@@ -9,6 +9,7 @@ from typing import Any
 
 from harness import registry
 from harness.errors import CimError, one_line
+from harness.pages.text import aligned
 from harness.resources import paths
 from harness.runs import stored_run
 from harness.runs.stored_run import StoredRun
@@ -135,15 +136,6 @@ def load_run(path: str | Path, *, task: str | None = None, results: str | Path |
 def of_stored(run: StoredRun) -> Result:
     """A stored run with all its rows read."""
     return Result(run, {name: row.text for name, row in run.files.completions().items()}, run.details, run.files.folder)
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of cells as lines; each column is as wide as its widest cell, so no cell is cut or folded."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.rjust(width) if at else cell.ljust(width) for at, (cell, width) in enumerate(line)).rstrip()
-        for line in (list(zip(row, widths, strict=True)) for row in rows)
-    ]
 
 
 def data_frame(rows: Sequence[Mapping[str, Any]]) -> Any:

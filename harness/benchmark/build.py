@@ -8,6 +8,7 @@ An image belongs to the sample whose row names it, else to the one whose id is i
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ from typing import Any
 from harness.benchmark import labels
 from harness.benchmark.definition import FILES, WHICH, Definition, checked, read
 from harness.errors import CimError
-from harness.forms import ids, texts
+from harness.forms import ids, sources, texts
 from harness.types import DataFile, Sample, Task
 
 # arXiv 2603.01696 supplement, Figure 6: the prompt of the paper's own benchmarks.
 PROMPT = "Caption this image as accurately as possible, without speculation. Describe what you see."
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 JUDGE = "qwen3-8b"
+ODD = re.compile(r"[^\w.-]+")  # what the name of a folder had better not hold
 
 
 def from_file(path: Path) -> Task:
@@ -56,7 +58,8 @@ def from_options(
         tables["images"] = {"folder": str(images)}
     source = references or samples or images
     assert source is not None, "a benchmark of nothing"
-    stem = source.absolute().name.partition(".")[0] or "benchmark"
+    base = source.absolute().name
+    stem = ODD.sub("-", Path(base.removesuffix(".gz")).stem if source.is_file() else base).strip("-.") or "benchmark"
     content = {**tables, **({"prompt": prompt} if prompt else {})}
     made = checked(name or stem, content, str(source), Path())
     if name is None:
@@ -98,7 +101,7 @@ def task(definition: Definition) -> Task:
 
 def _file(definition: Definition, name: str) -> DataFile:
     path, expected = definition.path(name), definition.tables[name].get("sha256")
-    size, sha256 = folder_digest(path) if name == "images" else _digest(path)
+    size, sha256 = folder_digest(path, name) if name == "images" or path.is_dir() else _digest(path)
     if expected not in (None, sha256):
         hint = "restore it, or give the benchmark another name or version"
         raise CimError(f"has sha256 {sha256[:16]}..., {str(expected)[:16]}... expected", where=str(path), hint=hint)
@@ -114,10 +117,11 @@ def _digest(path: Path) -> tuple[int, str]:
         raise CimError(f"cannot be read ({error.strerror})", where=str(path)) from error
 
 
-def folder_digest(folder: Path) -> tuple[int, str]:
-    """Bytes of all images of a folder, and the sha256 of their names and hashes."""
+def folder_digest(folder: Path, kind: str) -> tuple[int, str]:
+    """Bytes of all images of a folder, or of its texts if it is no folder of ``images``; sha256 of names and hashes."""
+    names = image_names(folder) if kind == "images" else [path.name for path in sources.texts_in(folder)]
     sizes, lines = 0, list[str]()
-    for name in image_names(folder):
+    for name in names:
         size, sha256 = _digest(folder / name)
         sizes += size
         lines.append(f"{sha256} {name}")

@@ -21,8 +21,9 @@ STAGES = {
 
 # Commands of the leaderboards: each is a module with ``arguments(parser)`` and ``main(args, say, tell) -> exit code``.
 BOARDS = {
-    "report": "the page of one stored run; without RUN one page over all: correlation, ablation, comparison, training",
-    "tables": "the paper's Tables 6 to 8, published beside ours, as Markdown, LaTeX, CSV and HTML",
+    "report": "the page of one stored run, or RUN --against others; without RUN one page over all that is stored",
+    "tables": "the paper's Tables 6 to 8, published and as run here, as Markdown, LaTeX, CSV and HTML",
+    "table": "a table of your own runs for a paper: text, Markdown, LaTeX, CSV or HTML; best and significance marked",
     "audit": "recompute what can be checked in published tables, or in stored runs",
     "export": "stored runs in the forms of other tools: Every Eval Ever, the Hugging Face hub, parquet",
     "board": "a static site over all stored runs: ranks, intervals, a page per run",
@@ -71,10 +72,11 @@ def parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:
     meteor = _add(verbs, "meteor", "every METEOR that the paper may have used, side by side, with its BLEU-4")
     _stage(meteor)
     meteor.set_defaults(metrics=None)
-    compare = _add(verbs, "compare", "paired test on two stored runs")
-    compare.add_argument("run_a", help="run folder, or run name")
-    compare.add_argument("run_b", help="run folder, or run name")
-    compare.add_argument("--task", help="task of both runs, where names are given")
+    compare = _add(verbs, "compare", "paired tests of stored runs against the first of them, and which is better")
+    compare.add_argument("run_a", metavar="A", help="run folder, or run name: the baseline")
+    compare.add_argument("runs", metavar="B", nargs="+", help="runs to compare with it; several get a column each")
+    compare.add_argument("--task", help="task of the runs, where names are given")
+    compare.add_argument("--wide", action="store_true", help="all columns, however narrow the terminal is")
     verify = _add(verbs, "verify", "check a stored run: schema, hashes, counts, scores recomputed")
     verify.add_argument("run", help="run folder, or run name")
     verify.add_argument("--task", help="task of the run, where a name is given")
@@ -244,6 +246,8 @@ def _stage(verb: argparse.ArgumentParser) -> None:
         "--judge", metavar="J", help="model that answers judges' questions: name, or folder with model.toml"
     )
     verb.add_argument("--gallery", metavar="NAME", help="where metric cim looks captions up (default: the task's own)")
+    about = "whether cim may retrieve an image's own gallery row or its near-duplicates (default: include)"
+    verb.add_argument("--self-policy", choices=("include", "exclude", "exclude_near"), help=about)
     verb.set_defaults(among=(), shard=None)
     verb.add_argument(
         "--workers",
@@ -257,7 +261,7 @@ def _stage(verb: argparse.ArgumentParser) -> None:
         "--caption-key", metavar="K[,K2]", help="where it has its captions; a.b.0 is a path; several: a system each"
     )
     verb.add_argument("--system-key", metavar="KEY", help="where it says which system wrote a caption: a run each")
-    verb.add_argument("--name", help="name of the run of a captions file (default: the file's; stdin for -)")
+    verb.add_argument("--name", help="name of the run (default: the model's, or the file's; stdin for -)")
     verb.add_argument("--several", action="store_true", help="score every caption of an image that has several")
     benchmark = verb.add_argument_group("a benchmark of your own, without code (or --task FOLDER/task.toml)")
     benchmark.add_argument("--references", metavar="FILE", help="reference texts, in any form that captions may have")
@@ -271,6 +275,7 @@ def _stage(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--limit", type=_positive, metavar="N", help="only the first N samples")
     verb.add_argument("--partial", action="store_true", help="score only the samples that a captions file holds")
     verb.add_argument("--fresh", action="store_true", help="discard what is stored of this run and start over")
+    verb.add_argument("-v", "--verbose", action="store_true", help="all values, control rows, counts and signatures")
     verb.add_argument("--draws", type=_count, metavar="N", help="bootstrap resamples (default 10000; 0: no intervals)")
     verb.add_argument("--dry-run", action="store_true", help="print what would be done; write nothing")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from harness import registry
 from harness.command.places import split
 from harness.errors import CimError
+from harness.forms import sources
 from harness.runs import run
 from harness.types import Model, Task
 
@@ -27,6 +28,9 @@ def named(args: argparse.Namespace) -> list[Task]:
         return [_prompted(registry.task(registry.named("tasks", text)), args) for text in split(args.task)]
     from harness.benchmark import build
 
+    if args.references == str(sources.STDIN):
+        hint = "save it as a file: cim verify and cim report read a benchmark's files again"
+        raise CimError("references on standard input", where="--references -", hint=hint)
     names, images = split(args.task), None if args.images is None else Path(args.images)
     known = [name for name in names if name in registry.names("tasks") and not registry.task(name).definition]
     if known and args.references is None:
@@ -59,7 +63,7 @@ def of_model(model: Model, metrics: Sequence[str], args: argparse.Namespace) -> 
     try:
         return [_prompted(registry.task(name), args) for name in run.default_tasks(model)]
     except CimError:
-        if not metrics or any(registry.metric(name).needs for name in metrics) or model.source is None:
+        if not metrics or any(registry.metric(name).needs for name in metrics) or model.source in (None, sources.STDIN):
             raise
         from harness.benchmark import build
 

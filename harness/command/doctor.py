@@ -9,12 +9,12 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness import places as places_of_parts
 from harness import registry
-from harness.resources import data, fetch, hub, java, machine, paths, wordnet
+from harness.resources import data, fetch, hub, java, machine, paths, pretrained, wordnet
 from harness.runs import manifest
 
 Finding = tuple[str, str, str]
@@ -46,6 +46,40 @@ def examine(results: str | None) -> list[Finding]:
     rows.extend(_part(f"{kind} {name}", reason) for kind, name, reason in _parts())
     rows.extend(_data(name) for name in registry.names("tasks"))
     return rows
+
+
+def together(rows: Sequence[Finding]) -> list[Finding]:
+    """Rows of one state and detail as one, their parts named by kind: a reason stands once."""
+    parts = dict[tuple[str, str], dict[str, list[str]]]()
+    for part, state, detail in rows:
+        kind, _, name = part.partition(" ")
+        parts.setdefault((state, detail), {}).setdefault(kind, []).append(name)
+    return [
+        ("; ".join(f"{kind} {', '.join(names)}".rstrip() for kind, names in by_kind.items()), state, detail)
+        for (state, detail), by_kind in parts.items()
+    ]
+
+
+def ready(rows: Sequence[Finding]) -> str:
+    """One sentence: what this machine does now, and what brings the rest."""
+    states = {part: state for part, state, _ in rows}
+    metrics = [name for name in registry.names("metrics") if "@" not in name]
+    of_texts = [name for name in metrics if registry.metric(name).needs <= {"references"}]
+    computed = [name for name in of_texts if states[f"metric {name}"] == "ok"]
+    parts = [f"ready: captions files are scored by {', '.join(computed)}"]
+    wanting = {name: [one for one in pretrained.ALL.values() if _lacks(name, one)] for name in metrics}
+    if weights := list(dict.fromkeys(one for lacking in wanting.values() for one in lacking)):
+        names, size = ",".join(one.name for one in weights), sum(one.megabytes for one in weights) / 1000
+        lacking = ", ".join(name for name, absent in wanting.items() if absent)
+        parts.append(f"{lacking}: `cim data fetch {names}`, {size:.1f} GB")
+    engines = [name for name in ("transformers", "vllm") if states[f"engine {name}"] == "ok"]
+    device = "a GPU" if states["gpu"] == "ok" else "the CPU"
+    parts.append(f"models with weights: {f'ready on {device}' if engines else '`make setup-models`'}")
+    return "; ".join(parts)
+
+
+def _lacks(metric: str, one: pretrained.Pretrained) -> bool:
+    return one.name in registry.metric(metric).pretrained and pretrained.absent(one) is not None
 
 
 def _part(name: str, reason: str | None) -> Finding:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,10 @@ from harness.errors import CimError
 from harness.resources import paths
 
 if TYPE_CHECKING:
+    from harness.command.summary import Scored
     from harness.runs.run import Run
     from harness.stages.agreement import Agreement, Sway
     from harness.stages.evaluate import Options, Work
-    from harness.types import Score
 
 
 def _plan(args: argparse.Namespace) -> list[Run]:
@@ -38,13 +39,21 @@ def _plan(args: argparse.Namespace) -> list[Run]:
         for task in tasks or benchmarks.of_model(model, split(args.metrics), args):
             if not (args.several or task.definition):
                 captions.refuse_repeated(model)
-            how = {"limit": args.limit, "partial": args.partial, "fresh": args.fresh}
+            partial = args.partial or not task.provides  # without annotations no sample is missed
+            how = {"limit": args.limit, "partial": partial, "fresh": args.fresh}
             planned = run.plan(model, task, results, **how, ignore_unknown=args.ignore_unknown)
             if line := captions.reading(planned.model):
                 _say(line)
             if planned.folder in [other.folder for other in runs]:
                 raise CimError(f"two models are called {model.name}", hint="give their files different names")
-            runs.append(replace(planned, judge=args.judge, gallery=args.gallery or planned.gallery))
+            if (
+                args.verb in ("eval", "caption")
+                and not args.fresh
+                and 0 < (kept := len(planned.captions)) < len(planned.samples)
+            ):
+                _say(f"{model.name} on {task}: goes on from {kept} stored captions, of {len(planned.samples)}")
+            gallery = args.gallery or planned.gallery
+            runs.append(replace(planned, judge=args.judge, gallery=gallery, self_policy=args.self_policy))
     if args.shard is not None:
         runs = [shards.of(run, *shards.parsed(args.shard)) for run in runs]
     return runs
@@ -71,12 +80,14 @@ def evaluate_verb(args: argparse.Namespace) -> int:
             return _dry_run(args, works, stages, options)
         if judging:
             _refuse_without_judge(works)
+        scored: list[Scored] = []
         reports, code = list[dict[str, Any]](), 0
         for work in evaluate.evaluate(works, stages, parses, options):
             if work.failure is not None and len(works) == 1:
                 raise work.failure
-            reports.append(_report(args, work))
+            reports.append(_report(args, work, scored))
             code = max(code, _code(work))
+    _print_summaries(args, scored)
     if args.json:
         print(json.dumps(reports[0] if len(reports) == 1 else reports, indent=1))
     return code
@@ -92,9 +103,10 @@ def _code(work: Work) -> int:
     return int(any(row.outage for row in work.scores or ()))
 
 
-def _report(args: argparse.Namespace, work: Work) -> dict[str, Any]:
-    """Print what came of a run, and give it as JSON."""
-    from harness.pages import report
+def _report(args: argparse.Namespace, work: Work, scored: list[Scored]) -> dict[str, Any]:
+    """Print what came of a run, or add it to what is printed of all runs at the end; give it as JSON."""
+    from harness.command import summary, terminal
+    from harness.pages import report as pages
     from harness.runs import stored_run
     from harness.stages import caption
 
@@ -103,18 +115,19 @@ def _report(args: argparse.Namespace, work: Work) -> dict[str, Any]:
     if work.failure is not None:
         _say(f"cim: {run.model.name} on {run.task.name}: {work.failure}")
         return {**named, "failure": str(work.failure)}
-    for line in () if args.json else work.lines:
-        print(line)
     outcomes = caption.account(run).as_row() if args.verb in ("eval", "caption", "score") else {}
     if work.scores is None:
-        summary = named | work.counts | (_agreement(args, work) if args.verb == "judge" else {})
-        summary |= {"outcomes": outcomes} if outcomes else {}
+        report = named | work.counts | (_agreement(args, work) if args.verb == "judge" else {})
+        report |= {"outcomes": outcomes} if outcomes else {}
         if not args.json:
-            _print_stage(args.verb, run, summary)
-        return summary
-    page = report.write(stored_run.load(run.folder, run.files)) if len(run.samples) <= report.LARGEST else None
-    if not args.json:
-        _print_scores(run, work.scores, outcomes, page)
+            _print(work.lines)
+            _print_stage(args.verb, run, report)
+        return report
+    page = pages.write(stored_run.load(run.folder, run.files)) if len(run.samples) <= pages.LARGEST else None
+    if args.verbose and not args.json:
+        _print_scores(work, outcomes, page)
+    remarks = [*work.lines, *terminal.account(outcomes)]
+    scored.append(summary.Scored(run, work.scores, remarks, page is not None))
     return {**named, "scores": [asdict(row) for row in work.scores], "outcomes": outcomes}
 
 
@@ -153,12 +166,29 @@ def _agreement(args: argparse.Namespace, work: Work) -> dict[str, Any]:
     return {name: agreement.as_rows(rows) for name, rows in tables.items() if rows}
 
 
-def _print_scores(run: Run, scores: Sequence[Score], outcomes: dict[str, Any], page: Path | None) -> None:
+def _print_summaries(args: argparse.Namespace, scored: Sequence[Scored]) -> None:
+    """The runs of each task side by side; with ``--verbose``, which was printed run by run, what compares them."""
+    from harness.command import summary
+
+    width = shutil.get_terminal_size((0, 0)).columns or None
+    for task in () if args.json else dict.fromkeys(one.run.task.name for one in scored):
+        runs = [one for one in scored if one.run.task.name == task]
+        lines = summary.verdicts(runs) if args.verbose else summary.lines(runs, width, sys.stdout.encoding or "ascii")
+        _print(lines)
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line)
+
+
+def _print_scores(work: Work, outcomes: dict[str, Any], page: Path | None) -> None:
     from harness.command import terminal
 
+    run, scores = work.run, work.scores or ()
+    _print(work.lines)
     terminal.show(terminal.scores_table(run.task.name, run.model.name, scores))
-    terminal.account(outcomes)
-    print("\n".join(terminal.notes(scores)))
+    _print([*terminal.account(outcomes), *terminal.notes(scores)])
     print(f"stored in {run.folder}; to look at: {page or f'cim report {run.folder}'}")
 
 
@@ -168,7 +198,7 @@ def _print_stage(verb: str, run: Run, report: dict[str, Any]) -> None:
     done = {"caption": "captions", "parse": "parses", "judge": "replies", "retrieve": "retrievals"}[verb]
     count = report[done] if verb != "judge" else {name: made for name, made in report[done].items() if made}
     if verb == "caption":
-        terminal.account(report["outcomes"])
+        _print(terminal.account(report["outcomes"]))
     detail = f"{count} made now" if isinstance(count, int) else ", ".join(f"{n}: {k} texts" for n, k in count.items())
     print(f"{run.model.name} on {run.task.name}: {done} {detail or 'nothing to do'}; stored in {run.folder}")
 

@@ -21,9 +21,9 @@ def gallery_verb(args: argparse.Namespace) -> int:
     """Build, verify or show a gallery; exit 1 if verification fails."""
     from harness.retrieval import gallery
 
-    folder = gallery.place(args.name)
     if args.action == "build":
-        return _build(args, folder)
+        return _build(args, gallery.home(args.name))
+    folder = gallery.place(args.name)
     if args.action == "verify":
         return show_rows(args, (folder.name, "state", "detail"), gallery.verify(folder))
     opened = gallery.open_folder(folder)

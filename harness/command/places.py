@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,11 @@ def models(args: argparse.Namespace, results: Path, tasks: Sequence[str]) -> lis
     file = model.File(args.id_key, args.caption_key, args.system_key, args.name)
     if args.name and len(texts) > 1:
         raise CimError("one name for several models", where="--name", hint="name one captions file a command")
-    return [model_ for name in texts for model_ in model.resolve(name, results, first, engine, file)]
+    resolved = [model_ for name in texts for model_ in model.resolve(name, results, first, engine, file)]
+    if args.name:  # a captions file has taken it already, with its systems behind it
+        name = model.run_name(args.name, Path("--name"))
+        return [model_ if model_.engine == "captions" else replace(model_, name=name) for model_ in resolved]
+    return resolved
 
 
 def show_rows(args: argparse.Namespace, header: Sequence[str], rows: Sequence[tuple[str, str, str]]) -> int:
@@ -58,7 +62,11 @@ def doctor_verb(args: argparse.Namespace) -> int:
         from harness.command import contracts
 
         return show_rows(args, ("contract", "state", "detail"), list(contracts.examine(Path(args.part))))
-    return show_rows(args, ("part", "state", "detail"), doctor.examine(args.results))
+    rows = doctor.examine(args.results)
+    code = show_rows(args, ("part", "state", "detail"), rows if args.json else doctor.together(rows))
+    if not args.json:
+        print(doctor.ready(rows))
+    return code
 
 
 def _parity(args: argparse.Namespace) -> int:

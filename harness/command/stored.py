@@ -13,19 +13,29 @@ from harness.resources import paths
 
 
 def compare_verb(args: argparse.Namespace) -> int:
-    """Paired tests on two stored runs."""
-    from harness.command import terminal
+    """Paired tests of stored runs against the first."""
+    from harness.api import comparison
+    from harness.pages import text
     from harness.runs import compare, stored_run
 
     results = paths.results_root(args.results)
-    a, b = (stored_run.load(stored_run.find(name, results, args.task)) for name in (args.run_a, args.run_b))
-    rows = compare.compare(a, b)
+    named = (args.run_a, *args.runs)
+    first, *others = (stored_run.load(stored_run.find(name, results, args.task)) for name in named)
+    pairs = comparison.against(first, others)
     if args.json:
-        print(json.dumps(compare.as_json(a.files.folder, b.files.folder, rows), indent=1))
-        return 0
-    terminal.show(terminal.comparison_table(f"a = {a.files.folder.name}, b = {b.files.folder.name}", rows))
-    print(compare.LEGEND)
-    print("\n".join(f"{row.metric} not compared: {row.not_compared}" for row in rows if row.not_compared))
+        documents = [
+            {
+                "a": str(first.files.folder),
+                "b": str(run.files.folder),
+                "n": pair.n,
+                "verdict": pair.verdict,
+                "comparisons": compare.records(pair.rows),
+            }
+            for run, pair in zip(others, pairs, strict=True)
+        ]
+        print(json.dumps(documents if len(documents) > 1 else documents[0], indent=1))
+    else:
+        print("\n".join(comparison.lines(pairs, None if args.wide else text.screen_width())))
     return 0
 
 
@@ -41,7 +51,7 @@ def verify_verb(args: argparse.Namespace) -> int:
 
 def boards_verb(args: argparse.Namespace) -> int:
     """Run a command of the leaderboards, or write the page of one run."""
-    if args.verb == "report" and args.run:
+    if args.verb == "report" and args.run and not (args.against or args.baseline):
         return _run_page(args)
     module = importlib.import_module(f"leaderboards.{args.verb}")
     return int(module.main(args, print, _tell))

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from harness.parts import Metric
-    from harness.runs.compare import Comparison
     from harness.stages.agreement import Agreement, Sway
 
 Item = TypeVar("Item")
@@ -128,12 +127,10 @@ def notes(scores: Sequence[Score]) -> list[str]:
     return [one_line(line) for line in (*reasons, *counts, *(score.signature for score in scores if score.signature))]
 
 
-def account(outcomes: Mapping[str, Any]) -> None:
+def account(outcomes: Mapping[str, Any]) -> list[str]:
     """The line about captions that failed or are none, and one for each count above its limit."""
-    if outcomes["notes"]:
-        print("; ".join(outcomes["notes"]))
-    for line in outcomes["warnings"]:
-        print(f"warning: {line}")
+    together = ["; ".join(outcomes["notes"])] if outcomes["notes"] else []
+    return [*together, *(f"warning: {line}" for line in outcomes["warnings"])]
 
 
 def _counts(counts: Mapping[str, float]) -> str:
@@ -161,29 +158,6 @@ def agreement_table(title: str, rows: Sequence[Agreement | Sway]) -> Table:
 
 def _with(number: float | None, bounds: Sequence[float | None]) -> str:
     return _number(number) + ("" if bounds[0] is None else f" ({_interval(bounds)})")
-
-
-def comparison_table(title: str, rows: Sequence[Comparison]) -> Table:
-    """Paired comparison of two runs: values, difference with interval, p values, minimum detectable difference."""
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=Text(title), title_justify="left")
-    table.add_column("metric", no_wrap=True)
-    for name in ("a", "b", "b - a", "95 % interval", "p boot", "p perm", "Holm", "detectable"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
-        if row.test is None:
-            table.add_row(Text(one_line(row.label)), *["-"] * 8, style="yellow")
-            continue
-        test, holm, shown = row.test, row.holm_permutation, registry.metric(row.metric).value(row.value)
-        digits = shown.decimals
-        cells = [_number(test.a, digits), _number(test.b, digits)]
-        cells += [f"{test.difference:+.{digits}f}", _interval(test.ci95, digits)]
-        cells += [f"{p:.4f}" for p in (test.p_bootstrap, test.p_permutation, holm)] + [_number(test.detectable, digits)]
-        label = f"{row.label} (lower is better)" if shown.higher_is_better is False else row.label
-        table.add_row(label, *cells, style="bold" if holm < 0.05 else "")
-    return table
 
 
 def plain_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:

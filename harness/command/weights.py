@@ -91,10 +91,10 @@ def bring_for(wanted: Wanted, say: Say, warn: Say) -> None:
 def _metrics(names: Sequence[str], task: Task) -> list[Metric]:
     """The metrics that are named, else all that a task's annotations allow, as that task computes them."""
     from harness import registry
-    from harness.stages import score
+    from harness.stages import choice
 
     chosen = [registry.named("metrics", name) for name in names] or registry.names("metrics")
-    metrics = [score.metric_of(name, task) for name in chosen]
+    metrics = [choice.metric_of(name, task) for name in chosen]
     return [metric for metric in metrics if metric.needs <= task.provides]
 
 

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import CimError
-from harness.forms import texts
+from harness.forms import sources, texts
 from harness.forms.texts import Form, Row
 from harness.parts import Engine
 from harness.types import Completion, Model, Request
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".gz", ".parquet", ".xlsx")
 KEYS = ("id_key", "caption_key", "system_key")
+FEW = 5  # names of systems that are printed
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +132,11 @@ def reading(model: Model) -> str:
     if (file.form.plain and not rule) or model.settings.get("system", "") not in [*file.systems][:1]:
         return ""
     named = model.settings.get("id_key") or not file.form.id_key
-    systems = f"; {len(file.systems)} systems: {', '.join(file.systems)}" if len(file.systems) > 1 else ""
+    names = ", ".join([*file.systems][:FEW]) + (", ..." if len(file.systems) > FEW else "")
+    systems = f"; {len(file.systems)} systems: {names}" if len(file.systems) > 1 else ""
     keys = "" if named else "; other keys: --id-key, --caption-key, --system-key"
-    return f"{model.source}: read as {file.form}{systems}{f'; ids matched {rule}' if rule else ''}{keys}"
+    assert model.source is not None
+    return f"{sources.name(model.source)}: read as {file.form}{systems}{f'; ids matched {rule}' if rule else ''}{keys}"
 
 
 ENGINE = Engine(name="captions", generate=_generate, known=_known)

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
 
@@ -20,6 +19,7 @@ from harness.forms import tables
 from harness.forms.keys import ABSENT, IDS, ROW_NUMBERS, Kind, Named, strings, value
 from harness.forms.sources import Source, decoded
 
+LONGEST_LIST = 1_000_000  # characters
 WRAPPERS = ("data", "results", "annotations", "predictions", "samples", "rows")
 
 
@@ -61,7 +61,7 @@ def listed(text: str) -> Any:
     EvolvingLMMs-Lab/lmms-eval:lmms_eval/loggers/evaluation_tracker.py@75571cfe (``str(sample["target"])``), and
     open-compass/VLMEvalKit:vlmeval/dataset/image_caption.py@e8e78f05 (``eval(line['answer'])``); literals only here.
     """
-    if not (text.startswith("[") and text.endswith("]")):
+    if not (text.startswith("[") and text.endswith("]") and len(text) <= LONGEST_LIST):
         return text
     for parsed in (json.loads, ast.literal_eval):
         try:
@@ -89,13 +89,15 @@ def _document(source: Source, kind: Kind) -> Any:
 def _object(whole: dict[str, Any], source: Source, kind: Kind, named: Named) -> tuple[str, list[Entry]]:
     images, annotations = (_list(whole, key) for key in ("images", "annotations"))
     if _has(images, "sentences"):
-        return "Karpathy's split", _numbered(images, source.name, "image")
+        return "Karpathy's split", _rows(images, source.name, "image", kind)
     if _has(annotations, "image_id", "caption"):
-        files = {value(image, "id"): value(image, "file_name") for image in images if isinstance(image, dict)}
-        rows = [
-            {**row, "file_name": files.get(row.get("image_id"), "")} for row in annotations if isinstance(row, dict)
+        files = {str(value(image, "id")): value(image, "file_name") for image in images}
+        rows = _rows(annotations, source.name, "annotation", kind)
+        named_files = [files.get(str(row.content.get("image_id")), "") for row in rows]
+        return "COCO annotations", [
+            replace(row, content={**row.content, "file_name": file})
+            for row, file in zip(rows, named_files, strict=True)
         ]
-        return "COCO annotations", _numbered(rows, source.name, "annotation")
     if _by_id(whole, kind, named):
         return f"{kind.name}s by id", [Entry(f"{source.name}: {name!r}", text, name) for name, text in whole.items()]
     if not whole.keys() & {*IDS}:
@@ -107,10 +109,9 @@ def _object(whole: dict[str, Any], source: Source, kind: Kind, named: Named) -> 
 
 
 def _array(rows: list[Any], where: str, kind: Kind, named: Named) -> tuple[str, list[Entry]]:
-    entries = _numbered(rows, where, "entry")
     if rows and all(isinstance(row, dict) and len(row) == 1 and _by_id(row, kind, named) for row in rows):
-        return f"array of {kind.name}s by id", list(_outside(entries))
-    return "JSON array", [_checked(entry, kind) for entry in entries]
+        return f"array of {kind.name}s by id", _outside(_rows(rows, where, "entry", kind))
+    return "JSON array", _rows(rows, where, "entry", kind)
 
 
 def _lines(source: Source, kind: Kind, named: Named) -> tuple[str, list[Entry]]:
@@ -121,19 +122,18 @@ def _lines(source: Source, kind: Kind, named: Named) -> tuple[str, list[Entry]]:
         for where, line, number in placed
     ]
     if entries and all(len(entry.content) == 1 and _by_id(entry.content, kind, named) for entry in entries):
-        return f"lines of {kind.name}s by id", list(_outside(entries))
+        return f"lines of {kind.name}s by id", _outside(entries)
     return "JSON lines", entries
 
 
-def _numbered(rows: Iterable[Any], where: str, what: str) -> list[Entry]:
-    return [Entry(f"{where}: {what} {number}", row) for number, row in enumerate(rows, start=1)]
+def _rows(rows: list[Any], where: str, what: str, kind: Kind) -> list[Entry]:
+    """The objects of a list as entries; CimError for one that is no object."""
+    return [_checked(Entry(f"{where}: {what} {number}", row), kind) for number, row in enumerate(rows, start=1)]
 
 
-def _outside(entries: Iterable[Entry]) -> Iterable[Entry]:
+def _outside(entries: list[Entry]) -> list[Entry]:
     """Objects with one key each as entries whose id that key is."""
-    for entry in entries:
-        ((name, text),) = entry.content.items()
-        yield Entry(entry.where, text, name)
+    return [Entry(entry.where, text, name) for entry in entries for name, text in entry.content.items()]
 
 
 def _by_id(content: dict[str, Any], kind: Kind, named: Named) -> bool:

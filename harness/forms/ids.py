@@ -18,9 +18,15 @@ def _stem(name: str) -> str:
     return PurePosixPath(name.replace("\\", "/")).stem
 
 
+def _words(name: str) -> str:
+    """What stands before the number that ends a name."""
+    return re.sub(r"\d+$", "", _stem(name))
+
+
+STEM = "without folder and suffix"
 # Ways to compare ids, strictest first: what is compared in place of each.
 RULES: Mapping[str, Callable[[str], str]] = {
-    "without folder and suffix": _stem,
+    STEM: _stem,
     "by their last number": lambda name: _number(_stem(name)),
 }
 
@@ -28,12 +34,16 @@ RULES: Mapping[str, Callable[[str], str]] = {
 def matched(known: Collection[str], samples: Sequence[str]) -> tuple[str, dict[str, str]]:
     """The rule by which ids of a file are those of samples, and the file's id by sample id.
 
-    A rule holds only where it is one to one: no two ids of the file, and no two of the task, may come to the same.
-    Empty where ids match as they are, or by no rule.
+    A rule holds only where it is one to one: no two ids of the file, and no two of the task, may come to the same. Last
+    numbers are compared only where what stands before them cannot contradict: one side are numbers alone, or both have
+    the same words before them (val_7 and test_7 are different images). Empty where ids match as they are, or by no
+    rule.
     """
     if set(known) & set(samples):
         return "", {}
-    for rule, short in RULES.items():
+    words = [{_words(name) for name in side} for side in (known, samples)]
+    rules = dict(RULES) if {""} in words or words[0] == words[1] else {STEM: RULES[STEM]}
+    for rule, short in rules.items():
         ours, theirs = Counter(map(short, samples)), Counter(map(short, known))
         if max(ours.values(), default=0) == max(theirs.values(), default=0) == 1 and ours.keys() & theirs.keys():
             file_ids = {short(name): name for name in known}

@@ -1,4 +1,4 @@
-"""Where ids and texts stand in a row: keys, or paths of keys and numbers with dots; named, or guessed from a row."""
+"""Where ids and texts stand in a row: keys, or paths of keys and numbers with dots, named or guessed."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ IMAGES = ("image", "image_path", "img_path", "file_name", "filename", "image_nam
 ROW_NUMBERS = ("doc_id", "index")  # what stands in the logs of other harnesses where no image is named
 LONGEST_NAME = 500  # characters; more under ``image`` is a picture in base64, as in VLMEvalKit's data sets
 LONG_TEXT = 8  # words from which a text in a column of an unknown name is taken for a caption
+PROMPTS = ("prompt", "question", "instruction", "query", "input", "source", "url")  # long texts that are none
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What texts a file holds: their name, the usual keys of texts and of systems, the option that names a key."""
+    """What texts a file holds: their name, the usual keys of texts and of systems, the options that name keys."""
 
     name: str
     texts: tuple[str, ...]
     systems: tuple[str, ...]
-    option: str
+    options: str
     example: str
 
 
@@ -61,7 +62,7 @@ CAPTIONS = Kind(
         "human_judgement",
     ),
     systems=("system", "model", "model_name", "captioner"),
-    option="--caption-key",
+    options="--id-key, --caption-key",
     example='one JSON object per line: {"sample_id": "...", "caption": "..."}',
 )
 REFERENCES = Kind(
@@ -74,6 +75,7 @@ REFERENCES = Kind(
         "ground_truth",
         "gts",
         "gt",
+        "gt_caption",
         "captions",
         "caption",
         "sentences",
@@ -85,14 +87,14 @@ REFERENCES = Kind(
         "text",
     ),
     systems=(),
-    option="--reference-key",
+    options="--reference-id-key, --reference-key",
     example='one JSON object per line: {"sample_id": "...", "references": ["...", "..."]}',
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The keys of one file; ``id`` is empty where ids stand outside the rows, ``system`` and ``image`` without any.
+    """The keys of one file; ``id`` is empty where ids stand outside the rows, ``system`` and ``image`` where none is.
 
     ``by_column``: each key of texts is one system's, and a row may lack some of them.
     """
@@ -143,7 +145,7 @@ def guess(first: Any, kind: Kind, named: Named, *, outside: bool) -> Keys:
         return Keys(ids, texts, system, image, by_column=kind is CAPTIONS and len(texts) > 1)
     if usual := _first(first, kind.texts, lambda text: bool(strings(text))):
         return Keys(ids, (usual,), system, image)
-    columns = _long_texts(first, ids)
+    columns = _long_texts(first, {ids, *PROMPTS, *(REFERENCES.texts if kind is CAPTIONS else ())})
     if len(columns) > 1 and kind is CAPTIONS:
         return Keys(ids, columns, "", image, by_column=True)
     return Keys(ids, columns if len(columns) == 1 else kind.texts[:1], system, image)
@@ -152,6 +154,7 @@ def guess(first: Any, kind: Kind, named: Named, *, outside: bool) -> Keys:
 def strings(texts: Any) -> list[Any]:
     """The texts of a value: itself, the entries of a list, or of a list of objects what stands under a usual key.
 
+    A message in parts (``[{"type": "text", "text": ...}, ...]``) is one text, of its parts of type ``text``.
     Empty for anything else; what is returned is not checked to be text.
     """
     while isinstance(texts, list) and len(texts) == 1 and isinstance(texts[0], list):
@@ -160,6 +163,8 @@ def strings(texts: Any) -> list[Any]:
         return [texts]
     if not isinstance(texts, list):
         return []
+    if texts and all(isinstance(part, dict) and "type" in part for part in texts):
+        return ["".join(str(part.get("text", "")) for part in texts if part["type"] == "text")]
     return [_inner(text) if isinstance(text, dict) else text for text in texts]
 
 
@@ -202,6 +207,8 @@ def _several(row: Any, keys: str) -> tuple[str, ...]:
     return tuple(key.strip() for key in keys.split(",") if key.strip()) or (keys,)
 
 
-def _long_texts(row: Any, ids: str) -> tuple[str, ...]:
+def _long_texts(row: Any, others: set[str]) -> tuple[str, ...]:
     fields = row.items() if isinstance(row, dict) else ()
-    return tuple(key for key, text in fields if key != ids and isinstance(text, str) and len(text.split()) >= LONG_TEXT)
+    return tuple(
+        key for key, text in fields if key not in others and isinstance(text, str) and len(text.split()) >= LONG_TEXT
+    )

@@ -21,6 +21,7 @@ ENCODED = {  # first bytes of what is no UTF-8 text, and what to do
     b"\xff\xfe": ("UTF-16", "save the file as UTF-8"),
     b"\xfe\xff": ("UTF-16", "save the file as UTF-8"),
     **{bytes([0x80, version]): ("a pickle", "it is never opened, because it can run code") for version in range(2, 6)},
+    b"\xd0\xcf\x11\xe0": ("a workbook of old Excel, or an encrypted one", "save it as .xlsx or CSV"),
     b"BZh": ("compressed by bzip2", "unpack it"),
     b"\xfd7zXZ": ("compressed by xz", "unpack it"),
     b"\x28\xb5\x2f\xfd": ("compressed by zstd", "unpack it"),
@@ -45,7 +46,7 @@ def name(path: Path) -> str:
 
 def is_folder(path: Path) -> bool:
     """Is it a folder with texts?"""
-    return path.is_dir() and any(path.glob("*.txt"))
+    return path.is_dir() and any(path.glob("*.[tT][xX][tT]"))
 
 
 def state(path: Path, kind: str) -> object:
@@ -59,7 +60,7 @@ def state(path: Path, kind: str) -> object:
         return None
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):
-        return tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in _texts_in(path))
+        return tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in texts_in(path))
     if not stat.S_ISREG(status.st_mode):
         raise CimError(f"{kind}s file is no regular file", where=str(path))
     return status.st_mtime_ns, status.st_size
@@ -68,17 +69,14 @@ def state(path: Path, kind: str) -> object:
 def read(path: Path) -> Source:
     """The bytes of a file, of standard input (once per process) or of a folder's .txt files."""
     if path != STDIN and path.is_dir():
-        files = {file.name: file.read_bytes() for file in _texts_in(path)}
+        files = {file.name: _no_other_format(file.read_bytes(), str(file)) for file in texts_in(path)}
         parts = [part for file in files for part in (file.encode(errors="surrogateescape"), files[file])]
         lengths = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
         return Source(str(path), ".txt", hashlib.sha256(lengths).hexdigest(), files=files)
     packed = _standard_input() if path == STDIN else path.read_bytes()
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
-    content = _unpacked(packed, name(path)).removeprefix(b"\xef\xbb\xbf")
-    for start, (what, hint) in ENCODED.items():
-        if content.startswith(start):
-            raise CimError(what, where=name(path), hint=hint)
-    return Source(name(path), [*suffixes, ""][-1] if suffixes else "", hashlib.sha256(packed).hexdigest(), content)
+    content = _no_other_format(_unpacked(packed, name(path)), name(path)).removeprefix(b"\xef\xbb\xbf")
+    return Source(name(path), (suffixes or [""])[-1], hashlib.sha256(packed).hexdigest(), content)
 
 
 def decoded(content: bytes, where: str) -> str:
@@ -93,7 +91,7 @@ def decoded(content: bytes, where: str) -> str:
     return text
 
 
-def _texts_in(folder: Path) -> list[Path]:
+def texts_in(folder: Path) -> list[Path]:
     """The .txt files of a folder in order of their names, hidden ones left out."""
     visible = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     if below := next((path for path in visible if path.is_dir()), None):
@@ -106,6 +104,13 @@ def _texts_in(folder: Path) -> list[Path]:
     if odd := next((path for path in files if not path.is_file()), None):
         raise CimError("no regular file", where=str(odd))
     return files
+
+
+def _no_other_format(content: bytes, where: str) -> bytes:
+    for start, (what, hint) in ENCODED.items():
+        if content.startswith(start):
+            raise CimError(what, where=where, hint=hint)
+    return content
 
 
 @functools.cache

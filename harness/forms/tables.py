@@ -15,8 +15,10 @@ from harness.errors import CimError
 from harness.forms.keys import IDS
 from harness.forms.sources import LARGEST, Source, decoded
 
-MOST_ROWS = 10_000_000
-FORMATS = 'pip install "cim-harness[formats]"'
+TEXT_TYPES = ("STRING", "JSON", "ENUM")  # of a parquet column of bytes
+DAMAGE = (  # what zipfile and openpyxl raise on damaged files, by changing and cutting the bytes of one
+    zipfile.BadZipFile, zlib.error, ParseError, LookupError, ValueError, TypeError, RuntimeError, OSError, EOFError
+)  # fmt: skip
 
 
 def form(source: Source) -> str:
@@ -29,7 +31,7 @@ def form(source: Source) -> str:
     if content.lstrip()[:1] in (b"{", b"[", b""):
         return ""
     first = content.partition(b"\n")[0].decode(errors="replace")
-    delimiter = "\t" if "\t" in first else ","
+    delimiter = _delimiter(first)
     columns = {column.strip('" \r') for column in first.split(delimiter)}
     if source.suffix in (".csv", ".tsv") or (len(columns) > 1 and columns & {*IDS}):
         return "TSV" if delimiter == "\t" else "CSV"
@@ -48,7 +50,7 @@ def rows(source: Source, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _separated(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
     text = decoded(source.content, source.name)
-    delimiter = "\t" if "\t" in text.partition("\n")[0] else ","
+    delimiter = _delimiter(text.partition("\n")[0])
     csv.field_size_limit(LARGEST)  # a column of pictures in base64 is passed over
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
@@ -64,6 +66,11 @@ def _separated(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
         raise CimError(f"not a table ({error})", where=f"{source.name}:{max(reader.line_num, 1)}") from error
 
 
+def _delimiter(header: str) -> str:
+    """Tab, comma, or semicolon, which Excel writes where the comma is a decimal mark."""
+    return next((mark for mark in "\t,;" if mark in header), ",")
+
+
 def _header(columns: Sequence[Any], where: str) -> list[str]:
     names = [str(column) if column is not None else "" for column in columns]
     if twice := [name for name, count in Counter(name for name in names if name).items() if count > 1]:
@@ -76,7 +83,7 @@ def _xlsx(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         with zipfile.ZipFile(io.BytesIO(source.content)) as archive:
             unpacked, names = sum(member.file_size for member in archive.infolist()), archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+    except DAMAGE as error:
         raise CimError(f"damaged xlsx or zip file ({error})", where=source.name) from error
     if "xl/workbook.xml" not in names:
         raise CimError("a zip archive", where=source.name, hint="unpack it")
@@ -85,13 +92,15 @@ def _xlsx(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         import openpyxl
     except ImportError as error:
-        raise CimError("xlsx is read with openpyxl, which is not there", where=source.name, hint=FORMATS) from error
+        raise CimError(
+            "xlsx is read with openpyxl, which is not there", where=source.name, hint="pip install openpyxl"
+        ) from error
     try:
         book = openpyxl.load_workbook(io.BytesIO(source.content), read_only=True, data_only=True)
         sheet = book.worksheets[0]
         sheet.reset_dimensions()  # those that a file states may be wrong
         cells = [list(row) for row in sheet.iter_rows(values_only=True)]
-    except (zipfile.BadZipFile, zlib.error, ParseError, LookupError, ValueError, TypeError, OSError, EOFError) as error:
+    except DAMAGE as error:
         raise CimError(f"damaged xlsx file ({type(error).__name__}: {error})", where=source.name) from error
     header = _header(cells[0] if cells else [], source.name)
     for number, row in enumerate(cells[1:], start=2):
@@ -106,18 +115,20 @@ def _parquet(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
         import pyarrow as arrow
         from pyarrow import parquet
     except ImportError as error:
-        raise CimError("parquet is read with pyarrow, which is not there", where=source.name, hint=FORMATS) from error
+        raise CimError(
+            "parquet is read with pyarrow, which is not there", where=source.name, hint="pip install pyarrow"
+        ) from error
     try:
         file = parquet.ParquetFile(io.BytesIO(source.content))
         _header(file.schema_arrow.names, source.name)
         leaves = [file.schema.column(number) for number in range(len(file.schema))]
-        read = [number for number, leaf in enumerate(leaves) if not _picture(leaf)]
-        groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
-        unpacked = sum(group.column(number).total_uncompressed_size for group in groups for number in read)
-        if unpacked > LARGEST or file.metadata.num_rows > MOST_ROWS:
-            what = f"more than {LARGEST} bytes once unpacked, or than {MOST_ROWS} rows"
-            raise CimError(what, where=source.name, hint="split it")
-        columns = file.read(columns=[leaves[number].path for number in read]).to_pylist()
+        read = [leaf.path for leaf in leaves if not _picture(leaf)]
+        unpacked, columns = 0, list[dict[str, Any]]()
+        for batch in file.iter_batches(batch_size=1024, columns=read):  # one text may stand in the file for millions
+            unpacked += batch.nbytes
+            if unpacked > LARGEST:
+                raise CimError(f"more than {LARGEST} bytes once unpacked", where=source.name, hint="split it")
+            columns.extend(batch.to_pylist())
     except (arrow.ArrowException, OSError, ValueError) as error:
         raise CimError(f"damaged parquet file ({error})", where=source.name) from error
     for number, row in enumerate(columns, start=1):
@@ -126,4 +137,4 @@ def _parquet(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _picture(leaf: Any) -> bool:
     """Does a column of a parquet file hold bytes that are not text?"""
-    return leaf.physical_type in ("BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY") and leaf.logical_type.type != "STRING"
+    return leaf.physical_type in ("BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY") and leaf.logical_type.type not in TEXT_TYPES

@@ -9,14 +9,14 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from harness.errors import CimError
 from harness.forms import entries, sources
 from harness.forms.entries import Entry
-from harness.forms.keys import ABSENT, CAPTIONS, REFERENCES, Keys, Kind, Named, guess, is_file, strings, value
+from harness.forms.keys import ABSENT, CAPTIONS, REFERENCES, Keys, Kind, Named, guess, is_file, is_name, strings, value
 
 __all__ = ["CAPTIONS", "LONGEST", "REFERENCES", "Form", "Kind", "Row", "Texts", "read"]
 
@@ -85,30 +85,38 @@ def read(
         state = sources.state(path, kind.name)
         return _read(path, kind, Named(id_key, text_key, system_key), state)
     except OSError as error:
-        raise CimError(f"{kind.name}s file cannot be read ({error.strerror})", where=sources.name(path)) from error
+        where = sources.name(Path(error.filename or path))  # of a folder the file in it
+        raise CimError(f"{kind.name}s file cannot be read ({error.strerror})", where=where) from error
 
 
 @functools.lru_cache(maxsize=8)
 def _read(path: Path, kind: Kind, named: Named, _state: object) -> Texts:
     source = sources.read(path)
-    form_name, found = entries.of(source, kind, named)
-    if not found:
+    form_name, listing = entries.of(source, kind, named)
+    if not listing:
         raise CimError(f"{kind.name}s file has no rows", where=source.name, hint=kind.example)
-    keys = guess(found[0].content, kind, named, outside=found[0].id is not ABSENT)
-    rows = [row for entry in found for row in _rows(entry, kind, keys)]
-    systems = {row.system for row in rows}
-    if keys.by_column and (absent := [key for key in keys.texts if key not in systems]):
-        _field(found[0], absent[0], kind)  # no row has it: the first one says so
-    if len(systems) == 1 and not named.system:
-        rows = [Row(row.where, row.id, row.texts, "", row.image) for row in rows]
-    shown = keys if isinstance(found[0].content, dict) else Keys("", ("",))
-    system_key = "" if keys.by_column or len(systems) == 1 else shown.system
-    ratings = sum(_ratings(entry, keys) for entry in found)
-    note = (
-        f"{ratings} ratings of {sum(len(row.texts) for row in rows)} captions" if ratings and kind is CAPTIONS else ""
-    )
-    form = Form(form_name, shown.id, ", ".join(shown.texts), system_key, kind.name, note)
+    first = listing[0]
+    keys = guess(first.content, kind, named, outside=first.id is not ABSENT)
+    keys = keys if named.system or _tells_apart(listing, keys.system) else replace(keys, system="")
+    rows = [row for entry in listing for row in _rows(entry, kind, keys)]
+    if keys.by_column and (absent := {*keys.texts}.difference(row.system for row in rows)):
+        hint = f"its keys: {_shown(first.content)}; name them: {kind.options}"
+        raise CimError(f"no row has a {kind.name} under {min(absent)!r}", where=source.name, hint=hint)
+    shown = keys if isinstance(first.content, dict) else Keys("", ("",))
+    note = _note(listing, rows, keys) if kind is CAPTIONS else ""
+    form = Form(form_name, shown.id, ", ".join(shown.texts), shown.system, kind.name, note)
     return Texts(form, source.sha256, tuple(_joined(rows) if kind is REFERENCES else rows))
+
+
+def _note(listing: list[Entry], rows: list[Row], keys: Keys) -> str:
+    ratings = sum(_ratings(entry, keys) for entry in listing)
+    return f"{ratings} ratings of {sum(len(row.texts) for row in rows)} captions" if ratings else ""
+
+
+def _tells_apart(listing: list[Entry], key: str) -> bool:
+    """Does every row name a system under this key, and is it more than one?"""
+    names = [value(entry.content, key) if key else ABSENT for entry in listing]
+    return all(map(is_name, names)) and len({*map(str, names)}) > 1
 
 
 def _rows(entry: Entry, kind: Kind, keys: Keys) -> Iterator[Row]:
@@ -118,11 +126,10 @@ def _rows(entry: Entry, kind: Kind, keys: Keys) -> Iterator[Row]:
     if not isinstance(content, dict):
         yield Row(where, row_id, tuple(_texts(content, kind.name, where, kind)))
         return
-    image = value(content, keys.image) if keys.image else ""
     there = [key for key in keys.texts if not keys.by_column or value(content, key) not in (None, ABSENT)]
     texts = {key: _texts(_field(entry, key, kind), key, where, kind) for key in there or keys.texts}
     system = _id(_field(entry, keys.system, kind), keys.system, where, kind) if keys.system else ""
-    image = image if is_file(image) else ""
+    image = value(content, keys.image) if is_file(value(content, keys.image)) else ""
     if keys.by_column:
         yield from (Row(where, row_id, tuple(text), key, image) for key, text in texts.items())
     else:
@@ -140,10 +147,14 @@ def _joined(rows: list[Row]) -> Iterator[Row]:
 
 def _field(entry: Entry, key: str, kind: Kind) -> Any:
     if (field := value(entry.content, key)) is ABSENT:
-        there = ", ".join(map(str, entry.content))[:80]
-        hint = f"its keys: {there}; name them: --id-key, {kind.option}" if there else kind.example
+        there = _shown(entry.content)
+        hint = f"its keys: {there}; name them: {kind.options}" if there else kind.example
         raise CimError(f"no {key!r} in this row", where=entry.where, hint=hint)
     return field
+
+
+def _shown(row: dict[str, Any]) -> str:
+    return ", ".join(map(str, row))[:80]
 
 
 def _texts(field: Any, key: str, where: str, kind: Kind) -> list[str]:

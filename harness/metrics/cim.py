@@ -38,7 +38,11 @@ def _signature() -> Mapping[str, str]:
 
 METRIC = Metric(
     name="cim",
-    values=(Value("reward", decimals=3), Value("grc", decimals=3, main=False), Value("qir", decimals=3, main=False)),
+    values=(
+        Value("reward", decimals=3, bounds=(-11 / 12, 2.75)),
+        Value("grc", decimals=3, main=False, bounds=(0, 1)),
+        Value("qir", decimals=3, main=False, bounds=(-1.75, 1.75)),
+    ),
     order=7,
     needs=frozenset({"gallery"}),
     measure=_measure,

@@ -25,6 +25,7 @@ FACTS: tuple[tuple[str, Mapping[str, str]], ...] = (
     ("started, ended", {"started": "{}", "ended": "{}"}),
     ("status", {"status": "{}"}),
 )
+SETTINGS = ("engine", "weights", "captions file", "sampling")  # facts that stand on the first screen
 DIRTY = {"True": "with changes that are in no commit", "False": "no changes"}
 SAMPLING, PACKAGES = "settings.model.sampling.", "made_by.packages."
 HIDDEN = ("origin", "prompt")  # a path of the machine; the prompt is shown above

@@ -22,11 +22,22 @@
     if (x === null || y === null) return (x === null) - (y === null) || a.numbers[0] - b.numbers[0];
     return sign * (x - y) || a.numbers[0] - b.numbers[0];
   };
+  // A metric's worst samples come first; "ascending" would be the best ones where lower is better.
+  const worst = () => Number(sort.selectedOptions[0].dataset.worst ?? 0);
+  const name = () => {
+    if (worst()) return sign === worst() ? "worst first" : "best first";
+    return sign > 0 ? "ascending" : "descending";
+  };
   const arrange = () => {
+    direction.textContent = name();
     const column = sort.value === "id" ? "id" : Number(sort.value);
     place.append(...cards.sort(compare(column)).map(({ card }) => card));
     for (const { values } of cards) {
-      values.forEach((value, at) => value.classList.toggle("sorted", at + 2 === column));
+      values.forEach((value, at) => {
+        value.classList.toggle("sorted", at + 2 === column);
+        const folded = value.closest("details");
+        if (folded && at + 2 === column) folded.open = true;
+      });
     }
   };
   const filter = () => {
@@ -40,10 +51,12 @@
     shown.textContent = words ? `${count} of ${cards.length} samples` : `${cards.length} samples`;
   };
   find.addEventListener("input", filter);
-  sort.addEventListener("change", arrange);
+  sort.addEventListener("change", () => {
+    sign = worst() || 1;
+    arrange();
+  });
   direction.addEventListener("click", () => {
     sign = -sign;
-    direction.textContent = sign > 0 ? "ascending" : "descending";
     arrange();
   });
   marks.addEventListener("change", () => document.body.classList.toggle("unmarked", !marks.checked));

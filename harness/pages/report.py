@@ -1,10 +1,10 @@
 """The page of a run: one HTML page that needs nothing else, made of its stored files.
 
-Scores with intervals and controls, one card per sample with the words that caption and reference share, miss and
-invent, provenance. In the run's folder no time stands in it, so a run that was interrupted has the same page; a
-leaderboard shows the same page with tabs, ranks, differences and times (``Site``). The page may run its own script
-(named by its hash) and load nothing; a caption is text wherever it stands. Written by ``cim eval`` and ``cim score``;
-again with ``cim report results/docci500/my-model``.
+First the main values with intervals and controls and a verdict; then all values, one card per sample with the words
+that caption and reference share, miss and invent, provenance. In the run's folder no time stands in it, so a run that
+was interrupted has the same page; a leaderboard shows it with tabs, ranks, differences and times (``Site``). The page
+may run its own script (named by its hash) and load nothing; a caption is text wherever it stands. Written by
+``cim eval`` and ``cim score``; again with ``cim report results/docci500/my-model``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from harness import registry, store
 from harness.errors import CimError
 from harness.pages import cards, provenance, scores, templates
+from harness.pages.answer import answer
 from harness.pages.cards import Pictures
 from harness.pages.scores import Placing
 from harness.pages.templates import Navigation
@@ -26,6 +27,7 @@ from harness.types import Sample
 NAME = "report.html"
 LARGEST = 2000  # samples; the page of a larger run is heavy, so it is made on request only: cim report RUN
 LONG = 2500  # characters; a longer text scrolls in its box
+OPEN = 5  # values per sample; the others are folded
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +49,15 @@ class Benchmark:
 class Site:
     """What a leaderboard adds: tabs, the task, placings by metric and value, and the run of the model trained from.
 
-    ``address`` gives the relative address of a stored file, empty where the site cannot link to it.
+    ``whole``: pages hold every sample, not only the best and the worst. ``address`` gives the relative address of a
+    stored file, empty where the site cannot link to it.
     """
 
     navigation: Navigation
     benchmark: Benchmark
     placings: Mapping[tuple[str, str], Placing]
     base: str
+    whole: bool
     address: Callable[[Path], str]
 
 
@@ -94,14 +98,16 @@ def page(run: StoredRun, site: Site | None = None) -> str:
             raise CimError(absent, where=str(run.files.folder), hint="score it again with --fresh")
     if absent:
         samples = [Sample(name, ()) for name in captions]
-    columns = scores.columns(run)
+    columns = sorted(scores.columns(run), key=lambda column: not column.main)
     samples = [sample for sample in samples if sample.id in captions]
     ends = cards.ends(run, columns, samples)
-    if site and ends and len(samples) > LARGEST:
+    if site and ends and (len(samples) > LARGEST or not site.whole):
         extremes = {name for name, _ in (*ends.best, *ends.worst)}
         samples = [sample for sample in samples if sample.id in extremes]
     shown_cards = cards.cards(run, columns, samples, shown.pictures or {})
     manifest = provenance.fields(run, times=site is not None)
+    facts = provenance.facts(manifest)
+    placings = site.placings if site else {}
     return templates.page(
         templates.HERE,
         "report.html",
@@ -116,7 +122,9 @@ def page(run: StoredRun, site: Site | None = None) -> str:
             "site": site,
             "benchmark": shown,
             "absent": absent,
-            "rows": list(scores.rows(run, site.placings if site else {})),
+            "answer": answer(run, placings),
+            "not_computed": scores.absent(run),
+            "rows": list(scores.rows(run, placings)),
             "counts": scores.counts(run),
             "signatures": scores.signatures(run),
             "columns": columns,
@@ -125,9 +133,11 @@ def page(run: StoredRun, site: Site | None = None) -> str:
             "numbers": {card.sample.id: card.number for card in shown_cards},
             "by_elements": any(card.elements for card in shown_cards),
             "prompt": str(run.manifest.get("prompt", "")),
-            "facts": provenance.facts(manifest),
+            "facts": facts,
+            "settings": [fact for fact in facts if fact[0] in provenance.SETTINGS],
             "training": provenance.training(run),
             "manifest": list(manifest.items()),
             "long": LONG,
+            "open": OPEN,
         },
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from harness import registry
 from harness.parts import Metric
+from harness.runs import controls
 from harness.runs.stored_run import StoredRun
 from harness.runs.validate import is_number
 from harness.types import CONTROLLED
@@ -38,13 +39,13 @@ class Placing:
     """A value among the comparable runs of a leaderboard: its rank and paired differences, as texts."""
 
     rank: str
-    to_first: str
+    to_best: str
     to_base: str
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """Value and interval as positions 0 to 100 between the ends of a metric's scale."""
+    """Value and interval as positions 0 to 100 on a metric's scale, from 0 to ``end``."""
 
     value: float
     low: float | None
@@ -64,7 +65,6 @@ class Row:
     bar: Bar | None = None
     placing: Placing | None = None
     control: bool = False
-    not_computed: str = ""
 
 
 def order(metric: str) -> tuple[int, str]:
@@ -81,22 +81,32 @@ def columns(run: StoredRun) -> list[Column]:
 
 
 def rows(run: StoredRun, placings: Mapping[tuple[str, str], Placing]) -> Iterator[Row]:
-    """The table: values with their controls, then what was not computed and why."""
+    """The table: every value with its controls below it."""
     for column in columns(run):
         score = run.scores[column.metric]
-        values = _values(run, column.metric)
-        shown = values.index(column.value) == 0 or len(values) <= CONTROLLED
-        controls = {name: _numbers(control, column.value) for name, control in score["controls"].items() if shown}
-        value = _numbers(score, column.value)
-        ends = _ends(column.scale, [number for numbers in (value, *controls.values()) for number in numbers])
-        text, interval, bar = _shown(column, value, ends)
+        text, interval, bar = _shown(column, numbers(score, column.value))
         placing = placings.get((column.metric, column.value))
         yield Row(column.label, text, interval, str(score["n"]), str(score["n_failed"]), bar, placing)
-        for name, numbers in controls.items():
-            text, interval, bar = _shown(column, numbers, ends)
-            yield Row(name.replace("_", " "), text, interval, bar=bar, control=True)
-    for name in sorted(run.scores.keys() - run.computed.keys(), key=order):
-        yield Row(name, not_computed=str(run.scores[name]["not_computed"]))
+        for name, control in control_numbers(run, column).items():
+            text, interval, bar = _shown(column, control)
+            yield Row(controls.label(name), text, interval, bar=bar, control=True)
+
+
+def absent(run: StoredRun) -> list[tuple[str, str]]:
+    """What was not computed, and why."""
+    missing = sorted(run.scores.keys() - run.computed.keys(), key=order)
+    return [(name, str(run.scores[name]["not_computed"])) for name in missing]
+
+
+def control_numbers(run: StoredRun, column: Column) -> dict[str, tuple[float, ...]]:
+    """Value, low and high of each control of a value, in order; none for further values of a metric of many."""
+    score, values = run.scores[column.metric], _values(run, column.metric)
+    if values.index(column.value) > 0 and len(values) > CONTROLLED:
+        return {}
+    by_name = {
+        name: numbers(score["controls"][name], column.value) for name in sorted(score["controls"], key=controls.order)
+    }
+    return {name: control for name, control in by_name.items() if control}
 
 
 def counts(run: StoredRun) -> list[tuple[str, str]]:
@@ -117,9 +127,10 @@ def signatures(run: StoredRun) -> list[str]:
 
 def _known(name: str) -> Metric | None:
     """A metric that is known here; a run from elsewhere may have others."""
-    stem = name.partition("@")[0]
-    here = stem in registry.names("metrics") and name in (stem, *registry.variants("metrics", stem))
-    return registry.metric(name) if here else None
+    stem, variant, _ = name.partition("@")
+    if stem not in registry.names("metrics") or (variant and name not in registry.variants("metrics", stem)):
+        return None
+    return registry.metric(name)
 
 
 def _values(run: StoredRun, name: str) -> list[str]:
@@ -133,7 +144,7 @@ def _column(name: str, value: str, metric: Metric | None) -> Column:
     return Column(name, value, metric.label(value), known.decimals, metric.scale, known.higher_is_better, known.main)
 
 
-def _numbers(score: object, value: str) -> tuple[float, ...]:
+def numbers(score: object, value: str) -> tuple[float, ...]:
     """Value, low and high of a score or a control; only what is a number, since nobody has checked a control."""
     number, bounds = _cell(score, "values", value), _cell(score, "ci95", value)
     pair = bounds if isinstance(bounds, list | tuple) and len(bounds) == 2 and all(map(is_number, bounds)) else ()
@@ -145,28 +156,17 @@ def _cell(score: object, field: str, value: str) -> Any:
     return cells.get(value) if isinstance(cells, Mapping) else None
 
 
-def _shown(column: Column, numbers: Sequence[float], ends: tuple[float, float]) -> tuple[str, str, Bar | None]:
+def _shown(column: Column, numbers: Sequence[float]) -> tuple[str, str, Bar | None]:
+    """Value, interval and bar; a value without a scale has no bar, whose length would mean something else per run."""
     if not numbers:
         return MISSING, "", None
     value, *bounds = numbers
-    low, high = [_place(bound, ends) for bound in bounds] or (None, None)
-    return (
-        column.text(value),
-        " to ".join(map(column.text, bounds)),
-        Bar(_place(value, ends), low, high, f"{ends[1]:g}"),
-    )
+    text, interval = column.text(value), " to ".join(map(column.text, bounds))
+    if column.scale is None:
+        return text, interval, None
+    low, high = [_place(bound, column.scale) for bound in bounds] or (None, None)
+    return text, interval, Bar(_place(value, column.scale), low, high, f"{column.scale:g}")
 
 
-def _place(number: float, ends: tuple[float, float]) -> float:
-    return 100 * min(1.0, max(0.0, (number - ends[0]) / (ends[1] - ends[0])))
-
-
-def _ends(scale: float | None, numbers: Sequence[float]) -> tuple[float, float]:
-    """Where a bar begins and ends: the metric's scale, or a round number beyond all that is shown."""
-    low = min(0.0, *numbers, 0.0)
-    if scale is not None:
-        return (-scale if low < 0 else 0.0, scale)
-    widest = max(abs(number) for number in (*numbers, 1e-9))
-    step = 10.0 ** (len(f"{widest:.0f}") - 1)
-    end = step * (widest // step + 1)
-    return (-end if low < 0 else 0.0, end)
+def _place(number: float, scale: float) -> float:
+    return 100 * min(1.0, max(0.0, number / scale))

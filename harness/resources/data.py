@@ -60,7 +60,7 @@ def fault(path: Path, file: DataFile) -> str | None:
     """What is wrong with a file on disk, or None."""
     if not path.exists():
         return "is missing"
-    size, digest = build.folder_digest(path) if path.is_dir() else (path.stat().st_size, "")
+    size, digest = build.folder_digest(path, file.name) if path.is_dir() else (path.stat().st_size, "")
     if size != file.bytes:
         return f"has {size} bytes, {file.bytes} expected"
     if (digest := digest or sha256(path)) != file.sha256:

@@ -82,9 +82,10 @@ def build(plan: Plan, shard: tuple[int, int] = (0, 1), track: Track = untracked)
     if (plan.folder / MANIFEST).is_file():
         shutil.rmtree(plan.folder / PARTS, ignore_errors=True)  # left by a build that was killed during its clean-up
         return True
+    total, left_out, known, benchmarks = _survey(plan)  # sources that are refused leave nothing behind
+    numbers = range(-(-total // PART))
+    store.write_document(plan.folder / PARTS / PLAN, plan.settings())
     with store.writing(plan.folder / PARTS / f"shard-{index}-of-{of}", "this shard"):
-        total, left_out, known, benchmarks = _survey(plan)
-        numbers = range(-(-total // PART))
         _make(plan, [number for number in numbers if number % of == index], len(numbers), track)
     if not all(_ids(plan, number).is_file() for number in numbers):
         return False
@@ -109,15 +110,13 @@ def discard(folder: Path) -> None:
 
 
 def _agree(plan: Plan) -> None:
-    """Start a build, or resume one with equal settings."""
+    """Refuse to go on with a gallery, or a build, of other settings."""
     for path in (plan.folder / MANIFEST, plan.folder / PARTS / PLAN):
         before = store.read_document(path)
         now = plan.settings()
         if before and (differing := [name for name in now if before.get(name) != now[name]]):
             hint = "give it another name, or begin anew with --fresh"
             raise SettingsError(f"made with other {', '.join(differing)}", where=str(plan.folder), hint=hint)
-    if not (plan.folder / MANIFEST).is_file():
-        store.write_document(plan.folder / PARTS / PLAN, plan.settings())
 
 
 def _pairs(plan: Plan) -> Iterator[Pair]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from harness import registry, store
+from harness import places, registry, store
 from harness.errors import CimError, OutageError
 from harness.parts import Encoder
 from harness.resources import data, paths
@@ -243,9 +243,15 @@ def _not_unit(matrix: NDArray[Any], start: int) -> list[int]:
     return [start + int(row) for row in np.flatnonzero(~(np.abs(length - 1) < UNIT))]
 
 
-def place(name: str) -> Path:
-    """Folder of a gallery: a path as it is, a bare name under ``$CIM_DATA/galleries``."""
+def home(name: str) -> Path:
+    """Where a gallery is built: a path as it is, a bare name under ``$CIM_DATA/galleries``."""
     return Path(name) if "/" in name or Path(name).is_dir() else paths.data_root() / "galleries" / name
+
+
+def place(name: str) -> Path:
+    """Folder of a gallery: its ``home``, or where nothing is built there, that of a gallery that a task brings."""
+    folder = home(name)
+    return folder if (folder / MANIFEST).is_file() else places.brought("galleries", name) or folder
 
 
 def digest(files: Mapping[str, str]) -> str:

@@ -1,32 +1,30 @@
-"""The compare verb: two stored runs on the same images, one paired test per value.
+"""The compare verb: stored runs against a baseline on the same images, one paired test per value and run.
 
 Reads ``per_sample.jsonl`` and ``statistics.jsonl``; nothing is scored again. A metric is compared only
-where both signatures agree. p values are corrected by Holm over all values compared. Run with
-``cim compare RUN_A RUN_B`` (folders, or names with ``--task``).
+where both signatures agree. p values are corrected by Holm over all values and runs compared. Run with
+``cim compare A B [C ...]`` (folders, or names with ``--task``); A is the baseline.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from string import ascii_lowercase
 from typing import Any
 
 from harness import registry
-from harness.errors import CimError
+from harness.errors import CimError, one_line
 from harness.parts import Metric
 from harness.runs import stats
 from harness.runs.stored_run import StoredRun, obstacle
 
-LEGEND = (
-    "p boot, p perm: paired bootstrap and permutation over images, 10,000 draws each; Holm: p perm corrected over all "
-    "rows (bold under 0.05); detectable: smallest true difference found in 80 % of repetitions."
-)
+ALPHA = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One value of one metric: its paired test, or why there is none."""
+    """One value of one metric: its paired test, or why there is none; ``value`` is empty where it is of all values."""
 
     metric: str
     value: str
@@ -45,6 +43,26 @@ class Comparison:
         """The direction of the value."""
         return registry.metric(self.metric).value(self.value).higher_is_better if self.value else None
 
+    @property
+    def significant(self) -> bool:
+        """Is the difference significant after Holm's correction over all values and runs compared?"""
+        return self.test is not None and self.holm_permutation < ALPHA
+
+    @property
+    def better(self) -> bool:
+        """Is run b significantly better than run a? False where the value has no direction."""
+        return self._significantly(toward=1)
+
+    @property
+    def worse(self) -> bool:
+        """Is run b significantly worse than run a? False where the value has no direction."""
+        return self._significantly(toward=-1)
+
+    def _significantly(self, toward: int) -> bool:
+        if self.test is None or self.higher_is_better is None or not self.significant:
+            return False
+        return self.test.difference * (toward if self.higher_is_better else -toward) > 0
+
 
 def compare(a: StoredRun, b: StoredRun, draws: int = stats.DRAWS) -> list[Comparison]:
     """Paired tests of run b against run a, for every value both hold under one signature.
@@ -52,34 +70,122 @@ def compare(a: StoredRun, b: StoredRun, draws: int = stats.DRAWS) -> list[Compar
     Raises:
         CimError: no metric can be compared; says why.
     """
-    rows, metrics, pairs = list[Comparison](), list[Metric](), list[tuple[stats.Column, stats.Column]]()
-    for name in [*a.scores, *(name for name in b.scores if name not in a.scores)]:
-        if reason := obstacle(a.scores.get(name), b.scores.get(name)):
-            rows.append(Comparison(name, "", None, not_compared=reason))
-        else:
-            metric = registry.metric(name)
-            metrics.append(metric)
-            pairs.append((a.column(metric), b.column(metric)))
-            if pairs[-1][0].statistics.shape != pairs[-1][1].statistics.shape or set(a.per_sample) != set(b.per_sample):
-                raise CimError(f"{a.files.folder} and {b.files.folder} hold different samples", hint="score both again")
-    if not pairs:
-        reasons = "; ".join(f"{row.metric}: {row.not_compared}" for row in rows)
-        raise CimError(f"nothing to compare in {a.files.folder} and {b.files.folder}", hint=reasons)
-    tests = stats.paired(pairs, draws)
-    flat = [(metric, value, tests[m][v]) for m, metric in enumerate(metrics) for v, value in enumerate(metric.names)]
-    boot, perm = (stats.holm(ps) for ps in zip(*((t.p_bootstrap, t.p_permutation) for *_, t in flat), strict=True))
-    compared = [Comparison(m.name, v, t, boot[i], perm[i]) for i, (m, v, t) in enumerate(flat)]
-    return compared + rows
+    return against(a, [b], draws)[0]
 
 
-def as_json(a: Path, b: Path, rows: Sequence[Comparison]) -> dict[str, Any]:
-    """What ``cim compare --json`` prints."""
-    return {"a": str(a), "b": str(b), "comparisons": [_row(row) for row in rows]}
+def against(baseline: StoredRun, runs: Sequence[StoredRun], draws: int = stats.DRAWS) -> list[list[Comparison]]:
+    """Paired tests of each run against a baseline, a list per run; p values are corrected over all of them.
+
+    Raises:
+        CimError: no metric of any run can be compared; says why.
+    """
+    first, *others = names([baseline, *runs])
+    compared = [_rows(baseline, run, (first, name), draws) for run, name in zip(runs, others, strict=True)]
+    done = [row.test for rows in compared for row in rows if row.test is not None]
+    if not done:
+        folders = " and ".join(str(run.files.folder) for run in (baseline, *runs))
+        reasons = dict.fromkeys(f"{row.metric}: {row.not_compared}" for rows in compared for row in rows)
+        raise CimError(f"nothing to compare in {folders}", hint="; ".join(reasons))
+    corrected = zip(
+        stats.holm([test.p_bootstrap for test in done]), stats.holm([test.p_permutation for test in done]), strict=True
+    )
+    return [[row if row.test is None else _corrected(row, *next(corrected)) for row in rows] for rows in compared]
 
 
-def _row(row: Comparison) -> dict[str, Any]:
+def names(runs: Sequence[StoredRun]) -> list[str]:
+    """A name per run: its model's; its folder where several have that name; with a letter where they share both."""
+    models, folders = [run.model for run in runs], [str(run.files.folder) for run in runs]
+    return [
+        model if models.count(model) == 1 else folder if folders.count(folder) == 1 else f"{model} ({letter(at)})"
+        for at, (model, folder) in enumerate(zip(models, folders, strict=True))
+    ]
+
+
+def letter(at: int) -> str:
+    """What stands for a run in a table: a, b, ... z, a1, b1, ..."""
+    turn, at = divmod(at, len(ascii_lowercase))
+    return ascii_lowercase[at] + (str(turn) if turn else "")
+
+
+def tests(
+    a: StoredRun, b: StoredRun, metrics: Sequence[Metric], draws: int = stats.DRAWS
+) -> list[list[stats.Difference]]:
+    """Paired tests of run b against run a for every value of metrics that both hold, none corrected.
+
+    Raises:
+        CimError: the runs hold different samples, or their files lack numbers.
+    """
+    if not metrics:
+        return []
+    pairs = [(a.column(metric), b.column(metric)) for metric in metrics]
+    same_samples = set(a.per_sample) == set(b.per_sample)
+    if not same_samples or any(one.statistics.shape != other.statistics.shape for one, other in pairs):
+        raise CimError(f"{a.files.folder} and {b.files.folder} hold different samples", hint="score both again")
+    return stats.paired(pairs, draws)
+
+
+def _rows(a: StoredRun, b: StoredRun, named: tuple[str, str], draws: int) -> list[Comparison]:
+    """Values that can be compared, not corrected yet, then metrics that cannot, with the reason."""
+    reasons = {name: obstacle(a.scores.get(name), b.scores.get(name), named) for name in {**a.scores, **b.scores}}
+    metrics = [registry.metric(name) for name, reason in reasons.items() if reason is None]
+    compared = [
+        _compared(metric.name, value, test, named)
+        for metric, of_metric in zip(metrics, tests(a, b, metrics, draws), strict=True)
+        for value, test in zip(metric.names, of_metric, strict=True)
+    ]
+    return compared + [Comparison(name, "", None, not_compared=reason) for name, reason in reasons.items() if reason]
+
+
+def _compared(metric: str, value: str, test: stats.Difference, named: tuple[str, str]) -> Comparison:
+    """A test that is not corrected yet; none where a value is the share of an empty set."""
+    undefined = [run for run, number in zip(named, (test.a, test.b), strict=True) if math.isnan(number)]
+    if undefined:
+        return Comparison(metric, value, None, not_compared=f"undefined in {' and '.join(undefined)}")
+    return Comparison(metric, value, test)
+
+
+def _corrected(row: Comparison, bootstrap: float, permutation: float) -> Comparison:
+    return replace(row, holm_bootstrap=bootstrap, holm_permutation=permutation)
+
+
+def verdict(comparisons: Sequence[Comparison], a: str, b: str, n: int) -> str:
+    """One sentence on which of two runs is better; values without a direction are not counted.
+
+    Args:
+        a: name of the first run, the baseline.
+        b: name of the run that ``comparisons`` compare with it.
+        n: images that both were scored on.
+    """
+    a, b, rule = one_line(a), one_line(b), f"(n = {n} images, Holm-corrected p < {ALPHA:g})"
+    counted = [row for row in comparisons if row.test is not None and row.higher_is_better is not None]
+    better, worse = sum(row.better for row in counted), sum(row.worse for row in counted)
+    if not counted:
+        compared = any(row.test is not None for row in comparisons)
+        reason = "no value with a direction was compared" if compared else "no value could be compared"
+        return f"no verdict on {b} and {a}: {reason}"
+    if not better + worse:
+        where = counted[0].label if len(counted) == 1 else f"any of {len(counted)} values"
+        return f"no significant difference between {b} and {a} in {where} {rule}"
+    if worse > better:
+        a, b, better, worse = b, a, worse, better
+    if len(counted) == 1:
+        return f"{b} is significantly better than {a} in {counted[0].label} {rule}"
+    undecided = len(counted) - better - worse
+    return (
+        f"{b} is significantly better than {a} in {better} of {len(counted)} values, worse in {worse}, "
+        f"undecided in {undecided} {rule}"
+    )
+
+
+def records(rows: Sequence[Comparison]) -> list[dict[str, Any]]:
+    """Comparisons as JSON, numbers in full."""
+    return [_record(row) for row in rows]
+
+
+def _record(row: Comparison) -> dict[str, Any]:
     if row.test is None:
-        return {"metric": row.metric, "not_compared": row.not_compared}
+        value = {"value": row.value} if row.value else {}
+        return {"metric": row.metric, **value, "not_compared": row.not_compared}
     test = row.test
     return {
         "metric": row.metric,
@@ -88,10 +194,15 @@ def _row(row: Comparison) -> dict[str, Any]:
         "a": test.a,
         "b": test.b,
         "difference": test.difference,
-        "ci95": list(test.ci95),
+        "ci95": [_defined(bound) for bound in test.ci95],
         "p_bootstrap": test.p_bootstrap,
         "p_permutation": test.p_permutation,
         "p_bootstrap_holm": row.holm_bootstrap,
         "p_permutation_holm": row.holm_permutation,
-        "minimum_detectable_difference": test.detectable,
+        "minimum_detectable_difference": _defined(test.detectable),
     }
+
+
+def _defined(number: float) -> float | None:
+    """None for what some resample leaves undefined."""
+    return None if math.isnan(number) else number

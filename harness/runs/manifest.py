@@ -1,5 +1,7 @@
 """What a run was made with: settings that must agree on resume, and provenance that is only recorded.
 
+Only the samples may become more: a run of the first 100 is extended by the command for all, and records what it was.
+
 ``manifest.json`` is written first with status ``running``, then ``captioned``, and last
 ``complete``. Times live here and nowhere else, so every other file of a run is the same however
 often it was interrupted.
@@ -7,11 +9,12 @@ often it was interrupted.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -96,29 +99,67 @@ def read(folder: Path) -> dict[str, Any] | None:
     return stored
 
 
-def check(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Refuse to resume a stored run that was made with other settings.
+def digest(sample_ids: Sequence[str]) -> str:
+    """What stands for these ids, in this order, in settings and signatures."""
+    return hashlib.sha256("\n".join(sample_ids).encode()).hexdigest()[:8]
+
+
+def check(folder: Path, settings: Mapping[str, Any], sample_ids: Sequence[str] = ()) -> None:
+    """Refuse to resume a stored run that was made with other settings, unless these samples extend its own.
+
+    Args:
+        sample_ids: all samples of the run as it is wanted now, in order.
 
     Raises:
-        SettingsError: names every field that differs, stored and asked for.
+        SettingsError: names every field that differs, stored and wanted now.
     """
     stored = read(folder)
-    if stored is None:
+    changed = changes(stored["settings"], settings) if stored is not None else []
+    if stored is None or not changed:
         return
-    if changed := ", ".join(changes(stored["settings"], settings)):
-        hint = "repeat the command as it was, use another --results folder, or --fresh to discard the stored run"
-        raise SettingsError(f"stored run has other settings (stored / now: {changed})", where=str(folder), hint=hint)
+    hint = "repeat the command as it was, use another --results folder, or --fresh to discard the stored run"
+    if not _other_than_samples(stored["settings"], settings):
+        n = stored["settings"]["samples"]["n"]
+        if n < len(sample_ids) and stored["settings"]["samples"]["ids"] == digest(sample_ids[:n]):
+            return
+        if n > len(sample_ids):
+            hint = f"leave out --limit to go on with its {n} samples, or use another --results folder for fewer"
+    what = f"stored run has other settings (stored / now: {', '.join(changed)})"
+    raise SettingsError(what, where=str(folder), hint=hint)
+
+
+def _other_than_samples(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    return changes({**before, "samples": None}, {**after, "samples": None})
+
+
+def extend(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Let a stored run hold more samples, as ``check`` has allowed; what it held before stands under ``extended``.
+
+    Its rows stay; it is to be captioned and scored again, so its status is ``running``.
+
+    Raises:
+        SettingsError: another setting differs, too.
+    """
+    stored = read(folder)
+    if stored is None or not changes(stored["settings"], settings):
+        return
+    if _other_than_samples(stored["settings"], settings):
+        check(folder, settings)
+    before = {**stored["settings"]["samples"], "status": stored["status"], "ended": stored.get("ended")}
+    content = {"settings": settings, "extended": [*stored.get("extended", ()), before]}
+    write_document(folder / NAME, {**stored, **content, "status": "running", "ended": None})
 
 
 def begin(
     folder: Path, settings: Mapping[str, Any], facts: Mapping[str, Any], engine: Mapping[str, Any] | None = None
 ) -> None:
-    """Write the manifest of a new run with facts about it; a resumed run keeps its own.
+    """Write the manifest of a new run with facts about it; a resumed run keeps its own, and may be extended.
 
     Args:
         engine: what the engine says of itself. If a run resumes with another build or device, which may
             write other captions, it is added under ``other_engines``.
     """
+    extend(folder, settings)
     stored = read(folder)
     if stored is None:
         content = {"format": FORMAT, "status": "running", "settings": settings, **facts}

@@ -33,7 +33,8 @@ class Run:
 
     ``results`` is the folder of all results and of the caches that runs share. ``judge`` is the model that answers
     judges' questions where it is not the task's own: a name or a folder.
-    ``gallery`` is where captions are looked up; what was looked up says which it was.
+    ``gallery`` is where captions are looked up, ``self_policy`` whether an image's own row may be retrieved (None: as
+    in the stored rows, else the paper's); what was looked up says which they were.
     """
 
     task: Task
@@ -45,6 +46,7 @@ class Run:
     settings: dict[str, Any]
     judge: str | None = None
     gallery: str | None = None
+    self_policy: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -126,7 +128,8 @@ def plan(
     """Check everything a run needs and say what it will be; writes nothing.
 
     Args:
-        limit: only the first so many samples; None for all (or what a stored run was limited to).
+        limit: only the first so many samples; None for all (or what a stored run was limited to). A stored run of
+            fewer is extended.
         partial: score only the samples that a captions file holds.
         fresh: a stored run with other settings is no obstacle.
         ignore_unknown: leave out captions whose ids the task does not have.
@@ -161,13 +164,13 @@ def plan(
             "prompt": hashlib.sha256(task.prompt.encode()).hexdigest()[:12],
         },
         "model": dict(model.settings),
-        "samples": {"n": len(chosen), "limit": limit, "ids": _digest(chosen)},
+        "samples": {"n": len(chosen), "limit": limit, "ids": manifest.digest([sample.id for sample in chosen])},
     }
     _check_pinned(task, results)
     files = RowFiles(results / task.name / model.name)
     run = Run(task, model, chosen, whole, files, results, settings, gallery=task.gallery)
     if not fresh:
-        manifest.check(run.folder, settings)
+        manifest.check(run.folder, settings, [sample.id for sample in chosen])
     return run
 
 
@@ -197,10 +200,6 @@ def refuse_to_discard(run: Run) -> None:
     if source is not None and (source == folder or folder in source.parents):
         hint = "name the model that made the run, or move the file away"
         raise CimError("--fresh would discard what it reads", where=str(source), hint=hint)
-
-
-def _digest(samples: Sequence[Sample]) -> str:
-    return hashlib.sha256("\n".join(sample.id for sample in samples).encode()).hexdigest()[:8]
 
 
 def _assigned(

@@ -37,7 +37,7 @@ def of(run: Run, number: int, count: int) -> Run:
         SettingsError: the shard's folder holds captions of other settings.
     """
     files = RowFiles(run.folder / FOLDER / f"{number}-of-{count}")
-    manifest.check(files.folder, run.settings)
+    manifest.check(files.folder, run.settings, [sample.id for sample in run.samples])
     written = run.captions
     samples = [sample for sample in run.samples[number::count] if sample.id not in written]
     return replace(run, samples=samples, files=files)
@@ -62,12 +62,14 @@ def absorb(run: Run) -> int:
 
 def _absorb(run: Run, folder: Path) -> int:
     with store.writing(folder, f"shard {folder.name} of this run"):
-        manifest.check(folder, run.settings)
-        before, names = run.captions, {sample.id for sample in run.samples}
+        ids = [sample.id for sample in run.samples]
+        manifest.check(folder, run.settings, ids)
+        before, names = run.captions, set(ids)
         rows = [row for row in RowFiles(folder).completions().values() if row.sample_id in names]
         new = [row for row in rows if row.sample_id not in before]
         if manifest.read(run.folder) is None and (facts := manifest.read(folder)) is not None:
             store.write_document(run.folder / manifest.NAME, facts)
+        manifest.extend(run.folder, run.settings)
         with run.files.appending(records.NAME, "caption") as add:
             for row in new:
                 add(records.row(row))

@@ -165,10 +165,10 @@ def _pair(bounds: Array) -> tuple[float, float]:
 def p_value(under_null: Array, observed: float) -> float:
     """Two-sided p of a difference under its null distribution: (hits + 1)/(draws + 1).
 
-    Equality counts as a hit, with room for rounding of sums.
+    Equality counts as a hit, with room for rounding of sums, and so does a draw whose value is undefined (NaN).
     """
     slack = 1e-9 * max(1.0, abs(observed))
-    return (int(np.count_nonzero(np.abs(under_null) >= abs(observed) - slack)) + 1) / (len(under_null) + 1)
+    return (int(np.count_nonzero(~(np.abs(under_null) < abs(observed) - slack))) + 1) / (len(under_null) + 1)
 
 
 def minimum_detectable(standard_error: float, level: float = LEVEL, power: float = 0.8) -> float:

@@ -102,6 +102,11 @@ class StoredRun:
         return stats.image_numbers([row.get(IMAGE_ID, name) for name, row in sorted(self.per_sample.items())])
 
     @property
+    def n_images(self) -> int:
+        """How many images it is scored on; fewer than samples where an image has several captions."""
+        return len(self.per_sample) if self.images is None else int(self.images.max()) + 1
+
+    @property
     def failed(self) -> int:
         """How many of its captions failed."""
         return sum(caption.text is None for caption in self.files.completions().values())
@@ -175,10 +180,12 @@ def load_all(results: Path, tell: Callable[[str], None], task: str | None = None
     return runs
 
 
-def obstacle(one: dict[str, Any] | None, other: dict[str, Any] | None) -> str | None:
-    """Why rows of one metric in two score files cannot be compared; None if they can."""
+def obstacle(
+    one: dict[str, Any] | None, other: dict[str, Any] | None, runs: tuple[str, str] = ("run a", "run b")
+) -> str | None:
+    """Why rows of one metric in two score files cannot be compared, naming the runs; None if they can."""
     if one is None or other is None or one.get("not_computed") or other.get("not_computed"):
-        return "not computed in " + ("run a" if one is None or one.get("not_computed") else "run b")
+        return "not computed in " + runs[0 if one is None or one.get("not_computed") else 1]
     differing = signature.differences(one["signature"] or "", other["signature"] or "")
     return f"signatures differ ({', '.join(differing)})" if differing else None
 

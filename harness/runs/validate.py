@@ -75,7 +75,7 @@ def _malformed(run: StoredRun, row: dict[str, Any]) -> Iterator[str]:
         yield f"{row['n_failed']} captions failed by {stored_run.SCORES}, {run.failed} by {records.NAME}"
     for control in row["controls"].values():
         values = control.get("values") if isinstance(control, dict) else None
-        if not isinstance(values, dict) or not all(is_number(values.get(name)) for name in metric.names):
+        if not isinstance(values, dict) or not all(_is_value(values.get(name, "")) for name in metric.names):
             yield f"{stored_run.SCORES} lacks values of a control"
 
 
@@ -92,10 +92,16 @@ def unfounded(run: StoredRun, name: str) -> Iterator[str]:
         raise CimError(f"{name}: {stored_run.STATISTICS} has the wrong width", where=str(run.files.folder)) from error
     for value, number in zip(metric.names, again.tolist(), strict=True):
         shown = stated.get(value) if isinstance(stated, dict) else None
+        if shown is None and math.isnan(number):
+            continue  # undefined: the share of an empty set
         if not is_number(shown):
             yield f"{value} is no number in {stored_run.SCORES}"
         elif not math.isclose(shown, number, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
             yield f"{value} is {shown} by {stored_run.SCORES}, {number!r} by the rows per sample"
+
+
+def _is_value(value: object) -> bool:
+    return value is None or is_number(value)
 
 
 def is_number(value: object) -> TypeGuard[int | float]:

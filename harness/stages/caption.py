@@ -102,6 +102,7 @@ def stored(run: Run) -> dict[str, Completion]:
     captions = run.captions
     if lacking := [sample.id for sample in run.samples if sample.id not in captions]:
         hint = f"run `cim caption --model {run.model.name} --task {run.task.name}` first"
+        hint += f", or take the first ones only: --limit {len(captions)}" if captions else ""
         raise CimError(f"{len(lacking)} of {len(run.samples)} captions are not made", where=str(run.folder), hint=hint)
     return captions
 

@@ -18,7 +18,7 @@ from harness.errors import CimError, OutageError
 from harness.parts import Metric
 from harness.runs import manifest, shards, stats
 from harness.runs.run import Run, refuse_to_discard
-from harness.stages import caption, judge, parse, retrieve, score, weights
+from harness.stages import caption, choice, judge, parse, retrieve, score, weights
 from harness.stages.parse import Parses
 from harness.stages.weights import Load
 from harness.types import Score, Track, untracked
@@ -58,7 +58,7 @@ class Work:
 def plan(
     runs: Sequence[Run], names: Sequence[str], parses: Parses, *, among: Sequence[str] = (), fresh: bool = False
 ) -> list[Work]:
-    """The metrics of each run, chosen as by ``score.choose``; writes nothing.
+    """The metrics of each run, chosen as by ``choice.choose``; writes nothing.
 
     Raises:
         CimError: a metric or judge that is named cannot be used, or ``fresh`` would discard what a run is made from.
@@ -67,9 +67,11 @@ def plan(
     for run in runs:
         if fresh:
             refuse_to_discard(run)
+        else:
+            retrieve.check(run)
         judge.check(run)
         parses.take(None if fresh else run.folder)
-        works.append(Work(run, *score.choose(names, run, parses, among=among, fresh=fresh)))
+        works.append(Work(run, *choice.choose(names, run, parses, among=among, fresh=fresh)))
     return works
 
 

@@ -113,7 +113,7 @@ def _stored(folder: Path) -> Model:
     folder = folder.absolute()
     stored = manifest.read(folder)
     if stored is None:
-        hint = f"a model folder holds {TOML}, a stored run {manifest.NAME}"
+        hint = f"a model folder holds {TOML}, a stored run {manifest.NAME}, captions .txt files"
         raise CimError("no model in this folder", where=str(folder), hint=hint)
     if stored.get("status") == "running":
         hint = "finish it with the command that started it"

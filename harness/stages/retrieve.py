@@ -9,9 +9,10 @@ likewise, into ``retrievals.<control>.jsonl``. Run with ``cim retrieve --model M
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from harness import store
 from harness.errors import CimError, OutageError, SettingsError
@@ -24,6 +25,7 @@ from harness.types import Sample, Track, untracked
 
 if TYPE_CHECKING:
     from harness.parts import Vectors
+    from harness.retrieval.consistency import SelfPolicy
     from harness.retrieval.gallery import Gallery
     from harness.retrieval.scorer import CimBatch, CimScorer
 
@@ -45,7 +47,8 @@ def missing(metric: Metric, run: Run) -> str | None:
     place = gallery.place(run.gallery)
     manifest = store.read_document(place / gallery.MANIFEST)
     if manifest is None:
-        return f"no gallery at {place}; run `cim gallery build {run.gallery} --from ...`, or --gallery NAME"
+        build = f"run `cim gallery build {place.name} --from KIND FILE IMAGES` (docs/cim.md)"
+        return f"no gallery {place.name}; {build}, or name another with --gallery"
     try:
         used = [gallery.named_encoder(place.name, manifest, kind) for kind in ("text", "image")]
     except CimError as error:
@@ -55,6 +58,21 @@ def missing(metric: Metric, run: Run) -> str | None:
     if absent := _absent(run, run.samples):
         return f"{len(absent)} images are not there; run `cim data fetch {run.task.name}`"
     return None
+
+
+def check(run: Run) -> None:
+    """Refuse a gallery or self policy that is named and is not that of the stored rows.
+
+    Raises:
+        SettingsError: says which, and what to do.
+    """
+    how = signature(run)
+    named = {"self": run.self_policy, "gallery": run.gallery if run.gallery != run.task.gallery else None}
+    stored = {name: how.get(name, "").partition("@")[0] for name in named}
+    if how and (differing := [name for name, value in named.items() if value and Path(value).name != stored[name]]):
+        told = ", ".join(f"{name} {stored[name]}" for name in differing)
+        hint = f"leave that option out to keep them, delete {NAME} to look all captions up anew"
+        raise SettingsError(f"captions were looked up with {told}", where=str(run.folder / NAME), hint=hint)
 
 
 def _absent(run: Run, samples: Sequence[Sample]) -> list[str]:
@@ -150,7 +168,9 @@ def retrieve(run: Run, metrics: Sequence[Metric], encode: Encode, track: Track =
     from harness.retrieval.scorer import CimScorer
 
     opened = _gallery(run, next(iter(todo.values())))
-    scorer = CimScorer(opened, partial(encode, opened.encoder("text").name), EVALUATION)
+    policy = cast("SelfPolicy", run.self_policy or signature(run).get("self", EVALUATION.self_policy))
+    settings = replace(EVALUATION, self_policy=policy)
+    scorer = CimScorer(opened, partial(encode, opened.encoder("text").name), settings)
     for control, samples in todo.items():
         _look_up(run, control, samples, scorer, encode, track)
     return len(todo.get("", ()))

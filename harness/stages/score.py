@@ -15,79 +15,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness import registry, store
-from harness.errors import CimError, OutageError
+from harness.errors import OutageError
 from harness.parts import Measurement, Metric, Records, mean
 from harness.runs import controls, manifest, records, signature, stats
 from harness.runs.cache import settings_key
 from harness.runs.run import Run
 from harness.runs.stored_run import DETAILS, IMAGE_ID, PER_SAMPLE, SCORES, STATISTICS
-from harness.stages import parse, retrieve
+from harness.stages import retrieve
 from harness.stages.caption import account, none_captioned, stored
-from harness.stages.judge import answered, missing, replies, signed
+from harness.stages.choice import not_computed
+from harness.stages.judge import answered, replies, signed
 from harness.stages.parse import Parses
 from harness.stages.probes import CONTROLS
-from harness.types import Sample, Score, Task
+from harness.types import Sample, Score
 
 if TYPE_CHECKING:
     from harness.parts import Array
-
-
-def choose(
-    names: Sequence[str] | None, run: Run, parses: Parses, *, among: Sequence[str] = (), fresh: bool = False
-) -> tuple[list[Metric], list[Score]]:
-    """The metrics to compute, and rows for those that this machine cannot compute.
-
-    Without ``names``: all, or all of ``among``, that the task's annotations allow and that do not take hours
-    here. A metric requested by name must be computable. With ``fresh`` stored replies are ignored.
-    """
-    if names:
-        chosen = [metric_of(name, run.task) for name in dict.fromkeys(names)]
-        for metric in chosen:
-            if lacking := metric.needs - run.task.provides:
-                raise CimError(
-                    f"metric {metric.name} needs {', '.join(sorted(lacking))}, task {run.task.name} has none"
-                )
-            if (reason := missing_here(metric, run, parses, named=True, fresh=fresh)) and not _too_few(metric, run):
-                raise CimError(f"metric {metric.name} cannot be computed here: {reason}")
-        undefined = {metric.name: reason for metric in chosen if (reason := _too_few(metric, run))}
-        absent = [_not_computed(metric, undefined[metric.name]) for metric in chosen if metric.name in undefined]
-        return [metric for metric in chosen if metric.name not in undefined], absent
-    metrics = [metric_of(name, run.task) for name in among or registry.names("metrics")]
-    metrics = [metric for metric in metrics if metric.needs <= run.task.provides]
-    if among and not metrics:
-        raise CimError(f"task {run.task.name} has none of the annotations that {', '.join(among)} need")
-    reasons = {metric.name: missing_here(metric, run, parses, named=False, fresh=fresh) for metric in metrics}
-    absent = [_not_computed(metric, reason) for metric in metrics if (reason := reasons[metric.name])]
-    return [metric for metric in metrics if not reasons[metric.name]], absent
-
-
-def missing_here(metric: Metric, run: Run, parses: Parses, *, named: bool, fresh: bool = False) -> str | None:
-    """Why a metric of this run cannot be computed here, or only if it is ``named``; None if it can."""
-    return (
-        metric.missing()
-        or _too_few(metric, run)
-        or missing(metric, run, fresh=fresh)
-        or retrieve.missing(metric, run)
-        or parse.missing(run, metric, parses, named=named)
-    )
-
-
-def _too_few(metric: Metric, run: Run) -> str | None:
-    """Why a metric is undefined on so few images, or None."""
-    images = len({sample.image_key for sample in run.samples})
-    return f"undefined for {images} image, needs {metric.fewest} or more" if images < metric.fewest else None
-
-
-def metric_of(name: str, task: Task) -> Metric:
-    """The metric of this name, or its replacement for synthetic tasks with ground-truth graphs."""
-    metric = registry.metric(name)
-    return metric.made if metric.made and "graph" in task.provides else metric
-
-
-def _not_computed(metric: Metric, reason: str, n: int = 0, *, outage: bool = False) -> Score:
-    nothing: dict[str, float | None] = dict.fromkeys(metric.names)
-    none = dict.fromkeys(metric.names, (None, None))
-    return Score(metric.name, nothing, none, n, n, None, not_computed=reason, outage=outage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +80,12 @@ def compute(run: Run, metrics: Sequence[Metric], parses: Parses, *, draws: int =
             beside[metric.name] = {name: metric.measure(other) for name, other in _controls(run, metric, inputs)}
             measured[metric.name] = measurement
         except OutageError as error:
-            stopped[metric.name] = _not_computed(metric, str(error), len(run.samples), outage=True)
+            stopped[metric.name] = not_computed(metric, str(error), len(run.samples), outage=True)
     metrics = [metric for metric in metrics if metric.name in measured]
     computed = {score.metric: score for score in _scores(run, metrics, measured, beside, failed, draws)}
     return RunScores(
         [computed[name] if name in computed else stopped[name] for name in names],
-        _rows(run, {m.name: [_named(m, row) for row in measured[m.name].values] for m in metrics}),
+        _of_images(run, _rows(run, {m.name: [_named(m, row) for row in measured[m.name].values] for m in metrics})),
         _rows(run, {m.name: measured[m.name].statistics.tolist() for m in metrics if m.aggregate is not mean}),
         _rows(run, {m.name: _details(m, inputs) for m in metrics if m.elements or m.verdicts}),
     )
@@ -178,13 +121,18 @@ def _details(metric: Metric, inputs: Records) -> list[dict[str, Any]]:
 
 
 def _rows(run: Run, columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    names, shared = sorted(columns), stats.image_numbers([sample.image_key for sample in run.samples]) is not None
+    names = sorted(columns)
     return [
-        {"sample_id": sample.id}
-        | ({IMAGE_ID: sample.image_key} if shared else {})
-        | {name: columns[name][at] for name in names}
-        for at, sample in enumerate(run.samples)
+        {"sample_id": sample.id, **{name: columns[name][at] for name in names}} for at, sample in enumerate(run.samples)
     ]
+
+
+def _of_images(run: Run, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows, each with its image where an image has several captions."""
+    keys = [sample.image_key for sample in run.samples]
+    if stats.image_numbers(keys) is None:
+        return rows
+    return [{"sample_id": row["sample_id"], IMAGE_ID: key, **row} for row, key in zip(rows, keys, strict=True)]
 
 
 def score(

@@ -20,7 +20,7 @@ from harness.resources import data
 from harness.runs import manifest, signature, stored_run, validate
 from harness.runs import run as runs
 from harness.runs.stored_run import StoredRun
-from harness.stages import model, parse, score
+from harness.stages import choice, model, parse, score
 from harness.types import Task
 
 Check = tuple[str, str, str]
@@ -90,7 +90,7 @@ def _scored_again(run: runs.Run, stored: StoredRun) -> Iterator[Check]:
     judged = dict[str, tuple[runs.Run, list[Metric]]]()  # by judge model: a run's metrics may have had several
     for row in computed:
         name = signature.read(row["signature"] or "").get("judge", "").rpartition("@")[0]
-        metric = score.metric_of(row["metric"], run.task)
+        metric = choice.metric_of(row["metric"], run.task)
         judged.setdefault(name, (replace(run, judge=name or None), []))[1].append(metric)
     # An empty cache, as the shared one is no evidence; the run's own parses are part of the run, like its replies.
     with tempfile.TemporaryDirectory() as empty, parse.Parses(Path(empty)) as parses:
@@ -99,7 +99,7 @@ def _scored_again(run: runs.Run, stored: StoredRun) -> Iterator[Check]:
             f"{metric.name} ({reason})"
             for by, metrics in judged.values()
             for metric in metrics
-            if (reason := score.missing_here(metric, by, parses, named=True))
+            if (reason := choice.missing_here(metric, by, parses, named=True))
         ]:
             yield ("scored again", "failed", f"cannot be computed here: {', '.join(absent)}")
             return

@@ -8,7 +8,7 @@
     const rows = Array.from(body.rows, (row, at) => ({
       row,
       at,
-      text: row.cells[1].textContent.toLowerCase(),
+      text: Array.from(row.querySelectorAll(".name, .fact"), (cell) => cell.textContent).join(" ").toLowerCase(),
       values: Array.from(row.cells, (cell) => cell.dataset.v ?? null),
       ranks: Array.from(row.cells, (cell) => cell.dataset.r ?? "–"),
     }));
@@ -32,7 +32,7 @@
       const column = heads.findIndex((head) => head.dataset.key === state.by);
       heads.forEach((head) => head.removeAttribute("aria-sort"));
       if (column >= 0) {
-        const text = state.by === "run";
+        const text = "text" in heads[column].dataset;
         const dir = state.dir || (text ? "asc" : heads[column].dataset.first || "desc");
         heads[column].setAttribute("aria-sort", dir === "asc" ? "ascending" : "descending");
         body.append(...rows.sort(compare(column, dir === "asc" ? 1 : -1, text)).map(({ row }) => row));
@@ -48,7 +48,7 @@
       }
       const hide = heads.map((head, at) => {
         const key = head.dataset.key;
-        if (at < 2 || !key || key === "failed" || at === column || state.columns === "all") return false;
+        if (at < 2 || !key || !key.includes(".") || at === column || state.columns === "all") return false;
         if (state.columns === "main") return head.classList.contains("extra");
         return key.slice(0, key.lastIndexOf(".")) !== state.columns;
       });

@@ -18,19 +18,22 @@ from urllib.parse import quote
 
 from harness import registry, store
 from harness.errors import CimError
-from harness.pages import provenance, report, templates
+from harness.pages import cards, provenance, report, templates
 from harness.pages.report import Benchmark, Site
 from harness.pages.templates import Navigation
-from harness.runs import stored_run, validate
+from harness.runs import controls, stored_run, validate
 from harness.runs.stored_run import StoredRun
-from leaderboards.board import tables
-from leaderboards.board.placings import placings
+from leaderboards.board import download, tables
+from leaderboards.board.placings import lead, placings
 
 HERE = Path(__file__).parent
 INDEX, LIST = "index.html", "made.json"
 PICTURES = 50_000_000  # bytes of thumbnails on all pages of a task; without them where there would be more
 PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
-MADE = re.compile(r"(?:runs/[\w.-]+/)?[\w.-]+\.html", re.ASCII)  # allowed names in the list
+CARDS = 5_000  # samples on the pages of all runs of a task; with more, each page has the best and the worst
+MADE = re.compile(
+    rf"(?:runs/[\w.-]+/)?[\w.-]+\.html|{download.FOLDER}/[\w.-]+\.(?:csv|json)", re.ASCII
+)  # allowed names in the list
 FORMAT = 1
 
 
@@ -113,7 +116,9 @@ def build(results: Path, out: Path, tell: Callable[[str], None]) -> Built:
         counts[task] = len(board.tables)
         summaries.append(_summary(board))
         metrics = list(dict.fromkeys(column.group.metric for table in board.tables for column in table.columns))
-        content = {"board": board, "title": _title(task), "metrics": metrics}
+        tidy = download.files(board, Path(names.tasks[task]).stem)
+        files.update(tidy)
+        content = {"board": board, "title": _title(task), "metrics": metrics, "downloads": list(tidy)}
         files[names.tasks[task]] = _page("task.html", links, names.tasks[task], task, **content)
         benchmark = _benchmark(task, task_runs, results)
         for run in task_runs:
@@ -122,7 +127,11 @@ def build(results: Path, out: Path, tell: Callable[[str], None]) -> Built:
     files[INDEX] = _page("index.html", links, INDEX, "", tasks=summaries, left_out=left_out, runs=len(runs))
     _write(out, files)
     return Built(
-        out / INDEX, len(files), {task: len(task_runs) for task, task_runs in by_task.items()}, counts, left_out
+        out / INDEX,
+        sum(name.endswith(".html") for name in files),
+        {task: len(task_runs) for task, task_runs in by_task.items()},
+        counts,
+        left_out,
     )
 
 
@@ -159,8 +168,8 @@ def _title(task: str) -> str:
 
 def _summary(board: tables.TaskBoard) -> dict[str, Any]:
     table = board.tables[0]
-    leaders = [standing for standing in table.ranking.group.standings if standing.rank[0] == 1] if table.ranking else []
-    return {"task": board.task, "title": _title(board.task), "board": board, "table": table, "leaders": leaders}
+    leading = lead(table.ranking) if table.ranking else None
+    return {"task": board.task, "title": _title(board.task), "board": board, "table": table, "lead": leading}
 
 
 def _page(template: str, links: Links, name: str, task: str, **content: Any) -> bytes:
@@ -173,7 +182,7 @@ def _page(template: str, links: Links, name: str, task: str, **content: Any) -> 
         template,
         styles=[HERE / "board.css"],
         script=HERE / "board.js" if task else None,
-        filters={"rank": tables.rank},
+        filters={"rank": tables.rank, "control": controls.label},
         navigation=links.navigation(name, task),
         content={**content, **address},
     ).encode()
@@ -186,9 +195,13 @@ def _benchmark(task: str, runs: Sequence[StoredRun], results: Path) -> Benchmark
         benchmark = report.benchmark(task, results, captioned if len(captioned) <= report.LARGEST else ())
     except CimError as error:
         return Benchmark(_title(task), absent=str(error))
-    pictures = benchmark.pictures or {}
-    size = sum(len(picture.address) for picture in pictures.values() if picture)
-    return benchmark if size * len(runs) <= PICTURES else replace(benchmark, pictures=None)
+    sizes = [len(picture.address) for picture in (benchmark.pictures or {}).values() if picture]
+    share = 1 if _whole(runs) else min(1.0, 2 * cards.SHOWN / max(1, len(captioned)))
+    return benchmark if share * sum(sizes) * len(runs) <= PICTURES else replace(benchmark, pictures=None)
+
+
+def _whole(runs: Sequence[StoredRun]) -> bool:
+    return sum(len(run.per_sample) for run in runs) <= CARDS
 
 
 def _site(board: tables.TaskBoard, run: StoredRun, benchmark: Benchmark, links: Links, name: str) -> Site:
@@ -199,6 +212,7 @@ def _site(board: tables.TaskBoard, run: StoredRun, benchmark: Benchmark, links: 
         benchmark,
         placings(board, run, base),
         base.model if base else "",
+        _whole(board.runs),
         lambda path: links.stored(name, path),
     )
 
@@ -224,6 +238,8 @@ def _write(out: Path, files: Mapping[str, bytes]) -> None:
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
         store.write_document(out / LIST, {"format": FORMAT, "files": sorted(files)})
+        # The folder is published as it is. A writer that has opened the old lock meanwhile writes the same bytes.
+        (out / store.LOCK).unlink()
 
 
 def _listed(out: Path) -> Iterator[str]:

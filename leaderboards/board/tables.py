@@ -16,6 +16,7 @@ from harness.pages.scores import order
 from harness.parts import Value
 from harness.runs import controls, signature, stats
 from harness.runs.stored_run import StoredRun
+from leaderboards.board.about import About, about
 from leaderboards.standings import Group, Standing, groups
 
 
@@ -61,11 +62,11 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One cell: a value with its rank, the number of another table, or the number of a note."""
+    """One cell: a value and the controls it is no better than, the number of another table, or of a note."""
 
     standing: Standing | None
     best: bool = False
-    under: bool = False
+    under: tuple[str, ...] = ()
     note: int | None = None
     elsewhere: int | None = None
 
@@ -75,6 +76,7 @@ class Line:
     """One run in a table; ``failed`` of its ``n`` captions failed."""
 
     run: StoredRun
+    about: About
     n: int
     failed: int
     cells: tuple[Cell, ...]
@@ -175,11 +177,6 @@ def _columns(members: Sequence[Group]) -> tuple[Column, ...]:
     )
 
 
-def _worse(column: Column, ci95: tuple[float, float], floor: tuple[float, float]) -> bool:
-    """Whether the whole confidence interval is worse than the best floor of the runs."""
-    return ci95[0] > floor[0] if column.value.higher_is_better is False else ci95[1] < floor[1]
-
-
 def _controls(group: Group) -> dict[str, tuple[float, float]]:
     seen = defaultdict[str, list[float]](list)
     for standing in group.standings:
@@ -205,7 +202,7 @@ def _table(
     for run in sorted(runs, key=lambda run: (at.get(run, len(at)), run.model)):
         failed = max((row["n_failed"] for row in run.scores.values() if not row.get("not_computed")), default=0)
         cells = tuple(_cell(column, run, where, notes) for column in columns)
-        lines.append(Line(run, len(run.per_sample), failed, cells))
+        lines.append(Line(run, about(run), len(run.per_sample), failed, cells))
     n = max((line.n for line in lines), default=0)
     return Table(number, n, columns, tuple(lines), ranking, apart, tuple(notes))
 
@@ -215,9 +212,8 @@ def _cell(column: Column, run: StoredRun, where: Mapping[tuple[StoredRun, str], 
     standing = next((candidate for candidate in group.standings if candidate.run is run), None)
     if standing is not None:
         best = column.ranked and standing.rank[0] == 1 and len(group.standings) > 1
-        floor = column.controls.get(controls.WRONG_IMAGE)
-        under = floor is not None and _worse(column, standing.ci95, floor)
-        return Cell(standing, best, under)
+        under = controls.under(run.scores[group.metric], group.value, column.value.higher_is_better)
+        return Cell(standing, best, tuple(under))
     if (run, group.metric) in where:
         return Cell(None, elsewhere=where[run, group.metric])
     row = run.scores.get(group.metric)

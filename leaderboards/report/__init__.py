@@ -1,8 +1,8 @@
-"""One report over stored runs: correlation, ablation, gallery sizes, comparison, training, captions side by side.
+"""One report over stored runs: comparison, captions side by side, correlation, ablation, gallery sizes, training.
 
 Written to ``.leaderboards/report/`` in the results folder: a self-contained ``report.html``, ``report.md`` and
 ``figures/``. For missing data the report names the command that produces it. Run with ``cim report``
-(``make report``).
+(``make report``), or ``cim report RUN --against RUN``.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ def main(args: argparse.Namespace, say: Say, tell: Say) -> int:
             raise CimError(f"{package} is not installed", hint="run `make report`, which installs it")
     from leaderboards.report import gather, page
 
-    if bool(args.baseline) != bool(args.against):
-        raise CimError("--baseline and --against belong together", hint="name both, or neither")
+    base = args.baseline or args.run
+    if bool(base) != bool(args.against):
+        raise CimError("--against needs a run to compare with", hint="cim report RUN --against RUN")
     results = paths.results_root(args.results)
-    others = tuple(name for name in (args.against or "").split(",") if name)
-    chosen = gather.Chosen(args.baseline, others, args.task) if others else None
+    others = tuple(name for text in args.against or () for name in text.split(",") if name)
+    chosen = gather.Chosen(base, others, args.task) if base else None
     report = gather.gather(results, tell, chosen)
     written = page.write(Path(args.out) if args.out else results / PLACE, report)
     if args.json:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from harness import registry
 from harness.runs import compare
 from harness.runs.stored_run import StoredRun
 from leaderboards.report import lengths, pearson
-from leaderboards.report.lengths import Control
+from leaderboards.report.comparison import Pair, Tests
+from leaderboards.report.lengths import Control, Estimate
 from leaderboards.report.parts import NONE, Missing, Part, Remark, Section, Table, bounds, number, p_text, signed
 
 if TYPE_CHECKING:
     from harness.parts import Array
 
-VALUES = ("objects f1", "attributes f1", "fine_names f1", "capture", "relation_qa")
+VALUES = ("capture", "objects f1", "attributes f1", "fine_names f1", "relation_qa")
 ORDER = ("sft", "cim", "sft-cim")
 WHAT = (
     "Longer captions name more. Two controls follow the plain paired difference: the difference over images whose two "
@@ -24,19 +25,6 @@ WHAT = (
     "regression on the difference in words (adjusted; with a fixed effect for every image). Detail needs words: the "
     "controls ask what remains at equal length, not which captions are better."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Two runs on the same images; differences are run b minus run a."""
-
-    a: StoredRun
-    b: StoredRun
-
-    @property
-    def title(self) -> str:
-        """``a → b``."""
-        return f"{self.a.model} → {self.b.model}"
 
 
 ComparedValue = tuple[str, Pair, compare.Comparison, Control]
@@ -55,7 +43,7 @@ def pairs(runs: Mapping[str, StoredRun], base: str, seeds: Mapping[str, Sequence
     return [(title, group) for title, group in groups if group]
 
 
-def section(groups: Sequence[tuple[str, Sequence[Pair]]]) -> Section:
+def section(groups: Sequence[tuple[str, Sequence[Pair]]], tests: Tests) -> Section:
     """One table per pair of systems, one row per seed and value."""
     title = "Better, or only longer?"
     if not groups:
@@ -63,7 +51,7 @@ def section(groups: Sequence[tuple[str, Sequence[Pair]]]) -> Section:
         return Section("against", title, (Missing(what, "make train-cim SEEDS=3"),))
     parts: list[Part] = [Remark(WHAT)]
     numbers = dict[str, object]()
-    all_rows = _rows([pair for _, group in groups for pair in group])
+    all_rows = _rows([pair for _, group in groups for pair in group], tests)
     for name, group in groups:
         rows = [row for row in all_rows if any(row[1] is pair for pair in group)]
         parts.append(_table(name, group, rows))
@@ -74,12 +62,12 @@ def section(groups: Sequence[tuple[str, Sequence[Pair]]]) -> Section:
     return Section("against", title, tuple(parts), numbers)
 
 
-def _rows(pairs: Sequence[Pair]) -> list[ComparedValue]:
+def _rows(pairs: Sequence[Pair], all_tests: Tests) -> list[ComparedValue]:
     """One row per pair and value; pairs with the same number of images share their resamples."""
     rows = list[tuple[str, Pair, compare.Comparison]]()
     columns: dict[int, list[tuple[Array, Array, Array, Array]]] = {}
     for pair in pairs:
-        tests = {test.label: test for test in compare.compare(pair.a, pair.b) if test.test is not None}
+        tests = {test.label: test for test in all_tests[pair] if test.test is not None}
         words = pearson.words(pair.a), pearson.words(pair.b)
         labels = [label for label in VALUES if label in tests] or [label for label in tests if label != "length"][:3]
         for test in (tests[label] for label in labels):
@@ -98,10 +86,13 @@ def _table(name: str, of_systems: Sequence[Pair], rows: Sequence[ComparedValue])
         f"{n} images; words per caption: {words}. Brackets: 95 % percentile bootstrap over images. p: paired "
         "permutation test, Holm over all values of the two runs (cim compare). Matched: at least "
         f"{lengths.FEWEST} images, else too few. "
-        "Extrapolated: equal length lies outside the middle 95 % of the differences in length. Seeds are not pooled."
+        "Extrapolated: equal length lies outside the middle 95 % of the differences in length; an estimate beyond the "
+        "metric's scale is not printed. Seeds are not pooled."
     )
     ordered = sorted(rows, key=lambda row: [label for label, *_ in rows].index(row[0]))
-    return Table(name, head, tuple(_cells(row) for row in ordered), note)
+    all_cells = [head, *(_cells(row) for row in ordered)]
+    first, *body = [cells if len(of_systems) > 1 else (cells[0], *cells[2:]) for cells in all_cells]
+    return Table(name, first, tuple(body), note)
 
 
 def _words(run: StoredRun) -> str:
@@ -119,8 +110,13 @@ def _cells(row: ComparedValue) -> tuple[str, ...]:
         f"too few ({control.matching})"
         if matched is None
         else f"{signed(matched.difference)} {bounds(matched.ci95)} (n {matched.n})",
-        NONE
-        if adjusted is None
-        else f"{signed(adjusted.difference)} {bounds(adjusted.ci95)}{' extrapolated' if control.extrapolated else ''}",
+        NONE if adjusted is None else _adjusted(adjusted, control.extrapolated, registry.metric(test.metric).scale),
         NONE if control.a_word is None else signed(control.a_word),
     )
+
+
+def _adjusted(estimate: Estimate, extrapolated: bool, scale: float | None) -> str:
+    """A difference at equal length; one beyond the scale is of captions that cannot be."""
+    if extrapolated and scale is not None and max(map(abs, (estimate.difference, *estimate.ci95))) > scale:
+        return "extrapolated beyond the scale"
+    return f"{signed(estimate.difference)} {bounds(estimate.ci95)}{' extrapolated' if extrapolated else ''}"

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 from harness.errors import CimError
+from harness.runs import compare
 from harness.runs.stored_run import StoredRun, load_all
-from leaderboards.report import against, arms, associations, browser, curves, study, systems, training
-from leaderboards.report.against import Pair
+from leaderboards.report import against, arms, associations, browser, comparison, curves, study, systems, training
 from leaderboards.report.browser import Browser
+from leaderboards.report.comparison import Pair, Tests
 from leaderboards.report.parts import Missing, Section
 from leaderboards.report.study import REFERENCE, Study
 
+OTHERS = 3  # runs compared with the first where nobody chose
 FIRST = ("cim", "sft")  # arms whose seed 0 is charted and compared with the base
 
 
@@ -46,22 +49,24 @@ def gather(results: Path, tell: Callable[[str], None], chosen: Chosen | None = N
     runs, stored = load_all(results, tell), study.read(results)
     columns = associations.columns_of_all(runs, tell)
     groups = _chosen(runs, chosen) if chosen else _of_study(runs, stored)
+    groups, tests = _tested(groups if chosen or stored else _by_name(runs), tell, strict=chosen is not None)
     first = [stored.base, *(f"{arm}-seed0" for arm in FIRST)] if stored else [run.model for run in runs[:1]]
     n = _images(runs, stored)
     trained = curves.read(results, [arm.name for arm in stored.arms] if stored else ())
     pair = _browsed(groups)
     return Report(
         (
+            comparison.section(groups, tests),
             associations.section(columns, first),
             arms.ablation(stored, n),
             arms.scaling(stored, columns, runs, results, n),
-            against.section(groups),
+            against.section(groups, tests),
             training.section(trained),
             systems.section(),
         ),
         browser.browser(pair.a, pair.b, tell)
         if pair
-        else Missing("No base run with an arm trained from it is stored.", "make train-cim"),
+        else Missing("No two runs of one task are stored.", "cim eval --model A,B"),
         tuple(dict.fromkeys(run.task for run in runs)),
         len(runs),
     )
@@ -90,8 +95,34 @@ def _chosen(runs: Sequence[StoredRun], chosen: Chosen) -> list[tuple[str, list[P
     return [(pair.title, [pair]) for pair in pairs]
 
 
+def _by_name(runs: Sequence[StoredRun]) -> list[tuple[str, list[Pair]]]:
+    """Without a study or a choice: the first run, by name, of the task that has most, with the next ones."""
+    if not runs:
+        return []
+    (task, _), *_ = Counter(run.task for run in runs).most_common(1)
+    first, *others = [run for run in runs if run.task == task]
+    return [(pair.title, [pair]) for pair in (Pair(first, other) for other in others[:OTHERS])]
+
+
+def _tested(
+    groups: Sequence[tuple[str, list[Pair]]], tell: Callable[[str], None], *, strict: bool
+) -> tuple[list[tuple[str, list[Pair]]], Tests]:
+    """The paired tests of every pair, made once; pairs that cannot be compared are left out unless ``strict``."""
+    tests = dict[Pair, list[compare.Comparison]]()
+    for pair in (pair for _, pairs in groups for pair in pairs):
+        try:
+            tests[pair] = compare.compare(pair.a, pair.b)
+        except CimError as error:
+            if strict:
+                raise
+            tell(f"not compared: {error}")
+    kept = [(title, [pair for pair in pairs if pair in tests]) for title, pairs in groups]
+    return [(title, pairs) for title, pairs in kept if pairs], tests
+
+
 def _named(runs: Sequence[StoredRun], name: str, task: str | None) -> StoredRun:
-    matching = [run for run in runs if run.model == name and task in (None, run.task)]
+    named = [run for run in runs if run.model == name and task in (None, run.task)]
+    matching = named or [run for run in runs if run.files.folder.resolve() == Path(name).resolve()]
     if not matching:
         known = ", ".join(sorted({run.model for run in runs})) or "none"
         raise CimError(f"no scored run {name!r}{f' of {task}' if task else ''}", hint=f"scored runs: {known}")

@@ -12,6 +12,7 @@
   const [find, sort, direction, which, shown] = ["find", "sort", "direction", "which", "shown"].map((id) =>
     document.getElementById(id),
   );
+  const open = new Set(Array.from(cards[0]?.values ?? [], (value, at) => (value.hidden ? -1 : at)));
   let sign = -1; // the largest gain first
 
   const gain = (one) => (Number(sort.value) < 0 ? null : one.gains[Number(sort.value)]);
@@ -34,7 +35,10 @@
       one.text ??= one.card.textContent.toLowerCase();
       one.card.hidden = !one.text.includes(words) || !kept(one);
       count += !one.card.hidden;
-      one.values.forEach((value, at) => value.classList.toggle("sorted", at === Number(sort.value)));
+      one.values.forEach((value, at) => {
+        value.classList.toggle("sorted", at === Number(sort.value));
+        value.hidden = !open.has(at) && at !== Number(sort.value);
+      });
     }
     shown.textContent = count < cards.length ? `${count} of ${cards.length} images` : `${cards.length} images`;
   };

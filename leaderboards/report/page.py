@@ -15,17 +15,18 @@ from harness import store
 from harness.pages import templates
 from leaderboards.markdown import code, escaped, table_lines
 from leaderboards.report.gather import Report
-from leaderboards.report.parts import Figure, Missing, Remark, Table, number, signed
+from leaderboards.report.parts import Figure, Missing, Remark, Table
 
 HERE = Path(__file__).parent
 FIGURES = "figures"
+OPEN = 5  # values per pair of captions; the others are shown while they are sorted by
 UNSAFE = re.compile(r"[^\w.-]+")
 
 
 def write(folder: Path, report: Report) -> list[Path]:
     """Write all files of a report; returns their paths, the page first."""
     figures = _named([part for section in report.sections for part in section.parts if isinstance(part, Figure)])
-    written = [(folder / "report.html", html(report, figures)), (folder / "report.md", markdown(report, figures))]
+    written = [(folder / "report.html", html(report)), (folder / "report.md", markdown(report, figures))]
     for path, text in written:
         store.write_bytes(path, text.encode())
     paths = [path for path, _ in written]
@@ -47,18 +48,29 @@ def _named(figures: Sequence[Figure]) -> dict[str, Figure]:
     return named
 
 
-def html(report: Report, figures: dict[str, Figure]) -> str:
+def html(report: Report) -> str:
     """The page."""
-    stems = {id(figure): stem for stem, figure in figures.items()}
-    parts = [part for section in report.sections for part in section.parts]
     return templates.page(
         HERE,
         "page.html",
         styles=[templates.HERE / "report.css", HERE / "page.css"],
         script=HERE / "page.js",
-        filters={"number": number, "signed": signed, "kind": _kind},
-        content={"report": report, "stems": {id(part): stems.get(id(part), "") for part in parts}, "address": _address},
+        filters={"kind": _kind},
+        content={
+            "report": report,
+            "shown_sections": [section for section in report.sections if not section.empty],
+            "captions": not isinstance(report.browser, Missing),
+            "missing": _missing(report),
+            "open": OPEN,
+            "address": _address,
+        },
     )
+
+
+def _missing(report: Report) -> list[tuple[str, Missing]]:
+    """What is not stored, with the title of its section."""
+    parts = [(section.title, part) for section in report.sections for part in section.missing]
+    return [*parts, ("What do they say?", report.browser)] if isinstance(report.browser, Missing) else parts
 
 
 def _kind(part: object) -> str:

@@ -5,18 +5,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 UNDEFINED, NONE = "undefined", "–"
+NUMERIC = re.compile(rf"[<+−-]? ?\d|\[|$|{NONE}$|{UNDEFINED}|too few|extrapolated")
 
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """A paragraph of plain text."""
+    """A paragraph of plain text; ``lead``: the sentence that answers the section's question."""
 
     text: str
+    lead: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,12 @@ class Table:
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
+    folded: bool = False
+
+    @property
+    def numeric(self) -> tuple[bool, ...]:
+        """Which columns hold numbers, and are aligned to the right."""
+        return tuple(all(NUMERIC.match(row[at]) for row in self.rows) for at in range(len(self.head)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +62,26 @@ Part = Remark | Table | Figure | Missing
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One question and the answer of the stored runs; ``numbers`` are its key numbers for ``--json``."""
+    """One question and the answer of the stored runs; ``numbers`` are its key numbers for ``--json``.
+
+    ``folded``: why it is opened on demand only.
+    """
 
     name: str
     title: str
     parts: tuple[Part, ...]
     numbers: Mapping[str, Any] = field(default_factory=dict)
+    folded: str = ""
+
+    @property
+    def missing(self) -> list[Missing]:
+        """What of it is not stored."""
+        return [part for part in self.parts if isinstance(part, Missing)]
+
+    @property
+    def empty(self) -> bool:
+        """Whether it has neither a table nor a chart."""
+        return not any(isinstance(part, Table | Figure) for part in self.parts)
 
 
 def number(value: float | None, digits: int = 2) -> str:

@@ -11,6 +11,8 @@ from leaderboards.published import COLUMNS, TASKS, TITLES, PaperRow
 from leaderboards.report import style
 from leaderboards.report.parts import NONE, UNDEFINED, Figure, Part, Remark, Section, Table, bounds, number
 
+FOLDED = "Correlations between the published columns of Tables 6 to 8; not about the runs above"
+DARK = 0.7  # of a correlation's absolute value, from which on the ink is white
 ABOUT = (
     "Over the systems of the published Tables 6 to 8, one benchmark at a time; printed values only. A high r means "
     "that two columns order these systems alike. It does not mean that either is right about a caption."
@@ -29,7 +31,7 @@ def section(rows: Sequence[PaperRow] | None = None) -> Section:
     numbers = {
         b: {f"{p.first}, {p.second}": [p.pearson, p.spearman, p.n] for p in rs} for b, rs in by_benchmark.items()
     }
-    return Section("systems", "Do the metrics agree about systems?", tuple(parts), numbers)
+    return Section("systems", "Do the metrics agree about systems?", tuple(parts), numbers, FOLDED)
 
 
 def _chart(by_benchmark: dict[str, list[Pair]], counts: dict[str, int]) -> Figure:
@@ -44,21 +46,23 @@ def _chart(by_benchmark: dict[str, list[Pair]], counts: dict[str, int]) -> Figur
                 first, second = COLUMNS.index(pair.first), COLUMNS.index(pair.second)
                 cells[second, first] = np.nan if pair.pearson is None else pair.pearson
                 cells[first, second] = np.nan if pair.spearman is None else pair.spearman
-            ax.imshow(cells, cmap="cividis", vmin=-1, vmax=1, aspect="auto")
+            picture = ax.imshow(cells, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
             for row, column in np.ndindex(size, size):
                 if row != column:
                     r = cells[row, column]
                     text = NONE if np.isnan(r) else f"{r:.2f}".replace("-", "−")
-                    ink = style.INK if np.isnan(r) or r > 0 else "white"
+                    ink = "white" if abs(r) > DARK else style.INK
                     ax.text(column, row, text, ha="center", va="center", fontsize=6.5, color=ink)
+            ax.set_facecolor(style.RULE)  # the diagonal, and pairs without a correlation
             ax.set_xticks(range(size), names, rotation=60, ha="right")
             ax.set_yticks(range(size), names)
             ax.grid(visible=False)
             ax.set_title(f"{benchmark}, {counts[benchmark]} rows")
+        canvas.colorbar(picture, ax=axes, shrink=0.8, ticks=(-1, -0.5, 0, 0.5, 1), label="correlation; 0 is neutral")
         counted = " and ".join(f"{benchmark} ({count} distinct rows)" for benchmark, count in counts.items())
         caption = (
             f"Correlation between columns over systems, {counted}; each pair over the rows that have both cells, n in "
-            "the tables. Below the diagonal Pearson's r, above it Spearman's rho, each from −1 (dark) to 1 (bright)."
+            "the tables. Below the diagonal Pearson's r, above it Spearman's rho, −1 blue, 0 white, 1 red."
         )
         return style.saved(canvas, "systems", caption, f"Correlations of {size} columns on {', '.join(by_benchmark)}")
 

@@ -52,9 +52,9 @@ def _system(line: Line, table: Table) -> Iterator[str]:
     cells = list(line.cells.values())
     yield " & ".join([escape.latex(line.label), PUBLISHED, *map(_published, cells)]) + r" \\"
     if line.fill:
-        yield f"% to fill the next row: {escape.one_line(table.fills[line.fill - 1])}"
-    yield " & ".join(["", OURS, *(_ours(cell, line.link) for cell in cells)]) + r" \\"
+        yield f"% to fill this system's cells: {escape.one_line(table.fills[line.fill - 1])}"
     if any(cell.ours for cell in cells):
+        yield " & ".join(["", OURS, *(_ours(cell, line.link) for cell in cells)]) + r" \\"
         yield " & ".join(["", escape.latex(INTERVAL), *map(_interval, cells)]) + r" \\"
         yield " & ".join(["", DIFFERENCE, *(f"${c.ours.difference:+.2f}$" if c.ours else "" for c in cells)]) + r" \\"
 
@@ -62,25 +62,27 @@ def _system(line: Line, table: Table) -> Iterator[str]:
 def _published(cell: Cell) -> str:
     if cell.published is None:
         return ""
-    return _bold(str(cell.published), cell.best) + _raised(MARKS[name] for name in legend.states(cell))
+    return bold(str(cell.published), cell.best) + raised(MARKS[name] for name in legend.states(cell))
 
 
 def _ours(cell: Cell, link: str | None) -> str:
     if cell.ours is None:
         return "--" if cell.fill else ""
-    text = rf"\href{{{_address(link or '')}}}{{{_bold(str(cell.ours.value), cell.ours.best)}}}"
-    return text + _raised([*(MARKS[name] for name in legend.said(cell.ours)), *cell.ours.letter])
+    text = rf"\href{{{_address(link or '')}}}{{{bold(str(cell.ours.value), cell.ours.best)}}}"
+    return text + raised([*(MARKS[name] for name in legend.said(cell.ours)), *cell.ours.letter])
 
 
 def _interval(cell: Cell) -> str:
     return f"[{cell.ours.ci95[0]}, {cell.ours.ci95[1]}]" if cell.ours and cell.ours.ci95 else ""
 
 
-def _bold(text: str, best: bool) -> str:
+def bold(text: str, best: bool) -> str:
+    """Text in bold where it is best."""
     return rf"\textbf{{{text}}}" if best else text
 
 
-def _raised(marks: Iterator[str] | list[str]) -> str:
+def raised(marks: Iterator[str] | list[str]) -> str:
+    """Marks of mathematics, raised."""
     joined = "".join(marks)
     return f"$^{{{joined}}}$" if joined else ""
 

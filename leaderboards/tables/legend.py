@@ -10,21 +10,22 @@ from leaderboards.tables.cells import METRICS
 from leaderboards.tables.paper import Cell, Ours
 
 MARKS = {"suspect": "‡", "unusual": "°", "outside": "*", "apart": "†"}
-PUBLISHED, OURS, INTERVAL, DIFFERENCE = "published", "ours", "95 % interval", "difference"
+PUBLISHED, OURS, INTERVAL, DIFFERENCE = "published", "this run", "95 % interval", "difference"
 LEGEND = {
     "suspect": "as printed, cannot be means over the same images: F1 is too large for these P and R (audit, A-4)",
     "unusual": "the gap between F1 and the harmonic mean of P and R is far from those of other rows (audit, A-5)",
-    "outside": "the published value lies outside our 95 % confidence interval, however it was rounded",
+    "outside": "the published value lies outside the 95 % confidence interval of this run, however it was rounded",
     "apart": "significantly different from the first row of its block: paired bootstrap over images, "
     f"p < {ALPHA:g} after Holm's correction over the cells of this table",
 }
 NOTES = (
-    "Published: as printed in the paper. Ours: from the rows of the stored run that the number links to. "
-    "Difference: ours minus published, of the numbers shown. Bold: best of a block; ours if two runs are stored.",
+    "Published: as printed in the paper. This run: from the rows of the stored run that the number links to, where "
+    "there is one. Difference: this run minus published, of the numbers shown. Bold: best of a block; of the runs here "
+    "if two are stored.",
     "The paper's metric is known for CAPTURE, Objects, Attributes and Relations QA, inferred for BLEU-4 and unknown "
     "for METEOR (docs/protocol.md). A column shows one variant only.",
 )
-MISSING = "Commands that fill the cells with numbers in parentheses:"
+MISSING = "Commands for rows without a run, and for cells with a number in parentheses:"
 
 
 def states(cell: Cell) -> list[str]:

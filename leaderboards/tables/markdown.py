@@ -12,12 +12,17 @@ from leaderboards.tables.paper import Cell, Line, Table
 
 def page(tables: Sequence[Table], source: Mapping[str, str]) -> str:
     """The whole page."""
-    parts = ["# The paper's Tables 6, 7 and 8, published and ours", *legend.NOTES, _marks(), legend.credit(source)]
+    parts = [
+        "# The paper's Tables 6, 7 and 8, published and as run here",
+        *legend.NOTES,
+        _marks(),
+        legend.credit(source),
+    ]
     for table in tables:
         parts += [f"## Table {table.number}: {escaped(table.title)}", "\n".join(_table(table))]
         if table.signatures:
             lines = [f"* {escaped(where)}: {code(line)}" for where, line in table.signatures]
-            parts.append("\n".join(["Signatures of our columns:", "", *lines]))
+            parts.append("\n".join(["Signatures of the columns of this project's runs:", "", *lines]))
         if table.notes:
             parts.append("\n".join(f"* {letter}: {escaped(text)}" for letter, text in table.notes))
         if table.fills:
@@ -42,8 +47,8 @@ def _table(table: Table) -> list[str]:
 def _system(line: Line) -> list[list[str]]:
     cells = line.cells.values()
     rows = [[escaped(line.label), PUBLISHED, *map(_published, cells)]]
-    rows.append(["", OURS, *(_ours(cell, line.link) for cell in cells)])
     if any(cell.ours for cell in cells):
+        rows.append(["", OURS, *(_ours(cell, line.link) for cell in cells)])
         rows.append(["", INTERVAL, *(_interval(cell) for cell in cells)])
         rows.append(["", DIFFERENCE, *(f"{c.ours.difference:+.2f}" if c.ours else "" for c in cells)])
     return rows

@@ -1,4 +1,4 @@
-"""A table as CSV in the paper's layout: per system a published line, then lines of our numbers."""
+"""A table as CSV in the paper's layout: per system a published line, then lines of the run's numbers."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def _lines(line: Line, table: Table) -> dict[str, Shown]:
     return {
         "published": lambda cell: "" if cell.published is None else str(cell.published),
         "published marks": lambda cell: " ".join(legend.states(cell)),
-        "ours": _of_ours(lambda ours: str(ours.value)),
+        legend.OURS: _of_ours(lambda ours: str(ours.value)),
         "low": _of_ours(lambda ours: str(ours.ci95[0]) if ours.ci95 else ""),
         "high": _of_ours(lambda ours: str(ours.ci95[1]) if ours.ci95 else ""),
         "difference": _of_ours(lambda ours: str(ours.difference)),
         "published outside interval": _of_ours(lambda ours: "yes" if ours.outside else "no"),
         "p to first row, Holm": _of_ours(lambda ours: "" if ours.p is None else f"{ours.p:.4g}"),
         "best": lambda cell: " ".join(
-            ["published"] * cell.best + ["ours"] * bool(cell.ours and cell.ours.best),
+            ["published"] * cell.best + [legend.OURS] * bool(cell.ours and cell.ours.best),
         ),
         "signature": _of_ours(lambda ours: escape.sheet(ours.signature)),
         "run": _of_ours(lambda _: escape.sheet(line.link or "")),

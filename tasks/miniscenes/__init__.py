@@ -35,5 +35,5 @@ TASK = Task(
     draw=_picture,
     parser="grammar",
     judge="rule-judge",
-    gallery="miniscenes",
+    gallery="miniscenes-1000",
 )

@@ -295,10 +295,10 @@ def embedded(place: Place) -> Values:
     """The embedded captioner on this device against the stored baseline of the gate, which is a CPU's."""
     results, metrics = place.folder / "results", "objects,attributes,fine_names,length,bleu4"
     limit = [] if place.full else ["--limit", "20"]
-    run(place, "eval", "--model", "mini-base", "--task", "miniscenes", "--metrics", metrics, "--fresh", *limit)
+    run(place, "eval", "--model", "mini-detailed", "--task", "miniscenes", "--metrics", metrics, "--fresh", *limit)
     if not place.full:
-        return {"samples": len(rows(results / "miniscenes" / "mini-base" / "captions.jsonl"))}
-    answer, _ = run(place, "check", "mini-base", "--task", "miniscenes", "--metrics", metrics)
+        return {"samples": len(rows(results / "miniscenes" / "mini-detailed" / "captions.jsonl"))}
+    answer, _ = run(place, "check", "mini-detailed", "--task", "miniscenes", "--metrics", metrics)
     run(place, "study", "--arms", "cim", "--seeds", "1", "--metrics", metrics)
     return {"gate": answer.strip().splitlines()[-1], "study": "finished"}
 
