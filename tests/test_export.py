@@ -59,8 +59,8 @@ def several(cim: Cim, tmp_path: Path) -> Cim:
     """Two captions of one image, for which CIDEr is not defined."""
     file = tmp_path / "several.json"
     file.write_text(json.dumps({"demo_01": ["a red bicycle", "a dog \u2028 runs"]}))
-    cim("eval", "--model", file, "--several", "--partial", "--metrics", "length,cider,bleu4_char", "--draws", "50")
-    assert (cim.results / "demo" / "several" / "scores.json").is_file()  # its page is tested elsewhere
+    options = ("--several", "--partial", "--metrics", "length,cider,bleu4_char", "--draws", "50")
+    assert cim("eval", "--model", file, *options).code == 0
     return cim
 
 
