@@ -1,4 +1,4 @@
-"""``python -m leaderboards COMMAND``: an alias of ``cim tables | audit | report | board | check | baseline``."""
+"""``python -m leaderboards COMMAND``: an alias of ``cim tables | audit | export | report | board | check | ...``."""
 
 from __future__ import annotations
 

@@ -61,10 +61,30 @@ def _audit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", action="store_true", help="all stored runs")
     parser.add_argument("--task", help="the task of the runs")
     parser.add_argument("--tables", type=Path, metavar="FILE", help="another CSV in the format of the published tables")
+    about = "CSV with system,metric,value,source: does each value follow from the captions of the run of that name?"
+    parser.add_argument("--published", type=Path, metavar="FILE", help=f"{about} exit 1 where one differs")
     parser.add_argument(
         "--out", type=Path, help="folder to write to (default: .leaderboards/audit in the results folder)"
     )
     parser.add_argument("--json", action="store_true", help="print the records")
+
+
+def _export(parser: argparse.ArgumentParser) -> None:
+    """Options of ``export``."""
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, or run names")
+    parser.add_argument(
+        "--to", required=True, choices=("eee", "hub", "parquet"), help="whose form: Every Eval Ever, ..."
+    )
+    parser.add_argument("--task", help="task of the runs, where names are given")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder to write to (default: .leaderboards/export in the results folder)",
+    )
+    parser.add_argument("--organization", default="unknown", metavar="NAME", help="eee: who publishes these results")
+    parser.add_argument("--dataset", metavar="OWNER/NAME", help="hub: the benchmark's data set, for .eval_results")
+    parser.add_argument("--json", action="store_true", help="print paths as JSON")
 
 
 def _board(parser: argparse.ArgumentParser) -> None:
@@ -118,6 +138,7 @@ OF: Mapping[str, Callable[[argparse.ArgumentParser], None]] = {
     "tables": _tables,
     "table": _table,
     "audit": _audit,
+    "export": _export,
     "board": _board,
     "check": _check,
     "baseline": _baseline,
