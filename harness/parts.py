@@ -233,6 +233,11 @@ class Metric:
         """The lowest and highest possible number of a value; None where it has no highest."""
         return self.value(name).bounds or (None if self.scale is None else (0.0, self.scale))
 
+    def best(self, name: str) -> float | None:
+        """The best possible number of a value; None where there is none."""
+        bounds, better = self.bounds(name), self.value(name).higher_is_better
+        return None if bounds is None or better is None else bounds[1 if better else 0]
+
     def label(self, name: str) -> str:
         """``objects f1``; the metric's name alone where the value is called ``score`` or is the only one."""
         return self.name if name == "score" or len(self.values) == 1 else f"{self.name} {name}"

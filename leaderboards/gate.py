@@ -195,7 +195,7 @@ def _row(comparison: Comparison, points: float, baseline: StoredRun) -> Row:
     if outcome in (OK, SMALL) and _room(comparison) <= (margin or 0) + ROUNDING:
         outcome = CANNOT_FAIL
     elif outcome == OK and set(controls.LABELS).intersection(
-        controls.under(baseline.scores[comparison.metric], comparison.value, better)
+        controls.under(baseline.scores[comparison.metric], comparison.value, better)  # of captions, so no best is asked
     ):
         outcome = AT_FLOOR  # a blind judge's score is no floor: what is below it can still fall
     return Row(comparison, comparison.test, margin, outcome)

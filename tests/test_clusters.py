@@ -75,10 +75,13 @@ def test_a_value_that_is_no_better_than_a_control_is_named() -> None:
     score = {
         "values": {"f1": 10.0, "rate": 5.0},
         "controls": {
-            "wrong_image": {"values": {"f1": 10.0, "rate": 9.0}},
+            "wrong_image": {"values": {"f1": 20.0, "rate": 1.0}},
             "next_caption": {"values": {"f1": 3.0, "rate": 5.0}},
         },
     }
-    assert controls.under(score, "f1", True) == ["wrong_image"]
-    assert controls.under(score, "rate", False) == ["next_caption"]
-    assert controls.under(score, "f1", None) == []
+    assert controls.under(score, "f1", True) == (), "the floor is what the run's own captions earn"
+    assert controls.under(score, "rate", False) == ("next_caption",)
+    assert controls.under(score, "f1", None) == ()
+    judged = {"values": {"s": 60.0}, "controls": {"all_yes": {"values": {"s": 100}}, "all_no": {"values": {"s": 61.0}}}}
+    assert controls.under(judged, "s", True) == ("all_yes",)
+    assert controls.under(judged, "s", True, best=100) == ("all_no",), "what earns the most possible is no floor"

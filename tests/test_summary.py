@@ -40,7 +40,7 @@ def test_the_default_run_is_a_page_of_24_lines(cim: Cim, tmp_path: Path, monkeyp
     lines = done.out.splitlines()
     assert done.code == 0 and len(lines) <= 24 and max(map(len, lines)) <= 80, done.out
     assert re.search(r"miniscenes +mini-base +mini-detailed$", lines[0])
-    assert re.search(r"n = 30 +value +95 % interval +control +value +95 % interval +control$", lines[1])
+    assert re.search(r"n = 30 +value +95 % interval +floor +value +95 % interval +floor$", lines[1])
     task = registry.task("miniscenes")
     metrics = [metric for metric in map(registry.metric, registry.names("metrics")) if metric.needs <= task.provides]
     for metric in metrics:
@@ -114,7 +114,7 @@ def test_eighty_columns_hold_two_runs_with_the_widest_numbers() -> None:
 def test_a_value_no_better_than_a_control_is_marked_by_its_own_direction() -> None:
     def cells(number: float, control: float, higher: bool | None) -> tuple[str, str, str]:
         value = Value("score", higher_is_better=higher)
-        return summary._cells(score("x", "score", number, (0, 1), control), value, "▾")
+        return summary._cells(score("x", "score", number, (0, 1), control), value, None, "▾")
 
     assert cells(3, 4, True)[0] == cells(4, 4, True)[0].replace("4", "3") == "3.00▾"
     assert cells(5, 4, True)[0] == "5.00 " and cells(5, 4, True)[2] == "4.00"

@@ -1,8 +1,8 @@
 """What an evaluation prints without ``--verbose``: the main values of a task's runs side by side.
 
-A run has three columns: value, 95 % interval, and the best control (``runs/controls.py``), the score of captions or
-judges that are blind to the image. A value that is no better than it is marked. Runs that do not fit beside each
-other stand below each other; no number is ever cut.
+A run has three columns: value, 95 % interval, and the floor (``runs/controls.py``), what the run's own captions of
+another image earn, or a judge that reads none. A value that is no better than it is marked. Runs that do not fit beside
+each other stand below each other; no number is ever cut.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from harness.runs.run import Run
 from harness.types import Score
 
 MARK, PLAIN_MARK = "▾", "v"
-HEADER = ("value ", "95 % interval", "control")  # of the columns of a run; the blank is where marks stand
+HEADER = ("value ", "95 % interval", "floor")  # of the columns of a run; the blank is where marks stand
 INTERVAL = 1  # the column that is left out where a run is wider than the terminal
 GAP = 2  # blanks between runs
 NARROW = 80  # columns of a table where output is a file or a pipe
@@ -50,7 +50,7 @@ def lines(runs: Sequence[Scored], width: int | None, encoding: str) -> Iterator[
     """
     mark = _mark(encoding)
     yield from table(runs, width or NARROW, mark)
-    said = [f"control: best score of captions or judges blind to the image; {mark}: no better"]
+    said = [f"floor: own captions of the next image, or a blind judge; {mark}: no better"]
     said += [line for scored in runs for line in (*_gallery(scored), *_remarks(scored, len(runs)))]
     yield from _wrapped([*said, *_absent(runs), *verdicts(runs)], width)
     yield _files(runs)  # a path is copied whole
@@ -96,21 +96,21 @@ def _rows(runs: Sequence[Scored]) -> list[Row]:
 def _columns(scored: Scored, rows: Sequence[Row], mark: str) -> list[list[str]]:
     """The columns of a run, their headers first."""
     by_metric = {score.metric: score for score in scored.scores}
-    cells = [_cells(by_metric.get(metric.name), value, mark) for metric, value in rows]
+    cells = [_cells(by_metric.get(metric.name), value, metric.best(value.name), mark) for metric, value in rows]
     return [list(column) for column in zip(HEADER, *cells, strict=True)]
 
 
-def _cells(score: Score | None, value: Value, mark: str) -> tuple[str, str, str]:
+def _cells(score: Score | None, value: Value, highest: float | None, mark: str) -> tuple[str, str, str]:
     number = score.values.get(value.name) if score else None
     if score is None or number is None:
         return "- ", "", ""
     low, high = score.ci95[value.name]
     bounds = "" if low is None or high is None else f"{low:.{value.decimals}f}..{high:.{value.decimals}f}"
-    of_controls = [row["values"].get(value.name) for row in score.controls.values()]
-    known = [control for control in of_controls if control is not None and value.higher_is_better is not None]
-    best = (max if value.higher_is_better else min)(known, default=None)
-    marked = controls.not_better(number, best, value.higher_is_better)
-    shown = "" if best is None else f"{best:.{value.decimals}f}"
+    numbers = {name: row["values"].get(value.name) for name, row in score.controls.items()}
+    name = controls.floor(numbers, value.higher_is_better, highest)
+    floor = numbers[name] if name else None
+    marked = controls.not_better(number, floor, value.higher_is_better)
+    shown = "" if floor is None else f"{floor:.{value.decimals}f}"
     return f"{number:.{value.decimals}f}{mark if marked else ' '}", bounds, shown
 
 

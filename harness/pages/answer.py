@@ -13,7 +13,7 @@ from harness.runs.stored_run import StoredRun
 
 @dataclass(frozen=True, slots=True)
 class MainValue:
-    """One main value: ``controls`` are texts by heading, ``under`` the controls that it is no better than."""
+    """One main value: ``controls`` are texts by heading, ``under`` its floor where it is no better than that."""
 
     label: str
     value: str
@@ -43,13 +43,12 @@ def answer(run: StoredRun, placings: Mapping[tuple[str, str], Placing]) -> Answe
     values, headings, compared = list[MainValue](), dict[str, None](), 0
     for column in columns:
         value, *bounds = scores.numbers(run.scores[column.metric], column.value) or (None,)
-        texts, under = dict[str, str](), list[str]()
+        texts = dict[str, str]()
         numbers = scores.control_numbers(run, column)
         for name, (control, *_) in numbers.items():
-            if controls.not_better(value, control, column.higher_is_better):
-                under.append(controls.label(name))
             if name in controls.LABELS:
                 texts[controls.label(name)] = column.text(control)
+        under = controls.under(run.scores[column.metric], column.value, column.higher_is_better, column.best)
         others = {name: control for name, (control, *_) in numbers.items() if name not in controls.LABELS}
         if others:
             best = (min if column.higher_is_better is False else max)(others, key=lambda name: others[name])
@@ -59,7 +58,8 @@ def answer(run: StoredRun, placings: Mapping[tuple[str, str], Placing]) -> Answe
         interval = " to ".join(map(column.text, bounds))
         n = str(run.scores[column.metric]["n"])
         placing = placings.get((column.metric, column.value))
-        values.append(MainValue(column.label, column.text(value), interval, n, texts, tuple(under), placing))
+        labels = tuple(map(controls.label, under))
+        values.append(MainValue(column.label, column.text(value), interval, n, texts, labels, placing))
     known = [*map(controls.label, controls.LABELS), OTHER]
     return Answer(sorted(headings, key=known.index), values, _verdict(values, compared))
 
@@ -71,7 +71,7 @@ def _verdict(values: Sequence[MainValue], compared: int) -> str:
     under = [value.label for value in values if value.under]
     if not under:
         subject = "The one main value with controls is" if compared == 1 else f"All {compared} main values are"
-        return f"{subject} better than every control."
+        return f"{subject} better than captions of another image, or than a judge that reads none."
     listed = ", ".join(under)
-    better = f"{compared - len(under)} of {compared} main values are better than all their controls"
+    better = f"{compared - len(under)} of {compared} main values are better than their floor"
     return f"{better}; no better (▾): {listed}."

@@ -19,7 +19,10 @@ MISSING = "–"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One value of a computed metric; metrics that are not known here have two decimals and no direction."""
+    """One value of a computed metric; metrics that are not known here have two decimals and no direction.
+
+    ``best`` is the best possible number, None where there is none.
+    """
 
     metric: str
     value: str
@@ -28,6 +31,7 @@ class Column:
     scale: float | None
     higher_is_better: bool | None
     main: bool
+    best: float | None = None
 
     def text(self, number: float | None) -> str:
         """A number with this column's decimals, or a dash."""
@@ -141,7 +145,8 @@ def _column(name: str, value: str, metric: Metric | None) -> Column:
     if metric is None or value not in metric.names:
         return Column(name, value, f"{name} {value}", 2, None, None, False)
     known = metric.value(value)
-    return Column(name, value, metric.label(value), known.decimals, metric.scale, known.higher_is_better, known.main)
+    direction, best = known.higher_is_better, metric.best(value)
+    return Column(name, value, metric.label(value), known.decimals, metric.scale, direction, known.main, best)
 
 
 def numbers(score: object, value: str) -> tuple[float, ...]:

@@ -2,7 +2,7 @@
 
 ``wrong_image``: each image gets the first reference of the task's next image. ``next_caption``: each image gets the
 run's own caption of its next image, so length and style are the model's and only the content is wrong. Both never use
-a text of the same image. Other controls are judges that never read a caption. A value that is no better than a control
+a text of the same image. Other controls are judges that never read a caption. A value that is no better than its floor
 says nothing about the images.
 """
 
@@ -34,13 +34,30 @@ def not_better(value: float | None, control: float | None, higher_is_better: boo
     return value <= control if higher_is_better else value >= control
 
 
-def under(score: Mapping[str, Any], value: str, higher_is_better: bool | None) -> list[str]:
-    """The controls, in order, that one value of a stored score (``scores.json``) is not better than."""
-    return [
-        name
-        for name in sorted(score.get("controls") or {}, key=order)
-        if not_better(score["values"].get(value), score["controls"][name]["values"].get(value), higher_is_better)
-    ]
+def floor(numbers: Mapping[str, float | None], higher_is_better: bool | None, best: float | None = None) -> str | None:
+    """The control that a value must be better than, from the numbers of all its controls; None without one.
+
+    The run's own captions of the next image: a reference is not written as the model writes, so what it earns by chance
+    can lie far above or below what the model's style earns. Without it the control that earns most.
+
+    Args:
+        best: the best possible number; a control that earns it is no floor, because nothing could be better.
+    """
+    known = {name: number for name, number in numbers.items() if number is not None and number != best}
+    if higher_is_better is None or not known:
+        return None
+    if NEXT_CAPTION in known:
+        return NEXT_CAPTION
+    return (max if higher_is_better else min)(known, key=lambda name: (known[name], name))
+
+
+def under(
+    score: Mapping[str, Any], value: str, higher_is_better: bool | None, best: float | None = None
+) -> tuple[str, ...]:
+    """The floor of one value of a stored score (``scores.json``) if the value is no better than it; else nothing."""
+    numbers = {name: control["values"].get(value) for name, control in (score.get("controls") or {}).items()}
+    name = floor(numbers, higher_is_better, best)
+    return (name,) if name and not_better(score["values"].get(value), numbers[name], higher_is_better) else ()
 
 
 def texts(samples: Sequence[Sample], all_samples: Sequence[Sample], captions: Sequence[str]) -> dict[str, list[str]]:

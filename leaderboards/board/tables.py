@@ -212,8 +212,9 @@ def _cell(column: Column, run: StoredRun, where: Mapping[tuple[StoredRun, str], 
     standing = next((candidate for candidate in group.standings if candidate.run is run), None)
     if standing is not None:
         best = column.ranked and standing.rank[0] == 1 and len(group.standings) > 1
-        under = controls.under(run.scores[group.metric], group.value, column.value.higher_is_better)
-        return Cell(standing, best, tuple(under))
+        highest = registry.metric(group.metric).best(group.value)
+        under = controls.under(run.scores[group.metric], group.value, column.value.higher_is_better, highest)
+        return Cell(standing, best, under)
     if (run, group.metric) in where:
         return Cell(None, elsewhere=where[run, group.metric])
     row = run.scores.get(group.metric)
