@@ -110,7 +110,7 @@ def test_the_first_screen_says_what_is_no_better_than_a_control(cim: Cim, tmp_pa
     worse = page(all_no=point - 2, next_caption=point - 1, wrong_image=point)
     assert "0 of 1 main values are better than all their controls; no better (▾): bleu4_char." in worse.text
     assert "▾ no better than wrong image" in worse.text and f"{point - 2:.2f} (all no)" in worse.text
-    heads = ("wrong image", "own captions, next image", "best other control")
+    heads = ("own captions, next image", "wrong image", "blind judge")
     assert [worse.text.index(head) for head in heads] == sorted(worse.text.index(head) for head in heads)
     assert "No main value has a control" in page().text
 

@@ -33,7 +33,7 @@ class Answer:
     verdict: str
 
 
-OTHER = "best other control"
+OTHER = "blind judge"
 
 
 def answer(run: StoredRun, placings: Mapping[tuple[str, str], Placing]) -> Answer:
@@ -50,9 +50,8 @@ def answer(run: StoredRun, placings: Mapping[tuple[str, str], Placing]) -> Answe
                 texts[controls.label(name)] = column.text(control)
         under = controls.under(run.scores[column.metric], column.value, column.higher_is_better, column.best)
         others = {name: control for name, (control, *_) in numbers.items() if name not in controls.LABELS}
-        if others:
-            best = (min if column.higher_is_better is False else max)(others, key=lambda name: others[name])
-            texts[OTHER] = f"{column.text(others[best])} ({controls.label(best)})"
+        if judge := controls.floor(others, column.higher_is_better, column.best):
+            texts[OTHER] = f"{column.text(others[judge])} ({controls.label(judge)})"
         headings |= dict.fromkeys(texts)
         compared += bool(numbers) and value is not None and column.higher_is_better is not None
         interval = " to ".join(map(column.text, bounds))

@@ -14,7 +14,7 @@ from typing import Any
 from harness.types import Sample
 
 WRONG_IMAGE, NEXT_CAPTION = "wrong_image", "next_caption"
-LABELS = {WRONG_IMAGE: "wrong image", NEXT_CAPTION: "own captions, next image"}
+LABELS = {NEXT_CAPTION: "own captions, next image", WRONG_IMAGE: "wrong image"}  # the floor first
 
 
 def label(name: str) -> str:
@@ -23,7 +23,7 @@ def label(name: str) -> str:
 
 
 def order(name: str) -> tuple[int, str]:
-    """Sort key: the wrong image, the own captions, then the others by name."""
+    """Sort key: the own captions, the wrong image, then the others by name."""
     return [*LABELS, name].index(name), name
 
 
