@@ -36,6 +36,8 @@ DOCUMENTS = (
     "docs/report.md",
     "docs/servers.md",
     "docs/tables.md",
+    "docs/training.md",
+    *(f"docs/tutorials/{path.name}" for path in sorted((ROOT / "docs" / "tutorials").glob("*.md"))),
     "requirements/README.md",
     "results/README.md",
 )
