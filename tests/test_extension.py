@@ -57,7 +57,9 @@ def test_a_captions_file_is_extended_and_equals_a_run_of_all(cim: Cim, tmp_path:
     assert cim("eval", "--model", path, *METRICS, *first, "--json").json["scores"][0]["n"] == 4
     part = manifest(folder)["settings"]["samples"]
     assert cim("eval", "--model", path, *METRICS, "--limit", "7", "--json").json["scores"][0]["n"] == 7
-    assert cim("eval", "--model", path, *METRICS, "--json").json["scores"][0]["n"] == 12
+    whole = cim("eval", "--model", path, *METRICS, "--json")
+    assert whole.json["scores"][0]["n"] == 12
+    assert "mine on demo: goes on from 7 stored captions, of 12\n" in whole.err
     assert [(row["n"], row["status"]) for row in manifest(folder)["extended"]] == [(4, "complete"), (7, "complete")]
     assert manifest(folder)["extended"][0].items() >= part.items() and manifest(folder)["status"] == "complete"
     assert cim("verify", folder).code == 0

@@ -51,7 +51,7 @@ def _plan(args: argparse.Namespace) -> list[Run]:
                 and not args.fresh
                 and 0 < (kept := len(planned.captions)) < len(planned.samples)
             ):
-                _say(f"{model.name} on {task}: goes on from {kept} stored captions, of {len(planned.samples)}")
+                _say(f"{model.name} on {task.name}: goes on from {kept} stored captions, of {len(planned.samples)}")
             gallery = args.gallery or planned.gallery
             runs.append(replace(planned, judge=args.judge, gallery=gallery, self_policy=args.self_policy))
     if args.shard is not None:

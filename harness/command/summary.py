@@ -60,8 +60,8 @@ def lines(runs: Sequence[Scored], width: int | None, encoding: str) -> Iterator[
 def table(runs: Sequence[Scored], width: int, mark: str) -> Iterator[str]:
     """The main values, one per row, in blocks of as many runs as fit beside each other."""
     rows = _rows(runs)
-    counts = {len(scored.run.samples) for scored in runs}
-    task = [one_line(runs[0].run.task.name), f"n = {' and '.join(map(str, sorted(counts)))}"]
+    counts = dict.fromkeys(_count(scored.run) for scored in runs)
+    task = [one_line(runs[0].run.task.name), f"n = {' and '.join(counts)}"]
     labels = [*task, *(metric.label(value.name) for metric, value in rows)]
     left = max(map(cell_len, labels)) + GAP
     columns = [_columns(scored, rows, mark) for scored in runs]
@@ -79,6 +79,12 @@ def table(runs: Sequence[Scored], width: int, mark: str) -> Iterator[str]:
         for cells in zip(*parts, strict=True):
             padded = (cell + " " * (room - cell_len(cell)) for cell, room in zip(cells, widths, strict=True))
             yield "".join(padded).rstrip()
+
+
+def _count(run: Run) -> str:
+    """How many captions, and of how many images where that is another number."""
+    captions, images = len(run.samples), len({sample.image_key for sample in run.samples})
+    return str(captions) if captions == images else f"{captions} of {images} images"
 
 
 def _wrapped(texts: Sequence[str], width: int | None) -> Iterator[str]:
@@ -172,7 +178,7 @@ def verdicts(runs: Sequence[Scored]) -> Iterator[str]:
         except CimError as error:
             yield f"no verdict on {other.model} and {first.model}: {error.what}"
             continue
-        yield compare.verdict(rows, first.model, other.model, len(other.per_sample))
+        yield compare.verdict(rows, first.model, other.model, other.n_images)
 
 
 def _files(runs: Sequence[Scored]) -> str:
