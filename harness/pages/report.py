@@ -109,6 +109,7 @@ def page(run: StoredRun, site: Site | None = None) -> str:
     shown_cards = cards.cards(run, columns, samples, shown.pictures or {})
     manifest = provenance.fields(run, times=site is not None)
     facts = provenance.facts(manifest)
+    of_file = run.manifest["settings"]["model"]["engine"] == "captions"  # nobody knows what its captions answer
     placings = site.placings if site else {}
     return templates.page(
         templates.HERE,
@@ -134,7 +135,7 @@ def page(run: StoredRun, site: Site | None = None) -> str:
             "cards": shown_cards,
             "numbers": {card.sample.id: card.number for card in shown_cards},
             "by_elements": any(card.elements for card in shown_cards),
-            "prompt": str(run.manifest.get("prompt", "")),
+            "prompt": "" if of_file else str(run.manifest.get("prompt", "")),
             "facts": facts,
             "settings": [fact for fact in facts if fact[0] in provenance.SETTINGS],
             "training": provenance.training(run),
