@@ -35,7 +35,7 @@ LOAD_TORCH = (
     "train_oracle",
     "vllm_contract",
 )
-LONG = ("docs", "gpu_check", *LOAD_TORCH, "rehearsal", "stranger", "setup")
+LONG = ("docs", "gpu_check", *LOAD_TORCH, "rehearsal", "walk", "stranger", "setup", "published_captions")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -355,7 +355,8 @@ def test_a_model_replaced_in_the_middle_of_a_run_ends_it(
     line = cim.refused(*common)
     assert "the server answers captions with another model (stored / now: model: gpt-1 / gpt-2)" in line
     assert len(records.read(cim.results / "pictures" / "served")) == 3
-    assert "with another model" in cim.refused(*common)
+    again = cim(*common)
+    assert again.code == 2 and "with another model" in again.err.splitlines()[-1], "after what it goes on from"
     assert cim(*common, "--fresh").code == 0
 
 
