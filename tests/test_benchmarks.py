@@ -172,6 +172,9 @@ def test_an_unfinished_option_is_refused(cim: Cim, own: Own) -> None:
     assert done.code == 2 and "--reference-key: without --references" in done.err
     done = cim("eval", "--model", own.captions, "--references", own.references, "--task", "demo")
     assert done.code == 2 and "names demo; one new name" in done.err
+    for name in ("../up", ".hidden", "train"):
+        done = cim("eval", "--model", own.captions, "--references", own.references, "--task", name)
+        assert done.code == 2 and f"{name!r} cannot be the name of a benchmark" in done.err
 
 
 def test_several_captions_and_systems_are_runs_whose_intervals_resample_images(cim: Cim, own: Own) -> None:

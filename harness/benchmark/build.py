@@ -52,8 +52,8 @@ def from_options(
     tables = dict[str, dict[str, str]]()
     for table, file in (("references", references), ("samples", samples)):
         if file is not None:
-            named = {"id_key": keys[0], "text_key": keys[1]}
-            tables[table] = {"file": str(file), **{key: text for key, text in named.items() if text}}
+            key_names = {"id_key": keys[0], "text_key": keys[1]}
+            tables[table] = {"file": str(file), **{key: text for key, text in key_names.items() if text}}
     if images is not None:
         tables["images"] = {"folder": str(images)}
     source = references or samples or images
@@ -61,11 +61,11 @@ def from_options(
     base = source.absolute().name
     stem = ODD.sub("-", Path(base.removesuffix(".gz")).stem if source.is_file() else base).strip("-.") or "benchmark"
     content = {**tables, **({"prompt": prompt} if prompt else {})}
-    made = checked(name or stem, content, str(source), Path())
     if name is None:
-        digests = "".join(file.sha256 for file in task(made).files)
-        made = checked(f"{stem}-{hashlib.sha256(digests.encode()).hexdigest()[:6]}", content, str(source), Path())
-    return task(made)
+        unnamed = checked(stem, content, str(source), Path())
+        digests = "".join(_file(unnamed, table).sha256 for table in _used(unnamed))
+        name = f"{stem}-{hashlib.sha256(digests.encode()).hexdigest()[:6]}"
+    return task(checked(name, content, str(source), Path()))
 
 
 def task(definition: Definition) -> Task:
@@ -74,10 +74,10 @@ def task(definition: Definition) -> Task:
     Raises:
         CimError: a file is not there or not readable, has other bytes than its sha256 says, or holds other ids.
     """
-    used = [name for name in FILES if name in definition.tables] or ["images"]
+    used = _used(definition)
     files = tuple(_file(definition, name) for name in used)
     samples = _samples(definition)
-    asked = sum(len(sample.questions) for sample in samples)
+    n_questions = sum(len(sample.questions) for sample in samples)
     provides = {*used, *(["gallery"] if definition.tables.keys() & {"images"} or "gallery" in definition.texts else [])}
     return Task(
         name=definition.name,
@@ -91,12 +91,17 @@ def task(definition: Definition) -> Task:
         source=definition.texts.get("source", "files of the user's own"),
         folder=definition.path(used[0]).parent,
         version=definition.texts.get("version", "1"),
-        judge=definition.texts.get("judge", JUDGE) if asked else None,
+        judge=definition.texts.get("judge", JUDGE) if n_questions else None,
         gallery=definition.texts.get("gallery"),
-        questions=asked,
+        questions=n_questions,
         images=definition.path("images") if "images" in definition.tables else None,
         definition=definition.pinned({file.name: file.sha256 for file in files}),
     )
+
+
+def _used(definition: Definition) -> list[str]:
+    """The tables whose files make the benchmark what it is: all texts and annotations, else the images."""
+    return [name for name in FILES if name in definition.tables] or ["images"]
 
 
 def _file(definition: Definition, name: str) -> DataFile:
@@ -166,14 +171,14 @@ def _samples(definition: Definition) -> list[Sample]:
 def _of_texts(definition: Definition, name: str) -> list[Sample]:
     path, table = definition.path(name), definition.tables[name]
     kind = texts.REFERENCES if name == "references" else texts.CAPTIONS
-    references, named = dict[str, tuple[str, ...]](), dict[str, str]()
+    references, files = dict[str, tuple[str, ...]](), dict[str, str]()
     for row in texts.read(path, kind, table.get("id_key"), table.get("text_key")).rows:
         references[row.id] = references.get(row.id, ()) + (row.texts if name == "references" else ())
         if row.image:
-            named[row.id] = row.image
+            files[row.id] = row.image
     if "images" in definition.tables:
-        named = _images(list(references), named, definition.path("images"))
-    return [Sample(name, of_image, named.get(name, "")) for name, of_image in references.items()]
+        files = _images(list(references), files, definition.path("images"))
+    return [Sample(name, of_image, files.get(name, "")) for name, of_image in references.items()]
 
 
 def _images(names: list[str], named: Mapping[str, str], folder: Path) -> dict[str, str]:

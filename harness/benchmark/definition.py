@@ -40,6 +40,7 @@ absolute paths and the sha256 of every file, so that the benchmark is known from
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,6 +59,8 @@ FILES: Mapping[str, tuple[str, ...]] = {
     "questions": ("file", "id_key", "key", "question_key", "answer_key", "answer", "sha256"),
 }
 IMAGES = ("folder", "sha256")
+NO_NAME = re.compile(r'^$|^\.|[\\/:*?"<>|\x00-\x1f]')
+RESERVED = ("train", "published", "baseline")  # folders of results that are no benchmarks
 WHICH = ("references", "samples")  # tables that say which samples there are; without them the images do
 
 
@@ -107,6 +110,8 @@ def checked(name: str, content: Any, where: str, root: Path, origin: Path | None
     Raises:
         CimError: as ``read``.
     """
+    if NO_NAME.search(name) or name in RESERVED:
+        raise CimError(f"{name!r} cannot be the name of a benchmark", where=where, hint="a folder gets this name")
     if not isinstance(content, dict):
         raise CimError("no table of keys", where=where, hint=f"keys: {', '.join([*FILES, 'images', *TEXTS])}")
     texts, tables = dict[str, str](), dict[str, dict[str, str]]()

@@ -118,15 +118,15 @@ def _questions(entry: Any, where: str, table: Mapping[str, str]) -> Iterator[Que
     if not isinstance(entry, dict):
         raise CimError(f"a question is an object, found {json.dumps(entry)[:40]}", where=where)
     keys = {name.lower(): name for name in entry}
-    asked = table.get("question_key") or keys.get("question")
-    if asked is None:
+    question_key = table.get("question_key") or keys.get("question")
+    if question_key is None:
         for text, answer in entry.items():
             yield Question(text, _answer(answer, where))
         return
-    answered = table.get("answer_key") or keys.get("answer", "")
-    text, answer = entry.get(asked), entry.get(answered, table.get("answer"))
+    answer_key = table.get("answer_key") or keys.get("answer", "")
+    text, answer = entry.get(question_key), entry.get(answer_key, table.get("answer"))
     if not isinstance(text, str):
-        raise CimError(f"no text under {asked!r}", where=where, hint="question_key = ...")
+        raise CimError(f"no text under {question_key!r}", where=where, hint="question_key = ...")
     yield Question(text, _answer(answer, where))
 
 
