@@ -191,10 +191,10 @@ class Metric:
     annotations it reads; ``parsers`` those that the parse stage runs over captions and references beforehand, ``judge``
     whose replies it reads. ``empty`` is the declared value of a failed or empty caption, one per value.
     ``aggregate(totals, n)`` maps summed statistics (..., s) of n captions (an array (..., 1) where n differs between
-    the sums) to (..., v). ``floor`` asks for the wrong-image control row. ``signature`` says how the number is made,
-    field by field. ``scale`` is the highest possible value, None where there is none, ``fewest`` the number of images
-    under which it is undefined. ``made`` takes its place on tasks whose images are made from a scene graph.
-    ``elements`` gives a report what to mark sample by sample, ``verdicts`` how each question was answered.
+    the sums) to (..., v). ``floor`` asks for the controls of captions (``runs/controls.py``). ``signature`` says how
+    the number is made, field by field. ``scale`` is the highest possible value, None where there is none, ``fewest``
+    the number of images under which it is undefined. ``made`` takes its place on tasks whose images are made from a
+    scene graph. ``elements`` gives a report what to mark sample by sample, ``verdicts`` how each question was answered.
     ``constants`` are the replies, by key, of judges that never read a caption: control rows of a metric that reads
     replies. ``pretrained`` names the published weights that it needs (``resources/pretrained.py``), so that they can be
     brought before anything runs.

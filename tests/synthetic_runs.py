@@ -83,8 +83,8 @@ def write(folder: Path, task: str, columns: dict[str, stats.Column], intervals: 
                 "outage": False,
             }
         )
-        own = [np.nan_to_num(column.aggregate(row, 1)).tolist() for row in column.statistics]
-        for row, below, cells, sums in zip(per_sample, corpus, own, column.statistics.tolist(), strict=True):
+        by_sample = [np.nan_to_num(column.aggregate(row, 1)).tolist() for row in column.statistics]
+        for row, below, cells, sums in zip(per_sample, corpus, by_sample, column.statistics.tolist(), strict=True):
             row[name] = dict(zip(metric.names, cells, strict=True))
             if metric.aggregate is not mean:
                 below[name] = sums

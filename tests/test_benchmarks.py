@@ -249,3 +249,15 @@ def test_pages_show_every_caption_of_an_image(cim: Cim, own: Own) -> None:
     assert "south second" in re.sub(r"<[^>]*>", "", next((own.folder / "both").glob("*.html")).read_text())
     assert cim("board", "--out", own.folder / "site").code == 0
     assert str(own.folder) not in "".join(path.read_text() for path in (own.folder / "site").rglob("*.html"))
+
+
+def test_files_that_have_moved_disturb_nothing_else(cim: Cim, own: Own) -> None:
+    """The benchmark stays known; what reads its samples says in one line which file is missing."""
+    options = ("--references", own.references, "--task", "mine", "--metrics", "length", "--draws", "0")
+    assert cim("eval", "--model", own.captions, *options).code == 0
+    own.references.rename(own.folder / "moved.json")
+    assert "references is missing" in cim("doctor").out and cim("list", "tasks").code == 0
+    assert cim("eval", "--model", "demo-terse", "--metrics", "length").code == 0
+    assert cim("board", "--out", own.folder / "site").code == 0
+    done = cim("eval", "--model", own.captions, "--task", "mine", "--metrics", "length")
+    assert done.code == 2 and f"{own.references}: is missing" in done.err

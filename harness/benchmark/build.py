@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.benchmark import labels
-from harness.benchmark.definition import FILES, WHICH, Definition, checked, read
+from harness.benchmark.definition import FILES, PINNED, WHICH, Definition, checked, read
 from harness.errors import CimError
 from harness.forms import ids, sources, texts
 from harness.types import DataFile, Sample, Task
@@ -27,8 +27,18 @@ ODD = re.compile(r"[^\w.-]+")  # what the name of a folder had better not hold
 
 
 def from_file(path: Path) -> Task:
-    """The task of a ``task.toml`` or pinned ``task.json``; CimError as ``definition.read`` and ``task``."""
-    return task(read(path))
+    """The task of a ``task.toml`` or pinned ``task.json``; CimError as ``definition.read`` and ``task``.
+
+    A pinned one whose files have moved or changed since is still known: whoever reads its samples is told what is
+    wrong.
+    """
+    definition = read(path)
+    try:
+        return task(definition)
+    except CimError:
+        if path.name != PINNED:
+            raise
+        return _task(definition, tuple(_pinned_file(definition, name) for name in _used(definition)), [])
 
 
 def from_options(
@@ -74,9 +84,11 @@ def task(definition: Definition) -> Task:
     Raises:
         CimError: a file is not there or not readable, has other bytes than its sha256 says, or holds other ids.
     """
-    used = _used(definition)
-    files = tuple(_file(definition, name) for name in used)
-    samples = _samples(definition)
+    return _task(definition, tuple(_file(definition, name) for name in _used(definition)), _samples(definition))
+
+
+def _task(definition: Definition, files: tuple[DataFile, ...], samples: list[Sample]) -> Task:
+    used = [file.name for file in files]
     n_questions = sum(len(sample.questions) for sample in samples)
     provides = {*used, *(["gallery"] if definition.tables.keys() & {"images"} or "gallery" in definition.texts else [])}
     return Task(
@@ -102,6 +114,13 @@ def task(definition: Definition) -> Task:
 def _used(definition: Definition) -> list[str]:
     """The tables whose files make the benchmark what it is: all texts and annotations, else the images."""
     return [name for name in FILES if name in definition.tables] or ["images"]
+
+
+def _pinned_file(definition: Definition, name: str) -> DataFile:
+    """A file as it was pinned, there or not; its size is not pinned, so that a change is told by its hash."""
+    path = definition.path(name)
+    size = path.stat().st_size if path.is_file() else 0
+    return DataFile(name, size, definition.tables[name].get("sha256", ""), path=path)
 
 
 def _file(definition: Definition, name: str) -> DataFile:

@@ -66,12 +66,11 @@ WHICH = ("references", "samples")  # tables that say which samples there are; wi
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """A checked definition; paths in ``tables`` are absolute. ``origin`` is the file it was read from, if any."""
+    """A checked definition; paths in ``tables`` are absolute."""
 
     name: str
     texts: Mapping[str, str]
     tables: Mapping[str, Mapping[str, str]]
-    origin: Path | None = None
 
     def path(self, table: str) -> Path:
         """The file, or folder of images, that a table names."""
@@ -101,10 +100,10 @@ def read(path: Path) -> Definition:
         raise CimError(f"cannot be read ({error.strerror})", where=str(path)) from error
     except (ValueError, RecursionError) as error:  # json, tomllib and UTF-8 raise ValueError
         raise CimError(f"not {path.suffix[1:].upper()} ({error})", where=str(path)) from error
-    return checked(name_of(path), parsed, str(path), path.absolute().parent, path)
+    return checked(name_of(path), parsed, str(path), path.absolute().parent)
 
 
-def checked(name: str, content: Any, where: str, root: Path, origin: Path | None = None) -> Definition:
+def checked(name: str, content: Any, where: str, root: Path) -> Definition:
     """A definition from parsed content; paths are relative to ``root``.
 
     Raises:
@@ -126,7 +125,7 @@ def checked(name: str, content: Any, where: str, root: Path, origin: Path | None
         raise CimError("neither references nor images", where=where, hint="[references] with file = ..., or [images]")
     if tables.keys() >= set(WHICH):
         raise CimError(f"both {' and '.join(WHICH)}", where=where, hint="one of them says which samples there are")
-    return Definition(name, texts, tables, origin)
+    return Definition(name, texts, tables)
 
 
 def _table(value: Any, key: str, where: str, root: Path) -> dict[str, str]:

@@ -28,13 +28,11 @@ FEW = 5  # names of systems that are printed
 class System:
     """What one system wrote: captions by caption id, in file order.
 
-    Where an image ``x`` has several, their ids are ``x#1``, ``x#2`` ... in file order and ``image_ids`` maps those to
-    ``x``; it has no entry for an image with one caption. ``repeated`` is the first such image, and where its second
-    caption stands.
+    Where an image ``x`` has several, their ids are ``x#1``, ``x#2`` ... in file order. ``repeated`` is the first such
+    image, and where its second caption stands.
     """
 
     captions: dict[str, str]
-    image_ids: dict[str, str]
     repeated: tuple[str, str] | None = None
 
 
@@ -75,7 +73,7 @@ def _system(rows: list[Row]) -> System:
     count, place, second = Counter[str](), Counter[str](), dict[str, str]()
     for row in rows:
         count[row.id] += len(row.texts)
-    captions, image_ids = dict[str, str](), dict[str, str]()
+    captions = dict[str, str]()
     for row in rows:
         for text in row.texts:
             place[row.id] += 1
@@ -83,11 +81,9 @@ def _system(rows: list[Row]) -> System:
             if caption_id in captions:
                 raise CimError(f"id {caption_id!r} is also a caption of another id", where=row.where)
             captions[caption_id] = text
-            if count[row.id] > 1:
-                image_ids[caption_id] = row.id
             if place[row.id] == 2:
                 second[row.id] = row.where
-    return System(captions, image_ids, next(iter(second.items()), None))
+    return System(captions, next(iter(second.items()), None))
 
 
 def _file(model: Model) -> CaptionsFile:

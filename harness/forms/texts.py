@@ -1,6 +1,6 @@
 """Captions or references by id, read and checked from a file, a folder of texts or standard input.
 
-The forms are told apart by content: ``documents.py`` reads JSON lines and whole JSON documents, ``tables.py`` CSV, TSV,
+The forms are told apart by content: ``entries.py`` reads JSON lines and whole JSON documents, ``tables.py`` CSV, TSV,
 parquet and xlsx, ``sources.py`` the bytes. Keys are named or guessed (``keys.py``).
 """
 

@@ -70,8 +70,8 @@ def fault(path: Path, file: DataFile) -> str | None:
 
 def faults(task: Task) -> dict[str, str]:
     """File name to what is wrong with it; empty when the task's files are whole."""
-    found = {file.name: fault(place(task, file), file) for file in task.files}
-    return {name: wrong for name, wrong in found.items() if wrong}
+    checked = {file.name: fault(place(task, file), file) for file in task.files}
+    return {name: wrong for name, wrong in checked.items() if wrong}
 
 
 def samples(task: Task) -> list[Sample]:

@@ -70,9 +70,9 @@ def check(run: Run) -> None:
     named = {"self": run.self_policy, "gallery": run.gallery if run.gallery != run.task.gallery else None}
     stored = {name: how.get(name, "").partition("@")[0] for name in named}
     if how and (differing := [name for name, value in named.items() if value and Path(value).name != stored[name]]):
-        told = ", ".join(f"{name} {stored[name]}" for name in differing)
+        lookup = ", ".join(f"{name} {stored[name]}" for name in differing)
         hint = f"leave that option out to keep them, delete {NAME} to look all captions up anew"
-        raise SettingsError(f"captions were looked up with {told}", where=str(run.folder / NAME), hint=hint)
+        raise SettingsError(f"captions were looked up with {lookup}", where=str(run.folder / NAME), hint=hint)
 
 
 def _absent(run: Run, samples: Sequence[Sample]) -> list[str]:

@@ -85,8 +85,8 @@ def scores(run: StoredRun, numbers: Sequence[Number]) -> Iterator[dict[str, Any]
         common = {"n": number.score["n"], "draws": run.document["interval"]["draws"]}
         common |= {"signature": number.score["signature"], "higher_is_better": number.value.higher_is_better}
         low, high = number.interval or (None, None)
-        own = {"score": number.number, "low": low, "high": high, "n_failed": number.score["n_failed"]}
-        yield {**place, **named, **common, **own}
+        of_value = {"score": number.number, "low": low, "high": high, "n_failed": number.score["n_failed"]}
+        yield {**place, **named, **common, **of_value}
         for name, control in number.controls.items():
             low, high = facts.interval(number.score["controls"][name], number.value.name) or (None, None)
             yield {**place, **named, **common, "control": name, "score": control, "low": low, "high": high}
