@@ -107,7 +107,7 @@ def test_the_first_screen_says_what_is_no_better_than_a_control(cim: Cim, tmp_pa
         return Page(first)
 
     fine = page(wrong_image=point + 1, next_caption=point - 1).text  # the floor is what the run's own captions earn
-    assert "The one main value with controls is better than captions of another image" in fine and "▾" not in fine
+    assert "The one main value with controls is better than the floor" in fine and "▾" not in fine
     worse = page(all_no=point - 2, next_caption=point, wrong_image=point - 1)
     assert "0 of 1 main values are better than their floor; no better (▾): bleu4_char." in worse.text
     assert "▾ no better than own captions, next image" in worse.text and f"{point - 2:.2f} (all no)" in worse.text

@@ -70,7 +70,7 @@ def _verdict(values: Sequence[MainValue], compared: int) -> str:
     under = [value.label for value in values if value.under]
     if not under:
         subject = "The one main value with controls is" if compared == 1 else f"All {compared} main values are"
-        return f"{subject} better than captions of another image, or than a judge that reads none."
+        return f"{subject} better than the floor: the run's own captions of another image, or a judge that reads none."
     listed = ", ".join(under)
     better = f"{compared - len(under)} of {compared} main values are better than their floor"
     return f"{better}; no better (▾): {listed}."
