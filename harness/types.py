@@ -37,7 +37,7 @@ class SceneGraph:
     """Objects, fine-grained category by object, attribute words by object, and relation triples of a text or image."""
 
     objects: tuple[str, ...] = ()
-    names: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     relations: tuple[tuple[str, str, str], ...] = ()
 

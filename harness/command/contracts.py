@@ -20,7 +20,7 @@ from harness.runs import signature, stats
 from harness.stages.parse import Parses
 from harness.types import Completion, Model, Question, Request, Sample, SceneGraph
 
-GRAPH = SceneGraph(("circle",), {"circle": "ring"}, {"circle": ("red",)}, (("circle", "left of", "bar"),))
+GRAPH = SceneGraph(("circle",), {"circle": ("ring",)}, {"circle": ("red",)}, (("circle", "left of", "bar"),))
 QUESTIONS = (Question("Is the circle left of the bar?", "Yes"), Question("Is the bar left of the circle?", "No"))
 SAMPLES = (
     Sample("a", ("A red dog runs over wet grass .",), questions=QUESTIONS, graph=GRAPH, species="circle", breed="ring"),
