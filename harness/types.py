@@ -149,7 +149,8 @@ class World:
     first n of a split, ``draw`` the PNG bytes of one, ``target`` its target caption for SFT, ``varied`` one of
     random detail, for the correlation study. ``damages`` names perturbations, ``damaged(name, id)`` gives a
     full caption and a perturbed one. ``validation`` is how many images choose a checkpoint, ``gallery`` where
-    captions are looked up, ``own_gallery`` one that also holds the images of training.
+    captions are looked up, ``own_gallery`` one that also holds the images of training. ``truth`` names the metric whose
+    first value is the share of statements that are true, in percent.
     """
 
     name: str
@@ -163,6 +164,7 @@ class World:
     validation: int
     parser: str
     gallery: str
+    truth: str
     own_gallery: str | None = None
 
 

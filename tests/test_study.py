@@ -96,9 +96,9 @@ def test_an_arm_that_builds_on_another_brings_it(cim: Cim, fake: Fake) -> None:
 def test_an_alarm_is_told_and_the_study_goes_on(cim: Cim, fake: Fake) -> None:
     fake.alarm = "distinct"
     rows = _study(cim, "grc")["rows"]
-    assert rows == [{"arm": "grc", "seed": 0, "stopped": "distinct", "caught": ["precision"], "values": {}}]
-    assert study.uncaught(rows) == ["control grc, seed 0, was to be stopped by precision, was by distinct"]
-    assert study.uncaught([{**rows[0], "stopped": "precision"}, {**rows[0], "stopped": None, "caught": []}]) == []
+    assert rows == [{"arm": "grc", "seed": 0, "stopped": "distinct", "caught": ["truth"], "values": {}}]
+    assert study.uncaught(rows) == ["control grc, seed 0, was to be stopped by truth, was by distinct"]
+    assert study.uncaught([{**rows[0], "stopped": "truth"}, {**rows[0], "stopped": None, "caught": []}]) == []
 
 
 def test_a_control_that_no_alarm_stops_fails_the_command(cim: Cim, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +107,7 @@ def test_a_control_that_no_alarm_stops_fails_the_command(cim: Cim, fake: Fake, m
     monkeypatch.setattr(cli_train, "NEEDED", ())
     monkeypatch.setattr(cli_train, "_refuse_without_packages", lambda: None)
     done = cim("study", "--arms", "grc")
-    assert done.code == 1 and "control grc, seed 0, was to be stopped by precision, was by none" in done.err
+    assert done.code == 1 and "control grc, seed 0, was to be stopped by truth, was by none" in done.err
     fake.alarm = "distinct"
     done = cim("study", "--arms", "weak,collapse")
     assert done.code == 0 and "was to be stopped" not in done.err, done.err
@@ -176,14 +176,12 @@ def test_each_negative_control_is_stopped_by_its_own_alarm(
     controls = [name for name, arm in study.ARMS.items() if arm.caught]
     table = study.study(cim.results, controls, 1, ["objects", "fine_names"], lambda _: None)
     stopped = {row["arm"]: row["stopped"] for row in table["rows"]}
-    assert stopped == {"grc": "precision", "collapse": "distinct", "weak": "distinct"} and not study.uncaught(
-        table["rows"]
-    )
+    assert stopped == {"grc": "truth", "collapse": "distinct", "weak": "distinct"} and not study.uncaught(table["rows"])
     for name in controls:
         folder = cim.results / "train" / study.run_name(name, 0)
         assert (manifest.read(folder) or {})["status"] == "stopped" and (folder / "model.toml").is_file()
     rows = store.read_rows(cim.results / "train" / study.run_name("grc", 0) / "validation.jsonl")
-    assert rows[-1]["reward"] > rows[0]["reward"] and rows[-1]["precision"] < rows[0]["precision"] - 5
+    assert rows[-1]["reward"] > rows[0]["reward"] and rows[-1]["truth"] < rows[0]["truth"] - 5
     rows = store.read_rows(cim.results / "train" / study.run_name("collapse", 0) / "validation.jsonl")
     assert rows[-1]["distinct"] < 0.5 < rows[0]["distinct"] and rows[-1]["reward"] > rows[0]["reward"]
 

@@ -17,7 +17,7 @@ DISTINCT = 0.5  # least share of distinct captions among those of different imag
 IMAGES = 4  # of a batch, below which that share says nothing
 REPEATED = 0.3  # largest mean share of n-grams that repeat an earlier one of the same caption
 MISMATCH = 0.1  # nats per token between rollout engine and trainer; not yet calibrated on a GPU run
-PRECISION = 5.0  # points of validation precision that may be lost while the reward rises
+TRUTH = 5.0  # points of the share of true statements that may be lost on validation while the reward rises
 OPENING = 0.9
 LONGEST = 0.8
 HUB = 0.5
@@ -67,16 +67,16 @@ def _mismatch(rows: Sequence[Row], _: Sequence[Row]) -> Reason:
     )
 
 
-def _precision(_: Sequence[Row], validations: Sequence[Row]) -> Reason:
-    """Reward hacking: since the start of the run the reward rose while precision clearly fell."""
-    known = [row for row in validations if row.get("precision") is not None and row.get("reward") is not None]
+def _truth(_: Sequence[Row], validations: Sequence[Row]) -> Reason:
+    """Reward hacking: since the start of the run the reward rose while captions clearly became less true."""
+    known = [row for row in validations if row.get("truth") is not None and row.get("reward") is not None]
     if len(known) < 2:
         return None
     first, last = known[0], known[-1]
-    lost, gained = first["precision"] - last["precision"], last["reward"] - first["reward"]
-    if lost <= PRECISION or gained <= 0:
+    lost, gained = first["truth"] - last["truth"], last["reward"] - first["reward"]
+    if lost <= TRUTH or gained <= 0:
         return None
-    return f"reward {gained:+.3f} on validation while precision fell by {lost:.1f} points"
+    return f"reward {gained:+.3f} on validation while the share of true statements fell by {lost:.1f} points"
 
 
 def _opening(rows: Sequence[Row], _: Sequence[Row]) -> Reason:
@@ -111,7 +111,7 @@ STOPPING: Mapping[str, Check] = {
     "distinct": _distinct,
     "repetition": _repetition,
     "mismatch": _mismatch,
-    "precision": _precision,
+    "truth": _truth,
 }
 WATCHED: Mapping[str, Check] = {"opening": _opening, "length": _length, "hub": _hub, "ungrounded": _ungrounded}
 

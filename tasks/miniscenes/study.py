@@ -64,15 +64,15 @@ ARMS: dict[str, Arm] = {
     "sft": Arm("supervised on medium captions of the training scenes", ("--stage", "sft")),
     "sft-cim": Arm("GRC + QIR, begun from arm sft", after="sft"),
     "qir": Arm("QIR alone", ("--rewards", "qir")),
-    "grc": Arm("GRC alone: a negative control", ("--rewards", "grc"), caught=("precision",)),
+    "grc": Arm("GRC alone: a negative control", ("--rewards", "grc"), caught=("truth",)),
     "include": Arm(
         "GRC + QIR, training scenes in the gallery and kept", ("--self-policy", "include"), "miniscenes-own"
     ),
     "gallery-1000": Arm("GRC + QIR, a gallery of 1,000 scenes", (), "miniscenes-1000"),
     "gallery-3000": Arm("GRC + QIR, a gallery of 3,000 scenes", (), "miniscenes-3000"),
     "collapse": Arm(
-        "GRC alone, fast, precision not looked at: a negative control",
-        ("--rewards", "grc", "--tolerate", "precision", "--set", "learning_rate=7e-4", "--set", "beta=0.02"),
+        "GRC alone, fast, truth not looked at: a negative control",
+        ("--rewards", "grc", "--tolerate", "truth", "--set", "learning_rate=7e-4", "--set", "beta=0.02"),
         caught=("distinct",),
     ),
     "weak": Arm(
