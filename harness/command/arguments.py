@@ -220,9 +220,19 @@ def _study(verbs: Any) -> None:
     verb.add_argument(
         "--pearson", action="store_true", help="also score 3,000 captions of random detail, three galleries"
     )
-    verb.add_argument("--seeds", type=_positive, default=1, metavar="N", help="runs per arm (default 1)")
+    seeds = verb.add_mutually_exclusive_group()
+    about = "runs per arm, seeds 0 to N-1 (default 1)"
+    seeds.add_argument("--seeds", type=_positive, default=1, metavar="N", help=about)
+    seeds.add_argument("--seed-list", type=_seeds, metavar="A[,B]", help="the seeds themselves, such as 11,12,13")
     verb.add_argument("--metrics", metavar="A[,B]", help="default: all that this machine can compute")
     verb.add_argument("--dry-run", action="store_true", help="print what would be done; write nothing")
+
+
+def _seeds(text: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
+        raise argparse.ArgumentTypeError("different whole numbers such as 11,12,13")
+    return [int(part) for part in parts]
 
 
 def _add(verbs: Any, name: str, about: str, *, results: bool = True) -> argparse.ArgumentParser:

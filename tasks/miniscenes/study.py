@@ -1,10 +1,12 @@
 """A study of the embedded world: a base captioner, arms trained from it with several seeds, all evaluated and compared.
 
 Every stage is a command of its own (``cim gallery build``, ``cim train``, ``cim eval``), so each goes on where a killed
-one stopped and none is made twice. An arm is compared with the base on the same test scenes by the paired tests of
-``cim compare`` (``contrasts.py``); the table is kept in ``results/train/study.json``. Run with ``cim study`` (``make
-train-cim``: arms cim and sft), ``cim study --arms all --pearson`` (``make ablation``); the latter also looks up 3,000
-captions of random detail in galleries of three sizes, for the correlation of reward and quality, and damaged captions.
+one stopped and none is made twice. An arm is compared with the base on the same test scenes (``contrasts.py``); from
+two seeds on its captions are compared as well when shortened to their first sentence, and to the length of the base's,
+which tells better captions from longer ones. The table is kept in ``results/train/study.json``. Run with ``cim study``
+(``make train-cim``: arms cim and sft), ``cim study --arms all --pearson`` (``make ablation``); the latter also looks up
+3,000 captions of random detail in galleries of three sizes, for the correlation of reward and quality, and damaged
+captions.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ RANDOM = {
     "random-detail-3000": "miniscenes-3000",
 }
 COMPARED = "fine_names,attributes,objects,length,cim"
+VIEWED = "objects,attributes,fine_names,relation_qa,statements,length"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,7 @@ def run_name(arm: str, seed: int) -> str:
 def study(
     results: Path,
     arms: Sequence[str],
-    seeds: int,
+    seeds: Sequence[int],
     metrics: Sequence[str],
     say: Callable[[str], None],
     pearson: bool = False,
@@ -129,12 +132,14 @@ def study(
         _correlate(results, say)
     rows = list[dict[str, Any]]()
     table = {"base": BASE, "task": TASK, "arms": {name: ARMS[name].about for name in arms}, "rows": rows}
-    for seed in range(seeds):
+    for seed in seeds:
         for arm in arms:
             rows.append(_arm(results, arm, seed, metrics, say))
+            if len(seeds) > 1 and rows[-1]["values"] and not ARMS[arm].caught:
+                _views(results, run_name(arm, seed), say)
             contrasts.correct(rows)
             store.write_document(results / paths.TRAINED / FILE, table)
-    if seeds > 1:
+    if len(seeds) > 1:
         table |= _over_seeds(results, rows)
         store.write_document(results / paths.TRAINED / FILE, table)
     return table
@@ -142,14 +147,48 @@ def study(
 
 def _over_seeds(results: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Means over seeds against the base, and of each arm against the first."""
-    runs = dict[str, dict[int, stored_run.StoredRun]]()
+    runs, viewed = dict[str, dict[int, stored_run.StoredRun]](), dict[str, dict[int, stored_run.StoredRun]]()
     for row in rows:
         if row["values"]:
-            run = results / TASK / run_name(row["arm"], row["seed"])
-            runs.setdefault(row["arm"], {})[row["seed"]] = stored_run.load(run)
-    table = {"means": contrasts.means(stored_run.load(results / TASK / BASE), runs)}
+            name = run_name(row["arm"], row["seed"])
+            runs.setdefault(row["arm"], {})[row["seed"]] = stored_run.load(results / TASK / name)
+            for view, about in VIEWS.items():
+                if (folder := results / TASK / f"{name}-{view}").is_dir():
+                    viewed.setdefault(f"{row['arm']}, {about}", {})[row["seed"]] = stored_run.load(folder)
+    base = stored_run.load(results / TASK / BASE)
+    table = {"means": contrasts.means(base, runs), "views": contrasts.means(base, viewed)}
     first = next(iter(runs), None)
     return {**table, "than": first, "between": contrasts.between(runs, first)} if first else table
+
+
+def first_sentence(caption: str, _: str) -> str:
+    """A caption up to its first full stop."""
+    sentence, stop, _rest = caption.partition(" .")
+    return sentence + stop
+
+
+def cut(caption: str, base: str) -> str:
+    """A caption cut to as many words as the base wrote about the same scene."""
+    return " ".join(caption.split()[: len(base.split())])
+
+
+VIEWS = {"first": "first sentences", "cut": f"cut to the length of {BASE}'s"}
+SHORTENED: Mapping[str, Callable[[str, str], str]] = {"first": first_sentence, "cut": cut}
+
+
+def _views(results: Path, name: str, say: Callable[[str], None]) -> None:
+    """Evaluate shortened captions of a run, each kind as a run of its own."""
+    before, after = (stored_run.load(results / TASK / run).files.completions() for run in (BASE, name))
+    for view, shorten in SHORTENED.items():
+        run = f"{name}-{view}"
+        if _complete(results / TASK / run):
+            continue
+        say(f"evaluate {name}, {VIEWS[view]}")
+        file = results / paths.TRAINED / f"{run}.jsonl"
+        texts = {sample: shorten(str(after[sample].text or ""), str(before[sample].text or "")) for sample in after}
+        store.write_rows(file, [{"sample_id": sample, "caption": text} for sample, text in texts.items()])
+        options = ("--task", TASK, "--metrics", VIEWED, "--draws", "0", "--results", str(results))
+        _command(say, "eval", "--model", str(file), *options)
 
 
 def uncaught(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -74,7 +74,8 @@ def aggregate(totals: Array, n: int | Array) -> Array:
 def _measure(records: Records) -> Measurement:
     rows = [_counts(text, sample) for text, sample in zip(records.captions, records.samples, strict=True)]
     statistics = np.array(rows, dtype=np.float64).reshape(-1, len(COUNTS))
-    return Measurement(aggregate(statistics, 1), statistics)
+    values = np.nan_to_num(aggregate(statistics, 1))  # of one caption 0 where it is a share of nothing
+    return Measurement(values, statistics)
 
 
 def _signature() -> Mapping[str, str]:
