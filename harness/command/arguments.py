@@ -216,7 +216,7 @@ def _train(verbs: Any) -> None:
 
 def _study(verbs: Any) -> None:
     verb = _add(verbs, "study", "train arms in the embedded environment, evaluate them and compare them with mini-base")
-    verb.add_argument("--arms", metavar="A[,B]", help="default: cim,sft; all: every arm of the ablation")
+    verb.add_argument("--arms", metavar="A[,B]", help="default: cim,length-kl,sft; all: every arm of the ablation")
     verb.add_argument(
         "--pearson", action="store_true", help="also score 3,000 captions of random detail, three galleries"
     )

@@ -4,9 +4,9 @@ Every stage is a command of its own (``cim gallery build``, ``cim train``, ``cim
 one stopped and none is made twice. An arm is compared with the base on the same test scenes (``contrasts.py``); from
 two seeds on its captions are compared as well when shortened to their first sentence, and to the length of the base's,
 which tells better captions from longer ones. The table is kept in ``results/train/study.json``. Run with ``cim study``
-(``make train-cim``: arms cim and sft), ``cim study --arms all --pearson`` (``make ablation``); the latter also looks up
-3,000 captions of random detail in galleries of three sizes, for the correlation of reward and quality, and damaged
-captions.
+(``make train-cim``: arms cim, length-kl and sft), ``cim study --arms all --pearson`` (``make ablation``); the latter also
+looks up 3,000 captions of random detail in galleries of three sizes, for the correlation of reward and quality, and
+damaged captions.
 """
 
 from __future__ import annotations
@@ -64,8 +64,17 @@ GALLERIES: dict[str, tuple[str, ...]] = {
 }
 ARMS: dict[str, Arm] = {
     "cim": Arm("GRC + QIR, source image not in the gallery"),
+    "length-kl": Arm(
+        "GRC + QIR, each word costs 0.008, KL 0.1", ("--rewards", "grc,qir,length=-0.008", "--set", "beta=0.1")
+    ),
     "sft": Arm("supervised on medium captions of the training scenes", ("--stage", "sft")),
     "sft-cim": Arm("GRC + QIR, begun from arm sft", after="sft"),
+    "kl": Arm("GRC + QIR, KL 0.2 in place of 0.04", ("--set", "beta=0.2")),
+    "length": Arm("GRC + QIR, each word costs 0.008", ("--rewards", "grc,qir,length=-0.008")),
+    "per-term": Arm(
+        "GRC and QIR, each normalised by its own deviation", ("--set", "multi_objective_aggregation=normalize_then_sum")
+    ),
+    "exclude-near": Arm("GRC + QIR, near-duplicates of the source image excluded", ("--self-policy", "exclude_near")),
     "qir": Arm("QIR alone", ("--rewards", "qir")),
     "grc": Arm("GRC alone: a negative control", ("--rewards", "grc"), caught=("truth",)),
     "include": Arm(
@@ -84,7 +93,7 @@ ARMS: dict[str, Arm] = {
         caught=("distinct",),
     ),
 }
-DEFAULT = ("cim", "sft")
+DEFAULT = ("cim", "length-kl", "sft")
 
 
 def chosen(names: Sequence[str]) -> list[str]:

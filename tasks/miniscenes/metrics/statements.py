@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SHARE = (0.0, 100.0)
 VALUES = (
     Value("share_true", bounds=SHARE),
-    Value("clean", bounds=SHARE),
+    Value("clean", main=False, bounds=SHARE),
     Value("true", main=False),
     Value("false", higher_is_better=False, main=False),
     Value("repeated", higher_is_better=False, main=False),
