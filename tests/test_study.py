@@ -219,7 +219,7 @@ def test_each_negative_control_is_stopped_by_its_own_alarm(
 def test_unknown_arms_are_refused() -> None:
     with pytest.raises(CimError, match="unknown arm 'gcr'"):
         study.chosen(["gcr"])
-    assert study.chosen(["all"]) == list(study.ARMS) and study.chosen([]) == ["cim", "sft"]
+    assert study.chosen(["all"]) == list(study.ARMS) and study.chosen([]) == ["cim", "length-kl", "sft"]
 
 
 def test_a_command_that_fails_ends_the_study(cim: Cim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
