@@ -4,8 +4,8 @@ Every stage is a command of its own (``cim gallery build``, ``cim train``, ``cim
 one stopped and none is made twice. An arm is compared with the base on the same test scenes (``contrasts.py``); from
 two seeds on its captions are compared as well when shortened to their first sentence, and to the length of the base's,
 which tells better captions from longer ones. The table is kept in ``results/train/study.json``. Run with ``cim study``
-(``make train-cim``: arms cim, length-kl and sft), ``cim study --arms all --pearson`` (``make ablation``); the latter
-also looks up 3,000 captions of random detail in galleries of three sizes, for the correlation of reward and quality, and
+(``make train-cim``: arms cim, length-kl and sft) or ``cim study --arms all --pearson`` (``make ablation``), which also
+looks up 3,000 captions of random detail in galleries of three sizes, for the correlation of reward and quality, and
 damaged captions.
 """
 

@@ -36,6 +36,8 @@ VALUES = (
     Value("relations_true", main=False, bounds=SHARE),
     Value("well_formed", main=False, bounds=SHARE),
 )
+# Of an empty caption: it says nothing true; what share of no relation is true is undefined.
+EMPTY = tuple(float("nan") if value.name == "relations_true" else 0.0 for value in VALUES)
 # Columns of the statistics: what each value counts, and among what; None is among the captions.
 COUNTS = ("true", "clean", "false", "repeated", "relations", "relations_true", "well_formed", "true_or_false", "said")
 PARTS = (0, 1, 0, 2, 3, 4, 5, 6)
@@ -61,12 +63,12 @@ def _counts(caption: str, sample: Sample) -> list[int]:
 
 
 def aggregate(totals: Array, n: int | Array) -> Array:
-    """The values (..., 8) of summed counts (..., 9) of n captions; NaN where a share is of nothing."""
+    """The values (..., 8) of summed counts (..., 9) of n captions; shares of nothing are those of an empty caption."""
     captions = np.broadcast_to(np.asarray(n, dtype=np.float64), totals[..., :1].shape)
     columns = []
-    for value, part, among in zip(VALUES, PARTS, AMONG, strict=True):
+    for value, part, among, empty in zip(VALUES, PARTS, AMONG, EMPTY, strict=True):
         whole = captions[..., 0] if among is None else totals[..., among]
-        shares = np.divide(totals[..., part], whole, out=np.full_like(whole, np.nan), where=whole > 0)
+        shares = np.divide(totals[..., part], whole, out=np.full_like(whole, empty), where=whole > 0)
         columns.append(100.0 * shares if value.bounds == SHARE else shares)
     return np.stack(columns, axis=-1)
 
@@ -88,7 +90,7 @@ METRIC = Metric(
     order=6,
     measure=_measure,
     signature=_signature,
-    empty=(0.0,) * len(VALUES),
+    empty=EMPTY,
     needs=frozenset({"graph"}),
     aggregate=aggregate,
     floor=True,
