@@ -99,12 +99,17 @@ def test_nothing_was_scored() -> None:
     assert "nan" in rung(nothing) and diagnostics.summary(nothing)["reward"]["mean"] is None
 
 
-def test_reward_up_and_truth_down() -> None:
-    start = {"step": 0, "reward": 1.0, "truth": 80.0}
-    assert rung(healthy(1), [start, {"step": 10, "reward": 1.3, "truth": 60.0}]) == {"truth"}
-    assert rung(healthy(1), [start, {"step": 10, "reward": 1.3, "truth": 78.0}]) == set()
-    assert rung(healthy(1), [start, {"step": 10, "reward": 0.9, "truth": 60.0}]) == set(), "bad, but no hack"
-    assert rung(healthy(1), [start, {"step": 10, "reward": 1.3, "truth": None}]) == set()
+def test_reward_up_and_truth_down_twice_in_a_row() -> None:
+    def validated(*rows: tuple[float, float | None]) -> set[str]:
+        return rung(
+            healthy(1), [{"step": at, "reward": reward, "truth": true} for at, (reward, true) in enumerate(rows)]
+        )
+
+    assert validated((1.0, 80.0), (1.2, 62.0), (1.3, 60.0)) == {"truth"}
+    assert validated((1.0, 80.0), (1.2, 60.0)) == validated((1.0, 80.0), (1.2, 60.0), (1.3, 78.0)) == set(), "a phase"
+    assert validated((1.0, 80.0), (1.2, 78.0), (1.3, 60.0)) == set()
+    assert validated((1.0, 80.0), (0.9, 60.0), (1.2, 60.0)) == set(), "bad, but no hack"
+    assert validated((1.0, None), (1.2, None), (1.3, None)) == set()
 
 
 def test_numbers_of_a_known_batch() -> None:
@@ -169,10 +174,11 @@ def test_a_tolerated_alarm_is_told_and_another_still_stops(tmp_path: Path) -> No
     hacked = {**start, "step": 10, "reward": 1.1, "truth": 60.0}
     opened, said = training_log(tmp_path, stops=True, tolerated=["truth"])
     opened.log_validation(0, {name: value for name, value in start.items() if name != "step"})
-    opened.log_validation(10, {name: value for name, value in hacked.items() if name != "step"})
+    for step in (10, 20):
+        opened.log_validation(step, {name: value for name, value in hacked.items() if name != "step"})
     assert said == ["alarm truth: reward +0.100 on validation while the share of true statements fell by 30.0 points"]
     with pytest.raises(AlarmError, match="alarm distinct"):
-        opened.log_validation(20, {**{name: hacked[name] for name in hacked if name != "step"}, "distinct": 0.1})
+        opened.log_validation(30, {**{name: hacked[name] for name in hacked if name != "step"}, "distinct": 0.1})
     opened.close()
     assert alarms.that_stop(False, []) == () and set(alarms.that_stop(True, [])) == set(alarms.STOPPING)
 

@@ -108,14 +108,14 @@ def test_a_run_that_an_alarm_stopped_keeps_what_was_best(cim: Cim, monkeypatch: 
     """Captions get less true while the reward rises: exit 1 by name, the checkpoint before is the model, no resume."""
     from harness.train import examples, presets
 
-    found = iter([{"reward": 1.0 + step / 10, "truth": 90.0 - 20 * step**2} for step in (0, 0.1, 2)])
+    found = iter([{"reward": 1.0 + step / 10, "truth": 90.0 - 20 * step**2} for step in (0, 0.1, 2, 3)])
     monkeypatch.setattr(examples, "worth", lambda *_: next(found))
     monkeypatch.setitem(presets._ALL, "mini", replace(presets._ALL["mini"], save_every=1))
-    arguments = ("train", "--model", "mini-base", "--steps", "3", "--name", "hacked", "--no-probe", *SHORT)
+    arguments = ("train", "--model", "mini-base", "--steps", "4", "--name", "hacked", "--no-probe", *SHORT)
     done = cim(*arguments)
     assert done.code == 1 and "alarm truth: reward" in done.err, done.err
     chosen = json.loads((cim.results / "train" / "hacked" / "chosen.json").read_text())
-    assert chosen["checkpoint"] == "hacked-step1" and chosen["candidates"] == 2
+    assert chosen["checkpoint"] == "hacked-step1" and chosen["candidates"] == 3
     assert "was stopped by alarm truth" in cim.refused(*arguments)
 
 
