@@ -16,7 +16,6 @@ from harness.parts import Records
 from harness.types import Sample
 from tasks.miniscenes import language, samples, truth, world
 from tasks.miniscenes.world import Dice, Scene, Thing
-from tests.cli import Cim
 
 FAMILY = {name: family for family, names in world.FAMILIES.items() for name in (family, *names)}
 ADJECTIVES = {*world.SIZES, *world.TEXTURES, *world.COLOURS, *world.BACKGROUNDS}
@@ -228,11 +227,3 @@ def plain(caption: str, scene: Scene) -> tuple[int, int, int]:
                 relate(previous, relation, family)
             previous, pending = family, []
     return counts["true"], counts["false"], counts["repeated"]
-
-
-def test_the_run_of_the_embedded_model(cim: Cim) -> None:
-    options = ("--limit", "20", "--metrics", "statements", "--draws", "0", "--json")
-    result = cim("eval", "--model", "mini-detailed", *options)
-    (score,) = result.json["scores"]
-    assert score["values"]["share_true"] > 95 and score["values"]["repeated"] < 1
-    assert score["controls"]
