@@ -56,6 +56,8 @@ REFUSED = {
     "# column c: share\na,b\nx,1\n": "t.csv:1: no column 'c'",
     "# column b: shares\na,b\nx,1\n": "t.csv:1: unknown kind 'shares'",
     "# column b: share; larger is better\na,b\nx,1\n": "t.csv:1: unknown option 'larger is better'",
+    "# n: 9 in Z\na,b\nx,1\n": "t.csv:1: no group 'Z'",
+    "a,b\n" + "x,1\n" * 1001: "t.csv: a table of 1001 rows, at most 1000 are read",
     "# column b: share of 9 in Z\na,b\nx,1\n": "t.csv:1: no group 'Z'",
     "# column b: average of c, d\na,b,c\nx,1,1\n": "t.csv:1: no column 'd'",
     "# column b: difference of c over Base\na,b,c\nx,1,1\n": "t.csv:1: no row 'Base'",
@@ -127,6 +129,7 @@ def test_a_count_is_recovered_however_it_was_rounded() -> None:
         cells = (Cell("", Fraction(c, 100), Fraction(1, 100)) for c in range(10_001))
         fitting = sum(bool(counts.solutions(counts.ends(cell, 100), n)) for cell in cells)
         assert counts.chance(Fraction(1, 10_000), n) == Fraction(fitting, 10_001)
+    assert counts.chance(Fraction(1, 10**9), 10**8) == Fraction(10**8 + 1, 10**9 + 1)
     assert counts.count(Decimal("37.5"), 8) == 3 and counts.count(Decimal("37.4"), 8) is None
 
 

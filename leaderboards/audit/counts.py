@@ -20,6 +20,7 @@ from leaderboards.printed.sheet import Cell, Row, Sheet
 LIMITS: Mapping[str, tuple[int, int | None]] = {"share": (0, 1), "net share": (-1, 1), "integers": (0, None)}
 KINDS = tuple(LIMITS)  # k/n is at least and at most this
 FEW = 5  # values from which on other n that fit all of them are named
+LARGE = 10_000  # n above which others are not tried, and chance is not counted value by value
 Ends = tuple[Fraction, Fraction]
 
 
@@ -39,8 +40,8 @@ def ends(cell: Cell, scale: int) -> Ends:
 def chance(unit: Fraction, n: int) -> Fraction:
     """Share of the printable values from 0 to 1, multiples of ``unit``, that some k/n may be rounded to."""
     steps = int(1 / unit)
-    if n >= steps:
-        return Fraction(1)
+    if n > LARGE or n >= steps:
+        return min(Fraction(n + 1, steps + 1), Fraction(1))
     # k steps/n, rounded half up and half down
     fitting = {at for k in range(n + 1) for at in ((2 * k * steps + n) // (2 * n), -((n - 2 * k * steps) // (2 * n)))}
     return Fraction(len(fitting), steps + 1)
@@ -88,7 +89,7 @@ def _entry(cells: Sequence[Cell], n: int, kind: str, scale: int) -> dict[str, An
     intervals = {cell.value: ends(cell, scale) for cell in cells}
     unit = min(cell.unit for cell in cells) / scale
     ks = {cell.text: solutions(intervals[cell.value], n, kind) for cell in cells}
-    several = len(intervals) >= FEW and n * unit < 1
+    several = len(intervals) >= FEW and n * unit < 1 and n <= LARGE
     return {
         "n": n,
         "distinct values": len(intervals),

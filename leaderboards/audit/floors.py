@@ -1,7 +1,7 @@
 """What a value is worth: is it above its floor (A-19), and is the column the metric that it is said to be (A-20)?
 
-Floors by task and metric are what the reference of another image scores (``results/published/floors.csv``, measured
-with this project); a column's own floor, such as that of a constant answer, is said in its header.
+Floors by task and metric are what the reference of another image scores (``floors.csv``, measured with this project); a
+column's own floor, such as that of a constant answer, is said in its header.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import functools
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 
-from harness.resources import paths
 from leaderboards.audit.record import HOLDS, LISTED, Check, median, rounded
 from leaderboards.printed.finding import IMPROBABLE, NOTE, Finding
 from leaderboards.printed.kinds import METRICS
@@ -26,7 +26,7 @@ UNIT = ("share", "mean", "precision", "recall", "f1", *(name for name, most in M
 @functools.cache
 def known() -> dict[tuple[str, str], Fraction]:
     """What the reference of another image scores, in percent, by task and metric."""
-    table = read(paths.HOME / "results" / "published" / "floors.csv")
+    table = read(Path(__file__).with_name("floors.csv"))
     return {(row.system, metric): cell.value for row in table.rows for metric, cell in row.cells.items()}
 
 
@@ -34,6 +34,13 @@ def _measured(sheet: Sheet, group: str, metric: str) -> Fraction | None:
     task = sheet.tasks.get(group, sheet.tasks.get("", ""))
     floor = known().get((task, metric))
     return None if floor is None else floor * sheet.hundred / 100
+
+
+def missing(sheet: Sheet) -> list[str]:
+    """Columns of metrics without a floor."""
+    columns = ((column, rows[0].group, sheet.columns[column]) for column, rows in sheet.blocks(*METRICS))
+    without = (c for c, group, k in columns if k and k.floor is None and _measured(sheet, group, k.metric) is None)
+    return list(dict.fromkeys(without))
 
 
 def above(sheet: Sheet) -> Check | None:

@@ -74,7 +74,6 @@ def not_run(sheet: Sheet) -> list[str]:
     marked = any(cell.best for row in sheet.rows for cell in row.cells.values())
     means = list(sheet.of_kind("mean", *triples.PRF, *METRICS))
     tasks = listed(sorted({task for task, _ in floors.known()}))
-    without_floor = [] if sheet.tasks else [c for c, kind in sheet.of_kind(*METRICS).items() if kind.floor is None]
     lines = [
         (silent, "what {} may hold: # column NAME: KIND"),
         (without_n, "whether {} are k/n: # n: N, or # column NAME: share of N"),
@@ -82,6 +81,6 @@ def not_run(sheet: Sheet) -> list[str]:
         (vague, "both bounds of {}: # column NAME: f1 of G over images, or from P and R"),
         (["the best"] * (not marked), "marks of {}: a * in the cell"),
         (means, "differences of {}: a spread over images would be needed, the format has none"),
-        (without_floor, f"floors of {{}}: # task: NAME, of {tasks}, or # column NAME: KIND; floor X"),
+        (floors.missing(sheet), f"floors of {{}}: # task: NAME, of {tasks}, or # column NAME: KIND; floor X"),
     ]
     return [text.format(listed(names)) for names, text in lines if names]

@@ -1,4 +1,4 @@
-"""The audit as Markdown: a table of verdicts, then the details of each check."""
+"""The audit as Markdown: a table of verdicts, the details of each check, what could not be checked."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from harness.errors import CimError
@@ -88,19 +88,33 @@ def parse(text: str, where: str) -> Kind:
         raise CimError(f"unknown kind {form[:60]!r}", where=where, hint=f"one of: {USAGE}")
     told = {key: value or "" for key, value in match.groupdict().items()}
     parts = re.split(" and " if name in ("difference", "quotient") else ", *", told.get("parts", ""))
-    settings = _options(options, where)
-    return Kind(
+    kind = Kind(
         name=name,
         counts=counts(told["n"], where) if told.get("n") else {},
         family=told.get("family", "").lower(),
         how=told.get("how", "").lower(),
         parts=tuple(part.strip() for part in parts if part.strip()),
         over=told.get("over", "").strip(),
-        better=settings.better if settings.better is not None else (True if name in _LARGER_IS_BETTER else None),
-        floor=settings.floor,
-        bounds=settings.bounds,
-        metric=settings.metric or (name if name in METRICS else ""),
+        better=True if name in _LARGER_IS_BETTER else None,
+        metric=name if name in METRICS else "",
     )
+    for option in options:
+        kind = _with(kind, option, where)
+    return kind
+
+
+def _with(kind: Kind, option: str, where: str) -> Kind:
+    """The kind with an option."""
+    if option in ("higher is better", "lower is better"):
+        return replace(kind, better=option.startswith("higher"))
+    if match := re.fullmatch(r"floor (-?[0-9.]+)", option):
+        return replace(kind, floor=_number(match[1], where))
+    if match := re.fullmatch(r"within (-?[0-9.]+?)\.\.(-?[0-9.]+)", option):
+        return replace(kind, bounds=(_number(match[1], where), _number(match[2], where)))
+    if match := re.fullmatch(r"metric ([\w@.]+)", option):
+        return replace(kind, metric=match[1])
+    known = "higher is better, lower is better, floor X, within X..Y, metric NAME"
+    raise CimError(f"unknown option {option[:40]!r}", where=where, hint=f"one of: {known}")
 
 
 def counts(text: str, where: str) -> dict[str, int]:
@@ -116,23 +130,6 @@ def by_groups(text: str) -> dict[str, str]:
     """``X in A, Y in B`` as ``{"A": "X", "B": "Y"}``; one X for all groups has the key ""."""
     parts = (part.strip().partition(" in ") for part in text.split(","))
     return {group.strip(): value.strip() for value, _, group in parts}
-
-
-def _options(options: list[str], where: str) -> Kind:
-    better, floor, bounds, metric = None, None, None, ""
-    for option in options:
-        if option in ("higher is better", "lower is better"):
-            better = option.startswith("higher")
-        elif match := re.fullmatch(r"floor (-?[0-9.]+)", option):
-            floor = _number(match[1], where)
-        elif match := re.fullmatch(r"within (-?[0-9.]+?)\.\.(-?[0-9.]+)", option):
-            bounds = _number(match[1], where), _number(match[2], where)
-        elif match := re.fullmatch(r"metric ([\w@.]+)", option):
-            metric = match[1]
-        else:
-            known = ("higher is better", "lower is better", "floor X", "within X..Y", "metric NAME")
-            raise CimError(f"unknown option {option[:40]!r}", where=where, hint=f"one of: {', '.join(known)}")
-    return Kind("", better=better, floor=floor, bounds=bounds, metric=metric)
 
 
 def _number(text: str, where: str) -> Fraction:

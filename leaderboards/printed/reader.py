@@ -19,6 +19,7 @@ ROWS = ("sum", "average")  # what a row of totals is
 MISSING = ("", "-", "--", "–", "—", "n/a", "N/A", "/")
 NUMBER = re.compile(r"[+-]?([0-9]{1,9}|[0-9]{1,3}(,[0-9]{3}){1,3})(\.[0-9]{1,9})?")
 BEST = "*"
+MOST = 1000  # rows: every pair of them is compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,8 @@ def parse(header: Header, rows: Sequence[tuple[str, dict[str, str]]], name: str)
     """A table from its header and its rows of texts."""
     if not rows:
         raise CimError("no row below the column names", where=name)
+    if len(rows) > MOST:
+        raise CimError(f"a table of {len(rows)} rows, at most {MOST} are read", where=name, hint="split it")
     columns = [column for column in rows[0][1] if column]
     said = {c: kinds.parse(text, where) for c, (text, where) in header.named("column").items()}
     for column, (_, where) in header.named("column").items():
@@ -132,6 +135,9 @@ def _checked(sheet: Sheet, header: Header) -> None:
     """Refuse a header that names what is not there."""
     systems, groups = {row.system for row in sheet.rows}, {row.group for row in sheet.rows}
     families = set[tuple[str, str]]()
+    for key, named in (("n", sheet.counts), ("task", sheet.tasks)):
+        if unknown := [group for group in named if group and group not in groups]:
+            raise CimError(f"no group {unknown[0][:40]!r}", where=header.values[key][1], hint="# group: COLUMN")
     for column, kind in sheet.columns.items():
         where = header.values.get(f"column {column}", ("", ""))[1]
         if kind is None:
