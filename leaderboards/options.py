@@ -59,8 +59,10 @@ def _audit(parser: argparse.ArgumentParser) -> None:
         "runs_named",
         nargs="*",
         metavar="FILE | RUN",
-        help="printed tables (.csv, .tsv; docs/audit.md), exit 1 where one is impossible; or stored runs: folders, or "
-        "names with --task; without either the tables of the CIM paper and what its text claims of them",
+        help="printed tables, .csv or .tsv, exit 1 where one is impossible; lines above a table say what it holds: "
+        "'# n: 500', '# column acc: share', '# column f1: f1 of objects over images', '# column avg: average of a, b' "
+        "(all in docs/audit.md; an unknown kind lists them). Or stored runs: folders, or names with --task. Without "
+        "either the tables of the CIM paper and what its text claims of them",
     )
     parser.add_argument("--runs", action="store_true", help="all stored runs")
     parser.add_argument("--task", help="the task of the runs")

@@ -75,7 +75,7 @@ class Triple:
         (p, r, f1), (low, high) = self.cells, self.bounds
         over, pooled = f1.low > high, self.how == "from p and r"
         bound = f"at most {rounded(high, f1.places + 2)}" if over else f"at least {rounded(low, f1.places + 2)}"
-        formula = "2PR/(P + R)" if over or pooled else "P + R - 1"
+        formula = "2PR/(P + R)" if over or pooled else f"P + R - {self.hundred}"
         side, need = ("at least", f1.low) if over else ("at most", f1.high)
         others = {"P": _other(need, r.value), "R": _other(need, p.value)} if over or pooled else {}
         alone = [

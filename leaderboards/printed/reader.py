@@ -60,7 +60,7 @@ def split(path: Path) -> tuple[Header, list[tuple[str, dict[str, str]]], str]:
         raise CimError("no table below the header", where=source.name, hint="a row of column names, then systems")
     text = replace(source, content=body.encode())
     rows = tables.separated(text, head)
-    texts = [(where, {column: str(cell).strip() for column, cell in cells.items()}) for where, cells in rows]
+    texts = [(where, {column.strip(): str(cell).strip() for column, cell in cells.items()}) for where, cells in rows]
     return _header(lines[:head], source.name), texts, source.name
 
 
