@@ -159,8 +159,8 @@ def _other_row(column: str) -> Fault:
 
     def fault(table: Table, generator: np.random.Generator) -> tuple[str, str]:
         first, second = _pick(table, generator)
-        one, other = table.cells[first], table.cells[second]
-        one[column], other[column] = other[column], one[column]
+        upper, lower = table.cells[first], table.cells[second]
+        upper[column], lower[column] = lower[column], upper[column]
         return "", column
 
     return fault
@@ -223,9 +223,9 @@ HARD: Mapping[str, Fault] = {
 
 @dataclass(slots=True)
 class Measured:
-    """Found and planted faults by kind; honest tables with an impossible cell, with an improbable one, and all."""
+    """Detected and planted faults by kind; honest tables with an impossible cell, with an improbable one, and all."""
 
-    found: Counter[str] = field(default_factory=Counter)
+    detected: Counter[str] = field(default_factory=Counter)
     planted: Counter[str] = field(default_factory=Counter)
     alarms: int = 0
     suspicions: int = 0
@@ -233,8 +233,8 @@ class Measured:
 
     @property
     def recall(self) -> float:
-        """Share of the planted faults that are found."""
-        return self.found.total() / self.planted.total()
+        """Share of the planted faults that are detected."""
+        return self.detected.total() / self.planted.total()
 
 
 def findings(table: Table, folder: Path) -> list[Finding]:
@@ -246,7 +246,7 @@ def findings(table: Table, folder: Path) -> list[Finding]:
 
 
 def measure(tables: int, seed: int, folder: Path, faults: Mapping[str, Fault] = FAULTS) -> Measured:
-    """Half of the tables honest, half with one fault, of all kinds alike. A fault counts as found if a finding names
+    """Half of the tables honest, half with one fault, of all kinds alike. A fault counts as detected if a finding names
     its cell; a pair of swapped cells, if one names the column.
     """
     generator, measured, names = np.random.default_rng(seed), Measured(), list(faults)
@@ -259,7 +259,7 @@ def measure(tables: int, seed: int, folder: Path, faults: Mapping[str, Fault] = 
         row, column = faults[name](table, generator)
         named = [f for f in findings(table, folder) if row in ("", f.row) and column in ("", f.column)]
         measured.planted[name] += 1
-        measured.found[name] += bool(named)
+        measured.detected[name] += bool(named)
     return measured
 
 
@@ -268,5 +268,5 @@ if __name__ == "__main__":
         with tempfile.TemporaryDirectory() as place:
             result = measure(int(sys.argv[1]), 1, Path(place), kinds)
         for kind in kinds:
-            print(f"{kind}: {result.found[kind]} of {result.planted[kind]}")
+            print(f"{kind}: {result.detected[kind]} of {result.planted[kind]}")
         print(f"recall {result.recall:.3f}; alarms {result.alarms}, suspicions {result.suspicions} of {result.honest}")

@@ -26,8 +26,8 @@ def checks(sheet: Sheet) -> list[Check]:
     if wrong < CUT_OFF or impossible(cut := _run(sheet.cut_off())):
         return rounded
     first, *others = cut
-    found = f"{first.found}; digits are cut off, not rounded: {wrong} cells are impossible as rounded, none as cut off"
-    return [replace(first, found=found), *others]
+    note = f"digits are cut off, not rounded: {wrong} cells are impossible as rounded, none as cut off"
+    return [replace(first, found=f"{first.found}; {note}"), *others]
 
 
 def impossible(done: Sequence[Check]) -> int:

@@ -91,14 +91,14 @@ def triples(sheet: Sheet) -> list[Triple]:
     families = dict[str, dict[str, str]]()
     for column, kind in sheet.of_kind(*PRF).items():
         families.setdefault(kind.family, {})[kind.name] = column
-    found = list[Triple]()
+    complete = list[Triple]()
     for row in sheet.systems:
         for family, named in families.items():
-            columns = tuple(named.get(name, "") for name in PRF)
+            columns = named.get("precision", ""), named.get("recall", ""), named.get("f1", "")
             if all(column in row.cells for column in columns):
                 f1 = sheet.columns[columns[2]]
-                found.append(Triple(row, family, columns, f1.how if f1 else "", sheet.hundred))  # type: ignore[arg-type]
-    return found
+                complete.append(Triple(row, family, columns, f1.how if f1 else "", sheet.hundred))
+    return complete
 
 
 def distinct(repeating: Sequence[Triple]) -> list[Triple]:

@@ -86,15 +86,15 @@ def parse(text: str, where: str) -> Kind:
             break
     else:
         raise CimError(f"unknown kind {form[:60]!r}", where=where, hint=f"one of: {USAGE}")
-    told = {key: value or "" for key, value in match.groupdict().items()}
-    parts = re.split(" and " if name in ("difference", "quotient") else ", *", told.get("parts", ""))
+    fields = {key: value or "" for key, value in match.groupdict().items()}
+    parts = re.split(" and " if name in ("difference", "quotient") else ", *", fields.get("parts", ""))
     kind = Kind(
         name=name,
-        counts=counts(told["n"], where) if told.get("n") else {},
-        family=told.get("family", "").lower(),
-        how=told.get("how", "").lower(),
+        counts=counts(fields["n"], where) if fields.get("n") else {},
+        family=fields.get("family", "").lower(),
+        how=fields.get("how", "").lower(),
         parts=tuple(part.strip() for part in parts if part.strip()),
-        over=told.get("over", "").strip(),
+        over=fields.get("over", "").strip(),
         better=True if name in _LARGER_IS_BETTER else None,
         metric=name if name in METRICS else "",
     )
