@@ -24,7 +24,7 @@ BOARDS = {
     "report": "the page of one stored run, or RUN --against others; without RUN one page over all that is stored",
     "tables": "the paper's Tables 6 to 8, published and as run here, as Markdown, LaTeX, CSV and HTML",
     "table": "a table of your own runs for a paper: text, Markdown, LaTeX, CSV or HTML; best and significance marked",
-    "audit": "recompute what can be checked in published tables, or in stored runs",
+    "audit": "what the digits of a printed table allow; or recompute what can be checked in stored runs",
     "export": "stored runs in the forms of other tools: Every Eval Ever, the Hugging Face hub, parquet",
     "board": "a static site over all stored runs: ranks, intervals, a page per run",
     "check": "the regression gate: a stored run against a stored baseline",
