@@ -142,47 +142,6 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class World:
-    """A synthetic environment to train in: samples of ``train`` and ``validation``, rendered on demand.
-
-    ``name`` is the environment's benchmark and the first part of gallery keys; ``samples(split, n)`` gives the
-    first n of a split, ``draw`` the PNG bytes of one, ``target`` its target caption for SFT, ``varied`` one of
-    random detail, for the correlation study. ``damages`` names perturbations, ``damaged(name, id)`` gives a
-    full caption and a perturbed one. ``validation`` is how many images choose a checkpoint, ``gallery`` where
-    captions are looked up, ``own_gallery`` one that also holds the images of training. ``truth`` names the metric whose
-    first value is the share of statements that are true, in percent.
-    """
-
-    name: str
-    prompt: str
-    samples: Callable[[str, int], list[Sample]]
-    draw: Callable[[str], bytes]
-    target: Callable[[str], str]
-    varied: Callable[[str], str]
-    damages: tuple[str, ...]
-    damaged: Callable[[str, str], tuple[str, str]]
-    validation: int
-    parser: str
-    gallery: str
-    truth: str
-    own_gallery: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Training:
-    """A training task: the prompt for images of a user's own, and the worlds that ship with the project by name.
-
-    ``study`` names the module that ``cim study`` runs.
-    """
-
-    name: str
-    title: str
-    prompt: str
-    worlds: Mapping[str, World]
-    study: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Request:
     """One request to generate: the prompt for one sample, with its image file if the model needs it."""
 

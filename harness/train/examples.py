@@ -28,8 +28,9 @@ from harness.parts import Records, RewardScorer
 from harness.retrieval import sources
 from harness.retrieval.gallery import key
 from harness.runs import stats
-from harness.types import Sample, SceneGraph, Training, World
+from harness.types import Sample, SceneGraph
 from harness.weights import Weights
+from harness.worlds import Training, World
 
 HELD_OUT = 20  # one pair in this many is for validation,
 MOST = 256  # but at most this many
@@ -96,13 +97,16 @@ class Material:
 
 def of_world(world: World, count: int) -> Material:
     """The first ``count`` images of an environment's training split."""
-    validation, samples = world.samples("validation", world.validation), world.samples("train", count)
-    references = {sample.id: sample.references[0] for sample in (*samples, *validation)}
-    train = [sample.id for sample in samples]
+    return of_samples(world, world.samples("train", count), world.samples("validation", world.validation))
+
+
+def of_samples(world: World, images: Sequence[Sample], validation: Sequence[Sample] = ()) -> Material:
+    """Images of an environment, and those that choose a checkpoint."""
+    references = {sample.id: sample.references[0] for sample in (*images, *validation)}
     return Material(
         name=world.name,
         prompt=world.prompt,
-        train=train,
+        train=[sample.id for sample in images],
         validation=[sample.id for sample in validation],
         keys={image: key(world.name, image) for image in references},
         place=world.draw,
