@@ -29,14 +29,14 @@ class World:
 
     ``name`` is the environment's benchmark and the first part of gallery keys; ``samples(split, n)`` gives the
     first n of a split, ``draw`` the PNG bytes of one, ``reference`` its reference caption, ``target`` its target
-    caption for SFT, ``varied`` one of random detail, for the correlation study. ``caption(id, level)`` is a
-    caption of one of the ``levels`` of detail, least first, without errors; ``sampled(id, level, number)`` one as a
-    captioner of that level samples it. ``edits`` are a battery
-    for the reward audit: of each of the ``kinds`` of facts ``true KIND added`` and ``false KIND added``, in some
-    ``KIND made false``; ``true fact added`` and ``false fact added`` are of a kind drawn by chance.
-    ``count(id, caption)`` gives the true and the false statements of a caption. ``validation`` is how many images
-    choose a checkpoint, ``gallery`` where captions are looked up, ``own_gallery`` one that also holds the images of
-    training. ``truth`` names the metric whose first value is the share of statements that are true, in percent.
+    caption for SFT, ``varied`` one of random detail, for the correlation study. ``caption(id, level)`` is a caption of
+    one of the ``levels`` of detail, least first, without errors; ``sampled(id, level, number)`` one as a captioner of
+    that level samples it; ``count(id, caption)`` gives the true and the false statements of a caption. ``edits`` are
+    the battery of the reward audit: of each of the ``kinds`` of facts ``true KIND added`` and ``false KIND added``, in
+    some ``KIND made false``; ``true fact added`` and ``false fact added`` are of a kind drawn by chance; ``padding``
+    adds words that say nothing. ``validation`` is how many images choose a checkpoint, ``gallery`` where captions are
+    looked up, ``own_gallery`` one that also holds the images of training. ``truth`` names the metric whose first value
+    is the share of statements that are true, in percent.
     """
 
     name: str
