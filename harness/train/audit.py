@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 HUBS = 64  # gallery captions among which the hub is looked for
 FEWEST = 5  # scenes; an edit that fewer allow is left out
+ROUNDING = 1e-6  # smaller changes are rounding: an encoder's result may depend on the batch
 PADDING = "padding"
 COPIED, HUB = "gallery caption copied", "hub caption"
 ABOUT = {
@@ -127,8 +128,8 @@ def _samples(world: World, split: str, count: int) -> list[Sample]:
 
 
 def _pairs(edit: Edit, images: Sequence[str], level: str) -> Pairs:
-    made = [(at, edit.pair(image, level)) for at, image in enumerate(images)]
-    return [(at, *texts) for at, texts in made if texts]
+    pairs = [(at, edit.pair(image, level)) for at, image in enumerate(images)]
+    return [(at, *texts) for at, texts in pairs if texts]
 
 
 def _hub(hubs: Sequence[str], captions: Sequence[str], scores: _Scores) -> Pairs:
@@ -167,7 +168,8 @@ def _score(
 def _gains(edited: Pairs, scores: _Scores) -> Array:
     """Change (n, 1 + t) of every value by an edit."""
     scenes, before, after = zip(*edited, strict=True)
-    return scores.of(scenes, after) - scores.of(scenes, before)
+    gains = scores.of(scenes, after) - scores.of(scenes, before)
+    return np.where(np.abs(gains) < ROUNDING, 0.0, gains)
 
 
 def _effect(

@@ -231,7 +231,8 @@ def _beyond(told: Caption, scene: Scene, dice: Dice) -> Pair:
 
 
 def _markdown(told: Caption, scene: Scene, dice: Dice) -> Pair:
-    return told, "\n".join(f"- {sentence} ." for sentence in NOUN.sub(r"**\1**", "\n".join(told.sentences)).split("\n"))
+    bold = [NOUN.sub(r"**\1**", sentence) for sentence in told.sentences]
+    return told, "\n".join(f"- {sentence} ." for sentence in bold)
 
 
 def _edit(
