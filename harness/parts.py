@@ -241,7 +241,8 @@ class Metric:
 
     def label(self, name: str) -> str:
         """``objects f1``; the metric's name alone where the value is called ``score`` or is the only one."""
-        return self.name if name == "score" or len(self.values) == 1 else f"{self.name} {name}"
+        shown = name if name.startswith(f"{self.name}_") else f"{self.name} {name}"
+        return self.name if name == "score" or len(self.values) == 1 else shown
 
 
 class RewardScorer(Protocol):
