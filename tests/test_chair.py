@@ -96,7 +96,7 @@ def test_sums_over_captions() -> None:
     """Two captions by hand: a dog twice and an invented cat; nothing said of a car."""
     measured = chair.from_words([(["dog", "cat", "dog"], {"dog"}), ([], {"car", "person"})])
     assert measured.values.round(4).tolist() == [[100, 33.3333, 100], [0, 0, 0]]
-    pooled = chair.aggregate(measured.statistics.sum(axis=0), 2)
+    pooled = chair.ratios(measured.statistics.sum(axis=0), 2)
     assert pooled.round(4).tolist() == [50, 33.3333, 33.3333]
     assert measured.counts == {"mentions": 3, "invented_mentions": 1, "annotated_objects": 3}
 
@@ -114,7 +114,7 @@ def _objects() -> dict[int, list[str]]:
 
 
 def _pooled(measured: Measurement) -> list[float]:
-    return [float(value) for value in chair.aggregate(measured.statistics.sum(axis=0), 1)]
+    return [float(value) for value in chair.ratios(measured.statistics.sum(axis=0), 1)]
 
 
 @pytest.mark.parametrize("system", PUBLISHED)
@@ -174,6 +174,18 @@ def test_the_task_is_what_it_says() -> None:
     task, (file,) = chair500.TASK, chair500.TASK.files
     assert (task.count, file.bytes, file.sha256[:8]) == (500, 1_274_650, "37588902")
     assert file.url.endswith("/65602c27385193338be1dfea80dd0315e1b8fa24/re_log/llava-1.5/regular_chair.jsonl")
+
+
+def test_the_task_holds_the_500_images(written: Written, tmp_path: Path) -> None:
+    _rows("regular")
+    written(_objects())
+    samples = registry.task("chair500").load(tmp_path / "chair500")
+    assert [(samples[at].id, samples[at].coco_objects) for at in (0, 9, -1)] == [
+        ("226988", ("dining table", "person", "pizza")),
+        ("400596", ("bottle", "cup", "sink")),
+        ("196815", ("chair", "person", "remote")),
+    ]
+    assert samples[0].image == "COCO_val2014_000000226988.jpg" and sum(len(s.coco_objects) for s in samples) == 1533
 
 
 def test_captions_by_image_id_are_scored_and_their_inventions_marked(

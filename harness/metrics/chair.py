@@ -44,11 +44,11 @@ def from_words(captions: Iterable[tuple[Sequence[str], Collection[str]]]) -> Mea
     statistics = np.array(rows, dtype=np.float64).reshape(-1, 6)
     sums = statistics.sum(axis=0)
     counts = {"mentions": float(sums[3]), "invented_mentions": float(sums[2]), "annotated_objects": float(sums[5])}
-    return Measurement(aggregate(statistics, 1), statistics, counts)
+    return Measurement(ratios(statistics, 1), statistics, counts)
 
 
-def aggregate(totals: Array, n: int | Array) -> Array:
-    """The three ratios in percent (..., 3) of summed statistics (..., 6); ``n`` is among them."""
+def ratios(totals: Array, n: int | Array) -> Array:
+    """Ratios in percent (..., v) of sums (..., 2 v), numerators and denominators in turn; 0 over 0 is 0."""
     return np.asarray(100.0 * totals[..., 0::2] / np.maximum(totals[..., 1::2], 1.0))
 
 
@@ -82,7 +82,7 @@ METRIC = Metric(
     values=(Value("chair_s", False), Value("chair_i", False), Value("recall")),
     order=4,
     measure=_measure,
-    aggregate=aggregate,
+    aggregate=ratios,
     signature=_signature,
     empty=(0.0, 0.0, 0.0),
     needs=frozenset({"coco_objects"}),
