@@ -71,11 +71,11 @@ class WordList:
 
 
 @cache
-def word_list(sources: tuple[str, ...] = SOURCES) -> WordList:
-    """The list, or the part of it that comes from some of its sources."""
+def word_list() -> WordList:
+    """The list that comes with the project."""
     content = tomllib.loads(FILE.read_text(encoding="utf-8"))
     phrases = {name: name for name in content["categories"]} | dict.fromkeys(content["no_object"], "")
-    for source in sources:
+    for source in SOURCES:
         for name, listed in content[source].items():
             phrases |= dict.fromkeys(listed.split(", "), name)
     vocabulary = frozenset(word for phrase in phrases for word in phrase.split())
@@ -96,9 +96,9 @@ def annotated(sample: Sample) -> frozenset[str]:
     return frozenset(names)
 
 
-def mentions(text: str, known: WordList | None = None) -> list[Mention]:
+def mentions(text: str) -> list[Mention]:
     """Objects named in a text, in its order, each as often as it is named."""
-    known = known or word_list()
+    known = word_list()
     named = [mention for piece in _BETWEEN.split(text.lower()) for mention in _in_piece(_WORD.findall(piece), known)]
     if any(mention.category == TOILET for mention in named):
         return [mention for mention in named if known.singular(mention.words) != SEAT]

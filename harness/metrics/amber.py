@@ -108,19 +108,14 @@ def _measure(records: Records) -> Measurement:
 
 
 def _elements(records: Records) -> list[list[Element]]:
-    return [
-        _of_caption(sample, _read(sample, text)) for sample, text in zip(records.samples, records.captions, strict=True)
-    ]
+    pairs = zip(records.samples, records.captions, strict=True)
+    return [_of_caption(sample, _read(sample, caption)) for sample, caption in pairs]
 
 
 def _of_caption(sample: Sample, read: _Read) -> list[Element]:
+    named = {at: tuple(dict.fromkeys(words)) for at, words in read.present.items()}
     objects = [
-        Element(
-            "object",
-            name,
-            "matched" if at in read.present else "missed",
-            tuple(dict.fromkeys(read.present.get(at, ()))),
-        )
+        Element("object", name, "matched" if at in named else "missed", named.get(at, ()))
         for at, name in enumerate(sample.objects)
     ]
     return [*objects, *(Element("object", word, "invented") for word in dict.fromkeys(read.invented))]
