@@ -197,8 +197,7 @@ class Metric:
     the number of images under which it is undefined. ``made`` takes its place on tasks whose images are made from a
     scene graph. ``elements`` gives a report what to mark sample by sample, ``verdicts`` how each question was answered.
     ``constants`` are the replies, by key, of judges that never read a caption: control rows of a metric that reads
-    replies. ``pretrained`` names the published weights that it needs (``resources/pretrained.py``), so that they can be
-    brought before anything runs.
+    replies. ``pretrained`` names the published weights to bring before anything runs (``resources/pretrained.py``).
     """
 
     name: str
