@@ -197,8 +197,7 @@ class Metric:
     the number of images under which it is undefined. ``made`` takes its place on tasks whose images are made from a
     scene graph. ``elements`` gives a report what to mark sample by sample, ``verdicts`` how each question was answered.
     ``constants`` are the replies, by key, of judges that never read a caption: control rows of a metric that reads
-    replies. ``pretrained`` names the published weights that it needs (``resources/pretrained.py``), so that they can be
-    brought before anything runs.
+    replies. ``pretrained`` names the published weights to bring before anything runs (``resources/pretrained.py``).
     """
 
     name: str
@@ -241,7 +240,8 @@ class Metric:
 
     def label(self, name: str) -> str:
         """``objects f1``; the metric's name alone where the value is called ``score`` or is the only one."""
-        return self.name if name == "score" or len(self.values) == 1 else f"{self.name} {name}"
+        shown = name if name.startswith(f"{self.name}_") else f"{self.name} {name}"
+        return self.name if name == "score" or len(self.values) == 1 else shown
 
 
 class RewardScorer(Protocol):

@@ -48,7 +48,9 @@ class Sample:
 
     ``image`` is the file name under ``$CIM_DATA/<task>/images``; ``image_id`` says whose image it is where several
     captions of one image are evaluated, each as a sample of its own; ``objects`` and ``attributes`` (owner to words)
-    are annotations that precision also accepts; ``graph`` is the truth of a synthetic image; taxonomy uses the rest.
+    are annotations that precision also accepts; ``coco_objects`` are all of COCO's categories in the image;
+    ``decoys`` are objects that models like to invent for it; ``graph`` is the truth of a synthetic image; taxonomy uses
+    the rest.
     """
 
     id: str
@@ -61,6 +63,8 @@ class Sample:
     species: str = ""
     breed: str = ""
     image_id: str = ""
+    coco_objects: tuple[str, ...] = ()
+    decoys: tuple[str, ...] = ()
 
     @property
     def task_id(self) -> str:
@@ -109,8 +113,8 @@ class Archive:
 class Task:
     """A benchmark, its caption prompt and what its samples hold.
 
-    ``provides`` names the annotations a metric may ask for (``references``, ``objects``, ``attributes``,
-    ``questions``). ``folder`` is set for data that ships with the project; otherwise the files lie in
+    ``provides`` names the annotations a metric may ask for (``references``, ``objects``, ``coco_objects``, ``decoys``,
+    ``attributes``, ``questions``). ``folder`` is set for data that ships with the project; otherwise the files lie in
     ``$CIM_DATA/<name>``. ``images`` is set where the images lie elsewhere. ``load`` turns that folder into samples, in
     the order that defines "the first N" and "the next image". ``archive`` brings the images, or ``draw`` renders the
     PNG bytes of a synthetic sample; ``parser`` names what reads its captions as scene graphs, ``judge`` the model that

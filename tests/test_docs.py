@@ -26,6 +26,7 @@ DOCUMENTS = (
     "docs/export.md",
     "docs/glossary.md",
     "docs/gpu.md",
+    "docs/hallucination.md",
     "docs/results.md",
     "docs/cim.md",
     "docs/install.md",
