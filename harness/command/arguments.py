@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from harness.command import validate
 from harness.errors import CimError
 
 STAGES = {
@@ -80,6 +81,9 @@ def parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:
     verify = _add(verbs, "verify", "check a stored run: schema, hashes, counts, scores recomputed")
     verify.add_argument("run", help="run folder, or run name")
     verify.add_argument("--task", help="task of the run, where a name is given")
+    validate.options(
+        _add(verbs, "validate", "does a metric agree with people? agreement with intervals and paired tests")
+    )
     listing = _add(verbs, "list", "what there is, by kind")
     listing.add_argument("kind", nargs="?", help=_kinds() if wanted == "list" else None)
     _add(verbs, "where", "the folders and programs in use")
@@ -112,16 +116,8 @@ def _data(verbs: Any) -> None:
     )
     verify = _add(actions, "verify", "check annotations, and count the images")
     verify.add_argument("tasks", help="task, factual or mpnet, or several with commas")
-    verify.set_defaults(
-        annotations_only=True,
-        model=None,
-        if_missing=False,
-        engine=None,
-        id_key=None,
-        caption_key=None,
-        system_key=None,
-        name=None,
-    )
+    absent = dict.fromkeys(("model", "engine", "id_key", "caption_key", "system_key", "name"))
+    verify.set_defaults(annotations_only=True, if_missing=False, **absent)
     pin = _add(actions, "pin", "print name, size and SHA-256 of files, ready to paste into a task", results=False)
     pin.add_argument("files", nargs="+", metavar="FILE", help="files of a new benchmark")
     fetch = _add(actions, "fetch", "fetch annotations, then images; the same command resumes a killed one")

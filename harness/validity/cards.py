@@ -1,0 +1,183 @@
+"""Validity cards: what is known of a metric's agreement with people, in one sentence made of stored numbers.
+
+``results/published/validity_cards.json`` is written by ``cim validate --cards``, never by hand. A card speaks for a
+metric only where the signature is the one it was measured with, samples and benchmark aside.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from harness import store
+from harness.errors import CimError
+from harness.resources import paths
+from harness.runs import signature
+from harness.validity.agreement import CHANCE, MAIN
+
+PATH = paths.HOME / "results" / "published" / "validity_cards.json"
+LONG = 30  # words; COCO's and Flickr8k's captions have a median of about 10
+NAMES = {"tau_c": "tau-c", "auc": "AUC", "accuracy": "accuracy"}
+OF_RUN = ("n", "task")  # fields of a signature that say on what, not how
+NONE = "not validated here"
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One metric on one set: the statistic with its 95 % interval, and on what it was measured.
+
+    ``judged``: by people; else the damage to a text is the judgement. ``length`` is the statistic of word count.
+    """
+
+    metric: str
+    value: str
+    label: str
+    signature: str
+    set: str
+    title: str
+    shape: str
+    criterion: str
+    judged: bool
+    statistic: str
+    estimate: float
+    ci95: tuple[float, float]
+    length: float | None
+    judgements: int
+    texts: int
+    images: int
+    median_words: float
+
+    @property
+    def better_than_chance(self) -> bool:
+        """Does the whole interval lie above what a metric without information has?"""
+        return self.ci95[0] > CHANCE[self.statistic]
+
+    @property
+    def long(self) -> bool:
+        """Are the texts long captions?"""
+        return self.median_words >= LONG
+
+    @property
+    def number(self) -> str:
+        """``tau-c 0.439 [0.418, 0.459]``."""
+        return f"{NAMES[self.statistic]} {self.estimate:.3f} [{self.ci95[0]:.3f}, {self.ci95[1]:.3f}]"
+
+    @property
+    def where(self) -> str:
+        """``Flickr8k-Expert, 11 words``."""
+        return f"{self.title}, {self.median_words:.0f} words"
+
+
+def of_document(document: Mapping[str, Any], criterion: str, *, judged: bool) -> list[Card]:
+    """The cards of a validation (``validation.document``) by one of its criteria; none of a value without interval."""
+    rows, cards = document["criteria"][criterion], list[Card]()
+    main = next(statistic for shape, statistic in MAIN.items() if shape == document["shape"])
+    of_length = next(row["agreement"] for row in rows["metrics"] if row["metric"] == "length")
+    for row in rows["metrics"]:
+        for statistic in (main,) if judged else (main, "auc"):
+            estimate = row["agreement"].get(statistic, {})
+            if estimate.get("value") is not None and estimate["ci95"] is not None:
+                on = {name: document[name] for name in ("set", "title", "shape")}
+                on |= {name: rows[name] for name in ("judgements", "texts", "images", "median_words")}
+                of_row = {name: row[name] for name in ("metric", "value", "label", "signature")}
+                low, high = estimate["ci95"]
+                cards.append(
+                    Card(
+                        **of_row,
+                        **on,
+                        criterion=criterion,
+                        judged=judged,
+                        statistic=statistic,
+                        estimate=estimate["value"],
+                        ci95=(low, high),
+                        length=of_length.get(statistic, {}).get("value"),
+                    )
+                )
+    return cards
+
+
+def write(cards: Sequence[Card], path: Path) -> None:
+    """Store cards."""
+    store.write_document(
+        path, {"format": 1, "command": "cim validate --cards", "cards": [asdict(card) for card in cards]}
+    )
+
+
+@cache
+def read(path: Path = PATH) -> tuple[Card, ...]:
+    """The stored cards; none where there is no file.
+
+    Raises:
+        CimError: the file is none of cards.
+    """
+    rows = (store.read_document(path) or {}).get("cards", [])
+    try:
+        return tuple(Card(**{**row, "ci95": tuple(row["ci95"])}) for row in rows)
+    except (TypeError, KeyError) as error:
+        raise CimError(f"is no file of cards ({error})", where=str(path), hint="cim validate --cards") from error
+
+
+def of_metric(line: str, value: str, cards: Iterable[Card] | None = None) -> list[Card]:
+    """The cards of a metric's value, by the signature of a number; those of another version are not its cards."""
+    how = {name: field for name, field in signature.read(line).items() if name not in OF_RUN}
+    listed = read() if cards is None else cards
+    return [card for card in listed if card.value == value and signature.read(card.signature) == how]
+
+
+def sentence(line: str, value: str, cards: Iterable[Card] | None = None) -> str:
+    """What is known of a metric's value: agreement on short captions, then on long ones.
+
+    Args:
+        line: the signature of a number.
+        cards: those to speak from; the stored ones if None.
+    """
+    known = of_metric(line, value, cards)
+    short, long = ([card for card in known if card.long is side] for side in (False, True))
+    parts = [f"short captions: {'; '.join(map(_said, short))}"] if short else []
+    parts += [f"long captions: {'; '.join(map(_said, long))}"] if long else []
+    missing = [] if not known else ["short captions: " + NONE] * (not short) + ["long captions: " + NONE] * (not long)
+    return ". ".join(parts + missing) if known else NONE
+
+
+def _said(card: Card) -> str:
+    if not card.judged:
+        said = _noticed(card)
+    elif card.shape == "labels":
+        said = "tells true from invented" if card.better_than_chance else "blind to invention"
+    else:
+        said = "agrees with people" if card.better_than_chance else "not shown to agree with people"
+    return f"{said} ({card.number}; {card.where})"
+
+
+def _noticed(card: Card) -> str:
+    if not card.better_than_chance:
+        return "does not notice swapped nouns"
+    return "notices swapped nouns side by side" if card.statistic == "accuracy" else "and across images"
+
+
+def summary(metrics: Sequence[tuple[str, str, str]], cards: Iterable[Card] | None = None) -> str:
+    """One line on several metrics for a terminal: agreement on short captions, invention in long ones.
+
+    Args:
+        metrics: label, signature and value of each; those without a card are named last.
+    """
+    listed = read() if cards is None else tuple(cards)
+    known = {label: [card for card in of_metric(line, value, listed) if card.judged] for label, line, value in metrics}
+    parts = list[str]()
+    for long in (False, True):
+        of_side = [card for label in known for card in known[label] if card.long is long]
+        covered = Counter(card.set for card in of_side)
+        best = max(of_side, key=lambda card: (covered[card.set], card.judgements, card.set), default=None)
+        if best is not None:
+            same = [card for card in of_side if card.set == best.set]
+            numbers = ", ".join(f"{card.label} {card.estimate:.2f}" for card in same)
+            blind = [card.label for card in same if not card.better_than_chance]
+            at_chance = f" (at chance: {', '.join(blind)})" if blind else ""
+            parts.append(f"{best.where}: {NAMES[best.statistic]} {numbers}{at_chance}")
+    without = [label for label, listed_cards in known.items() if not listed_cards]
+    parts += [f"{NONE}: {', '.join(without)}"] if without else []
+    return f"agreement with people on {'; '.join(parts)} (docs/validity.md)" if parts else ""
