@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from harness.resources import paths
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from harness.validity.judgements import Source
 
 STORED = ".validity"  # folder of results that keeps what was measured, one document per set
 ALPHA = 0.05
@@ -44,6 +47,7 @@ def options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--list", action="store_true", help="the sets, how each is had, and its licence")
     about = "measure all sets that are here and write the cards that comparisons and pages show"
     verb.add_argument("--cards", action="store_true", help=about)
+    verb.add_argument("--table", action="store_true", help="print the stored cards as a Markdown table")
     verb.add_argument("--out", metavar="FILE", help="with --cards: write there (default: results/published)")
 
 
@@ -59,9 +63,12 @@ def validate_verb(args: argparse.Namespace) -> int:
         return _list(args)
     if args.cards:
         return _cards(args)
+    if args.table:
+        return _table(args)
     if not args.on:
         raise CimError("--on is missing", hint="a set (cim validate --list), a file of judgements, or a task.toml")
-    document, notes = _measured(args.on, args)
+    source = _read(args.on, args)
+    document = _measured(source, args)
     place = _kept(document, args.results)
     if args.json:
         print(json.dumps({**document, "published": _published(document)}, indent=1))
@@ -71,45 +78,44 @@ def validate_verb(args: argparse.Namespace) -> int:
 
     for table in _tables(document, _main(document)):
         terminal.show(table)
-    remarks = map(one_line, (*notes, *_remarks(document)))
+    lacking = args.metrics is None and not source.judgements.references
+    alone = ["no references, so only metrics without references are computed"] if lacking else []
+    remarks = map(one_line, (*source.notes, *alone, *_remarks(document)))
     print("\n".join([*text.wrapped(remarks, text.screen_width()), f"kept: {place}"]))
     return 0
 
 
-def _measured(on: str, args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
-    """The document of one set or file, and what is to be said of how it was read."""
-    from harness import registry
-    from harness.command import terminal
-    from harness.validity import own, sets, validation
+def _read(on: str, args: argparse.Namespace) -> Source:
+    """The judgements of one set or file."""
+    from harness.validity import own, sets
 
-    results, notes = paths.results_root(args.results), list[str]()
     if on in sets.SETS:
-        chosen = sets.SETS[on]
         if args.references or args.shape:
             raise CimError(f"{on} brings its own references and shape", hint="--references, --shape: for your own file")
-        judgements, files = sets.read(chosen, [Path(name) for name in args.files or ()])
-        title = chosen.title
-    elif Path(on).exists():
-        if args.files:
-            raise CimError("--files names the files of a set", hint="cim validate --list")
-        toml = Path(on).suffix == ".toml"
-        if toml and (args.references or args.shape):
-            raise CimError("a task.toml names references and shape itself", where=on)
-        references = Path(args.references) if args.references else None
-        judgements, files, notes = own.read(
-            own.of_task(Path(on)) if toml else own.of_file(Path(on), references, args.shape)
-        )
-        title = judgements.name
-    else:
+        return sets.read(sets.SETS[on], [Path(name) for name in args.files or ()])
+    if args.files:
+        raise CimError("--files names the files of a set", hint="cim validate --list")
+    if not Path(on).exists():
         raise CimError(f"no set or file {on!r}", hint=f"sets: {', '.join(sets.SETS)}")
-    if args.metrics is None and not judgements.references:
-        notes.append("no references, so only metrics without references are computed")
-    metrics = (
-        None if args.metrics is None else [registry.named("metrics", name.strip()) for name in args.metrics.split(",")]
-    )
+    if Path(on).suffix != ".toml":
+        return own.read(own.of_file(Path(on), Path(args.references) if args.references else None, args.shape))
+    if args.references or args.shape:
+        raise CimError("a task.toml names references and shape itself", where=on)
+    return own.read(own.of_task(Path(on)))
+
+
+def _measured(source: Source, args: argparse.Namespace) -> dict[str, Any]:
+    """The document of a set or file."""
+    from harness import registry
+    from harness.command import terminal
+    from harness.validity import validation
+
+    names = None if args.metrics is None else [name.strip() for name in args.metrics.split(",")]
+    metrics = None if names is None else [registry.named("metrics", name) for name in names]
     draws = {} if args.draws is None else {"draws": args.draws}
-    measured = validation.validate(judgements, metrics, results, track=terminal.track, **draws)
-    return validation.document(measured, title, files), notes
+    results = paths.results_root(args.results)
+    measured = validation.validate(source.judgements, metrics, results, track=terminal.track, **draws)
+    return validation.document(measured, source.title, source.files)
 
 
 def _kept(document: Mapping[str, Any], results: str | None) -> Path:
@@ -205,7 +211,7 @@ def _verdict(document: Mapping[str, Any], main: str) -> Iterator[str]:
         return
     better = {(t["a"], t["b"]) if t["difference"] > 0 else (t["b"], t["a"]) for t in tests if t["holm"] < ALPHA}
     labels = [metric["label"] for metric in document["criteria"][main]["metrics"]]
-    rule = f"paired bootstrap, Holm-corrected p < {ALPHA:g} over {len(tests)} pairs"
+    rule = f"paired bootstrap, Holm-corrected p < {ALPHA:g} over {len(tests)} pair{'s' * (len(tests) > 1)}"
     if len(tests) / (document["interval"]["draws"] + 1) >= ALPHA:
         yield f"too few resamples to find a difference among {len(tests)} pairs; --draws {40 * len(tests)}"
         return
@@ -218,8 +224,6 @@ def _verdict(document: Mapping[str, Any], main: str) -> Iterator[str]:
 
 
 def _published(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    from dataclasses import asdict
-
     from harness.validity import published
 
     return [{**asdict(row), "follows": row.follows} for row in published.beside(document)]
@@ -248,24 +252,33 @@ def _list(args: argparse.Namespace) -> int:
     return 0
 
 
+def _table(args: argparse.Namespace) -> int:
+    """The stored cards."""
+    from harness.validity import cards
+
+    print(json.dumps([asdict(card) for card in cards.read()], indent=1) if args.json else "\n".join(cards.table()))
+    return 0
+
+
 def _cards(args: argparse.Namespace) -> int:
     """Measure every set whose files are here and write the cards."""
     from harness.validity import cards, sets
 
-    made = list[cards.Card]()
-    say: Callable[[str], None] = lambda line: print(line, file=sys.stderr if args.json else sys.stdout)  # noqa: E731
+    measured = list[cards.Card]()
+    progress = sys.stderr if args.json else sys.stdout
     for name, chosen in sets.SETS.items():
         try:
-            document, _ = _measured(name, args)
+            source = sets.read(chosen, [Path(file) for file in args.files or ()])
         except CimError as error:
-            say(f"left out: {one_line(str(error))}")
+            print(f"left out: {one_line(str(error))}", file=progress)
             continue
+        document = _measured(source, args)
         _kept(document, args.results)
-        made += cards.of_document(document, _main(document), judged=chosen.judged)
-        say(f"{name}: {len(document['criteria'][_main(document)]['metrics'])} values")
-    if not made:
+        measured += cards.of_document(document, _main(document), judged=chosen.judged)
+        print(f"{name}: {len(document['criteria'][_main(document)]['metrics'])} values", file=progress)
+    if not measured:
         raise CimError("no set is here", hint="cim validate --list")
     path = Path(args.out) if args.out else cards.PATH
-    cards.write(made, path)
-    print(json.dumps({"cards": str(path), "count": len(made)}) if args.json else f"{len(made)} cards: {path}")
+    cards.write(measured, path)
+    print(json.dumps({"cards": str(path), "count": len(measured)}) if args.json else f"{len(measured)} cards: {path}")
     return 0

@@ -159,6 +159,21 @@ def _noticed(card: Card) -> str:
     return "notices swapped nouns side by side" if card.statistic == "accuracy" else "and across images"
 
 
+def table(cards: Iterable[Card] | None = None) -> list[str]:
+    """Cards as a Markdown table: a row per set and statistic, a column per value, word count last."""
+    listed = read() if cards is None else tuple(cards)
+    labels = list(dict.fromkeys(card.label for card in listed))
+    cells = {
+        (card.where, card.statistic, card.label): f"{card.estimate:.2f} [{card.ci95[0]:.2f}, {card.ci95[1]:.2f}]"
+        for card in listed
+    }
+    lines = [f"| texts; statistic | {' | '.join(labels)} |", f"| --- |{' ---: |' * len(labels)}"]
+    for where, statistic in dict.fromkeys((card.where, card.statistic) for card in listed):
+        row = " | ".join(cells.get((where, statistic, label), "–") for label in labels)
+        lines.append(f"| {where}; {NAMES[statistic]} | {row} |")
+    return lines
+
+
 def summary(metrics: Sequence[tuple[str, str, str]], cards: Iterable[Card] | None = None) -> str:
     """One line on several metrics for a terminal: agreement on short captions, invention in long ones.
 
@@ -179,5 +194,6 @@ def summary(metrics: Sequence[tuple[str, str, str]], cards: Iterable[Card] | Non
             at_chance = f" (at chance: {', '.join(blind)})" if blind else ""
             parts.append(f"{best.where}: {NAMES[best.statistic]} {numbers}{at_chance}")
     without = [label for label, listed_cards in known.items() if not listed_cards]
-    parts += [f"{NONE}: {', '.join(without)}"] if without else []
-    return f"agreement with people on {'; '.join(parts)} (docs/validity.md)" if parts else ""
+    absent = [f"{NONE}: {', '.join(without)}"] if without else []
+    on = " on " if parts else ": "
+    return f"agreement with people{on}{'; '.join(parts + absent)} (docs/validity.md)" if parts or absent else ""

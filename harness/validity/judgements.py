@@ -67,6 +67,16 @@ class Judgements:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """Judgements as they were read: SHA-256 of their files by name, and what is to be said of the reading."""
+
+    judgements: Judgements
+    title: str
+    files: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Judged:
     """The judgements of one criterion as columns over n rows; texts, images and systems are numbers.
 

@@ -27,7 +27,7 @@ from harness.forms.entries import Entry
 from harness.forms.keys import ABSENT, CAPTIONS, IDS, value
 from harness.resources import data
 from harness.validity import layouts
-from harness.validity.judgements import SHAPES, Judgement, Judgements, Shape, checked
+from harness.validity.judgements import SHAPES, Judgement, Shape, Source, checked
 
 A, B = ("a", "caption_a", "caption1", "caption_1"), ("b", "caption_b", "caption2", "caption_2")
 KEYS: Mapping[str, tuple[str, ...]] = {
@@ -95,8 +95,8 @@ def of_task(path: Path) -> Own:
     return Own(file, shape, keys, references, given.name)
 
 
-def read(own: Own) -> tuple[Judgements, dict[str, str], list[str]]:
-    """The judgements, the SHA-256 of their file by name, and what is to be said of them.
+def read(own: Own) -> Source:
+    """The judgements of a file.
 
     Raises:
         CimError: a row lacks a key, or holds no judgement; names file and line.
@@ -105,9 +105,9 @@ def read(own: Own) -> tuple[Judgements, dict[str, str], list[str]]:
     first = listing[0]
     shape = own.shape or _shape(first, own.keys)
     keys = _keys(first, shape, own.keys)
-    judgements = [row for entry in listing for row in _judgements(entry, shape, keys)]
-    left_out = sum(math.isnan(row.value) for row in judgements)
-    kept = [row for row in judgements if not math.isnan(row.value)]
+    rows = [row for entry in listing for row in _judgements(entry, shape, keys)]
+    left_out = sum(math.isnan(row.value) for row in rows)
+    kept = [row for row in rows if not math.isnan(row.value)]
     if shape == "pairs" and {row.value for row in kept} in PLACES:
         what = f"{keys['value']} holds only {' and '.join(f'{n:g}' for n in sorted({row.value for row in kept}))}"
         raise CimError(f"{what}: a place, or how much a is preferred?", where=str(own.file), hint="write a, b or tie")
@@ -117,8 +117,9 @@ def read(own: Own) -> tuple[Judgements, dict[str, str], list[str]]:
         {image: own.references.get(matched.get(image, image), ()) for image in images} if own.references else {}
     )
     notes = [f"ids matched {rule}"] if rule else []
-    notes += [f"{left_out} of {len(judgements)} judgements are empty and left out"] if left_out else []
-    return checked(own.name, shape, kept, references), {own.file.name: data.sha256(own.file)}, notes
+    notes += [f"{left_out} of {len(rows)} judgements are empty and left out"] if left_out else []
+    judgements = checked(own.name, shape, kept, references)
+    return Source(judgements, own.name, {own.file.name: data.sha256(own.file)}, tuple(notes))
 
 
 def _shape(entry: Entry, named: Mapping[str, str]) -> Shape:

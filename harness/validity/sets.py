@@ -17,7 +17,7 @@ from harness.errors import CimError
 from harness.resources import data
 from harness.types import DataFile, Task
 from harness.validity import damage, layouts
-from harness.validity.judgements import Judgements, Shape, checked
+from harness.validity.judgements import Shape, Source, checked
 
 RAW = "https://raw.githubusercontent.com"
 NONE_STATED = "none stated in the repository: research use, not to be passed on"
@@ -261,8 +261,8 @@ def fetched(name: str) -> Task:
     return chosen.as_task()
 
 
-def read(chosen: Set, named: Sequence[Path] = ()) -> tuple[Judgements, dict[str, str]]:
-    """The judgements of a set, and the SHA-256 of its files by name.
+def read(chosen: Set, named: Sequence[Path] = ()) -> Source:
+    """The judgements of a set.
 
     Args:
         named: files of the user's own in place of those in ``$CIM_DATA``; a pinned file is known by its bytes.
@@ -275,7 +275,7 @@ def read(chosen: Set, named: Sequence[Path] = ()) -> tuple[Judgements, dict[str,
     files = _pinned(chosen, named) if chosen.files else _of_user(chosen, named)
     content = chosen.read(files)
     judgements = checked(chosen.name, chosen.shape, content.rows, content.references)
-    return judgements, {name: data.sha256(path) for name, path in files.items()}
+    return Source(judgements, chosen.title, {name: data.sha256(path) for name, path in files.items()})
 
 
 def _pinned(chosen: Set, named: Sequence[Path]) -> dict[str, Path]:

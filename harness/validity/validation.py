@@ -128,10 +128,10 @@ def measured(
 def _column(metric: Metric, value: Value, texts: Array) -> Column:
     toward = -1.0 if value.higher_is_better is False else 1.0
     finite = np.where(np.isfinite(texts), texts, math.nan)
-    return Column(metric.name, value.name, metric.label(value.name), made(metric), toward * finite)
+    return Column(metric.name, value.name, metric.label(value.name), metric_signature(metric), toward * finite)
 
 
-def made(metric: Metric) -> str:
+def metric_signature(metric: Metric) -> str:
     """The signature of a metric without what differs between runs: samples and benchmark."""
     return signature.render(metric.name, metric.signature())
 
