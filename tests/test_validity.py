@@ -213,18 +213,20 @@ BLIND = replace(LONG, median_words=54.0, judgements=300)
 def test_a_sentence_follows_from_the_numbers_of_its_cards() -> None:
     line = "cider|v:2|n:500|task:docci500@037c2b904426"
     assert cards.sentence(line, "score", [CARD, BLIND]) == (
-        "short captions: agrees with people (tau-c 0.439 [0.418, 0.459]; Flickr8k-Expert, 11 words). "
-        "long captions: blind to invention (AUC 0.505 [0.434, 0.580]; HaELM, 54 words)"
+        "short captions: agrees with people (tau-c 0.439 [0.418, 0.459], Flickr8k-Expert, 11 words). "
+        "long captions: blind to invention (AUC 0.505 [0.434, 0.580], HaELM, 54 words)"
     )
     sighted, chance = replace(BLIND, ci95=(0.51, 0.58)), replace(CARD, ci95=(-0.01, 0.459))
-    assert "tells true from invented (AUC" in cards.sentence(line, "score", [sighted])
+    assert "long captions: hardly tells true from invented (AUC" in cards.sentence(line, "score", [sighted])
+    useful = replace(sighted, estimate=0.8, ci95=(0.7, 0.9))
+    assert "long captions: tells true from invented (AUC" in cards.sentence(line, "score", [useful])
     assert "short captions: not shown to agree with people" in cards.sentence(line, "score", [chance])
     assert cards.sentence(line, "score", [CARD]).endswith("long captions: not validated here")
     for other in ("cider|v:3|n:500|task:x", "cider|v:2|parser:other|n:500|task:x", "rouge_l|v:2|n:500|task:x"):
         assert cards.sentence(other, "score", [CARD]) == "not validated here"
     assert cards.summary([("cider", line, "score"), ("capture", "capture|v:1", "f1")], [CARD, BLIND]) == (
         "agreement with people on Flickr8k-Expert, 11 words: tau-c cider 0.44; HaELM, 54 words: AUC cider 0.51 "
-        "(at chance: cider); not validated here: capture (docs/validity.md)"
+        "(no better than chance: cider); not validated here: capture (docs/validity.md)"
     )
     alone = cards.summary([("capture", "capture|v:1", "f1")], [CARD])
     assert alone == "agreement with people: not validated here: capture (docs/validity.md)" and not cards.summary([])

@@ -21,6 +21,7 @@ from harness.validity.agreement import CHANCE, MAIN
 
 PATH = paths.HOME / "results" / "published" / "validity_cards.json"
 LONG = 30  # words; COCO's and Flickr8k's captions have a median of about 10
+USEFUL = 0.7  # AUC under which telling apart is poor (Hosmer, Lemeshow and Sturdivant 2013, section 5.2.4)
 NAMES = {"tau_c": "tau-c", "auc": "AUC", "accuracy": "accuracy"}
 OF_RUN = ("n", "task")  # fields of a signature that say on what, not how
 NONE = "not validated here"
@@ -136,27 +137,32 @@ def sentence(line: str, value: str, cards: Iterable[Card] | None = None) -> str:
         cards: those to speak from; the stored ones if None.
     """
     known = of_metric(line, value, cards)
-    short, long = ([card for card in known if card.long is side] for side in (False, True))
-    parts = [f"short captions: {'; '.join(map(_said, short))}"] if short else []
-    parts += [f"long captions: {'; '.join(map(_said, long))}"] if long else []
-    missing = [] if not known else ["short captions: " + NONE] * (not short) + ["long captions: " + NONE] * (not long)
-    return ". ".join(parts + missing) if known else NONE
+    if not known:
+        return NONE
+    sides = {"short captions": False, "long captions": True}
+    return ". ".join(f"{side}: {_said([card for card in known if card.long is long])}" for side, long in sides.items())
 
 
-def _said(card: Card) -> str:
-    if not card.judged:
-        said = _noticed(card)
-    elif card.shape == "labels":
-        said = "tells true from invented" if card.better_than_chance else "blind to invention"
-    else:
-        said = "agrees with people" if card.better_than_chance else "not shown to agree with people"
-    return f"{said} ({card.number}; {card.where})"
+def _said(cards: Sequence[Card]) -> str:
+    """What cards say, those that say the same together."""
+    numbers = dict[str, list[str]]()
+    for card in cards:
+        numbers.setdefault(_finding(card), []).append(f"{card.number}, {card.where}")
+    return "; ".join(f"{said} ({'; '.join(listed)})" for said, listed in numbers.items()) or NONE
 
 
-def _noticed(card: Card) -> str:
+def _finding(card: Card) -> str:
+    """A rule made sentence: at chance where the interval reaches it, hardly better under ``USEFUL``."""
+    hardly = "" if card.statistic != "auc" or card.estimate >= USEFUL else "hardly "
+    if card.judged and card.shape == "labels":
+        return f"{hardly}tells true from invented" if card.better_than_chance else "blind to invention"
+    if card.judged:
+        return "agrees with people" if card.better_than_chance else "not shown to agree with people"
     if not card.better_than_chance:
         return "does not notice swapped nouns"
-    return "notices swapped nouns side by side" if card.statistic == "accuracy" else "and across images"
+    return (
+        f"{hardly}tells texts with swapped nouns" if card.statistic == "auc" else "notices swapped nouns side by side"
+    )
 
 
 def table(cards: Iterable[Card] | None = None) -> list[str]:
@@ -191,7 +197,7 @@ def summary(metrics: Sequence[tuple[str, str, str]], cards: Iterable[Card] | Non
             same = [card for card in of_side if card.set == best.set]
             numbers = ", ".join(f"{card.label} {card.estimate:.2f}" for card in same)
             blind = [card.label for card in same if not card.better_than_chance]
-            at_chance = f" (at chance: {', '.join(blind)})" if blind else ""
+            at_chance = f" (no better than chance: {', '.join(blind)})" if blind else ""
             parts.append(f"{best.where}: {NAMES[best.statistic]} {numbers}{at_chance}")
     without = [label for label, listed_cards in known.items() if not listed_cards]
     absent = [f"{NONE}: {', '.join(without)}"] if without else []
