@@ -124,6 +124,9 @@ def test_own_judgements_are_read_in_every_shape(tmp_path: Path) -> None:
     pair = {"id": "1", "a": "x", "b": "y", "system_a": "S", "system_b": "T"}
     pairs = _written(tmp_path / "pairs.jsonl", [pair | {"preferred": choice} for choice in ("a", "T", "tie")])
     assert [row.value for row in own.read(own.of_file(pairs, None)).judgements.rows] == [1, -1, 0]
+    by_id = {name: {"caption": text, "rating": value} for name, (text, value) in RATED.items()}
+    source = own.read(own.of_file(_written(tmp_path / "by_id.json", json.dumps(by_id)), None))
+    assert [(row.image, row.value) for row in source.judgements.rows] == [("1", 4), ("2", 3), ("3", 1)]
     places = [{"id": f"{at}", "a": "x", "b": "y", "preferred": at} for at in (1, 2)]
     with pytest.raises(CimError, match="preferred holds only 1 and 2: a place, or how much a is preferred"):
         own.read(own.of_file(_written(tmp_path / "places.jsonl", places), None))
@@ -221,6 +224,7 @@ def test_a_sentence_follows_from_the_numbers_of_its_cards() -> None:
     useful = replace(sighted, estimate=0.8, ci95=(0.7, 0.9))
     assert "long captions: tells true from invented (AUC" in cards.sentence(line, "score", [useful])
     assert "short captions: not shown to agree with people" in cards.sentence(line, "score", [chance])
+    assert ": disagrees with people (" in cards.sentence(line, "score", [replace(CARD, ci95=(-0.2, -0.1))])
     assert cards.sentence(line, "score", [CARD]).endswith("long captions: not validated here")
     for other in ("cider|v:3|n:500|task:x", "cider|v:2|parser:other|n:500|task:x", "rouge_l|v:2|n:500|task:x"):
         assert cards.sentence(other, "score", [CARD]) == "not validated here"

@@ -19,7 +19,9 @@ from harness.resources import paths
 from harness.runs import signature
 from harness.validity.agreement import CHANCE, MAIN
 
-PATH = paths.HOME / "results" / "published" / "validity_cards.json"
+NAME = "validity_cards.json"
+PATH = paths.HOME / "results" / "published" / NAME
+INSTALLED = Path(__file__).with_name(NAME)  # where a wheel has it
 LONG = 30  # words; COCO's and Flickr8k's captions have a median of about 10
 USEFUL = 0.7  # AUC under which telling apart is poor (Hosmer, Lemeshow and Sturdivant 2013, section 5.2.4)
 NAMES = {"tau_c": "tau-c", "auc": "AUC", "accuracy": "accuracy"}
@@ -109,12 +111,13 @@ def write(cards: Sequence[Card], path: Path) -> None:
 
 
 @cache
-def read(path: Path = PATH) -> tuple[Card, ...]:
-    """The stored cards; none where there is no file.
+def read() -> tuple[Card, ...]:
+    """The stored cards.
 
     Raises:
         CimError: the file is none of cards.
     """
+    path = PATH if PATH.is_file() else INSTALLED
     rows = (store.read_document(path) or {}).get("cards", [])
     try:
         return tuple(Card(**{**row, "ci95": tuple(row["ci95"])}) for row in rows)
@@ -157,7 +160,8 @@ def _finding(card: Card) -> str:
     if card.judged and card.shape == "labels":
         return f"{hardly}tells true from invented" if card.better_than_chance else "blind to invention"
     if card.judged:
-        return "agrees with people" if card.better_than_chance else "not shown to agree with people"
+        otherwise = "disagrees" if card.ci95[1] < CHANCE[card.statistic] else "not shown to agree"
+        return f"{'agrees' if card.better_than_chance else otherwise} with people"
     if not card.better_than_chance:
         return "does not notice swapped nouns"
     return (

@@ -14,6 +14,7 @@ from harness.forms.keys import ABSENT, CAPTIONS, Named, value
 from harness.validity.judgements import Judgement
 
 References = dict[str, tuple[str, ...]]
+OF_ROWS = Named(id="id")  # an object is one row, whatever its keys
 HUMAN = "Human"  # THumB's and CapArena's name of the system that is people
 
 
@@ -28,14 +29,17 @@ class Content:
 Reader = Callable[[Mapping[str, Path]], Content]
 
 
-def rows(path: Path) -> list[Entry]:
+def rows(path: Path, named: Named = OF_ROWS) -> list[Entry]:
     """The rows of a JSON, JSON lines, CSV, TSV, parquet or xlsx file; a JSON object that holds no rows is one.
+
+    Args:
+        named: where ids stand; ``Named()`` also reads objects whose keys are ids.
 
     Raises:
         CimError: not there, damaged, no row.
     """
     try:
-        listed = entries.of(sources.read(path), CAPTIONS, Named(id="id"))[1]
+        listed = entries.of(sources.read(path), CAPTIONS, named)[1]
     except OSError as error:
         raise CimError(f"cannot be read ({error.strerror})", where=str(path)) from error
     if not listed:
@@ -67,10 +71,17 @@ def text(given: Any, where: str) -> str:
     return given
 
 
+def listed(given: Any, where: str) -> list[Any]:
+    """A list; CimError for anything else."""
+    if not isinstance(given, list):
+        raise CimError(f"{str(given)[:40]!r} is no list", where=where)
+    return given
+
+
 def texts(given: Any, where: str) -> tuple[str, ...]:
     """One or several texts, a list possibly written as a text."""
-    listed = entries.listed(given) if isinstance(given, str) else given
-    return tuple(text(each, where) for each in (listed if isinstance(listed, list) else [listed]))
+    several = entries.listed(given) if isinstance(given, str) else given
+    return tuple(text(each, where) for each in (several if isinstance(several, list) else [several]))
 
 
 def _only(files: Mapping[str, Path]) -> Path:
@@ -88,7 +99,7 @@ def flickr8k(files: Mapping[str, Path]) -> Content:
     for image, record in rows(path)[0].content.items():
         entry = Entry(f"{path}: {image!r}", record)
         references[image] = texts(field(entry, "ground_truth"), entry.where)
-        for rated in field(entry, "human_judgement"):
+        for rated in listed(field(entry, "human_judgement"), entry.where):
             inner = Entry(entry.where, rated)
             rating = number(field(inner, "rating"), entry.where)
             if rating == rating:
@@ -242,7 +253,7 @@ def docent(files: Mapping[str, Path]) -> Content:
         both = [text(field(entry, f"model{at}_generation"), entry.where) for at in (1, 2)]
         references[image] = texts(field(entry, "reference"), entry.where)
         for criterion in ("overall_quality", "mistakes", "omissions"):
-            if (vote := field(entry, criterion)) not in votes:
+            if (vote := text(field(entry, criterion), entry.where)) not in votes:
                 raise CimError(f"unknown vote {vote!r}", where=entry.where)
             judgements.append(Judgement(image, both[0], votes[vote], both[1], criterion, *systems))
     return Content(judgements, references)

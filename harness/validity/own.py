@@ -24,7 +24,7 @@ from harness.errors import CimError
 from harness.forms import ids
 from harness.forms import texts as forms
 from harness.forms.entries import Entry
-from harness.forms.keys import ABSENT, CAPTIONS, IDS, value
+from harness.forms.keys import ABSENT, CAPTIONS, IDS, Named, value
 from harness.resources import data
 from harness.validity import layouts
 from harness.validity.judgements import SHAPES, Judgement, Shape, Source, checked
@@ -101,7 +101,7 @@ def read(own: Own) -> Source:
     Raises:
         CimError: a row lacks a key, or holds no judgement; names file and line.
     """
-    listing = layouts.rows(own.file)
+    listing = layouts.rows(own.file, Named())
     first = listing[0]
     shape = own.shape or _shape(first, own.keys)
     keys = _keys(first, shape, own.keys)
@@ -145,8 +145,9 @@ def _first(entry: Entry, names: tuple[str, ...]) -> str:
 
 
 def _judgements(entry: Entry, shape: Shape, keys: Mapping[str, str]) -> Iterator[Judgement]:
-    content = {name: layouts.field(entry, key) for name, key in keys.items()}
-    image = str(content["id"]) if entry.id is ABSENT else str(entry.id)
+    inside = {name: key for name, key in keys.items() if name != "id" or entry.id is ABSENT}
+    content = {name: layouts.field(entry, key) for name, key in inside.items()}
+    image = str(content.get("id", entry.id))
     criterion = str(content.get("criterion", ""))
     if shape == "pairs":
         a, b = (layouts.text(content[name], entry.where) for name in ("a", "b"))
