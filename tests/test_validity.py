@@ -18,7 +18,7 @@ from harness.validity import cards, damage, layouts, own, published, sets, valid
 from harness.validity.cards import Card
 from harness.validity.judgements import Judgement, judged
 from tests.cli import Cim
-from tests.conftest import SHARED
+from tests.conftest import ROOT, SHARED
 
 CAPTIONS = SHARED / "captions"
 NO_CAPTIONS = pytest.mark.skipif(not CAPTIONS.is_dir(), reason="no captions of real models under ../shared")
@@ -236,6 +236,30 @@ def test_a_sentence_follows_from_the_numbers_of_its_cards() -> None:
     assert alone == "agreement with people: not validated here: capture (docs/validity.md)" and not cards.summary([])
 
 
+@NO_CAPTIONS
+def test_cards_are_written_of_the_sets_whose_files_are_named(
+    cim: Cim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CIM_DATA", str(tmp_path))
+    names = (
+        "flickr8k_expert/flickr8k.json",
+        "faithscore/annotation.jsonl",
+        "iiw/DOCCI_Test.jsonl",
+        "iiw/IIW-400.jsonl",
+    )
+    files, out = [CAPTIONS / name for name in names], tmp_path / "cards.json"
+    done = cim("validate", "--cards", "--metrics", "length", "--draws", 50, "--out", out, "--files", *files)
+    assert done.code == 0 and "left out" in done.out and "polaris_test.json of polaris is not here" in done.out
+    written = {card["set"]: card for card in json.loads(out.read_text())["cards"]}
+    assert written.keys() - {"swapped_nouns"} == {"flickr8k_expert", "faithscore", "iiw"}
+    assert written["iiw"]["criterion"] == "Comprehensiveness" and written["iiw"]["estimate"] == pytest.approx(0.86)
+    assert (
+        written["flickr8k_expert"]["estimate"]
+        == written["flickr8k_expert"]["length"]
+        == pytest.approx(-0.095, abs=5e-4)
+    )
+
+
 def test_stored_cards_speak_for_the_metrics_as_they_are() -> None:
     """Of another version they would be silent: ``cim validate --cards`` where the sets are."""
     stored = cards.read()
@@ -251,6 +275,8 @@ def test_stored_cards_speak_for_the_metrics_as_they_are() -> None:
         line = validation.metric_signature(registry.metric(name))
         assert len(cards.of_metric(f"{line}|n:1|task:x", registry.metric(name).names[0])) >= 6, line
     assert all(card.ci95[0] <= card.estimate <= card.ci95[1] for card in stored)
+    page = (ROOT / "docs" / "validity.md").read_text(encoding="utf-8")
+    assert "\n".join(cards.table()) in page  # `cim validate --table`
 
 
 def test_a_comparison_says_what_its_metrics_are_worth() -> None:

@@ -265,10 +265,10 @@ def _cards(args: argparse.Namespace) -> int:
     from harness.validity import cards, sets
 
     measured = list[cards.Card]()
-    progress = sys.stderr if args.json else sys.stdout
+    progress, named = sys.stderr if args.json else sys.stdout, [Path(file) for file in args.files or ()]
     for name, chosen in sets.SETS.items():
         try:
-            source = sets.read(chosen, [Path(file) for file in args.files or ()])
+            source = sets.read(chosen, named if chosen.files else ())
         except CimError as error:
             print(f"left out: {one_line(str(error))}", file=progress)
             continue

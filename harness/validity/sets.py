@@ -37,7 +37,8 @@ IIW_DOCCI = DataFile(
 class Set:
     """A set of judgements: its shape, files and reader, and the criterion that stands for it.
 
-    A set without ``files`` is fetched by the user as ``expects`` from ``source``.
+    A set without ``files`` is fetched by the user as ``expects`` from ``source``. ``judged``: people judged its texts;
+    else the judgement is known from how they came about.
     """
 
     name: str
@@ -49,16 +50,12 @@ class Set:
     files: tuple[DataFile, ...] = ()
     expects: str = ""
     criterion: str = ""
+    judged: bool = True
 
     @property
     def folder(self) -> Path:
         """Where its files lie unless the user names others."""
         return data.folder(self.as_task())
-
-    @property
-    def judged(self) -> bool:
-        """Did people judge its texts? Else the judgement is known from how they came about."""
-        return self.name != "swapped_nouns"
 
     def as_task(self) -> Task:
         """What fetching and checking files ask of a benchmark."""
@@ -199,6 +196,7 @@ SETS: Mapping[str, Set] = {
             "CC BY 4.0",
             f"no judgement: {damage.SWAPPED} nouns of ImageInWords' descriptions swapped, DOCCI's as references",
             (IIW_DOCCI,),
+            judged=False,
         ),
         Set(
             "flickr8k_cf",
