@@ -127,13 +127,15 @@ def test_word_count_has_no_accuracy_once_length_is_out() -> None:
     assert (statistics["accuracy"][0], statistics["accuracy_length"][0]) == (0.75, 0.5)
 
 
-def test_partial_tau_is_kendalls() -> None:
+def test_length_is_partialled_out_of_tau_and_rho() -> None:
     x, y, z = (np.random.default_rng(seed).integers(0, 6, 50).astype(float) for seed in range(3))
-    xy, xz, yz = (scipy_stats.kendalltau(*pair).statistic for pair in ((x, y), (x, z), (y, z)))
     texts = [f"{at} " + "w " * int(words) for at, words in enumerate(z)]
     rows = [Judgement(text, text, rating) for text, rating in zip(texts, y, strict=True)]
-    partial = agreement.drawn(_judged("ratings", rows), x, 0)["tau_b_length"][0]
-    assert partial == pytest.approx((xy - xz * yz) / math.sqrt((1 - xz**2) * (1 - yz**2)))
+    statistics = agreement.drawn(_judged("ratings", rows), x, 0)
+    for name, of in (("tau_b", scipy_stats.kendalltau), ("spearman", scipy_stats.spearmanr)):
+        xy, xz, yz = (of(*pair).statistic for pair in ((x, y), (x, z), (y, z)))
+        expected = (xy - xz * yz) / math.sqrt((1 - xz**2) * (1 - yz**2))
+        assert statistics[f"{name}_length"][0] == pytest.approx(expected)
     of_length = agreement.drawn(_judged("ratings", rows), z + 1, 0)
     assert math.isnan(of_length["tau_b_length"][0])  # nothing is left of word count itself
 

@@ -1,7 +1,7 @@
 """How well values of a metric agree with judgements, per resample of images, and the paired test of two metrics.
 
-Ratings: tau-c (the published one), tau-b, Spearman's rho, and tau-b with the number of words partialled out. Labels:
-the area under the ROC curve, ties half, and the same tau-b. Pairs:
+Ratings: tau-c (the published one), tau-b, Spearman's rho, and the latter two with the number of words partialled out.
+Labels: the area under the ROC curve, ties half, and the same tau-b. Pairs:
 
 * ``accuracy``: share of the pairs with a preference that the metric orders alike, half for a tie of the metric, which
   is what breaking it by a coin gives (PASCAL-50S, Vedantam et al. 2015, has no ties of people);
@@ -103,7 +103,8 @@ def _rated(judged: Judged, values: Array, kept: Array) -> Callable[[Array], Draw
         statistics: Drawn = {"auc": tau.auc} if judged.shape == "labels" else {"tau_c": tau.tau_c}
         statistics |= {"tau_b": tau.tau_b, "tau_b_length": ranks.partial(tau.tau_b, *others)}
         if judged.shape == "ratings":
-            statistics["spearman"] = ranks.spearman(pair, counts)
+            rho, *of_words = (ranks.spearman(columns, counts) for columns in (pair, with_words, words_human))
+            statistics |= {"spearman": rho, "spearman_length": ranks.partial(rho, *of_words)}
         if systems is not None:
             weights = counts[:, images]
             statistics["system_tau"] = _tau(*(_means(weights, column, systems) for column in (metric, human)))

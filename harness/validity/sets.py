@@ -34,7 +34,7 @@ IIW_DOCCI = DataFile(
 
 
 @dataclass(frozen=True, slots=True)
-class Set:
+class JudgementSet:
     """A set of judgements: its shape, files and reader, and the criterion that stands for it.
 
     A set without ``files`` is fetched by the user as ``expects`` from ``source``. ``judged``: people judged its texts;
@@ -63,10 +63,10 @@ class Set:
         return Task(self.name, self.title, "", self.files, 0, nothing, lambda _: [], self.licence, self.source)
 
 
-SETS: Mapping[str, Set] = {
+SETS: Mapping[str, JudgementSet] = {
     entry.name: entry
     for entry in (
-        Set(
+        JudgementSet(
             "flickr8k_expert",
             "Flickr8k-Expert",
             "ratings",
@@ -82,7 +82,7 @@ SETS: Mapping[str, Set] = {
                 ),
             ),
         ),
-        Set(
+        JudgementSet(
             "nebula",
             "Nebula test",
             "ratings",
@@ -98,7 +98,7 @@ SETS: Mapping[str, Set] = {
                 ),
             ),
         ),
-        Set(
+        JudgementSet(
             "thumb",
             "THumB 1.0",
             "ratings",
@@ -121,7 +121,7 @@ SETS: Mapping[str, Set] = {
             ),
             criterion="overall",
         ),
-        Set(
+        JudgementSet(
             "pascal50s",
             "PASCAL-50S",
             "pairs",
@@ -138,7 +138,7 @@ SETS: Mapping[str, Set] = {
             ),
             criterion="all",
         ),
-        Set(
+        JudgementSet(
             "haelm",
             "HaELM",
             "labels",
@@ -154,7 +154,7 @@ SETS: Mapping[str, Set] = {
                 ),
             ),
         ),
-        Set(
+        JudgementSet(
             "faithscore",
             "FaithScore facts",
             "labels",
@@ -170,7 +170,7 @@ SETS: Mapping[str, Set] = {
                 ),
             ),
         ),
-        Set(
+        JudgementSet(
             "iiw",
             "ImageInWords side by side",
             "pairs",
@@ -188,7 +188,7 @@ SETS: Mapping[str, Set] = {
             ),
             criterion="Comprehensiveness",
         ),
-        Set(
+        JudgementSet(
             "swapped_nouns",
             "true against swapped nouns",
             "pairs",
@@ -198,7 +198,7 @@ SETS: Mapping[str, Set] = {
             (IIW_DOCCI,),
             judged=False,
         ),
-        Set(
+        JudgementSet(
             "flickr8k_cf",
             "Flickr8k-CF",
             "ratings",
@@ -207,7 +207,7 @@ SETS: Mapping[str, Set] = {
             f"{FLEUR}/crowdflower_flickr8k.json",
             expects="crowdflower_flickr8k.json",
         ),
-        Set(
+        JudgementSet(
             "polaris",
             "Polaris test",
             "ratings",
@@ -217,7 +217,7 @@ SETS: Mapping[str, Set] = {
             expects="polaris_test.json",
         ),
         *(
-            Set(
+            JudgementSet(
                 f"longcap_arena_{aspect}",
                 f"LongCap-Arena {what}",
                 "ratings",
@@ -228,7 +228,7 @@ SETS: Mapping[str, Set] = {
             )
             for aspect, what in (("desc", "descriptiveness"), ("rel", "relevance"), ("flu", "fluency"))
         ),
-        Set(
+        JudgementSet(
             "caparena",
             "CapArena votes",
             "pairs",
@@ -237,7 +237,7 @@ SETS: Mapping[str, Set] = {
             "https://box.nju.edu.cn/f/0fd0a0d3dce243ab8c12/ (github.com/njucckevin/CapArena)",
             expects="caparena_annots_eval.json",
         ),
-        Set(
+        JudgementSet(
             "docent",
             "DOCENT coarse judgements",
             "pairs",
@@ -259,7 +259,7 @@ def fetched(name: str) -> Task:
     return chosen.as_task()
 
 
-def read(chosen: Set, named: Sequence[Path] = ()) -> Source:
+def read(chosen: JudgementSet, named: Sequence[Path] = ()) -> Source:
     """The judgements of a set.
 
     Args:
@@ -276,7 +276,7 @@ def read(chosen: Set, named: Sequence[Path] = ()) -> Source:
     return Source(judgements, chosen.title, {name: data.sha256(path) for name, path in files.items()})
 
 
-def _pinned(chosen: Set, named: Sequence[Path]) -> dict[str, Path]:
+def _pinned(chosen: JudgementSet, named: Sequence[Path]) -> dict[str, Path]:
     by_sum = {data.sha256(path): path for path in named}
     files = {file.name: by_sum.get(file.sha256, chosen.folder / file.name) for file in chosen.files}
     for file in chosen.files:
@@ -287,7 +287,7 @@ def _pinned(chosen: Set, named: Sequence[Path]) -> dict[str, Path]:
     return files
 
 
-def _of_user(chosen: Set, named: Sequence[Path]) -> dict[str, Path]:
+def _of_user(chosen: JudgementSet, named: Sequence[Path]) -> dict[str, Path]:
     path = named[0] if named else chosen.folder / chosen.expects
     if len(named) > 1 or not path.is_file():
         what = f"{chosen.name} is one file" if len(named) > 1 else f"{chosen.expects} of {chosen.name} is not here"
