@@ -202,5 +202,7 @@ def test_judgements_that_cannot_be_are_refused() -> None:
         checked("set", "labels", [Judgement("1", "text", 2)], {})
     with pytest.raises(CimError, match="1 images have no reference: '1'"):
         checked("set", "ratings", [Judgement("1", "text", 2)], {"2": ("reference",)})
+    with pytest.raises(CimError, match="a criterion is called 'all'"):
+        checked("set", "pairs", [Judgement("1", "text", 2, "other", "all")], {})
     with pytest.raises(CimError, match="no judgement"):
         checked("set", "pairs", [], {})

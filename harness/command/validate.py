@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from harness.validity.judgements import Source
 
 STORED = ".validity"  # folder of results that keeps what was measured, one document per set
-ALPHA = 0.05
 TITLES = {
     "tau_c": "tau-c",
     "accuracy": "accuracy",
@@ -206,6 +205,8 @@ def _beside(published: list[dict[str, Any]]) -> Iterator[str]:
 
 def _verdict(document: Mapping[str, Any], main: str) -> Iterator[str]:
     """Which metrics are significantly better than word count, and which than all others."""
+    from harness.runs.compare import ALPHA
+
     tests = [test for test in document["contrasts"] if test["criterion"] == main]
     if not tests:
         return

@@ -134,14 +134,11 @@ def _pairs(judged: Judged, values: Array, kept: Array) -> Callable[[Array], Draw
         strict = weights @ untied
         if np.abs(gap).min() > 0:
             best = np.maximum(best, 0.0)  # the threshold may also lie below every gap
-        total = weights.sum(axis=1)
         statistics = {"accuracy": _share(weights, alike, preferred)}
         if preferred.all():
             statistics["auc"] = ranks.kendall(apart, counts).auc
         else:
-            statistics["accuracy_ties"] = np.divide(
-                strict + best, total, out=np.full(len(total), np.nan), where=total > 0
-            )
+            statistics["accuracy_ties"] = ranks.ratio(strict + best, weights.sum(axis=1))
         sides = [_share(weights, alike, longer == side) for side in (1, -1)]
         statistics["accuracy_length"] = (sides[0] + sides[1]) / 2
         if systems is not None:

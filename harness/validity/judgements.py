@@ -133,6 +133,8 @@ def checked(
         raise CimError("no judgement", where=name, hint="one row per judgement")
     if wrong := next((row for row in listed if not math.isfinite(row.value)), None):
         raise CimError(f"the judgement of {wrong.caption[:40]!r} is {wrong.value}", where=name, hint="a finite number")
+    if any(row.criterion == ALL for row in listed):
+        raise CimError(f"a criterion is called {ALL!r}", where=name, hint="that is all criteria together; rename it")
     if shape == "labels" and (wrong := next((row for row in listed if row.value not in (0, 1)), None)):
         raise CimError(f"the label of {wrong.caption[:40]!r} is {wrong.value:g}", where=name, hint="1 (right) or 0")
     lacking = list(dict.fromkeys(row.image for row in listed if not references.get(row.image)))

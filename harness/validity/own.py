@@ -52,7 +52,10 @@ PLACES = ({0.0, 1.0}, {1.0, 2.0})  # numbers that may be the place of the prefer
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """A file of judgements: shape and keys where they are named, references by image where there are some."""
+    """A file of judgements: shape and keys where they are named, references by image where there are some.
+
+    ``name`` has a suffix, so that it is never that of a published set.
+    """
 
     file: Path
     shape: Shape | None
@@ -70,7 +73,7 @@ def of_file(
         keys: where a row has what; ``id``, ``caption``, ``value``, ``a``, ``b``, ``system`` ...; guessed where absent.
     """
     texts = {} if references is None else {row.id: row.texts for row in forms.read(references, forms.REFERENCES).rows}
-    return Own(path, shape, keys or {}, texts, path.name.partition(".")[0])
+    return Own(path, shape, keys or {}, texts, path.name)
 
 
 def of_task(path: Path) -> Own:
@@ -92,7 +95,7 @@ def of_task(path: Path) -> Own:
     keys = {name.removesuffix("_key"): key for name, key in table.items() if name.endswith("_key")}
     task = build.task(given)
     references = {sample.id: sample.references for sample in task.load(Path()) if sample.references}
-    return Own(file, shape, keys, references, given.name)
+    return Own(file, shape, keys, references, f"{given.name}.toml")
 
 
 def read(own: Own) -> Source:
