@@ -184,15 +184,9 @@ def _train(verbs: Any) -> None:
     verb.add_argument("--task", default="cim_rl", metavar="T", help="default: cim_rl")
     verb.add_argument("--stage", choices=("cim", "sft"), default="cim", help="by reward, or on target captions")
     verb.add_argument("--preset", metavar="NAME", help="mini (embedded models), safe (your images) or paper")
-    verb.add_argument(
-        "--from",
-        dest="pairs",
-        nargs="+",
-        action="append",
-        default=[],
-        metavar=("KIND", "PATH"),
-        help="your images, KIND FILE [IMAGES], as for cim gallery build",
-    )
+    about = "your images, KIND FILE [IMAGES], as for cim gallery build"
+    pair = ("KIND", "PATH")
+    verb.add_argument("--from", dest="pairs", nargs="+", action="append", default=[], metavar=pair, help=about)
     verb.add_argument("--gallery", metavar="NAME", help="where captions are looked up (default: the environment's own)")
     verb.add_argument("--rewards", default="cim", metavar="A[=W][,B]", help="default: cim, that is grc=1,qir=1")
     verb.add_argument("--self-policy", choices=("include", "exclude", "exclude_near"), help="default: the preset's")
@@ -246,11 +240,7 @@ def _stage(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--self-policy", choices=("include", "exclude", "exclude_near"), help=about)
     verb.set_defaults(among=(), shard=None)
     verb.add_argument(
-        "--workers",
-        type=_positive,
-        default=1,
-        metavar="N",
-        help="processes that load the model, each on GPUs of its own",
+        "--workers", type=_positive, default=1, metavar="N", help="processes that load the model, each on its own GPUs"
     )
     verb.add_argument("--id-key", metavar="KEY", help="where a captions file has its ids (default: guessed, printed)")
     verb.add_argument(
