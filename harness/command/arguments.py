@@ -115,14 +115,14 @@ def _data(verbs: Any) -> None:
         dest="action", metavar="ACTION", required=True, parser_class=_Parser
     )
     verify = _add(actions, "verify", "check annotations, and count the images")
-    verify.add_argument("tasks", help="task, factual or mpnet, or several with commas")
+    verify.add_argument("tasks", help="task, set of `cim validate`, factual or mpnet, or several with commas")
     absent = dict.fromkeys(("model", "engine", "id_key", "caption_key", "system_key", "name"))
     verify.set_defaults(annotations_only=True, if_missing=False, **absent)
     pin = _add(actions, "pin", "print name, size and SHA-256 of files, ready to paste into a task", results=False)
     pin.add_argument("files", nargs="+", metavar="FILE", help="files of a new benchmark")
     fetch = _add(actions, "fetch", "fetch annotations, then images; the same command resumes a killed one")
     fetch.add_argument(
-        "tasks", nargs="?", help="task, factual or mpnet, or several with commas (default: those of --for)"
+        "tasks", nargs="?", help="task, set of `cim validate`, factual or mpnet; several with commas (default: --for's)"
     )
     fetch.add_argument("--annotations-only", action="store_true", help="no images; captions files need none")
     fetch.add_argument(
