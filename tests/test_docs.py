@@ -39,6 +39,7 @@ DOCUMENTS = (
     "docs/servers.md",
     "docs/tables.md",
     "docs/training.md",
+    "docs/validity.md",
     *(f"docs/tutorials/{path.name}" for path in sorted((ROOT / "docs" / "tutorials").glob("*.md"))),
     "requirements/README.md",
     "results/README.md",

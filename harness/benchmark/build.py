@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.benchmark import labels
-from harness.benchmark.definition import FILES, PINNED, WHICH, Definition, checked, read
+from harness.benchmark.definition import FILES, JUDGEMENTS, PINNED, WHICH, Definition, checked, read
 from harness.errors import CimError
 from harness.forms import ids, sources, texts
 from harness.types import DataFile, Sample, Task
@@ -113,7 +113,7 @@ def _task(definition: Definition, files: tuple[DataFile, ...], samples: list[Sam
 
 def _used(definition: Definition) -> list[str]:
     """The tables whose files make the benchmark what it is: all texts and annotations, else the images."""
-    return [name for name in FILES if name in definition.tables] or ["images"]
+    return [name for name in FILES if name in definition.tables and name != JUDGEMENTS] or ["images"]
 
 
 def _pinned_file(definition: Definition, name: str) -> DataFile:

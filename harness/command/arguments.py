@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from harness.command import validate
 from harness.errors import CimError
 
 STAGES = {
@@ -80,6 +81,9 @@ def parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:
     verify = _add(verbs, "verify", "check a stored run: schema, hashes, counts, scores recomputed")
     verify.add_argument("run", help="run folder, or run name")
     verify.add_argument("--task", help="task of the run, where a name is given")
+    validate.options(
+        _add(verbs, "validate", "does a metric agree with people? agreement with intervals and paired tests")
+    )
     listing = _add(verbs, "list", "what there is, by kind")
     listing.add_argument("kind", nargs="?", help=_kinds() if wanted == "list" else None)
     _add(verbs, "where", "the folders and programs in use")
@@ -111,22 +115,14 @@ def _data(verbs: Any) -> None:
         dest="action", metavar="ACTION", required=True, parser_class=_Parser
     )
     verify = _add(actions, "verify", "check annotations, and count the images")
-    verify.add_argument("tasks", help="task, factual or mpnet, or several with commas")
-    verify.set_defaults(
-        annotations_only=True,
-        model=None,
-        if_missing=False,
-        engine=None,
-        id_key=None,
-        caption_key=None,
-        system_key=None,
-        name=None,
-    )
+    verify.add_argument("tasks", help="task, set of `cim validate`, factual or mpnet, or several with commas")
+    absent = dict.fromkeys(("model", "engine", "id_key", "caption_key", "system_key", "name"))
+    verify.set_defaults(annotations_only=True, if_missing=False, **absent)
     pin = _add(actions, "pin", "print name, size and SHA-256 of files, ready to paste into a task", results=False)
     pin.add_argument("files", nargs="+", metavar="FILE", help="files of a new benchmark")
     fetch = _add(actions, "fetch", "fetch annotations, then images; the same command resumes a killed one")
     fetch.add_argument(
-        "tasks", nargs="?", help="task, factual or mpnet, or several with commas (default: those of --for)"
+        "tasks", nargs="?", help="task, set of `cim validate`, factual or mpnet; several with commas (default: --for's)"
     )
     fetch.add_argument("--annotations-only", action="store_true", help="no images; captions files need none")
     fetch.add_argument(
@@ -188,15 +184,9 @@ def _train(verbs: Any) -> None:
     verb.add_argument("--task", default="cim_rl", metavar="T", help="default: cim_rl")
     verb.add_argument("--stage", choices=("cim", "sft"), default="cim", help="by reward, or on target captions")
     verb.add_argument("--preset", metavar="NAME", help="mini (embedded models), safe (your images) or paper")
-    verb.add_argument(
-        "--from",
-        dest="pairs",
-        nargs="+",
-        action="append",
-        default=[],
-        metavar=("KIND", "PATH"),
-        help="your images, KIND FILE [IMAGES], as for cim gallery build",
-    )
+    about = "your images, KIND FILE [IMAGES], as for cim gallery build"
+    pair = ("KIND", "PATH")
+    verb.add_argument("--from", dest="pairs", nargs="+", action="append", default=[], metavar=pair, help=about)
     verb.add_argument("--gallery", metavar="NAME", help="where captions are looked up (default: the environment's own)")
     verb.add_argument("--rewards", default="cim", metavar="A[=W][,B]", help="default: cim, that is grc=1,qir=1")
     verb.add_argument("--self-policy", choices=("include", "exclude", "exclude_near"), help="default: the preset's")
@@ -260,11 +250,7 @@ def _stage(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--self-policy", choices=("include", "exclude", "exclude_near"), help=about)
     verb.set_defaults(among=(), shard=None)
     verb.add_argument(
-        "--workers",
-        type=_positive,
-        default=1,
-        metavar="N",
-        help="processes that load the model, each on GPUs of its own",
+        "--workers", type=_positive, default=1, metavar="N", help="processes that load the model, each on its own GPUs"
     )
     verb.add_argument("--id-key", metavar="KEY", help="where a captions file has its ids (default: guessed, printed)")
     verb.add_argument(

@@ -29,6 +29,7 @@ VERBS = {
     "meteor": "evaluate.meteor_verb",
     "compare": "stored.compare_verb",
     "verify": "stored.verify_verb",
+    "validate": "validate.validate_verb",
     "list": "places.list_verb",
     "where": "places.where_verb",
     "doctor": "places.doctor_verb",

@@ -29,6 +29,7 @@ def compare_verb(args: argparse.Namespace) -> int:
                 "b": str(run.files.folder),
                 "n": pair.n,
                 "verdict": pair.verdict,
+                "validity": pair.validity,
                 "comparisons": compare.records(pair.rows),
             }
             for run, pair in zip(others, pairs, strict=True)

@@ -130,6 +130,7 @@ def page(run: StoredRun, site: Site | None = None) -> str:
             "rows": list(scores.rows(run, placings)),
             "counts": scores.counts(run),
             "signatures": scores.signatures(run),
+            "validity": scores.validity(run),
             "columns": columns,
             "ends": ends,
             "cards": shown_cards,

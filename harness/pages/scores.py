@@ -12,6 +12,7 @@ from harness.runs import controls
 from harness.runs.stored_run import StoredRun
 from harness.runs.validate import is_number
 from harness.types import CONTROLLED
+from harness.validity import cards
 
 UNKNOWN_LAST = 10_000
 MISSING = "–"
@@ -127,6 +128,17 @@ def signatures(run: StoredRun) -> list[str]:
     """Signatures of the computed metrics."""
     lines = (run.scores[name]["signature"] for name in sorted(run.computed, key=order))
     return [line for line in lines if line]
+
+
+def validity(run: StoredRun) -> list[tuple[str, str]]:
+    """What is known of each main value's agreement with people; values without a card come together, last."""
+    said = [
+        (column.label, cards.sentence(run.scores[column.metric]["signature"] or "", column.value))
+        for column in columns(run)
+        if column.main
+    ]
+    without = ", ".join(label for label, sentence in said if sentence == cards.NONE)
+    return [row for row in said if row[1] != cards.NONE] + ([(without, cards.NONE)] if without else [])
 
 
 def _known(name: str) -> Metric | None:
