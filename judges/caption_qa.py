@@ -30,6 +30,7 @@ CAPMAS_SYSTEM = (
 CANNOT = "Cannot answer from the caption"  # the option, as CaptionQA words it
 NOT_SAID = "n/a"
 CAPMAS_TOKENS = 1024  # some ten for each of up to 60 questions
+LISTED = re.compile(r"^\s*[A-Z]\)", re.MULTILINE)
 LETTER = re.compile(r"\b([A-Z])\b")
 NUMBER = re.compile(r"\b([1-9][0-9]?)\b")
 
@@ -46,17 +47,18 @@ def prompt(caption: str, fact: Fact) -> str:
 
 
 def together(caption: str, facts: Sequence[Fact]) -> str:
-    """CapMAS's prompt of all questions about a caption, numbered from 0; what ``CANNOT`` says is no option of it."""
-    blocks = [
-        fact.text
-        + "".join(
-            f"\n{letter}) {choice}"
-            for letter, choice in zip(ascii_uppercase, fact.choices, strict=False)
-            if choice != CANNOT
-        )
-        for fact in facts
-    ]
+    """CapMAS's prompt of all questions about a caption, numbered from 0.
+
+    A text that lists its options stands as it is; options follow others, without ``CANNOT``, which the system prompt
+    puts in words of its own.
+    """
+    blocks = [fact.text if LISTED.search(fact.text) else fact.text + _options(fact) for fact in facts]
     return f"Caption: {caption}.\nQuestions:\n" + "\n\n".join(f"{at}. {block}" for at, block in enumerate(blocks))
+
+
+def _options(fact: Fact) -> str:
+    lettered = zip(ascii_uppercase, fact.choices, strict=False)
+    return "".join(f"\n{letter}) {choice}" for letter, choice in lettered if choice != CANNOT)
 
 
 def captionqa(reply: str, n: int) -> list[str | None]:

@@ -45,17 +45,15 @@ def _load(folder: Path) -> list[Sample]:
 
 
 def fact(name: str, question: str, answer: str) -> Fact:
-    """A question whose options stand in lines of their own, ``B) Blue``, as in all but three.
+    """A question as it stands; its options are lines of their own, ``B) Blue``, in all but three.
 
-    Of those the whole is the text, and the options are bare letters.
+    Those have bare letters as choices.
     """
-    lines, answer = question.split("\n"), answer.upper()
-    options = {at: match for at, line in enumerate(lines) if (match := OPTION.fullmatch(line))}
-    letters = [match[1] for match in options.values()]
-    if answer not in letters or letters != list(ascii_uppercase[: len(letters)]):
-        return Fact(name, question, answer, choices=(*"ABCD", CANNOT), source=SOURCE)
-    text, choices = "\n".join(lines[: min(options)]), [match[2] for match in options.values()]
-    return Fact(name, text, answer, choices=(*choices, CANNOT), source=SOURCE)
+    options, answer = [match for line in question.split("\n") if (match := OPTION.fullmatch(line))], answer.upper()
+    letters = [match[1] for match in options]
+    usual = answer in letters and letters == list(ascii_uppercase[: len(letters)])
+    choices = [match[2] for match in options] if usual else [*"ABCD"]
+    return Fact(name, question, answer, choices=(*choices, CANNOT), source=SOURCE)
 
 
 TASK = Task(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from string import ascii_uppercase
 from typing import Any
 
@@ -42,7 +42,7 @@ def _load(folder: Path) -> list[Sample]:
         listed = [_fact(str(at), question, shuffle) for at, question in enumerate(row["questions"])]
         name, facts = str(row["id"]), tuple(fact for fact in listed if fact)
         prefix = name.partition("_")[0]
-        return Sample(name, (), f"{name}.jpg", facts=facts, domain=DOMAINS.get(prefix, prefix))
+        return Sample(name, (), PurePath(f"{name}.jpg").name, facts=facts, domain=DOMAINS.get(prefix, prefix))
 
     return _hub.samples(folder, _FILE, sample)
 

@@ -9,7 +9,7 @@ Run with ``cim eval --model M --task detailcaps``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from harness.types import Sample, Task
@@ -21,8 +21,9 @@ _FILE = _hub.export("detailcaps.jsonl", _DATASET, "test", ("image", *WRITERS))
 
 
 def _sample(row: Mapping[str, Any]) -> Sample:
-    image = str(row["image"])
-    return Sample(image, tuple(text for writer in WRITERS if (text := row[writer].strip())), image)
+    name = str(row["image"])
+    image = PurePath(name).name  # a row must not name a file elsewhere
+    return Sample(name, tuple(text for writer in WRITERS if (text := row[writer].strip())), image)
 
 
 def _load(folder: Path) -> list[Sample]:
