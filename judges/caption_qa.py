@@ -1,9 +1,10 @@
 """Multiple-choice questions that a language model answers from a caption alone.
 
-``caption_qa`` is CaptionQA's prompt, one per question: ``bronyayang/CaptionQA:qa.py@f729489``; an option of a question
-may be that it cannot be answered. ``caption_qa@capmas`` puts all questions in one prompt and allows "I don't know":
-``adobe-research/CapMAS:eval_coverage.py@ca2aa00``. A reader model knows the world, so what it answers without a caption
-is the floor: ``cim judge --controls``.
+``caption_qa`` is CaptionQA's prompt, one per question, which is also in
+``EvolvingLMMs-Lab/lmms-eval:lmms_eval/tasks/captionqa/utils.py@75571cfe``; the reply is read as in
+``bronyayang/CaptionQA:qa.py@f729489``. An option may be that a question cannot be answered. ``caption_qa@together`` is
+ours: all questions of an image in one prompt, as CapMAS asks (arXiv 2412.15484; its own words are under its licence). A
+reader model knows the world, so what it answers without a caption is a control: ``cim judge --controls``.
 """
 
 from __future__ import annotations
@@ -20,18 +21,18 @@ SYSTEM = (
     "You are given a caption describing an image, and a question about the image. Answer with a SINGLE LETTER "
     "(A, B, C, ...), no explanation."
 )
-CAPMAS_SYSTEM = (
-    "Your role is to answer the given questions based on the provided caption. I want to measure the amount of "
-    "information in the caption. Therefore, if the correct answer to the question cannot be determined from the "
-    'caption, you should answer it with "I don\'t know". Do not use your own knowledge in your response. Do not use '
-    "information that can be inferred from the question itself. Only use the information provided in the caption. "
-    "Answer the question by directly selecting the letter of the corresponding option. Do not repeat the question."
+TOGETHER_SYSTEM = (
+    "You read the caption of an image and answer multiple-choice questions about the image from the caption alone, not "
+    "from what you know or from what a question suggests. Answer every question on a line of its own: its number, a "
+    'full stop and the letter of the option, such as "0. B". Write n/a in place of the letter where the caption does '
+    "not say."
 )
 CANNOT = "Cannot answer from the caption"  # the option, as CaptionQA words it
 NOT_SAID = "n/a"
-CAPMAS_TOKENS = 1024  # some ten for each of up to 60 questions
+TOGETHER_TOKENS = 1024  # some ten for each of up to 60 questions
 LISTED = re.compile(r"^\s*[A-Z]\)", re.MULTILINE)
 LETTER = re.compile(r"\b([A-Z])\b")
+ANSWERED = re.compile(r"(?<!\d)(\d{1,4})\s*[.):]\s*\(?(n/?a|[a-z])\b", re.IGNORECASE)
 NUMBER = re.compile(r"\b([1-9][0-9]?)\b")
 
 
@@ -47,13 +48,12 @@ def prompt(caption: str, fact: Fact) -> str:
 
 
 def together(caption: str, facts: Sequence[Fact]) -> str:
-    """CapMAS's prompt of all questions about a caption, numbered from 0.
+    """The prompt of all questions about a caption, numbered from 0.
 
-    A text that lists its options stands as it is; options follow others, without ``CANNOT``, which the system prompt
-    puts in words of its own.
+    A text that lists its options stands as it is; options follow others, without ``CANNOT``, for which there is n/a.
     """
     blocks = [fact.text if LISTED.search(fact.text) else fact.text + _options(fact) for fact in facts]
-    return f"Caption: {caption}.\nQuestions:\n" + "\n\n".join(f"{at}. {block}" for at, block in enumerate(blocks))
+    return f"Caption:\n{caption}\n\nQuestions:\n\n" + "\n\n".join(f"{at}. {block}" for at, block in enumerate(blocks))
 
 
 def _options(fact: Fact) -> str:
@@ -72,21 +72,12 @@ def captionqa(reply: str, n: int) -> list[str | None]:
     return [ascii_uppercase[int(match[1]) - 1] if match and int(match[1]) <= min(n, len(ascii_uppercase)) else None]
 
 
-def capmas(reply: str, n: int) -> list[str | None]:
-    """Letters of n questions, or ``n/a``, as CapMAS reads a reply: every second piece between line ends and ". ".
-
-    None for all where there are not n such pieces; the benchmark asks again up to twice, which greedy judges need not.
-    """
-    if reply.strip().rstrip(".") == "I don't know":
-        return [NOT_SAID] * n
-    pieces = [piece.partition(")")[0] for piece in reply.replace("\n\n", "\n").strip().replace(". ", "\n").split("\n")]
-    return [_letter(piece.strip()) for piece in pieces[1::2]] if len(pieces[1::2]) == n else [None] * n
-
-
-def _letter(piece: str) -> str | None:
-    if piece.lower().startswith("i don't know"):
-        return NOT_SAID
-    return piece.upper() if len(piece) == 1 and piece.upper() in ascii_uppercase else None
+def numbered(reply: str, n: int) -> list[str | None]:
+    """Letters of questions 0 to n - 1, or ``n/a``; the first answer to each counts, None where there is none."""
+    answers = dict[int, str]()
+    for match in ANSWERED.finditer(reply):
+        answers.setdefault(int(match[1]), match[2].upper() if len(match[2]) == 1 else NOT_SAID)
+    return [answers.get(at) for at in range(n)]
 
 
 def _single(sample: Sample, caption: str) -> Mapping[str, str]:
@@ -110,12 +101,12 @@ JUDGE = Judge(
     system=SYSTEM,
 )
 VARIANTS = {
-    "capmas": Judge(
-        name="caption_qa@capmas",
+    "together": Judge(
+        name="caption_qa@together",
         prompts=_all,
-        signature=_signature("capmas", CAPMAS_SYSTEM + together("<Caption>", [_FACT, _FACT])),
-        parsers={"capmas": capmas},
-        system=CAPMAS_SYSTEM,
-        reply_tokens=CAPMAS_TOKENS,
+        signature=_signature("together", TOGETHER_SYSTEM + together("<Caption>", [_FACT, _FACT])),
+        parsers={"numbered": numbered},
+        system=TOGETHER_SYSTEM,
+        reply_tokens=TOGETHER_TOKENS,
     )
 }

@@ -1,8 +1,9 @@
 """CapMAS coverage: 35,717 multiple-choice questions about 1,000 images of DOCCI and IIW-400 (arXiv 2412.15484).
 
 Adobe Research licence: research that is not commercial, so that a user brings it, as one file made by git from its
-repository. Metric ``caption_qa@capmas`` asks as the benchmark does. Every question also has the option that it cannot
-be answered, as its last. Run with ``cim eval --model M --task capmas --judge J --metrics caption_qa@capmas``.
+repository. Its prompt is under it, too: metric ``caption_qa@together`` asks all questions of an image at once,
+as the benchmark does, in other words. Every question has the option that it cannot be answered, as its last. Run with
+``cim eval --model M --task capmas --judge J --metrics caption_qa@together``.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ DOCUMENTS = (
     "docs/README.md",
     "docs/api.md",
     "docs/export.md",
+    "docs/facts.md",
     "docs/glossary.md",
     "docs/gpu.md",
     "docs/results.md",

@@ -30,7 +30,7 @@ from tasks import capmas, captionqa, detailcaps, iiw400
 from tests import chat_server, fake_readers
 from tests.chat_server import Server
 from tests.cli import Cim, captions_file
-from tests.conftest import SHARED
+from tests.conftest import ROOT, SHARED
 
 DOMAINS = ("SO", "PA", "TI", "DK")
 FACTS = (
@@ -197,23 +197,22 @@ def test_a_letter_is_read_as_captionqa_does(reply: str, letter: str | None) -> N
     assert caption_qa.captionqa(reply, 3) == [letter]
 
 
-def test_capmas_asks_all_at_once_and_reads_letters_or_i_dont_know() -> None:
+def test_all_questions_can_be_asked_at_once() -> None:
     listed = capmas.fact("0", "Where?\n  A) Here\n  B) There", "b")
     assert listed.answer == "B" and listed.choices == ("Here", "There", caption_qa.CANNOT)
     odd = capmas.fact("1", "Where?\nA Here\nB) There", "A")
     assert odd.choices == (*"ABCD", caption_qa.CANNOT)
     plain = Fact("2", "Which?", "A", choices=CHOICES)
     assert caption_qa.together("A dog", [listed, plain]) == (
-        "Caption: A dog.\nQuestions:\n0. Where?\n  A) Here\n  B) There\n\n1. Which?\nA) red\nC) blue"
+        "Caption:\nA dog\n\nQuestions:\n\n0. Where?\n  A) Here\n  B) There\n\n1. Which?\nA) red\nC) blue"
     )
-    assert caption_qa.capmas("0. A\n1. b) There\n2. I don't know", 3) == ["A", "B", "n/a"]
-    assert caption_qa.capmas("I don't know.", 2) == ["n/a", "n/a"] and caption_qa.capmas("0. A", 2) == [None, None]
+    assert caption_qa.numbered("0. A\n1) (b) There\n2: N/A\n0. C", 4) == ["A", "B", "n/a", None]
+    assert caption_qa.numbered("I don't know. A and 10. apples", 2) == [None, None]
     sample = Sample("a", (), facts=(listed, plain))
-    ours = values(
-        "caption_qa@capmas",
-        registry.metric("caption_qa@capmas").measure(records([sample], [{"": "0. B\n1. I don't know"}])),
-    )
+    metric = registry.metric("caption_qa@together")
+    ours = values(metric.name, metric.measure(records([sample], [{"": "0. B\n1. n/a"}])))
     assert ours == {"accuracy": 50.0, "score": pytest.approx(77.5), "na_rate": 50.0, "unparsed_rate": 0.0}
+    assert metric.constants["always_a"](sample) == {"": "0. A\n1. A"}
 
 
 def test_captionqa_scores_cannot_answer_and_counts_what_it_cannot_read() -> None:
@@ -486,3 +485,12 @@ def test_other_tasks_are_pinned() -> None:
         archive is not None
         and archive.member(Sample("a", (), "a.jpg")) == f"CAPEval-{capeval_task.COMMIT}/data/image/a.jpg"
     )
+
+
+def test_the_published_leaderboard_is_data_for_the_audit() -> None:
+    from leaderboards.audit import systems
+
+    rows = systems.read(ROOT / "results" / "published" / "capeval.csv")
+    shown = {(row.system, row.value): row.text for row in rows}
+    assert len(shown) == len(rows) == 28 and {row.metric for row in rows} == {"capeval"}
+    assert shown["Qwen3-VL-8B", "precision"] == "83.5" and all("@40a92dd" in row.source for row in rows)

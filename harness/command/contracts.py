@@ -31,8 +31,8 @@ SAMPLES = (
 )
 # Replies that say that a caption has what it is asked for, and that an empty one has not; a judge's parser reads one.
 REPLIES = {
-    True: ("yes", '{"gt_verdicts":[{"item_index":0,"verdict":"yes"}]}', "A", "0. A"),
-    False: ("no", '{"gt_verdicts":[{"item_index":0,"verdict":"not_mentioned"}]}', "C", "0. C"),
+    True: ("yes", '{"gt_verdicts":[{"item_index":0,"verdict":"yes"}]}', "A"),
+    False: ("no", '{"gt_verdicts":[{"item_index":0,"verdict":"not_mentioned"}]}', "C"),
 }
 CAPTIONS = ("A red dog runs .", "Two cats are on a table .")
 HOSTILE = (

@@ -1,6 +1,6 @@
 """Caption-only QA: questions that a language model answers right from the caption alone, micro average in percent.
 
-``accuracy``: right answers among all questions, CapMAS's coverage. ``score``: CaptionQA's, where "cannot answer" of a
+``accuracy``: right answers among all questions. ``score``: CaptionQA's, where "cannot answer" of a
 question with k choices earns 1/k + 0.05. ``na_rate`` and ``unparsed_rate``: answered by "cannot answer", and not read;
 the latter are wrong. By kind of question: ``cim facts``.
 Source: ``bronyayang/CaptionQA:qa.py@f729489``. Run with ``cim eval --task captionqa --judge J``.
@@ -102,7 +102,7 @@ def _metric(name: str, together: bool = False) -> Metric:
         values=VALUES,
         order=5,
         measure=partial(_measure, name, together),
-        signature=lambda: {"read": "capmas" if together else "captionqa", "agg": "micro", "v": "1"},
+        signature=lambda: {"read": "numbered" if together else "captionqa", "agg": "micro", "v": "1"},
         empty=(0.0, UNDEFINED, 100.0, 0.0),  # of an empty caption, no question can be answered
         needs=frozenset({"choices"}),
         judge=name,
@@ -113,4 +113,4 @@ def _metric(name: str, together: bool = False) -> Metric:
 
 
 METRIC = _metric("caption_qa")
-VARIANTS = {"capmas": _metric("caption_qa@capmas", together=True)}
+VARIANTS = {"together": _metric("caption_qa@together", together=True)}
