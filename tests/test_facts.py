@@ -361,7 +361,10 @@ def test_facts_of_three_runs(three: Cim) -> None:
         }
     )
     assert shares["all", "both"]["values"]["right"] == pytest.approx(200 / 3)
-    assert shares["attribute", "colour"]["values"] == {"right": 50, "wrong": 50, "not said": 0, "unparsed": 0}
+    assert shares["attribute", "colour"]["values"] == {
+        **{"right": 50, "wrong": 50, "not said": 0, "unparsed": 0, "coverage": 100, "precision": 50},
+    }
+    assert shares["instance", "colour"]["values"]["precision"] is None
     assert shares["instance", "colour"]["values"]["not said"] == 100 and shares["all", "both"]["against_first"] is None
     assert shares["attribute", "thing"]["against_first"]["difference"] == -50
     assert account["only"]["both"]["facts"] == 0 and account["missed"]["facts"] == 4
@@ -381,8 +384,8 @@ def test_shares_of_the_matrix_are_the_metrics_values(three: Cim) -> None:
     ).json["scores"]
     for row in account["shares"]:
         prefix = "" if row["group"] == "all" else f"{_slugs()[row['group']]}_"
-        said = row["values"]["right"] + row["values"]["wrong"]
-        assert said == pytest.approx(score["values"][f"{prefix}coverage"])
+        for share in ("coverage", "precision"):
+            assert (row["values"][share] or 0) == pytest.approx(score["values"][f"{prefix}{share}"])
 
 
 def test_forms_of_the_account(three: Cim, tmp_path: Path) -> None:

@@ -18,10 +18,11 @@ from harness.types import Fact
 from leaderboards import escape
 from leaderboards.facts import shares
 from leaderboards.facts.matrix import OUTCOMES, Matrix
-from leaderboards.facts.shares import FEWEST, Share, Standing
+from leaderboards.facts.shares import FEWEST, VALUES, Share, Standing
 
 HERE = Path(__file__).parent
 MISSING = "–"
+SHOWN = ("right", "coverage", "precision")  # of a table; the others are in JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +57,15 @@ class Account:
     @property
     def notes(self) -> list[str]:
         """How to read the table."""
+        shares = "right: of all facts; coverage: said right or wrong, of facts with a verdict; precision: right of said"
         intervals = "95 % intervals: bootstrap over images"
         if len(self.matrix.runs) == 1:
-            return [intervals]
+            return [shares, intervals]
         first = self.matrix.runs[0]
-        return [f"{intervals}; difference of said right to {first}, * significant (Holm-corrected p < {ALPHA:g})"]
+        return [
+            shares,
+            f"{intervals}; difference of said right to {first}, * significant (Holm-corrected p < {ALPHA:g})",
+        ]
 
     @property
     def lists(self) -> list[tuple[str, Standing]]:
@@ -105,14 +110,16 @@ def key(fact: Fact) -> str:
 
 def cells(account: Account, share: Share) -> list[str]:
     """The row of a table."""
-    right, *others = map(number, share.values)
-    row = [share.group, share.run, str(share.facts), right, between(share.ci95[0]), *others]
+    of_value = dict(zip(VALUES, zip(share.values, share.ci95, strict=True), strict=True))
+    shown = [text for name in SHOWN for text in (number(of_value[name][0]), between(of_value[name][1]))]
+    row = [share.group, share.run, str(share.facts), *shown, number(of_value["unparsed"][0])]
     return [*row, *difference(share)] if len(account.matrix.runs) > 1 else row
 
 
 def head(account: Account) -> list[str]:
     """The headings of the table."""
-    names = [account.by, "run", "facts", "right %", "interval", "wrong %", "not said %", "unparsed %"]
+    shown = [heading for name in SHOWN for heading in (f"{name} %", "interval")]
+    names = [account.by, "run", "facts", *shown, "unparsed %"]
     return [*names, "difference", "interval"] if len(account.matrix.runs) > 1 else names
 
 
@@ -185,8 +192,8 @@ def _share(share: Share) -> dict[str, Any]:
         "group": share.group,
         "run": share.run,
         "facts": share.facts,
-        "values": {name: _defined(value) for name, value in zip(OUTCOMES, share.values, strict=True)},
-        "ci95": {name: list(map(_defined, pair)) for name, pair in zip(OUTCOMES, share.ci95, strict=True)},
+        "values": {name: _defined(value) for name, value in zip(VALUES, share.values, strict=True)},
+        "ci95": {name: list(map(_defined, pair)) for name, pair in zip(VALUES, share.ci95, strict=True)},
         "against_first": against,
     }
 

@@ -17,15 +17,18 @@ if TYPE_CHECKING:
     from harness.parts import Array
 
 ALL = "all"
+VALUES = (*OUTCOMES, "coverage", "precision")
 FEWEST = 3  # runs that must miss a fact before its key is suspected
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What one run says of the facts of one group: percentages in the order of ``OUTCOMES`` and their intervals.
+    """What one run says of the facts of one group: percentages in the order of ``VALUES`` and their intervals.
 
-    ``against`` is the paired difference of the share said right to the first run's, ``p`` its p value after Holm's
-    correction over all groups and runs; None for the first run itself.
+    Outcomes are shares of all facts; coverage is what is said, right or wrong, among the facts with a verdict, and
+    precision what is right among that: NaN where there is nothing. ``against`` is the paired difference of the share
+    said right to the first run's, ``p`` its p value after Holm's correction over all groups and runs; None for the
+    first run itself.
     """
 
     group: str
@@ -54,10 +57,10 @@ def by_group(matrix: Matrix, by: str, draws: int = stats.DRAWS) -> list[Share]:
     drawn = stats.bootstrap(columns, draws)
     bounds, points = [stats.interval(values) for values in drawn], [stats.point(column) for column in columns]
     pairs = [(columns[0], column) for column in columns[1:]]
-    tests = [test[RIGHT :: len(OUTCOMES)] for test in stats.paired(pairs, draws)] if pairs else []
+    tests = [test[RIGHT :: len(VALUES)] for test in stats.paired(pairs, draws)] if pairs else []
     corrected = iter(stats.holm([difference.p_permutation for test in tests for difference in test]))
     adjusted = [[next(corrected) for _ in test] for test in tests]
-    size = len(OUTCOMES)
+    size = len(VALUES)
     return [
         Share(
             name,
@@ -86,10 +89,13 @@ def _column(matrix: Matrix, member: NDArray[np.bool_], run: int) -> Column:
 
 
 def _percentages(totals: Array, n: int | Array) -> Array:
+    """Percentages (..., groups x values) of summed counts (..., groups x outcomes)."""
     counts = totals.reshape(*totals.shape[:-1], -1, len(OUTCOMES))
-    among = np.broadcast_to(counts.sum(axis=-1, keepdims=True), counts.shape)
-    shares = np.divide(counts, among, out=np.full_like(counts, np.nan), where=among > 0)
-    return np.asarray(100.0 * shares.reshape(totals.shape))
+    said, judged = counts[..., [RIGHT, WRONG]].sum(axis=-1), counts[..., [RIGHT, WRONG, NOT_SAID]].sum(axis=-1)
+    parts = np.concatenate([counts, said[..., None], counts[..., [RIGHT]]], axis=-1)
+    among = np.stack([*[counts.sum(axis=-1)] * len(OUTCOMES), judged, said], axis=-1)
+    shares = np.divide(parts, among, out=np.full_like(parts, np.nan), where=among > 0)
+    return np.asarray(100.0 * shares.reshape(*totals.shape[:-1], -1))
 
 
 def only(matrix: Matrix, run: int, draws: int = stats.DRAWS) -> Standing:
