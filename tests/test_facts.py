@@ -413,6 +413,9 @@ def test_runs_that_cannot_share_a_matrix_are_refused(three: Cim) -> None:
     assert told.code == 0 and "left out: unjudged has no verdicts of capeval; run `cim eval" in told.err
     assert "judges no facts of capeval" in three.refused("facts", "both", "--metric", "relation_qa")
     assert "'-1' is not a whole number" in three.refused("facts", "both", "--top=-1")
+    manifest = three.results / "capeval" / "thing" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace(data.fingerprint(capeval_task.TASK), "0" * 12))
+    assert "made on another version of capeval" in three.refused("facts", "thing")
     details = three.results / "capeval" / "both" / "details.jsonl"
     details.write_text(details.read_text().replace('"yes",', "", 1))
     assert "lacks verdicts of capeval; score the run again" in three.refused("facts", "both")

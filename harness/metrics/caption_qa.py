@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 VALUES = (
     Value("accuracy"),
     Value("score"),
-    *(Value(name, higher_is_better=False, main=False) for name in ("na_rate", "unparsed_rate")),
+    Value("na_rate", higher_is_better=False, main=False),
+    Value("unparsed_rate", higher_is_better=False),
 )
 BONUS = 0.05  # of "cannot answer" over guessing
 UNDEFINED = float("nan")

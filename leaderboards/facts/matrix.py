@@ -17,7 +17,7 @@ from harness import registry
 from harness.errors import CimError
 from harness.parts import Metric
 from harness.resources import data
-from harness.runs import compare
+from harness.runs import compare, signature
 from harness.runs.run import of_captions
 from harness.runs.stored_run import StoredRun, obstacle
 from harness.types import Fact, Sample, Task
@@ -71,7 +71,7 @@ def outcome(answer: str, verdict: str) -> int:
 def facts_of(sample: Sample, metric: Metric) -> list[Fact]:
     """The facts that a metric asks about, in its order; relation questions are facts of the kind ``relation``."""
     if "questions" in metric.needs:
-        return [Fact(str(at), one.text, one.answer, "relation") for at, one in enumerate(sample.questions)]
+        return [Fact(str(at), asked.text, asked.answer, "relation") for at, asked in enumerate(sample.questions)]
     return [fact for fact in sample.facts if bool(fact.choices) == ("choices" in metric.needs)]
 
 
@@ -107,9 +107,9 @@ def read(runs: Sequence[StoredRun], named: str | None, tell: Callable[[str], Non
 
 
 def _most_judged(runs: Sequence[StoredRun], task: Task) -> Metric:
-    stored = {name: sum(name in run.computed for run in runs) for run in runs for name in run.computed}
-    names = sorted({*registry.names("metrics"), *stored}, key=lambda name: (-stored.get(name, 0), name))
-    for metric in map(registry.metric, names):
+    stored, known = [name for run in runs for name in run.computed], registry.names("metrics")
+    variants = {name for name in stored if name.partition("@")[0] in known}
+    for metric in map(registry.metric, sorted({*known, *variants}, key=lambda name: (-stored.count(name), name))):
         if metric.verdicts is not None and metric.needs <= task.provides:
             return metric
     raise CimError(f"task {task.name} has neither facts nor questions", hint="cim list tasks")
@@ -120,8 +120,10 @@ def _command(run: StoredRun, metric: Metric) -> str:
 
 
 def _matrix(task: Task, metric: Metric, runs: Sequence[StoredRun]) -> Matrix:
-    from harness.runs import signature
-
+    settings = runs[0].manifest["settings"]["task"]
+    if settings["data"] != data.fingerprint(task):
+        what, hint = f"made on another version of {task.name}", "score it again with --fresh"
+        raise CimError(what, where=str(runs[0].files.folder), hint=hint)
     samples = of_captions(data.samples(task), runs[0].per_sample)
     asked = [(sample, fact) for sample in samples for fact in facts_of(sample, metric)]
     if not asked:
