@@ -102,7 +102,7 @@ def _metric(name: str) -> Metric:
         measure=partial(_measure, name),
         signature=lambda: {"read": "capeval-v1", "agg": "micro", "v": "1"},
         empty=(0.0, 0.0, *[float("nan")] * 2 * len(DOMAINS), 0.0),
-        needs=frozenset({"statements"}),
+        needs=frozenset({"checklist"}),
         judge=name,
         aggregate=aggregate,
         verdicts=partial(_verdicts, name),

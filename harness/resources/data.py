@@ -38,14 +38,15 @@ def images(task: Task) -> Path:
 
 def fingerprint(task: Task) -> str:
     """Twelve hex digits that identify the bytes of all the task's files."""
-    files = sorted(task.files, key=lambda file: file.name)
-    listing = "\n".join(f"{file.sha256 or _digest_now(place(task, file))} {file.name}" for file in files)
+    listing = "\n".join(f"{digest} {name}" for name, digest in sorted(digests(task).items()))
     return hashlib.sha256(listing.encode()).hexdigest()[:12]
 
 
-def _digest_now(path: Path) -> str:
-    """Sum of a file that nobody has published one of; "" where it is not there."""
-    return sha256(path) if path.is_file() else ""
+def digests(task: Task) -> dict[str, str]:
+    """sha256 of a task's files by name: the published one, else that of the bytes; "" where the file is not there."""
+    places = {file.name: place(task, file) for file in task.files if not file.sha256}
+    now = {name: sha256(path) if path.is_file() else "" for name, path in places.items()}
+    return {file.name: file.sha256 or now[file.name] for file in task.files}
 
 
 def sha256(path: Path) -> str:
