@@ -82,7 +82,7 @@ ablation: $(VENV)/.ok-core  ## every arm in the embedded world, one seed: make a
 tables: $(VENV)/.ok-core  ## the paper's Tables 6 to 8, published beside ours, from stored runs
 	@$(VENV)/bin/cim tables $(ARGS)
 
-audit: $(VENV)/.ok-core  ## recompute what can be checked in the published tables, or in stored runs: ARGS=--runs
+audit: $(VENV)/.ok-core  ## what the digits of the published tables allow, of any table (ARGS=FILE.csv), or of stored runs (ARGS=--runs)
 	@$(VENV)/bin/cim audit $(ARGS)
 
 leaderboard: $(VENV)/.ok-core  ## a static site of all stored runs, in results/.leaderboards/board

@@ -191,9 +191,9 @@ class Metric:
 
     ``values`` are its v numbers; ``order`` is its place among the columns of a table, lowest first; ``needs`` the
     annotations it reads; ``parsers`` those that the parse stage runs over captions and references beforehand, ``judge``
-    whose replies it reads. ``empty`` is the declared value of a failed or empty caption, one per value, NaN for what
-    depends on the sample. ``aggregate(totals, n)`` maps summed statistics (..., s) of n captions (an array (..., 1)
-    where n differs between the sums) to (..., v). ``floor`` asks for the controls of captions (``runs/controls.py``).
+    whose replies it reads. ``empty`` is the declared value of a failed or empty caption, one per value, NaN where a
+    share is undefined. ``aggregate(totals, n)`` maps summed statistics (..., s) of n captions (an array (..., 1) where
+    n differs between the sums) to (..., v). ``floor`` asks for the controls of captions (``runs/controls.py``).
     ``signature`` says how the number is made, field by field. ``scale`` is the highest possible value, None where there
     is none, ``fewest`` the number of images under which it is undefined. ``made`` takes its place on tasks whose images
     are made from a scene graph. ``elements`` gives a report what to mark sample by sample, ``verdicts`` how each

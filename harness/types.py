@@ -53,7 +53,7 @@ class SceneGraph:
     """Objects, fine-grained category by object, attribute words by object, and relation triples of a text or image."""
 
     objects: tuple[str, ...] = ()
-    names: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     relations: tuple[tuple[str, str, str], ...] = ()
 
@@ -165,10 +165,10 @@ class World:
     """A synthetic environment to train in: samples of ``train`` and ``validation``, rendered on demand.
 
     ``name`` is the environment's benchmark and the first part of gallery keys; ``samples(split, n)`` gives the first n
-    of a split, ``draw`` the PNG bytes of one, ``target`` its target caption for SFT, ``varied`` one of random detail,
-    for the correlation study. ``damages`` names perturbations, ``damaged(name, id)`` gives a full caption and a
-    perturbed one. ``validation`` is how many images choose a checkpoint, ``gallery`` where captions are looked up,
-    ``own_gallery`` one that also holds the images of training.
+    of a split, ``draw`` the PNG bytes of one, ``target`` its target caption for SFT, ``varied`` one of random detail.
+    ``damages`` names perturbations, ``damaged(name, id)`` gives a full caption and a perturbed one. ``validation`` is
+    how many images choose a checkpoint, ``gallery`` where captions are looked up, ``own_gallery`` one that also holds
+    the images of training. ``truth`` names the metric whose first value is the percentage of true statements.
     """
 
     name: str
@@ -182,6 +182,7 @@ class World:
     validation: int
     parser: str
     gallery: str
+    truth: str
     own_gallery: str | None = None
 
 
@@ -221,8 +222,7 @@ class Completion:
 
     ``outage``: the engine did not answer; the request is no failed caption and is repeated on resume. An error without
     a ``finish_reason`` is a failure that the same command asks again; with one (``content_filter``, ``refusal``) it is
-    final: the server has answered, and refused. ``reasoning`` are thoughts that were split off ``text``, ``served``
-    says which model a server named.
+    final: the server refused. ``reasoning`` are thoughts split off ``text``, ``served`` is the model a server named.
     """
 
     sample_id: str

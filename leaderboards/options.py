@@ -69,12 +69,17 @@ def _facts(parser: argparse.ArgumentParser) -> None:
 def _audit(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``audit``."""
     parser.add_argument(
-        "runs_named", nargs="*", metavar="RUN", help="stored runs: folders, or names with --task; or one CSV of tables"
+        "runs_named",
+        nargs="*",
+        metavar="FILE | RUN",
+        help="printed tables, .csv or .tsv, exit 1 where one is impossible; lines above a table say what it holds: "
+        "'# n: 500', '# column acc: share', '# column f1: f1 of objects over images', '# column avg: average of a, b' "
+        "(all in docs/audit.md; an unknown kind lists them). Or stored runs: folders, or names with --task. Without "
+        "either the tables of the CIM paper and what its text claims of them",
     )
     parser.add_argument("--runs", action="store_true", help="all stored runs")
     parser.add_argument("--task", help="the task of the runs")
-    parser.add_argument("--tables", type=Path, metavar="FILE", help="another CSV in the format of the published tables")
-    about = "CSV with system,metric,value,source: does each value follow from the captions of the run of that name?"
+    about = "printed table, or CSV with system,metric,value,source: does a value follow from the captions of the run?"
     parser.add_argument("--published", type=Path, metavar="FILE", help=f"{about} exit 1 where one differs")
     parser.add_argument(
         "--out", type=Path, help="folder to write to (default: .leaderboards/audit in the results folder)"

@@ -1,23 +1,23 @@
 """The published numbers: Tables 6, 7 and 8 of the paper's supplement, as printed.
 
-They are in ``results/published/``, with source, licence and SHA-256: data with a source, not ground truth. Cells are
-kept as printed text and compared as decimals. Read by ``cim tables`` and ``cim audit``.
+They are in ``results/published/``, in the format of every audited table (``printed/reader.py``), with source, licence
+and SHA-256: data with a source, not ground truth. Cells are kept as printed text and compared as decimals. Read by
+``cim tables`` and ``cim audit``.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 from harness import store
 from harness.errors import CimError
 from harness.resources import data, paths
+from leaderboards.printed import reader
+from leaderboards.printed.reader import Header
+from leaderboards.printed.sheet import Sheet
 
 FOLDER = paths.HOME / "results" / "published"
 NAME = "tables_6_7_8"
@@ -35,14 +35,9 @@ TITLES = {
     "attr_f1": "Attributes F1",
     "rel_qa": "Relations QA",
 }
-TRIPLES = {"objects": ("obj_p", "obj_r", "obj_f1"), "attributes": ("attr_p", "attr_r", "attr_f1")}
 TASKS = {"COCO-LN500": "coco_ln500", "DOCCI500": "docci500"}
-NUMBER = re.compile(r"-?[0-9]{1,4}(\.[0-9]{1,2})?")
 # Table 6 names systems without their arm; its base and its SFT + Ours are those of Qwen2-VL-7B in Table 8.
 SYSTEMS_6 = {"Qwen2-VL-7B": "Qwen2-VL-7B Base", "SFT + Ours": "Qwen2-VL-7B SFT + Ours"}
-
-Place = tuple[str, str, str, Decimal]
-"""A cell, identified across tables: system, benchmark, column, value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,32 +68,36 @@ class PaperRow:
         """Table, benchmark and system: ``Table 7, DOCCI500, Qwen2-VL-7B Base``."""
         return f"Table {self.table}, {self.benchmark}, {self.system}"
 
-    def place(self, column: str) -> Place:
-        """Identity of a cell, the same in every table that repeats it."""
-        return self.system, self.benchmark, column, Decimal(self.printed[column])
+
+def sheet() -> Sheet:
+    """The published tables for the audit: each row named by its system, so that tables which repeat it agree.
+
+    Raises:
+        CimError: as ``read``.
+    """
+    header, texts, name = _texts()
+    printed = reader.parse(header, texts, name)
+    rows = (replace(row, system=paper.system) for row, paper in zip(printed.rows, read(), strict=True))
+    return replace(printed, rows=tuple(rows))
 
 
-def read(path: Path | None = None) -> list[PaperRow]:
-    """Rows of the published tables, or of another file in the same format, in file order.
+def read() -> list[PaperRow]:
+    """Rows of the published tables, in file order.
 
     Raises:
         CimError: the file is missing, is not the pinned one, or is malformed; names the line.
     """
-    place = path or FOLDER / f"{NAME}.csv"
+    return [_row(cells, where) for where, cells in _texts()[1]]
+
+
+def _texts() -> tuple[Header, list[tuple[str, dict[str, str]]], str]:
+    place = FOLDER / f"{NAME}.csv"
+    hint = "it is part of the project: `git checkout results/published`"
     if not place.is_file():
-        raise CimError(
-            "no such file", where=str(place), hint="it is part of the project: `git checkout results/published`"
-        )
-    if path is None and data.sha256(place) != (pinned := source()["sha256"]):
-        hint = "`git checkout results/published` brings it back; another file is read by `audit --tables FILE`"
+        raise CimError("no such file", where=str(place), hint=hint)
+    if data.sha256(place) != (pinned := source()["sha256"]):
         raise CimError(f"is not the published file (sha256 {pinned[:16]}...)", where=str(place), hint=hint)
-    try:
-        lines = list(csv.reader(io.StringIO(place.read_text(encoding="utf-8"), newline=""), strict=True))
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise CimError(f"is not CSV in UTF-8 ({error})", where=str(place)) from error
-    if not lines or tuple(lines[0]) != (*KEYS, *COLUMNS):
-        raise CimError("has another header", where=f"{place}:1", hint=f"expected: {','.join((*KEYS, *COLUMNS))}")
-    return [_row(cells, f"{place}:{number}") for number, cells in enumerate(lines[1:], start=2)]
+    return reader.split(place)
 
 
 def source() -> dict[str, Any]:
@@ -109,14 +108,8 @@ def source() -> dict[str, Any]:
     return document
 
 
-def _row(cells: Sequence[str], where: str) -> PaperRow:
-    if len(cells) != len(KEYS) + len(COLUMNS):
-        raise CimError(f"has {len(cells)} cells, {len(KEYS) + len(COLUMNS)} expected", where=where)
-    table, base, benchmark, method = cells[: len(KEYS)]
+def _row(cells: Mapping[str, str], where: str) -> PaperRow:
+    table, base, benchmark, method = (cells[key] for key in KEYS)
     if table not in ("6", "7", "8") or benchmark not in TASKS or not base:
-        raise CimError(f"no row of Tables 6 to 8: {', '.join(cells[: len(KEYS)])}", where=where)
-    printed = {column: text for column, text in zip(COLUMNS, cells[len(KEYS) :], strict=True) if text}
-    for column, text in printed.items():
-        if not NUMBER.fullmatch(text):
-            raise CimError(f"{column} is no number with at most two decimals: {text!r}", where=where)
-    return PaperRow(int(table), base, benchmark, method, printed)
+        raise CimError(f"no row of Tables 6 to 8: {table}, {base}, {benchmark}, {method}", where=where)
+    return PaperRow(int(table), base, benchmark, method, {column: cells[column] for column in COLUMNS if cells[column]})

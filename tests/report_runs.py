@@ -103,7 +103,7 @@ def study(results: Path, captions: Mapping[str, Sequence[str]] | None = None, se
         for seed in range(seeds):
             name = f"{arm}-seed{seed}"
             own = _scene_run(results, name, ids, texts, level, words, seed + 1)
-            row = {"arm": arm, "seed": seed, "stopped": "precision" if arm == "grc" else None}
+            row = {"arm": arm, "seed": seed, "stopped": "truth" if arm == "grc" else None}
             rows.append({**row, "values": {label: _told(base[label], own[label]) for label in base}})
             _training(results / "train" / name, arm, seed)
     arms = {arm: f"synthetic arm {arm}" for arm in dict.fromkeys(row["arm"] for row in rows)}
@@ -145,7 +145,7 @@ def _training(folder: Path, arm: str, seed: int, steps: int = 30) -> None:
     manifest = synthetic_runs.manifest_of("cim_rl", folder.name, ["synthetic"])
     manifest["settings"]["training"] = {"gallery": f"{8000:012x}" + "0" * 52}
     if arm == "grc":
-        manifest |= {"status": "stopped", "alarm": "precision"}
+        manifest |= {"status": "stopped", "alarm": "truth"}
     store.write_document(folder / "manifest.json", manifest)
     generator = np.random.default_rng([seed, steps])
     rows = list[dict[str, Any]]()
@@ -162,5 +162,5 @@ def _training(folder: Path, arm: str, seed: int, steps: int = 30) -> None:
             row["retrieval"] = {"qir_shuffled": 0.38, "own_share": None}
         rows.append(row)
     store.write_rows(folder / "steps.jsonl", rows)
-    held = [{"step": at, "reward": 1.6 + at / 100, "precision": 90 - at / 3, "images": 100} for at in range(0, 31, 10)]
+    held = [{"step": at, "reward": 1.6 + at / 100, "truth": 90 - at / 3, "images": 100} for at in range(0, 31, 10)]
     store.write_rows(folder / "validation.jsonl", [] if arm == "sft" else held)

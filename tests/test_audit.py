@@ -7,15 +7,12 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
-from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from leaderboards import published
-from leaderboards.audit import association, claims, counts, record, shape, triples
+from leaderboards.audit import association, claims, record
 from leaderboards.published import PaperRow
 from tests.conftest import ROOT
 
@@ -34,148 +31,11 @@ def changed(label: str, **cells: str) -> list[PaperRow]:
     return [replace(one, printed={**one.printed, **cells}) if one.label == label else one for one in rows]
 
 
-# --- A-1, A-2, A-6 -----------------------------------------------------------------------------
-
-
-def test_shape_holds_and_each_fault_is_named() -> None:
-    rows = [row("Base"), row("SFT")]
-    assert shape.shape(rows, {8: 2}).verdict == record.HOLDS
-    broken = [row("Base"), row("Base", bleu4="100.01"), row("SFT", meteor="-0.01")]
-    del broken[2].printed["capture"]  # type: ignore[attr-defined]
-    found = shape.shape(broken, {8: 2})
-    assert found.verdict == record.FAILS
-    faults = found.recomputed["faults"]
-    assert len(faults) == 5 and faults[0] == "Table 8 has 3 rows, 2 expected"
-    assert any("2 rows are" in fault for fault in faults) and any("9 cells, 10 expected" in fault for fault in faults)
-    assert any("BLEU-4 is 100.01" in fault for fault in faults) and any("METEOR is -0.01" in fault for fault in faults)
-
-
-def test_cells_that_tables_share_are_compared_as_numbers() -> None:
-    same = [row("7B-Base", table=7, bleu4="57.9"), row("Base", base="M-7B", bleu4="57.90")]
-    found = shape.agreement(same)
-    assert found.verdict == record.HOLDS and found.inputs == {"pairs": 1, "shared cells": 10}
-    found = shape.agreement([same[0], replace(same[1], printed={**FULL, "bleu4": "57.91"})])
-    assert found.verdict == record.FAILS
-    assert found.recomputed[0]["unequal"] == [{"column": "bleu4", "values": ["57.9", "57.91"]}]
-
-
-def test_repeated_values_are_listed_with_their_state() -> None:
-    cells = {column: f"{at}" for at, column in enumerate(published.COLUMNS, start=10)}
-    other = {column: f"{at}" for at, column in enumerate(published.COLUMNS, start=30)}
-    third = {column: f"{at}" for at, column in enumerate(published.COLUMNS, start=50)}
-    rows = [
-        row("Base", **cells),
-        row("Base", "COCO-LN500", **{**other, "obj_p": cells["obj_p"]}),
-        row("SFT", **{**third, "rel_qa": cells["rel_qa"]}),
-    ]
-    found = shape.repeated(rows, {rows[0].place("obj_p"): ["suspect"]})
-    (across,) = found.recomputed["one system on both benchmarks"]
-    (within,) = found.recomputed["different systems on one benchmark"]
-    assert (across["column"], across["value"], across["cells"][0]["state"]) == ("obj_p", "13", ["suspect"])
-    assert (within["column"], [cell["system"] for cell in within["cells"]]) == ("rel_qa", ["M Base", "M SFT"])
-    none = shape.repeated([rows[0], row("SFT", **third)], {})
-    assert none.recomputed == {"one system on both benchmarks": [], "different systems on one benchmark": []}
-
-
 def test_a_row_that_another_table_repeats_counts_once() -> None:
     short = PaperRow(6, "Qwen2-VL-7B", "DOCCI500", "", {"bleu4": "50", "rel_qa": "50"})
     whole = row(base="Qwen2-VL-7B")
-    assert shape.distinct([short, whole]) == [whole]
-    assert len(shape.distinct([replace(short, printed={"bleu4": "51"}), whole])) == 2
-
-
-# --- A-3 ---------------------------------------------------------------------------------------
-
-
-def test_counts_behind_shares_of_eight_questions() -> None:
-    """Of 8 questions a share is a multiple of 12.5."""
-    assert counts.solutions(Decimal("12.50"), 8) == [1] and counts.solutions(Decimal("12.51"), 8) == []
-    assert counts.solutions(Decimal("0"), 8) == [0] and counts.solutions(Decimal("100"), 8) == [8]
-    assert counts.chance(8) == Fraction(9, 10_001)
-    assert counts.count(Decimal("37.5"), 8) == 3 and counts.count(Decimal("37.4"), 8) is None
-
-
-def test_an_exact_half_fits_either_way_and_no_further() -> None:
-    """1 of 800 is 0.125: it may be printed as 0.12 or 0.13."""
-    fitting = [c for c in range(20) if counts.solutions(Decimal(c) / 100, 800) == [1]]
-    assert fitting == [12, 13] and counts.count(Decimal("0.13"), 800) == 1
-
-
-def test_counts_are_recovered_from_every_rounded_share() -> None:
-    generator = np.random.default_rng(0)
-    for n in (3, 400, 2462, 2481, 9999):
-        for k in {0, 1, n, *map(int, generator.integers(0, n, 200))}:
-            for rule in (ROUND_HALF_EVEN, ROUND_HALF_UP):
-                printed = (Decimal(100 * k) / Decimal(n)).quantize(Decimal("0.01"), rule)
-                assert k in counts.solutions(printed, n), (k, n)
-
-
-def test_chance_counts_the_fitting_values() -> None:
-    for n in (7, 400, 800):
-        fitting = sum(bool(counts.solutions(Decimal(c) / 100, n)) for c in range(10_001))
-        assert counts.chance(n) == Fraction(fitting, 10_001)
-
-
-def test_shares_hold_or_name_the_value_that_is_none() -> None:
-    questions = {"DOCCI500": 8}
-    rows = [row("Base", rel_qa="12.5"), row("SFT", rel_qa="37.50"), row("Other", rel_qa="12.50")]
-    found = counts.shares(rows, questions)
-    assert found.verdict == record.HOLDS
-    one = found.recomputed["DOCCI500"]
-    assert one["distinct values"] == 2 and [cell["k"] for cell in one["values"]] == [[1], [3]]
-    assert one["joint chance"] == pytest.approx((9 / 10_001) ** 2)
-    assert one["fitting N"] and all(n % 8 == 0 for n in one["fitting N"] if n < 1600)
-    found = counts.shares([*rows, row("Broken", rel_qa="12.52")], questions)
-    assert found.verdict == record.FAILS and "not: 12.52" in found.details[0]
-
-
-# --- A-4, A-5 ----------------------------------------------------------------------------------
-
-
-def test_f1_at_its_bound_is_possible_and_a_hundredth_above_is_not() -> None:
-    """With P = R = 50 the bound is H(50.005, 50.005) = 50.005: 50.01 may be 50.005 rounded, 50.02 may not."""
-    at = row(obj_p="50", obj_r="50", obj_f1="50.01", attr_p="10", attr_r="90", attr_f1="18")
-    assert [t.bound for t in triples.triples([at])] == [Fraction(10001, 200), triples.triples([at])[1].bound]
-    assert triples.bounded([at]).verdict == record.HOLDS
-    above = replace(at, printed={**at.printed, "obj_f1": "50.02"})
-    found = triples.bounded([at, above])
-    assert found.verdict == record.FAILS and found.inputs["triples"] == 4
-    (wrong,) = found.recomputed
-    assert wrong["as_printed"] == {"P": "50", "R": "50", "F1": "50.02"} and wrong["suspect"] is True
-    assert wrong["bound"] == 50.005 and wrong["excess"] == 0.01
-    marks = triples.suspects([above])
-    assert marks[above.place("obj_f1")] == ["suspect"] and above.place("attr_f1") not in marks
-
-
-def test_means_of_real_images_are_never_impossible() -> None:
-    generator = np.random.default_rng(1)
-    for _ in range(2000):
-        n = int(generator.integers(1, 40))
-        p, r = generator.uniform(0, 1, (2, n)) ** generator.uniform(0.1, 3)
-        f1 = 2 * p * r / (p + r + 1e-6)
-        cells = [f"{Decimal(float(100 * column.mean())):.2f}" for column in (p, r, f1)]
-        (one,) = [
-            t for t in triples.triples([row(obj_p=cells[0], obj_r=cells[1], obj_f1=cells[2])]) if t.family == "objects"
-        ]
-        assert not one.impossible, cells
-
-
-def test_an_unusual_gap_is_found_and_its_repair_gives_the_median() -> None:
-    """Gaps -1.2, -1.1, -1.0, -0.9, -0.8, 5: median -0.95, MAD 0.15, so z of the last is 5.95/(1.4826 * 0.15)."""
-    gaps = ("-1.2", "-1.1", "-1.0", "-0.9", "-0.8", "5")
-    rows = [row(f"M{at}", obj_p="60", obj_r="60", obj_f1=str(60 + Decimal(gap))) for at, gap in enumerate(gaps)]
-    own = [t for t in triples.triples(rows) if t.family == "objects"]
-    (one,) = triples.outliers(own) or []
-    assert one.triple.row.method == "M5" and one.median == Fraction(-95, 100)
-    assert one.z == Fraction(595, 100) / (Fraction(14826, 10000) * Fraction(15, 100))
-    repaired = one.restored()
-    assert repaired["F1"] == 59.05 and repaired["P"] == repaired["R"]
-    assert 2 * float(repaired["P"] or 0) * 60 / (float(repaired["P"] or 0) + 60) == pytest.approx(65.95, abs=0.005)
-    assert triples.outliers(own[:5]) == []
-    found = triples.gaps(rows)
-    assert found.recomputed[0]["unusual"][0]["z"] == pytest.approx(26.75, abs=0.01)
-    assert found.recomputed[1]["unusual"] is None  # all attributes are equal: no spread
-    assert triples.gaps([row(f"M{at}") for at in range(4)]).verdict == record.UNDEFINED
+    assert association.distinct([short, whole]) == [whole]
+    assert len(association.distinct([replace(short, printed={"bleu4": "51"}), whole])) == 2
 
 
 # --- A-7 to A-12, A-14 -------------------------------------------------------------------------
@@ -291,7 +151,7 @@ def test_correlations_are_those_of_scipy() -> None:
     scipy = pytest.importorskip("scipy.stats")
     rows = published.read()
     for benchmark, wanted in (("COCO-LN500", 18), ("DOCCI500", 22)):
-        own = [one for one in shape.distinct(rows) if one.benchmark == benchmark]
+        own = [one for one in association.distinct(rows) if one.benchmark == benchmark]
         found = association.pairs(rows, benchmark)
         assert len(found) == 45 and max(pair.n for pair in found) == wanted
         for pair in found:

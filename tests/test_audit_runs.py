@@ -12,7 +12,7 @@ import pytest
 
 from harness import registry, store
 from harness.resources import data
-from leaderboards import audit, published
+from leaderboards import audit
 from leaderboards.audit import record
 from tests import paper_runs
 from tests.boards import Boards
@@ -184,7 +184,7 @@ def test_the_published_tables_are_audited_alike_each_time(boards: Boards) -> Non
     assert boards("audit").out == first.out
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == written
     records = json.loads(written["audit.json"])["checks"]
-    assert [check["id"] for check in records] == [f"A-{number}" for number in range(1, 15)]
+    assert [check["id"] for check in records] == [f"A-{number}" for number in (*range(1, 15), 18, 19, 20)]
     fields = {"id", "what", "inputs", "formula", "tolerance", "claimed", "recomputed", "verdict", "found"}
     assert all(check.keys() == fields for check in records)
     assert boards("audit", "--json").json == json.loads(written["audit.json"])
@@ -194,7 +194,7 @@ def test_the_published_tables_are_audited_alike_each_time(boards: Boards) -> Non
 def test_the_page_shows_the_verdicts_that_were_computed(boards: Boards) -> None:
     page = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
     lines = [line for line in boards("audit").out.splitlines() if line.startswith("| A-")]
-    assert len(lines) == 14 and all(line in page for line in lines)
+    assert len(lines) == 17 and all(line in page for line in lines)
     checks = {key[0]: check for key, check in verdicts(boards).items()}
     page = " ".join(page.split())
     gains = checks["A-7"]["recomputed"]
@@ -210,28 +210,17 @@ def test_the_page_shows_the_verdicts_that_were_computed(boards: Boards) -> None:
     assert f"{', '.join(given[:3])} and {given[3]} where {', '.join(stated[:3])} and {stated[3]} are stated" in page
     (wrong,) = checks["A-4"]["recomputed"]
     cells = ", ".join(f"{name} {text}" for name, text in wrong["as_printed"].items())
-    assert f"({wrong['row']}, Objects: {cells}) is above its bound of {wrong['bound']:.2f}" in page
+    assert f"{wrong['row']}, Objects: {cells}) is above its bound of {wrong['bounds'][1]:.2f}" in page
     larger, own = (checks["A-8"]["recomputed"][name] for name in ("larger sibling", "own base"))
     assert sum("InternVL2, DOCCI500" in one["losses"] for one in larger.values()) == 6
     assert {c: 10 - one["wins"] for c, one in own.items() if one["wins"] < 10} == {"obj_p": 8, "attr_p": 2}
-
-
-def test_another_file_is_audited_and_claims_about_missing_rows_are_left_out(boards: Boards, tmp_path: Path) -> None:
-    text = (published.FOLDER / "tables_6_7_8.csv").read_text()
-    (tmp_path / "later.csv").write_text(text.replace("79.28,75.91,77.59", "79.28,75.91,76.90"))
-    assert verdicts(boards, "--tables", str(tmp_path / "later.csv"))["A-4", ""]["verdict"] == record.HOLDS
-    (tmp_path / "short.csv").write_text("".join(text.splitlines(keepends=True)[:10]))
-    done = boards("audit", "--tables", str(tmp_path / "short.csv"), "--json")
-    assert done.code == 0 and "left out" in done.err
-    assert [check["id"] for check in done.json["checks"]] == ["A-1", "A-2", "A-3", "A-4", "A-5", "A-6", "A-13"]
-    assert done.json["checks"][0]["verdict"] == record.FAILS
 
 
 def test_mistakes_are_told_in_one_line(boards: Boards, tmp_path: Path) -> None:
     assert "no stored run 'nobody'" in boards.refused("audit", "nobody")
     assert "say --task" in boards.refused("audit", "qwen2-vl-7b")
     (tmp_path / "x.csv").write_text("what")
-    assert "x.csv:1: has another header" in boards.refused("audit", "--tables", str(tmp_path / "x.csv"))
+    assert "x.csv: no row below the column names" in boards.refused("audit", str(tmp_path / "x.csv"))
     (boards.results / RUN / "scores.json").write_text("{")
     assert "is not JSON" in boards.refused("audit", str(boards.results / RUN))
-    assert "one or the other" in boards.refused("audit", "--runs", "--tables", str(tmp_path / "x.csv"))
+    assert "one or the other" in boards.refused("audit", "--runs", str(tmp_path / "x.csv"))

@@ -22,6 +22,7 @@ DOCUMENTS = (
     "CONTRIBUTING.md",
     "docs/README.md",
     "docs/api.md",
+    "docs/audit.md",
     "docs/export.md",
     "docs/facts.md",
     "docs/glossary.md",
@@ -43,7 +44,8 @@ DOCUMENTS = (
     "results/README.md",
 )
 # Their commands are run.
-RUN = ("README.md", "CONTRIBUTING.md", *(f"docs/{name}.md" for name in ("tables", "leaderboard", "gate", "report")))
+PAGES = ("audit", "tables", "leaderboard", "gate", "report")
+RUN = ("README.md", "CONTRIBUTING.md", *(f"docs/{name}.md" for name in PAGES))
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 THEIRS, MINE, SITE = ROOT / "their_captions.jsonl", ROOT / "my_captions.jsonl", ROOT / "site"
 # A test run must not start itself: these run a part of the tests, in full by hand.

@@ -110,13 +110,14 @@ def test_a_few_steps_of_every_stage_learn(tmp_path: Path) -> None:
 
 def test_mini_models_see_through_the_engine(cim: Cim) -> None:
     """Through `cim eval`: the detailed one names what is there, the base one leaves out."""
-    metrics = "objects,attributes,fine_names,relation_qa,length"
+    metrics = "objects,attributes,fine_names,relation_qa,statements,length"
     arguments = ("--metrics", metrics, "--limit", "60", "--draws", "0", "--json")
     detailed, base = cim("eval", "--model", "mini-detailed,mini-base", *arguments).json
     found = {report["model"]: {s["metric"]: s["values"] for s in report["scores"]} for report in (detailed, base)}
     assert found["mini-detailed"]["objects"]["f1"] >= 75
     assert found["mini-detailed"]["objects"]["f1"] > found["mini-base"]["objects"]["f1"]
     assert found["mini-detailed"]["fine_names"]["f1"] > found["mini-base"]["fine_names"]["f1"] + 20
+    assert found["mini-detailed"]["statements"]["share_true"] > found["mini-base"]["statements"]["share_true"] + 5
     assert found["mini-detailed"]["length"]["words"] > 2 * found["mini-base"]["length"]["words"]
 
 

@@ -17,7 +17,7 @@ from harness.retrieval.consistency import SAFE
 from harness.retrieval.gallery import encoding
 from harness.retrieval.scorer import CimBatch, CimScorer
 from harness.types import SceneGraph
-from tasks.miniscenes import damage, draw, language, samples, sensitivity, world
+from tasks.miniscenes import damage, draw, reading, samples, sensitivity, world
 from tests.galleries import of_arrays
 
 pytest.importorskip("torch", reason="torch is not installed: run `make setup-models`")
@@ -116,7 +116,7 @@ def test_a_damage_changes_what_it_names_and_nothing_else(name: str) -> None:
         "one place wrong": "relations",
     }
     for number in range(60):
-        full, damaged = (language.read(text) for text in damage.pair(name, f"validation_{number:06d}"))
+        full, damaged = (reading.read(text) for text in damage.pair(name, f"validation_{number:06d}"))
         same = [
             part
             for part in ("objects", "names", "attributes", "relations")

@@ -91,6 +91,8 @@ def test_exit_code_and_unit(cim: Cim, tmp_path: Path) -> None:
     assert (done.code, done.json["checks"][0]["recomputed"]) == (0, ["agrees", "not computed"])
     table.write_text("system,metric,value,source\ntwo,length.words,4.1,a page\n")
     assert cim("audit", "two", "--published", table).code == 1
+    table.write_text("# column words: integers; metric length.words\nsystem,words\ntwo,4.1\n")
+    assert "4.1 published, 4.00" in cim("audit", "--published", table, "--json").json["checks"][0]["recomputed"][0]
 
     run = stored_run.load(cim.results / "demo" / "two")
     stored = {"values": {"score": 0.713}, "signature": "cider|v:1"}
@@ -104,14 +106,15 @@ def test_exit_code_and_unit(cim: Cim, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("", ":1: has another header"),
-        ("system,metric,value,source\n", "holds no published value"),
+        ("", "no table below the header"),
+        ("system,metric,value,source\n", "no row below the column names"),
+        ("system,bleu4\na,12.1\n", "holds no published value"),
         ("system,metric,value,source\na,bleu4,nan,b\n", ":2: value is no decimal number: 'nan'"),
-        ("system,metric,value,source\na,bleu4,1\n", ":2: has 3 cells, 4 expected"),
+        ("system,metric,value,source\na,bleu4,1\n", ":2: another number of columns than the header"),
         ("system,metric,value,source\na,bleu5,1,b\n", ":2:"),
         ("system,metric,value,source\na,objects,1,b\n", "has several values; name one as objects.precision"),
         ("system,metric,value,source\na,bleu4,1,b\n", "no stored run 'a'"),
-        ('system,metric,value,source\n"a,bleu4,1,b\n', "is not CSV in UTF-8"),
+        ('system,metric,value,source\n"a,bleu4,1,b\n', "not a table (unexpected end of data)"),
     ],
 )
 def test_a_faulty_file_is_refused_by_its_line(cim: Cim, tmp_path: Path, content: str, words: str) -> None:

@@ -68,7 +68,7 @@ def test_what_a_report_holds(studied: Path, report: tuple[Path, dict[str, Any]])
         "GRC does not depend on the source image",
         "The last 50, an incomplete bin, are left out",
         "too few bins (1)",
-        "precision (seed 0), precision (seed 1)",
+        "truth (seed 0), truth (seed 1)",
         "length (step 12)",
         "Mean token log-probability, another control, is not stored",
         "No scored run on Oxford-IIIT Pet has both",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+import scipy.stats
 
 from harness import store
 from harness.errors import CimError
@@ -51,11 +53,12 @@ class Fake:
             made = self.cim("eval", "--model", option["--model"], "--metrics", "length", "--draws", "0")
             assert made.code == 0, made
         else:
-            name = Path(option["--model"]).name
+            name = Path(option["--model"]).name.removesuffix(".jsonl")
             word = "disc" if name == study.BASE else "red disc"
             word = f"large {word}" if name.startswith("sft") else word
             captions = {f"test_{number:06d}": f"a {word} ." for number in range(12)}
-            path = captions_file(self.folder / f"{name}.jsonl", captions)
+            shortened = Path(option["--model"]) if name != Path(option["--model"]).name else None
+            path = shortened or captions_file(self.folder / f"{name}.jsonl", captions)
             made = self.cim("eval", "--model", path, "--partial", "--metrics", "objects,attributes,fine_names,length")
             assert made.code == 0, made
 
@@ -69,13 +72,13 @@ def fake(cim: Cim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
 
 
 def _study(cim: Cim, *arms: str, seeds: int = 1) -> dict[str, Any]:
-    return study.study(cim.results, study.chosen(arms), seeds, [], lambda _: None)
+    return study.study(cim.results, study.chosen(arms), range(seeds), [], lambda _: None)
 
 
 def test_a_study_makes_what_is_missing_and_nothing_twice(cim: Cim, fake: Fake) -> None:
     table = _study(cim, "cim", "sft", seeds=2)
     verbs = [asked[0] for asked in fake.asked]
-    assert verbs == ["gallery", "eval", *["train", "eval"] * 4]
+    assert verbs == ["gallery", "eval", *["train", "eval", "eval", "eval"] * 4]
     assert [(row["arm"], row["seed"]) for row in table["rows"]] == [("cim", 0), ("sft", 0), ("cim", 1), ("sft", 1)]
     values = table["rows"][0]["values"]
     assert (
@@ -96,9 +99,9 @@ def test_an_arm_that_builds_on_another_brings_it(cim: Cim, fake: Fake) -> None:
 def test_an_alarm_is_told_and_the_study_goes_on(cim: Cim, fake: Fake) -> None:
     fake.alarm = "distinct"
     rows = _study(cim, "grc")["rows"]
-    assert rows == [{"arm": "grc", "seed": 0, "stopped": "distinct", "caught": ["precision"], "values": {}}]
-    assert study.uncaught(rows) == ["control grc, seed 0, was to be stopped by precision, was by distinct"]
-    assert study.uncaught([{**rows[0], "stopped": "precision"}, {**rows[0], "stopped": None, "caught": []}]) == []
+    assert rows == [{"arm": "grc", "seed": 0, "stopped": "distinct", "caught": ["truth"], "values": {}}]
+    assert study.uncaught(rows) == ["control grc, seed 0, was to be stopped by truth, was by distinct"]
+    assert study.uncaught([{**rows[0], "stopped": "truth"}, {**rows[0], "stopped": None, "caught": []}]) == []
 
 
 def test_a_control_that_no_alarm_stops_fails_the_command(cim: Cim, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +110,7 @@ def test_a_control_that_no_alarm_stops_fails_the_command(cim: Cim, fake: Fake, m
     monkeypatch.setattr(cli_train, "NEEDED", ())
     monkeypatch.setattr(cli_train, "_refuse_without_packages", lambda: None)
     done = cim("study", "--arms", "grc")
-    assert done.code == 1 and "control grc, seed 0, was to be stopped by precision, was by none" in done.err
+    assert done.code == 1 and "control grc, seed 0, was to be stopped by truth, was by none" in done.err
     fake.alarm = "distinct"
     done = cim("study", "--arms", "weak,collapse")
     assert done.code == 0 and "was to be stopped" not in done.err, done.err
@@ -120,15 +123,42 @@ def test_arms_are_told_apart_after_holm_and_only_where_seeds_agree(cim: Cim, fak
     """Twelve images: length differs by a word in each, so p is about 2^-12; the other values are level."""
     table = _study(cim, "cim", "sft", seeds=2)
     tested = [row["values"][label] for row in table["rows"] for label in contrasts.SHOWN if label in row["values"]]
-    assert [cell["p_holm"] for cell in tested] == pytest.approx(stats.holm([cell["p_permutation"] for cell in tested]))
+    assert [cell["p_holm"] for cell in tested] == pytest.approx(stats.holm([cell["p"] for cell in tested]))
     assert table["than"] == "cim" and [row["arm"] for row in table["between"]] == ["sft"]
-    mean = {row["arm"]: row["values"]["length"] for row in table["means"]}
+    mean = {row["arm"]: row["values"]["length"] for row in [*table["means"], *table["views"]]}
+    assert mean["sft, cut to the length of mini-base's"]["difference"] == 0, "its last word and the full stop are cut"
+    assert mean["sft, first sentences"]["difference"] == 2
     assert (mean["cim"]["difference"], mean["sft"]["difference"]) == (1, 2) and mean["sft"]["by_seed"] == [2, 2]
     between = table["between"][0]["values"]
     assert between["length"]["difference"] == 1 and contrasts.apart(between["length"])
     assert not contrasts.apart(between["objects f1"]) and between["objects f1"]["p_holm"] == 1
     assert not contrasts.apart({**between["length"], "by_seed": [1, -1]}), "seeds disagree"
     assert not contrasts.apart({**between["length"], "p_holm": 0.06})
+
+
+def test_a_mean_has_the_interval_of_seeds_and_images_together() -> None:
+    """Student's t with the variance of both; two seeds that agree leave the images' alone, as wide as t(1) makes it."""
+    test = stats.Difference(0.0, 2.0, 2.0, (1.0, 3.0), 0.01, 0.01, detectable=stats.minimum_detectable(0.5))
+    apart, alike = contrasts.over_seeds(test, [1.0, 2.0, 3.0]), contrasts.over_seeds(test, [2.0, 2.0])
+    half = scipy.stats.t.ppf(0.975, 2) * math.sqrt(1 / 3 + 0.5**2)
+    assert apart["ci95"] == pytest.approx([2 - half, 2 + half])
+    assert apart["p"] == pytest.approx(2 * scipy.stats.t.sf(2 / math.sqrt(1 / 3 + 0.5**2), 2))
+    half = 0.5 * scipy.stats.t.ppf(0.975, 1)
+    assert alike["ci95"] == pytest.approx([2 - half, 2 + half])
+    assert contrasts.over_seeds(test, [2.0]) == {}, "one seed says nothing of others"
+
+
+def test_seeds_can_be_named(cim: Cim) -> None:
+    done = cim("study", "--seed-list", "11,12,13", "--dry-run", "--json")
+    assert json.loads(done.out)["seeds"] == [11, 12, 13]
+    for wrong in ("11,11", "1,x", "-1", ""):
+        assert "different whole numbers" in cim.refused("study", "--seed-list", wrong, "--dry-run")
+
+
+def test_captions_are_shortened_by_sentence_and_to_the_length_of_the_base() -> None:
+    assert study.first_sentence("a ring . the ring is red .", "") == "a ring ."
+    assert study.first_sentence("a ring and no stop", "") == "a ring and no stop"
+    assert study.cut("a ring . the ring is red .", "a b c d") == "a ring . the"
 
 
 def test_a_mean_over_seeds_is_that_of_its_runs(cim: Cim, tmp_path: Path) -> None:
@@ -152,7 +182,7 @@ def test_a_mean_over_seeds_is_that_of_its_runs(cim: Cim, tmp_path: Path) -> None
 
 def test_captions_of_random_detail_are_written_and_looked_up_once(cim: Cim, fake: Fake) -> None:
     """3,000 captions under three names, one a gallery."""
-    study.study(cim.results, [], 1, [], lambda _: None, pearson=True)
+    study.study(cim.results, [], [0], [], lambda _: None, pearson=True)
     evaluated = [dict(pairwise(asked)) for asked in fake.asked if asked[0] == "eval" and study.PEARSON in asked]
     assert [Path(one["--model"]).stem for one in evaluated] == list(study.RANDOM)
     assert [one["--gallery"] for one in evaluated] == ["miniscenes", "miniscenes-1000", "miniscenes-3000"]
@@ -161,7 +191,7 @@ def test_captions_of_random_detail_are_written_and_looked_up_once(cim: Cim, fake
     assert fake.asked[-1][:2] == ("tasks.miniscenes.sensitivity", "--out")
     store.write_document(Path(fake.asked[-1][2]), {"fake": True})
     before = len(fake.asked)
-    study.study(cim.results, [], 1, [], lambda _: None, pearson=True)
+    study.study(cim.results, [], [0], [], lambda _: None, pearson=True)
     assert len(fake.asked) == before
 
 
@@ -174,16 +204,14 @@ def test_each_negative_control_is_stopped_by_its_own_alarm(
     pytest.importorskip("trl", reason="trl is not installed: run `make setup-train`")
     monkeypatch.setenv("CIM_DATA", str(tmp_path / "data"))
     controls = [name for name, arm in study.ARMS.items() if arm.caught]
-    table = study.study(cim.results, controls, 1, ["objects", "fine_names"], lambda _: None)
+    table = study.study(cim.results, controls, [0], ["objects", "fine_names"], lambda _: None)
     stopped = {row["arm"]: row["stopped"] for row in table["rows"]}
-    assert stopped == {"grc": "precision", "collapse": "distinct", "weak": "distinct"} and not study.uncaught(
-        table["rows"]
-    )
+    assert stopped == {"grc": "truth", "collapse": "distinct", "weak": "distinct"} and not study.uncaught(table["rows"])
     for name in controls:
         folder = cim.results / "train" / study.run_name(name, 0)
         assert (manifest.read(folder) or {})["status"] == "stopped" and (folder / "model.toml").is_file()
     rows = store.read_rows(cim.results / "train" / study.run_name("grc", 0) / "validation.jsonl")
-    assert rows[-1]["reward"] > rows[0]["reward"] and rows[-1]["precision"] < rows[0]["precision"] - 5
+    assert rows[-1]["reward"] > rows[0]["reward"] and rows[-1]["truth"] < rows[0]["truth"] - 5
     rows = store.read_rows(cim.results / "train" / study.run_name("collapse", 0) / "validation.jsonl")
     assert rows[-1]["distinct"] < 0.5 < rows[0]["distinct"] and rows[-1]["reward"] > rows[0]["reward"]
 
@@ -191,7 +219,7 @@ def test_each_negative_control_is_stopped_by_its_own_alarm(
 def test_unknown_arms_are_refused() -> None:
     with pytest.raises(CimError, match="unknown arm 'gcr'"):
         study.chosen(["gcr"])
-    assert study.chosen(["all"]) == list(study.ARMS) and study.chosen([]) == ["cim", "sft"]
+    assert study.chosen(["all"]) == list(study.ARMS) and study.chosen([]) == ["cim", "length-kl", "sft"]
 
 
 def test_a_command_that_fails_ends_the_study(cim: Cim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,12 +99,17 @@ def test_nothing_was_scored() -> None:
     assert "nan" in rung(nothing) and diagnostics.summary(nothing)["reward"]["mean"] is None
 
 
-def test_reward_up_and_precision_down() -> None:
-    start = {"step": 0, "reward": 1.0, "precision": 80.0}
-    assert rung(healthy(1), [start, {"step": 10, "reward": 1.3, "precision": 60.0}]) == {"precision"}
-    assert rung(healthy(1), [start, {"step": 10, "reward": 1.3, "precision": 78.0}]) == set()
-    assert rung(healthy(1), [start, {"step": 10, "reward": 0.9, "precision": 60.0}]) == set(), "bad, but no hack"
-    assert rung(healthy(1), [start, {"step": 10, "reward": 1.3, "precision": None}]) == set()
+def test_reward_up_and_truth_down_twice_in_a_row() -> None:
+    def validated(*rows: tuple[float, float | None]) -> set[str]:
+        return rung(
+            healthy(1), [{"step": at, "reward": reward, "truth": true} for at, (reward, true) in enumerate(rows)]
+        )
+
+    assert validated((1.0, 80.0), (1.2, 62.0), (1.3, 60.0)) == {"truth"}
+    assert validated((1.0, 80.0), (1.2, 60.0)) == validated((1.0, 80.0), (1.2, 60.0), (1.3, 78.0)) == set(), "a phase"
+    assert validated((1.0, 80.0), (1.2, 78.0), (1.3, 60.0)) == set()
+    assert validated((1.0, 80.0), (0.9, 60.0), (1.2, 60.0)) == set(), "bad, but no hack"
+    assert validated((1.0, None), (1.2, None), (1.3, None)) == set()
 
 
 def test_numbers_of_a_known_batch() -> None:
@@ -165,14 +170,15 @@ def test_paper_writes_alarms_down_and_goes_on(tmp_path: Path) -> None:
 
 def test_a_tolerated_alarm_is_told_and_another_still_stops(tmp_path: Path) -> None:
     """Hacked and collapsed at once: without the first alarm the run goes on until the second rings."""
-    start = {"step": 0, "reward": 1.0, "precision": 90.0, "distinct": 1.0, "images": 100}
-    hacked = {**start, "step": 10, "reward": 1.1, "precision": 60.0}
-    opened, said = training_log(tmp_path, stops=True, tolerated=["precision"])
+    start = {"step": 0, "reward": 1.0, "truth": 90.0, "distinct": 1.0, "images": 100}
+    hacked = {**start, "step": 10, "reward": 1.1, "truth": 60.0}
+    opened, said = training_log(tmp_path, stops=True, tolerated=["truth"])
     opened.log_validation(0, {name: value for name, value in start.items() if name != "step"})
-    opened.log_validation(10, {name: value for name, value in hacked.items() if name != "step"})
-    assert said == ["alarm precision: reward +0.100 on validation while precision fell by 30.0 points"]
+    for step in (10, 20):
+        opened.log_validation(step, {name: value for name, value in hacked.items() if name != "step"})
+    assert said == ["alarm truth: reward +0.100 on validation while the share of true statements fell by 30.0 points"]
     with pytest.raises(AlarmError, match="alarm distinct"):
-        opened.log_validation(20, {**{name: hacked[name] for name in hacked if name != "step"}, "distinct": 0.1})
+        opened.log_validation(30, {**{name: hacked[name] for name in hacked if name != "step"}, "distinct": 0.1})
     opened.close()
     assert alarms.that_stop(False, []) == () and set(alarms.that_stop(True, [])) == set(alarms.STOPPING)
 
@@ -189,8 +195,8 @@ def test_rows_after_the_checkpoint_are_dropped_on_resume(tmp_path: Path) -> None
     for update in (1, 2, 3):
         opened.add_batch(replace(healthy(update), step=update - 1))
         opened.log_update(update, {"loss": 0.1}, {})
-    opened.log_validation(2, {"reward": 1.0, "precision": 80.0})
-    opened.log_validation(3, {"reward": 1.0, "precision": 80.0})
+    opened.log_validation(2, {"reward": 1.0, "truth": 80.0})
+    opened.log_validation(3, {"reward": 1.0, "truth": 80.0})
     opened.close()
     again, _ = training_log(tmp_path, stops=True, done=2)
     again.close()

@@ -24,31 +24,31 @@ def saved(folder: Path, *steps: int) -> Path:
     return folder
 
 
-def rows(**found: tuple[float, float | None]) -> list[dict[str, Any]]:
-    return [{"step": int(name[1:]), "reward": reward, "precision": kept} for name, (reward, kept) in found.items()]
+def rows(**validated: tuple[float, float | None]) -> list[dict[str, Any]]:
+    return [{"step": int(name[1:]), "reward": reward, "truth": true} for name, (reward, true) in validated.items()]
 
 
-def test_the_highest_reward_that_kept_its_precision(tmp_path: Path) -> None:
+def test_the_highest_reward_whose_captions_stayed_true(tmp_path: Path) -> None:
     folder = saved(tmp_path, 10, 20, 30)
-    found = rows(s0=(1.0, 90.0), s10=(1.5, 88.0), s20=(1.9, 70.0), s30=(1.5, 89.0))
-    chosen = checkpoints.choose(folder, found, 5.0)
-    assert (chosen["checkpoint"], chosen["precision_kept"], chosen["last"]) == ("run-step10", True, "run-step30")
+    validated = rows(s0=(1.0, 90.0), s10=(1.5, 89.5), s20=(1.9, 88.9), s30=(1.5, 92.0))
+    chosen = checkpoints.choose(folder, validated)
+    assert (chosen["checkpoint"], chosen["truth_kept"], chosen["last"]) == ("run-step10", True, "run-step30")
     assert chosen["split"] == "validation" and chosen["candidates"] == 3
-    hacked = checkpoints.choose(folder, rows(s0=(1.0, 90.0), s10=(1.2, 80.0), s20=(1.9, 70.0)), 5.0)
-    assert hacked["checkpoint"] == "run-step20" and not hacked["precision_kept"]
-    unknown = checkpoints.choose(folder, rows(s0=(1.0, None), s10=(1.2, None), s20=(1.1, None)), 5.0)
-    assert unknown["checkpoint"] == "run-step10"
+    less_true = checkpoints.choose(folder, rows(s0=(1.0, 90.0), s10=(1.2, 80.0), s20=(1.9, 70.0)))
+    assert less_true["checkpoint"] == "run-step10" and less_true["truth_kept"] is False
+    unknown = checkpoints.choose(folder, rows(s0=(1.0, None), s10=(1.2, None), s20=(1.1, None)))
+    assert unknown["checkpoint"] == "run-step10" and unknown["truth_kept"] is None
 
 
 def test_without_validation_the_last_is_named_as_such(tmp_path: Path) -> None:
-    assert checkpoints.choose(saved(tmp_path, 5, 10), [], 5.0) == {
+    assert checkpoints.choose(saved(tmp_path, 5, 10), []) == {
         "checkpoint": "run-step10",
         "step": 10,
         "criterion": "last",
         "split": "none",
     }
     with pytest.raises(CimError, match="no checkpoint was saved"):
-        checkpoints.choose(tmp_path / "nothing", [], 5.0)
+        checkpoints.choose(tmp_path / "nothing", [])
 
 
 def test_what_is_not_finished_counts_for_nothing(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_a_run_its_files_and_its_model(cim: Cim) -> None:
     assert [row["step"] for row in steps] == [1, 2, 3] and all(row["self_policy"] == "exclude" for row in steps)
     assert all(np.isfinite([row["retrieval"]["qir_gap"], row["terms"]["grc"]["mean"]]).all() for row in steps)
     assert [row["step"] for row in rows(cim, "demo", "validation.jsonl")] == [0, 3]
-    assert rows(cim, "demo", "validation.jsonl")[0]["precision"] > 60
+    assert rows(cim, "demo", "validation.jsonl")[0]["truth"] > 60
     scored = cim("eval", "--model", folder, "--metrics", "objects", "--limit", "8", "--draws", "0", "--json")
     assert scored.code == 0 and scored.json["model"] == "demo", scored.err
     # One run is called demo: the folder of the training is no run of a task.
@@ -105,18 +105,18 @@ def test_a_run_its_files_and_its_model(cim: Cim) -> None:
 
 
 def test_a_run_that_an_alarm_stopped_keeps_what_was_best(cim: Cim, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Precision falls while the reward rises: exit 1 by name, the one before is the run's model, no resume."""
+    """Captions get less true while the reward rises: exit 1 by name, the checkpoint before is the model, no resume."""
     from harness.train import examples, presets
 
-    found = iter([{"reward": 1.0 + step / 10, "precision": 90.0 - 20 * step**2} for step in (0, 0.1, 2)])
+    found = iter([{"reward": 1.0 + step / 10, "truth": 90.0 - 20 * step**2} for step in (0, 0.1, 2, 3)])
     monkeypatch.setattr(examples, "worth", lambda *_: next(found))
     monkeypatch.setitem(presets._ALL, "mini", replace(presets._ALL["mini"], save_every=1))
-    arguments = ("train", "--model", "mini-base", "--steps", "3", "--name", "hacked", "--no-probe", *SHORT)
+    arguments = ("train", "--model", "mini-base", "--steps", "4", "--name", "hacked", "--no-probe", *SHORT)
     done = cim(*arguments)
-    assert done.code == 1 and "alarm precision: reward" in done.err, done.err
+    assert done.code == 1 and "alarm truth: reward" in done.err, done.err
     chosen = json.loads((cim.results / "train" / "hacked" / "chosen.json").read_text())
-    assert chosen["checkpoint"] == "hacked-step1" and chosen["candidates"] == 2
-    assert "was stopped by alarm precision" in cim.refused(*arguments)
+    assert chosen["checkpoint"] == "hacked-step1" and chosen["candidates"] == 3
+    assert "was stopped by alarm truth" in cim.refused(*arguments)
 
 
 def test_a_gallery_smaller_than_k_is_refused(cim: Cim) -> None:
@@ -289,6 +289,6 @@ def test_pairs_of_ones_own(cim: Cim, tmp_path: Path) -> None:
     done = cim(*base, "--steps", "1", "--name", "own", *SHORT, "--no-probe")
     assert done.code == 0, done.err
     assert {row["source_id"] for row in rows(cim, "own", "completions.jsonl")} <= {f"miniscenes:{n}" for n in names}
-    assert rows(cim, "own", "validation.jsonl")[0]["precision"] is None
+    assert rows(cim, "own", "validation.jsonl")[0]["truth"] is None
     (tmp_path / f"{names[0]}.png").unlink()
     assert f"1 images are not there, {tmp_path / names[0]}.png first" in cim.refused(*base)

@@ -128,7 +128,7 @@ def material(validation: int = 0, draw: Callable[[str], bytes] = picture) -> Mat
         place=draw,
         target=lambda image: "",
         reference=lambda image: "",
-        precision=lambda captions: None,
+        truth=lambda captions: {},
     )
 
 

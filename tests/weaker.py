@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from tasks.miniscenes.language import FAMILY_OF, read
+from tasks.miniscenes.language import FAMILY_OF
+from tasks.miniscenes.reading import read
 from tests.conftest import ROOT
 
 WEIGHTS = ROOT / "tasks" / "miniscenes" / "weights" / "mini-detailed"

@@ -24,7 +24,7 @@ BOARDS = {
     "tables": "the paper's Tables 6 to 8, published and as run here, as Markdown, LaTeX, CSV and HTML",
     "table": "a table of your own runs for a paper: text, Markdown, LaTeX, CSV or HTML; best and significance marked",
     "facts": "what runs say of each fact of a benchmark: by kind, only one of them, none of them",
-    "audit": "recompute what can be checked in published tables, or in stored runs",
+    "audit": "what the digits of a printed table allow; or recompute what can be checked in stored runs",
     "export": "stored runs in the forms of other tools: Every Eval Ever, the Hugging Face hub, parquet",
     "board": "a static site over all stored runs: ranks, intervals, a page per run",
     "check": "the regression gate: a stored run against a stored baseline",
@@ -216,13 +216,23 @@ def _train(verbs: Any) -> None:
 
 def _study(verbs: Any) -> None:
     verb = _add(verbs, "study", "train arms in the embedded environment, evaluate them and compare them with mini-base")
-    verb.add_argument("--arms", metavar="A[,B]", help="default: cim,sft; all: every arm of the ablation")
+    verb.add_argument("--arms", metavar="A[,B]", help="default: cim,length-kl,sft; all: every arm of the ablation")
     verb.add_argument(
         "--pearson", action="store_true", help="also score 3,000 captions of random detail, three galleries"
     )
-    verb.add_argument("--seeds", type=_positive, default=1, metavar="N", help="runs per arm (default 1)")
+    seeds = verb.add_mutually_exclusive_group()
+    about = "runs per arm, seeds 0 to N-1 (default 1)"
+    seeds.add_argument("--seeds", type=_positive, default=1, metavar="N", help=about)
+    seeds.add_argument("--seed-list", type=_seeds, metavar="A[,B]", help="the seeds themselves, such as 11,12,13")
     verb.add_argument("--metrics", metavar="A[,B]", help="default: all that this machine can compute")
     verb.add_argument("--dry-run", action="store_true", help="print what would be done; write nothing")
+
+
+def _seeds(text: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
+        raise argparse.ArgumentTypeError("different whole numbers such as 11,12,13")
+    return [int(part) for part in parts]
 
 
 def _add(verbs: Any, name: str, about: str, *, results: bool = True) -> argparse.ArgumentParser:

@@ -20,7 +20,7 @@ from harness.runs import signature, stats
 from harness.stages.parse import Parses
 from harness.types import Completion, Fact, Model, Question, Request, Sample, SceneGraph
 
-GRAPH = SceneGraph(("circle",), {"circle": "ring"}, {"circle": ("red",)}, (("circle", "left of", "bar"),))
+GRAPH = SceneGraph(("circle",), {"circle": ("ring",)}, {"circle": ("red",)}, (("circle", "left of", "bar"),))
 QUESTIONS = (Question("Is the circle left of the bar?", "Yes"), Question("Is the bar left of the circle?", "No"))
 CANNOT = "Cannot answer from the caption"
 FACTS = (Fact("0", "Is a circle mentioned?", "yes"), Fact("1", "Which?", "A", choices=("circle", "bar", CANNOT)))
@@ -90,13 +90,6 @@ def _point(metric: Any, measurement: Any) -> Any:
     return stats.point(stats.Column(measurement.statistics, metric.aggregate))
 
 
-def _declared(metric: Any) -> Any:
-    """Which values an empty caption has whatever its sample is; the others may be undefined without their facts."""
-    declared = ~np.isnan(metric.empty)
-    assert declared.any(), "empty declares no value"
-    return declared
-
-
 def metric_shapes(name: str, parses: Parses) -> None:
     """Values (n, v), statistics (n, s) in float64, and an aggregate that also takes stacked sums."""
     metric = registry.metric(name)
@@ -116,11 +109,11 @@ def metric_empty(name: str, parses: Parses) -> None:
     """An empty caption has the declared value, alone and aggregated."""
     metric = registry.metric(name)
     measurement = metric.measure(records(SAMPLES, ("", ""), parses))
-    declared, empty = _declared(metric), np.array(metric.empty)[_declared(metric)]
-    assert np.allclose(measurement.values[:, declared], [empty] * 2, atol=1e-6), (
-        f"empty captions have {measurement.values[0]}"
+    empty = np.nan_to_num(metric.empty)  # a share of nothing is undefined in a run, 0 in a row of a sample
+    assert np.allclose(measurement.values, [empty] * 2, atol=1e-6), f"empty captions have {measurement.values[0]}"
+    assert np.allclose(_point(metric, measurement), metric.empty, atol=1e-6, equal_nan=True), (
+        "aggregated empty captions differ"
     )
-    assert np.allclose(_point(metric, measurement)[declared], empty, atol=1e-6), "aggregated empty captions differ"
 
 
 def metric_hostile(name: str, parses: Parses) -> None:
@@ -129,7 +122,7 @@ def metric_hostile(name: str, parses: Parses) -> None:
     samples = [SAMPLES[0]] * len(HOSTILE) + list(SAMPLES)
     measurement = metric.measure(records(samples, [*HOSTILE, *CAPTIONS], parses))
     alone = metric.measure(records(SAMPLES, CAPTIONS, parses))
-    point = _point(metric, measurement)[_declared(metric)]
+    point = _point(metric, measurement)[np.isfinite(metric.empty)]
     assert np.isfinite(measurement.values).all() and np.isfinite(point).all(), "not finite"
     assert name in CORPUS or np.allclose(measurement.values[-2:], alone.values), "other captions change a value"
 

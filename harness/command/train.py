@@ -8,7 +8,7 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from harness.command.places import split
@@ -76,10 +76,11 @@ def study_verb(args: argparse.Namespace) -> int:
     study = _study()
     _refuse_without_packages()
     results, arms = paths.results_root(args.results), study.chosen(split(args.arms))
+    seeds = args.seed_list or list(range(args.seeds))
     if args.dry_run:
-        _print(args, {name: study.ARMS[name].about for name in arms} | {"seeds": args.seeds, "folder": str(results)})
+        _print(args, {name: study.ARMS[name].about for name in arms} | {"seeds": seeds, "folder": str(results)})
         return 0
-    table = study.study(results, arms, args.seeds, split(args.metrics), _say, pearson=args.pearson)
+    table = study.study(results, arms, seeds, split(args.metrics), _say, pearson=args.pearson)
     missed = study.uncaught(table["rows"])
     if args.json:
         print(json.dumps(table, indent=1))
@@ -101,28 +102,39 @@ def _study() -> Any:
 def _show_study(table: Mapping[str, Any]) -> None:
     from harness.command import terminal
 
-    contrasts = _study().contrasts
-    header = (*contrasts.SHOWN, "stopped by")
-    runs = [(f"{row['arm']} {row['seed']}", row["values"], row["stopped"] or "") for row in table["rows"]]
-    tables = {f"against {table['base']} on {table['task']}, by arm and seed": runs}
-    for name, other in (("means", table["base"]), ("between", table.get("than"))):
-        if rows := table.get(name):
-            title = f"mean over seeds against {other}"
-            tables[title] = [(f"{row['arm']}, {row['seeds']} seeds", row["values"], "") for row in rows]
+    base, tables = table["base"], dict[str, list[tuple[str, Mapping[str, Any]]]]()
+    if means := table.get("means"):
+        tables[f"means over seeds against {base} on {table['task']}"] = [_named(row) for row in means]
+        tables[f"shortened captions against {base}"] = [_named(row) for row in table["views"]]
+        tables[f"means over seeds against {table.get('than')}"] = [_named(row) for row in table.get("between", ())]
+    else:
+        tables[f"against {base} on {table['task']}"] = [
+            (f"{row['arm']} {row['seed']}", row["values"]) for row in table["rows"]
+        ]
     for title, rows in tables.items():
-        shown = [[name, *(_cell(values.get(label)) for label in contrasts.SHOWN), end] for name, values, end in rows]
-        terminal.show(terminal.plain_table(title, ("arm", *header), shown))
+        shown = [[name if at == 0 else "", *cells] for name, values in rows for at, cells in enumerate(_cells(values))]
+        if shown:
+            terminal.show(terminal.plain_table(title, ("arm", "value", "", "difference", "each seed"), shown))
+    for row in table["rows"]:
+        if row["stopped"]:
+            print(f"{row['arm']} {row['seed']} was stopped by alarm {row['stopped']}")
     print(
-        "value, difference and its 95 % interval, paired, over images; *: p of a permutation test, corrected by Holm "
-        "over all of a table, under 0.05, and the same sign in every seed"
+        "differences with 95 % intervals: over seeds and images together (Student's t) for means, over images for one "
+        "run; *: p < 0.05 after Holm's correction over all of a table, and the same sign in every seed"
     )
 
 
-def _cell(row: Mapping[str, Any] | None) -> str:
-    if row is None:
-        return "-"
-    mark = "*" if _study().contrasts.apart(row) else ""
-    return f"{row['value']:.1f} {row['difference']:+.1f} [{row['ci95'][0]:.1f}, {row['ci95'][1]:.1f}]{mark}"
+def _named(row: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    return f"{row['arm']}, {row['seeds']} seeds", row["values"]
+
+
+def _cells(values: Mapping[str, Mapping[str, Any]]) -> Iterator[list[str]]:
+    contrasts = _study().contrasts
+    for label in contrasts.SHOWN:
+        if cell := values.get(label):
+            mark = "*" if contrasts.apart(cell) else ""
+            difference = f"{cell['difference']:+.1f} [{cell['ci95'][0]:.1f}, {cell['ci95'][1]:.1f}]{mark}"
+            yield [label, f"{cell['value']:.1f}", difference, " ".join(f"{d:+.1f}" for d in cell.get("by_seed", ()))]
 
 
 def _refuse_without_packages() -> None:

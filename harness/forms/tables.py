@@ -45,10 +45,11 @@ def rows(source: Source, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
         CimError: damaged, more than ``LARGEST`` bytes once unpacked, a column that stands twice, a row of another
             length than the header, or the package that reads it is not there.
     """
-    return {"parquet": _parquet, "xlsx": _xlsx}.get(name, _separated)(source)
+    return {"parquet": _parquet, "xlsx": _xlsx}.get(name, separated)(source)
 
 
-def _separated(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
+def separated(source: Source, above: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of CSV or TSV; places count the lines ``above`` it in its file. Errors as ``rows``."""
     text = decoded(source.content, source.name)
     delimiter = _delimiter(text.partition("\n")[0])
     csv.field_size_limit(LARGEST)  # a column of pictures in base64 is passed over
@@ -56,14 +57,14 @@ def _separated(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         header = _header(next(reader, []), source.name)
         for row in reader:
-            where = f"{source.name}:{reader.line_num}"
+            where = f"{source.name}:{reader.line_num + above}"
             if row and len(row) != len(header):
                 hint = "quote texts with commas"
                 raise CimError("another number of columns than the header", where=where, hint=hint)
             if row:
                 yield where, dict(zip(header, row, strict=True))
     except csv.Error as error:
-        raise CimError(f"not a table ({error})", where=f"{source.name}:{max(reader.line_num, 1)}") from error
+        raise CimError(f"not a table ({error})", where=f"{source.name}:{max(reader.line_num, 1) + above}") from error
 
 
 def _delimiter(header: str) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from harness.parts import PRECISION_RECALL_F1, SCORE, Measurement, Metric, Records
 from harness.types import Element, SceneGraph
 
-SIGNATURE = {"match": "exact-family", "eps": "0", "stop": "none", "agg": "mean", "v": "1"}
+SIGNATURE = {"match": "exact-family", "mentions": "all", "eps": "0", "stop": "none", "agg": "mean", "v": "2"}
 Parts = Callable[[SceneGraph], set[Hashable]]
 
 
@@ -28,7 +28,7 @@ def pairs(records: Records) -> list[tuple[SceneGraph, SceneGraph]]:
 def _graph(value: dict[str, Any]) -> SceneGraph:
     return SceneGraph(
         objects=tuple(value["objects"]),
-        names=value["names"],
+        names={owner: tuple(words) for owner, words in value["names"].items()},
         attributes={owner: tuple(words) for owner, words in value["attributes"].items()},
         relations=tuple((first, words, second) for first, words, second in value["relations"]),
     )
@@ -46,7 +46,7 @@ def attributes(graph: SceneGraph) -> set[Hashable]:
 
 def names(graph: SceneGraph) -> set[Hashable]:
     """Pairs of category and fine-grained category."""
-    return set(graph.names.items())
+    return {(family, name) for family, names in graph.names.items() for name in names}
 
 
 def relations(graph: SceneGraph) -> set[Hashable]:
@@ -84,7 +84,8 @@ def _state(part: Hashable, stated: set[Hashable], true: set[Hashable]) -> str:
 
 def _element(kind: str, part: Any, state: str, stated: SceneGraph, true: SceneGraph) -> Element:
     words = part if isinstance(part, tuple) else (part,)
-    called = tuple(dict.fromkeys([words[0], *(graph.names.get(words[0], words[0]) for graph in (stated, true))]))
+    names = (name for graph in (stated, true) for name in graph.names.get(words[0], ()))
+    called = tuple(dict.fromkeys([words[0], *names]))
     if kind == "object":
         return Element(kind, words[0], state, marks=called)
     if kind == "attribute":

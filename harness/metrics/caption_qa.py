@@ -32,7 +32,6 @@ VALUES = (
     Value("unparsed_rate", higher_is_better=False),
 )
 BONUS = 0.05  # of "cannot answer" over guessing
-UNDEFINED = float("nan")
 
 
 def _answers(judged: str, together: bool, sample: Sample, reply: Mapping[str, str]) -> list[str | None]:
@@ -104,7 +103,7 @@ def _metric(name: str, together: bool = False) -> Metric:
         order=5,
         measure=partial(_measure, name, together),
         signature=lambda: {"read": "numbered" if together else "captionqa", "agg": "micro", "v": "1"},
-        empty=(0.0, UNDEFINED, 100.0, 0.0),  # of an empty caption, no question can be answered
+        empty=(0.0, 100 * (1 / 2 + BONUS), 100.0, 0.0),  # no question can be answered; points as of two choices
         needs=frozenset({"choices"}),
         judge=name,
         aggregate=aggregate,

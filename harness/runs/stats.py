@@ -176,6 +176,31 @@ def minimum_detectable(standard_error: float, level: float = LEVEL, power: float
     return (NORMAL.inv_cdf((1 + level) / 2) + NORMAL.inv_cdf(power)) * standard_error
 
 
+def student(t: float, freedom: int) -> float:
+    """Distribution function of Student's t; in closed form, as degrees of freedom are whole numbers (A&S 26.7.3-4)."""
+    angle = math.atan(t / math.sqrt(freedom))
+    term = total = 1.0 if freedom % 2 == 0 else math.cos(angle)
+    for k in range(2 + freedom % 2, freedom, 2):
+        term *= (k - 1) / k * math.cos(angle) ** 2
+        total += term
+    if freedom % 2:
+        area = 2 / math.pi * (angle + (math.sin(angle) * total if freedom > 1 else 0.0))
+    else:
+        area = math.sin(angle) * total
+    return (1 + area) / 2
+
+
+def student_quantile(probability: float, freedom: int) -> float:
+    """The t under which Student's distribution holds a probability of at least a half."""
+    low, high = 0.0, 1.0
+    while student(high, freedom) < probability:
+        high *= 2
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if student(middle, freedom) < probability else (low, middle)
+    return high
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down correction: family-wise adjusted p values, in the order given."""
     order = sorted(range(len(p_values)), key=lambda index: p_values[index])

@@ -32,6 +32,7 @@ TOML = "model.toml"
 MERGED = "merged"  # LoRA adapter merged into its base model, for engines without adapter support
 STATE = ("optimizer.pt", "scheduler.pt", "rng_state*.pth", "scaler.pt")
 CRITERION = "reward"
+LOSS = 1.0  # points of the share of true statements that a chosen checkpoint may have lost on validation
 TRAINER = re.compile(r"checkpoint-(\d+)")
 RANK = 64  # of a LoRA adapter
 FAULTS = ("missing_keys", "unexpected_keys", "mismatched_keys")  # of transformers' loading report
@@ -238,11 +239,13 @@ def resumable(folder: Path) -> tuple[int, Path] | None:
     return ready[-1] if ready else None
 
 
-def choose(folder: Path, validations: Sequence[Mapping[str, Any]], loss: float) -> dict[str, Any]:
-    """The best finished checkpoint by validation: highest reward among those that lost at most ``loss`` of precision.
+def choose(folder: Path, validations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The best finished checkpoint by validation: the highest reward among those whose captions stayed true.
 
-    If none kept its precision, the highest reward of all, with ``precision_kept`` false; ties go to the earlier one.
-    If none was validated, the last, which ``split`` then says.
+    Captions stayed true where the share of true statements fell by at most ``LOSS`` points below the start model's. If
+    it fell by more at every checkpoint, the one that lost least, with ``truth_kept`` false; where no truth is known the
+    reward alone decides and ``truth_kept`` is null. Ties go to the earlier one. If none was validated, the last, which
+    ``split`` then says.
 
     Raises:
         CimError: there is no finished checkpoint.
@@ -254,9 +257,13 @@ def choose(folder: Path, validations: Sequence[Mapping[str, Any]], loss: float) 
     rows = [row for row in validations if row["step"] in paths and row.get(CRITERION) is not None]
     if not rows:
         return {"checkpoint": paths[last].name, "step": last, "criterion": "last", "split": "none"}
-    start = next((row.get("precision") for row in validations if row["step"] == 0), None)
-    kept = [row for row in rows if start is None or row.get("precision") is None or start - row["precision"] <= loss]
-    best = max(kept or rows, key=lambda row: (row[CRITERION], -row["step"]))
+    start = next((row.get("truth") for row in validations if row["step"] == 0), None)
+    known = [row for row in rows if row.get("truth") is not None] if start is not None else []
+    kept = [row for row in known if start - row["truth"] <= LOSS]
+    if known and not kept:
+        best = max(known, key=lambda row: (row["truth"], -row["step"]))
+    else:
+        best = max(kept or rows, key=lambda row: (row[CRITERION], -row["step"]))
     return {
         "checkpoint": paths[best["step"]].name,
         "step": best["step"],
@@ -264,6 +271,6 @@ def choose(folder: Path, validations: Sequence[Mapping[str, Any]], loss: float) 
         "value": best[CRITERION],
         "split": "validation",
         "candidates": len(rows),
-        "precision_kept": bool(kept),
+        "truth_kept": bool(kept) if known else None,
         "last": paths[last].name,
     }

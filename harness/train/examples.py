@@ -34,7 +34,7 @@ from harness.weights import Weights
 HELD_OUT = 20  # one pair in this many is for validation,
 MOST = 256  # but at most this many
 Open = Callable[[str], bytes | Path]  # from a sample id to the image file or its bytes
-Precision = Callable[[Sequence[str]], float | None]
+Truth = Callable[[Sequence[str]], dict[str, float | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +61,13 @@ class Pictures:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """Images by id, their keys in galleries, their captions, and the object precision of validation captions.
+    """Images by id, their keys in galleries, their captions, and what of validation captions is true.
 
     ``name`` says where they come from; ``parser`` reads captions of these images as scene graphs, ``own_gallery`` is
     a gallery that holds them; ``place`` gives the file of an image or its bytes, ``target`` the caption that
     fine-tuning teaches, ``reference`` the one that rewards may read; ``shown`` is what an error calls an image.
+    ``truth`` gives the values of a metric of true statements, the first their share in percent; none where no
+    truth is known.
     """
 
     name: str
@@ -76,7 +78,7 @@ class Material:
     place: Open
     target: Callable[[str], str]
     reference: Callable[[str], str]
-    precision: Precision
+    truth: Truth
     gallery: str | None = None
     parser: str = "scene_graph"
     own_gallery: str | None = None
@@ -106,7 +108,7 @@ def of_world(world: World, count: int) -> Material:
         place=world.draw,
         target=world.target,
         reference=references.__getitem__,
-        precision=_precision(validation, world.parser),
+        truth=_truth(validation, world),
         gallery=world.gallery,
         parser=world.parser,
         own_gallery=world.own_gallery,
@@ -124,18 +126,17 @@ def _graph(value: Mapping[str, Any]) -> SceneGraph:
     return SceneGraph(objects=tuple(value["objects"]), attributes=attributes)
 
 
-def _precision(samples: Sequence[Sample], parser_name: str) -> Precision:
-    """Precision in percent of the objects that captions name, as metric ``objects`` on synthetic scenes."""
-    metric = registry.metric("objects")
-    metric = metric.made or metric
+def _truth(samples: Sequence[Sample], world: World) -> Truth:
+    """The values of the environment's metric of true statements; None for a share of nothing."""
+    metric = registry.metric(world.truth)
 
-    def precision(captions: Sequence[str]) -> float | None:
-        records = Records(samples, captions, _parsed, lambda judge: [], parser_name)
-        measurement = metric.measure(records)
+    def truth(captions: Sequence[str]) -> dict[str, float | None]:
+        measurement = metric.measure(Records(samples, captions, _parsed, lambda judge: [], world.parser))
         values = stats.point(stats.Column(measurement.statistics, metric.aggregate))
-        return float(values[metric.names.index("precision")])
+        numbers = zip(metric.names, map(float, values), strict=True)
+        return {name: None if math.isnan(number) else number for name, number in numbers}
 
-    return precision
+    return truth
 
 
 def of_pairs(source_arguments: Sequence[Sequence[str]], training: Training) -> Material:
@@ -177,15 +178,15 @@ def of_pairs(source_arguments: Sequence[Sequence[str]], training: Training) -> M
         place=place,
         target=lambda name: by_key[name].caption,
         reference=lambda name: by_key[name].caption,
-        precision=lambda captions: None,  # these images have no annotated objects
+        truth=lambda captions: {},  # nothing is known of these images
         shown=lambda name: by_key[name].place,
     )
 
 
 def worth(
     material: Material, rewards: Mapping[str, float], scorer: RewardScorer, captions: Sequence[str]
-) -> dict[str, float | None]:
-    """Scores of greedy captions of the validation images: weighted GRC and QIR, precision, length.
+) -> dict[str, Any]:
+    """Scores of greedy captions of the validation images: weighted GRC and QIR, statements that are true, length.
 
     Rewards other than these two are left out: checkpoints are chosen by retrieval, with equal weights if the run
     trains on neither.
@@ -196,7 +197,9 @@ def worth(
     reward = sum(weight * terms[name] for name, weight in weights.items())
     words = float(np.mean([len(caption.split()) for caption in captions]))
     distinct = len(set(captions)) / len(captions)
-    scores = {"precision": material.precision(captions), "words": words, "distinct": distinct, "images": len(captions)}
+    statements = material.truth(captions)
+    truth = next(iter(statements.values()), None)
+    scores = {"truth": truth, "statements": statements, "words": words, "distinct": distinct, "images": len(captions)}
     return {"reward": reward, **terms, **scores}
 
 

@@ -130,17 +130,17 @@ class TrainingLog:
                 self._reported.add(name)
                 self._say(f"alarm {name}: {reason}")
 
-    def log_validation(self, step: int, values: Mapping[str, float | None]) -> None:
+    def log_validation(self, step: int, values: Mapping[str, Any]) -> None:
         """Write the scores of the validation captions after a step; 0 is the start model.
 
         Raises:
-            AlarmError: the preset has guards, and alarm ``precision`` or ``distinct`` fires.
+            AlarmError: the preset has guards, and alarm ``truth`` or ``distinct`` fires.
         """
         row = plain({"step": step, **values})
         with store.Appender(self._folder / VALIDATION) as appender:
             appender.append(row)
         self.validations.append(row)
-        fired = {name: alarms.STOPPING[name]([], self.validations) for name in ("precision", "distinct")}
+        fired = {name: alarms.STOPPING[name]([], self.validations) for name in ("truth", "distinct")}
         self._stop({name: reason for name, reason in fired.items() if reason is not None})
 
     def close(self) -> None:

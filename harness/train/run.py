@@ -17,7 +17,7 @@ from typing import Any
 from harness import store
 from harness.errors import AlarmError, CimError
 from harness.runs import manifest
-from harness.train import alarms, checkpoints, reward
+from harness.train import checkpoints, reward
 from harness.train.log import FILES, VALIDATION
 from harness.train.plan import Plan, settings
 
@@ -62,7 +62,7 @@ def _train(plan: Plan, say: Callable[[str], None], advance: Callable[[int, int],
 
 def _conclude(plan: Plan, steps: int) -> dict[str, Any]:
     """Choose a checkpoint, and write ``model.toml`` for it into the run's folder."""
-    chosen = checkpoints.choose(plan.checkpoints, store.read_rows(plan.folder / VALIDATION), alarms.PRECISION)
+    chosen = checkpoints.choose(plan.checkpoints, store.read_rows(plan.folder / VALIDATION))
     if os.environ.get("RANK", "0") == "0":
         inside = f"./checkpoints/{chosen['checkpoint']}" + (f"/{checkpoints.MERGED}" if plan.options.lora else "")
         store.write_document(plan.folder / CHOSEN, chosen)

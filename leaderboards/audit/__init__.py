@@ -1,9 +1,10 @@
-"""The audit: consistency checks of the published tables, and the same checks of stored runs.
+"""The audit: what the digits of a printed table allow, what a paper claims of its tables, and whether runs are sound.
 
-Each check (``record.Check``) records the claim, how it was recomputed and the verdict, in exact arithmetic. Written to
-``audit.json`` and ``audit.md``. Exit code 0 whatever the verdicts are, but 1 where a published value of ``--published``
-differs. Run with ``cim audit`` (published tables), ``audit RUN...`` or ``audit --runs`` (stored runs), or
-``audit RUN... --published FILE`` (published values of these runs' captions).
+Each check (``record.Check``) records the claim, how it was recomputed and the verdict, in exact arithmetic; a finding
+in a table is ``impossible``, ``improbable`` or a ``note``. Written as JSON and Markdown. Exit code 0, but 1 where a
+cell of a FILE is impossible or a value of ``--published`` differs. Run with ``cim audit`` (the CIM paper's tables and
+claims), ``audit FILE.csv...`` (any printed table), ``audit RUN...`` or ``audit --runs`` (stored runs), or ``audit
+RUN... --published FILE`` (published values of these runs' captions).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness import registry, store
 from harness.errors import CimError
@@ -20,62 +21,86 @@ from harness.runs import stored_run
 
 if TYPE_CHECKING:
     from leaderboards.audit.record import Check
-    from leaderboards.published import PaperRow
 
 FOLDER = Path(".leaderboards") / "audit"  # below the results folder; never a task's
+SUFFIXES = (".csv", ".tsv")
 
 
 def main(args: argparse.Namespace, say: Callable[[str], None], tell: Callable[[str], None]) -> int:
     """Run the audit, write both files, print one of them."""
-    from leaderboards import published
-    from leaderboards.audit import record, stored, summary, systems
-
     results = paths.results_root(args.results)
-    out = args.out or results / FOLDER
-    match args.runs_named:
-        case [file] if file.endswith(".csv") and args.tables is None:
-            args.tables, args.runs_named = Path(file), []
-    values = systems.read(args.published) if args.published else []
-    if values and not args.runs_named:
-        args.runs_named = list(dict.fromkeys(row.system for row in values))
-    stored_runs = args.runs or bool(args.runs_named)
-    if stored_runs and args.tables:
-        raise CimError("stored runs and a file of tables: one or the other", where="--tables")
-    if stored_runs:
-        folders = [stored_run.find(name, results, args.task) for name in args.runs_named]
-        load_all = stored_run.load_all
-        runs = [stored_run.load(folder) for folder in folders] if folders else load_all(results, tell, args.task)
-        title = f"Audit of {len(runs)} stored runs"
-        checks = list(systems.checks(runs, values, str(args.published)) if values else stored.checks(runs))
+    files = [Path(name) for name in args.runs_named if name.lower().endswith(SUFFIXES)]
+    if files and (args.runs or args.published or len(files) < len(args.runs_named)):
+        raise CimError("stored runs and printed tables: one or the other", where=str(files[0]))
+    if files:
+        name, records, text, code = _of_files(files)
+    elif args.runs or args.runs_named or args.published:
+        name, records, text, code = _of_runs(args, results, tell)
     else:
-        checks, title = of_tables(published.read(args.tables), tell), "Audit of the published tables"
-    name = "published" if values else "runs" if stored_runs else "audit"
-    records, text = {"title": title, "checks": [check.as_json() for check in checks]}, summary.page(title, checks)
+        name, records, text, code = _of_paper()
+    out = args.out or results / FOLDER
     store.write_document(out / f"{name}.json", records)
     store.write_bytes(out / f"{name}.md", text.encode())
     say(store.dumps(records) if args.json else text.rstrip())
     tell(f"written to {out / name}.json and .md")
-    return int(bool(values) and any(check.verdict in (record.FAILS, record.PARTLY) for check in checks))
+    return code
 
 
-def of_tables(rows: Sequence[PaperRow], tell: Callable[[str], None]) -> list[Check]:
-    """All checks of published rows; checks of claims only if the rows are the published ones."""
+Outcome = tuple[str, dict[str, Any], str, int]
+"""Stem of the files, the JSON document, the page in Markdown, the exit code."""
+
+
+def _of_files(files: Sequence[Path]) -> Outcome:
+    """Printed tables, one after the other."""
+    from leaderboards.audit import general, summary
+    from leaderboards.printed import reader
+
+    tables, pages, findings, wrong = list[dict[str, Any]](), list[str](), list[dict[str, Any]](), 0
+    for file in files:
+        printed = reader.read(file)
+        checks, unchecked = general.checks(printed), general.not_run(printed)
+        title = f"Audit of {printed.title or file.name}" + (f" ({printed.source})" if printed.source else "")
+        rows = [check.as_json() for check in checks]
+        tables.append({"file": str(file), "title": title, "checks": rows, "not checked": unchecked})
+        findings += general.as_rows(checks, str(file))
+        pages.append(summary.page(title, checks, unchecked))
+        wrong += general.impossible(checks)
+    return "files", {"tables": tables, "findings": findings}, "\n".join(pages), int(wrong > 0)
+
+
+def _of_paper() -> Outcome:
+    """The CIM paper's tables, and what its text claims of them."""
     from leaderboards import published
-    from leaderboards.audit import association, claims, counts, shape, triples
+    from leaderboards.audit import association, claims, general, summary
 
     questions = {b: n for b, task in published.TASKS.items() if (n := registry.task(task).questions)}
-    checks = [
-        shape.shape(rows),
-        shape.agreement(rows),
-        counts.shares(rows, questions),
-        triples.bounded(rows),
-        triples.gaps(rows),
-        shape.repeated(rows, triples.suspects(rows)),
-        association.correlations(rows),
-    ]
-    if {(row.label, *row.printed) for row in rows} == {(row.label, *row.printed) for row in published.read()}:
-        checks += [check(rows) for check in (*claims.OF_TABLES, association.short_references)]
-        checks += [claims.over_sc_captioner(rows, questions)]
-    else:
-        tell("rows or cells differ from the published ones: checks of claims about them are left out")
-    return sorted(checks, key=lambda check: int(check.id.removeprefix("A-")))
+    printed, rows = published.sheet(), published.read()
+    checks = [*general.checks(printed), *(check(rows) for check in (*claims.OF_TABLES, *association.OF_TABLES))]
+    checks.append(claims.over_sc_captioner(rows, questions))
+    checks.sort(key=lambda check: int(check.id.removeprefix("A-")))
+    name, title = printed.name.rpartition("/")[2], "Audit of the published tables"
+    return (
+        "audit",
+        _document(title, checks) | {"findings": general.as_rows(checks, name)},
+        summary.page(title, checks),
+        0,
+    )
+
+
+def _of_runs(args: argparse.Namespace, results: Path, tell: Callable[[str], None]) -> Outcome:
+    """Stored runs; with ``--published`` the published values of their captions."""
+    from leaderboards.audit import record, stored, summary, systems
+
+    values = systems.read(args.published) if args.published else []
+    names = args.runs_named or list(dict.fromkeys(row.system for row in values))
+    folders = [stored_run.find(name, results, args.task) for name in names]
+    load_all = stored_run.load_all
+    runs = [stored_run.load(folder) for folder in folders] if folders else load_all(results, tell, args.task)
+    title = f"Audit of {len(runs)} stored runs"
+    checks = list(systems.checks(runs, values, str(args.published)) if values else stored.checks(runs))
+    differs = bool(values) and any(check.verdict in (record.FAILS, record.PARTLY) for check in checks)
+    return "published" if values else "runs", _document(title, checks), summary.page(title, checks), int(differs)
+
+
+def _document(title: str, checks: Sequence[Check]) -> dict[str, Any]:
+    return {"title": title, "checks": [check.as_json() for check in checks]}

@@ -16,7 +16,6 @@ import numpy as np
 
 from harness.runs import stats
 from leaderboards.audit.record import LISTED, UNDEFINED, Check, plain, signed, verdict
-from leaderboards.audit.shape import distinct
 from leaderboards.published import COLUMNS, TITLES, PaperRow
 
 WARNING = (
@@ -49,6 +48,16 @@ def pairs(rows: Sequence[PaperRow], benchmark: str) -> list[Pair]:
         ci95 = stats.fisher(r, n), stats.fisher(rho, n, stats.SPEARMAN_VARIANCE)
         result.append(Pair(first, second, n, r, ci95[0], rho, ci95[1]))
     return result
+
+
+def distinct(rows: Sequence[PaperRow]) -> list[PaperRow]:
+    """Rows, without those whose cells all repeat another row of the same system and benchmark."""
+    kept = list[PaperRow]()
+    for row in sorted(rows, key=lambda row: -len(row.printed)):
+        same = [known for known in kept if (known.system, known.benchmark) == (row.system, row.benchmark)]
+        if not any(row.values.items() <= known.values.items() for known in same):
+            kept.append(row)
+    return [row for row in rows if any(row is known for known in kept)]
 
 
 def correlations(rows: Sequence[PaperRow]) -> Check:
@@ -147,3 +156,6 @@ def _place(rows: Sequence[PaperRow], base: PaperRow) -> dict[str, Any]:
         "best": best.system,
         "ahead": plain(best.values["bleu4"] - base.values["bleu4"], 2),
     }
+
+
+OF_TABLES = (correlations, short_references)

@@ -1,95 +1,131 @@
-"""Check A-3: a Relations QA value is a share of questions, so it must be 100 k/N for an integer k.
+"""Check A-3: a share of n outcomes must be k/n for an integer k (the GRIM test), whatever was rounded.
 
-With q = c/100 as printed: ``|q - 100 k/N| <= 0.005`` is ``|c N - 10000 k| <= N/2``, in integers.
+A cell stands for an interval (``printed/sheet.py``); it is possible if an integer k has k/n, in the table's unit,
+within it. Where n is so large that every printable value is some k/n the check says nothing, and says so. Source: Brown
+and Heathers, "The GRIM Test", 2017.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from leaderboards.audit.record import FAILS, Check, plain, scientific, verdict
-from leaderboards.published import PaperRow
+from leaderboards.audit.record import FAILS, HOLDS, UNDEFINED, Check, listed, plain, rounded, scientific
+from leaderboards.printed.finding import IMPOSSIBLE, Finding
+from leaderboards.printed.sheet import Cell, Row, Sheet
 
-FIRST, LAST = 400, 2699  # range of question counts that are tried
-
-
-def solutions(value: Decimal, n: int) -> list[int]:
-    """Integers k with ``value`` = 100 k/n to two decimals; an exact half may round either way."""
-    c = int(value * 100)
-    low = max(0, -((n - 2 * c * n) // 20_000))  # ceil((2 c n - n) / 20000)
-    high = min(n, (2 * c * n + n) // 20_000)
-    return list(range(low, high + 1))
+LIMITS: Mapping[str, tuple[int, int | None]] = {"share": (0, 1), "net share": (-1, 1), "integers": (0, None)}
+KINDS = tuple(LIMITS)  # k/n is at least and at most this
+FEW = 5  # values from which on other n that fit all of them are named
+LARGE = 10_000  # n above which others are not tried, and chance is not counted value by value
+Ends = tuple[Fraction, Fraction]
 
 
-def chance(n: int) -> Fraction:
-    """Share of the 10,001 two-decimal values from 0 to 100 that equal some k of n questions."""
-    fitting = {c for k in range(n + 1) for c in _near(k, n)}
-    return Fraction(len(fitting), 10_001)
+def solutions(ends: Ends, n: int, kind: str = "share") -> range:
+    """Integers k with k/n within an interval, and within the limits of the kind."""
+    (low, high), (least, most) = ends, LIMITS[kind]
+    first = -(-low.numerator * n // low.denominator)
+    last = high.numerator * n // high.denominator
+    return range(max(least * n, first), (last if most is None else min(most * n, last)) + 1)
 
 
-def _near(k: int, n: int) -> range:
-    """All c with |c n - 10000 k| <= n/2."""
-    low = -((n - 20_000 * k) // (2 * n))
-    return range(max(0, low), min(10_000, (20_000 * k + n) // (2 * n)) + 1)
+def ends(cell: Cell, scale: int) -> Ends:
+    """The interval of a cell, as a share of 1."""
+    return cell.low / scale, cell.high / scale
 
 
-def shares(rows: Sequence[PaperRow], questions: Mapping[str, int]) -> Check:
-    """A-3 for every Relations QA value, with all question counts that would fit."""
-    by_benchmark, details, right, wrong = dict[str, Any](), list[str](), 0, 0
-    for benchmark, n in questions.items():
-        values = sorted(
-            {row.values["rel_qa"] for row in rows if row.benchmark == benchmark and "rel_qa" in row.printed}
-        )
-        entry = _benchmark(rows, benchmark, values, n)
-        by_benchmark[benchmark] = entry
-        right, wrong = right + entry["fit"], wrong + entry["distinct values"] - entry["fit"]
-        misfits = [cell["value"] for cell in entry["values"] if not cell["solutions"]]
-        details.append(
-            f"{benchmark}: {entry['fit']} of {len(values)} distinct values are k/{n:,}"
-            + (f"; not: {', '.join(misfits)}" if misfits else "")
-            + f"; chance of one random value {entry['chance of one']:.3f}, of all {scientific(entry['joint chance'])}; "
-            f"N from {FIRST} to {LAST} that fit all: {', '.join(map(str, entry['fitting N'])) or 'none'}"
-        )
-    return Check(
-        id="A-3",
-        what="Relations QA values are shares of the benchmark's questions",
-        inputs={"questions": dict(questions), "scan": [FIRST, LAST]},
-        formula="integer k with |q - 100 k/N| <= 0.005; chance: share of the 10,001 values that fit, joint: its power",
-        tolerance="0.005, in integers",
-        claimed="every value is 100 k/N with N = " + " and ".join(f"{n:,} ({b})" for b, n in questions.items()),
-        recomputed=by_benchmark,
-        verdict=verdict(right, 0) if not wrong else FAILS,
-        found=f"{right} of {right + wrong} distinct values are shares of the question counts",
-        details=tuple(details),
-    )
-
-
-def _benchmark(rows: Sequence[PaperRow], benchmark: str, values: Sequence[Decimal], n: int) -> dict[str, Any]:
-    cells = list[dict[str, Any]]()
-    for value in values:
-        ks = solutions(value, n)
-        where = [row.label for row in rows if row.benchmark == benchmark and row.values.get("rel_qa") == value]
-        residuals = [plain(Fraction(value) - Fraction(100 * k, n), 6) for k in ks]
-        cells.append({"value": f"{value:.2f}", "k": ks, "residual": residuals, "solutions": len(ks), "rows": where})
-    share = chance(n)
-    return {
-        "N": n,
-        "distinct values": len(values),
-        "fit": sum(bool(cell["k"]) for cell in cells),
-        "values": cells,
-        "chance of one": plain(share, 6),
-        "joint chance": math.pow(share, len(values)),
-        "fitting N": [m for m in range(FIRST, LAST + 1) if all(solutions(value, m) for value in values)]
-        if values
-        else [],
-    }
+def chance(unit: Fraction, n: int) -> Fraction:
+    """Share of the printable values from 0 to 1, multiples of ``unit``, that some k/n may be rounded to."""
+    steps = int(1 / unit)
+    if n > LARGE or n >= steps:
+        return min(Fraction(n + 1, steps + 1), Fraction(1))
+    # k steps/n, rounded half up and half down
+    fitting = {at for k in range(n + 1) for at in ((2 * k * steps + n) // (2 * n), -((n - 2 * k * steps) // (2 * n)))}
+    return Fraction(len(fitting), steps + 1)
 
 
 def count(value: Decimal, n: int) -> int | None:
-    """The unique k of a printed share; None if there is none or several."""
-    ks = solutions(value, n)
+    """The unique k of a percentage with two decimals; None if there is none or several."""
+    ks = solutions(ends(Cell(str(value), Fraction(value), Fraction(1, 100)), 100), n)
     return ks[0] if len(ks) == 1 else None
+
+
+def shares(sheet: Sheet) -> Check | None:
+    """A-3 for every column of shares whose n the header says; None where there is none."""
+    recomputed, details, findings = dict[str, Any](), list[str](), list[Finding]()
+    for column, rows in sheet.blocks(*KINDS):
+        n, kind = sheet.n(column, rows[0]), sheet.columns[column]
+        if n is None or kind is None:
+            continue
+        place, scale = rows[0].place(column), 1 if kind.name == "integers" else sheet.hundred
+        entry = recomputed[place] = _entry([row.cells[column] for row in rows], n, kind.name, scale)
+        findings += _misfits(column, rows, scale, entry)
+        details.append(_detail(place, entry))
+    if not recomputed:
+        return None
+    values = sum(entry["distinct values"] for entry in recomputed.values())
+    fit = sum(entry["fit"] for entry in recomputed.values())
+    vacuous = all(entry["vacuous"] for entry in recomputed.values())
+    return Check(
+        id="A-3",
+        what="Shares of n are k/n",
+        inputs={name: entry["n"] for name, entry in recomputed.items()},
+        formula="an integer k with k/n within the digits as printed; chance: share of printable values that fit",
+        tolerance="half a unit of the last digit, exact fractions",
+        claimed="every value is k/n",
+        recomputed=recomputed,
+        verdict=FAILS if findings else UNDEFINED if vacuous else HOLDS,
+        found=f"{fit} of {values} distinct values are k/n" + " for an n that every value fits" * vacuous,
+        details=(*map(str, findings), *details),
+        findings=tuple(findings),
+    )
+
+
+def _entry(cells: Sequence[Cell], n: int, kind: str, scale: int) -> dict[str, Any]:
+    """What is known of a column: k by printed value, and other n that fit all of its values."""
+    intervals = {cell.value: ends(cell, scale) for cell in cells}
+    unit = min(cell.unit for cell in cells) / scale
+    ks = {cell.text: solutions(intervals[cell.value], n, kind) for cell in cells}
+    several = len(intervals) >= FEW and n * unit < 1 and n <= LARGE
+    return {
+        "n": n,
+        "distinct values": len(intervals),
+        "fit": sum(bool(solutions(interval, n, kind)) for interval in intervals.values()),
+        "k": {text: list(fitting[:3]) for text, fitting in ks.items()},
+        "vacuous": n * unit >= 1,
+        "chance of one": plain(min(n * unit, Fraction(1)) if kind == "integers" else chance(unit, n), 6),
+        "n that fit all": [
+            m for m in _other_counts(n) if several and all(solutions(x, m, kind) for x in intervals.values())
+        ],
+    }
+
+
+def _other_counts(n: int) -> range:
+    return range(max(1, n // 6), n + n // 10 + 1)
+
+
+def _misfits(column: str, rows: Sequence[Row], scale: int, entry: Mapping[str, Any]) -> Iterator[Finding]:
+    n, others = entry["n"], entry["n that fit all"]
+    for row in rows:
+        cell = row.cells[column]
+        if entry["k"][cell.text]:
+            continue
+        k = math.floor(cell.value * n / scale)
+        around = ", ".join(f"{j}/{n} = {rounded(Fraction(j * scale, n), cell.places + 2)}" for j in (k, k + 1))
+        explanation = f"n = {listed(map(str, others), 5)} would fit the whole column" if others else ""
+        yield row.finding(IMPOSSIBLE, column, around, explanation or "another n for this cell, or another number")
+
+
+def _detail(place: str, entry: Mapping[str, Any]) -> str:
+    n = entry["n"]
+    if entry["vacuous"]:
+        return f"{place}: every printable value is some k/{n:,}: nothing is checked; more decimals would check it"
+    tried, fitting = _other_counts(n), listed(map(str, entry["n that fit all"]))
+    text = (
+        f"{place}: {entry['fit']} of {entry['distinct values']} distinct values are k/{n:,}; chance of one random "
+        f"value {entry['chance of one']:.3f}, of all {scientific(entry['chance of one'] ** entry['distinct values'])}"
+    )
+    return text + f"; n from {tried[0]} to {tried[-1]} that fit all: {fitting}" * bool(fitting)

@@ -12,6 +12,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+from leaderboards.printed.finding import Finding
+
 HOLDS, PARTLY, FAILS, LISTED, UNDEFINED = "holds", "holds in part", "does not hold", "listed", "undefined"
 HALF = Fraction(1, 200)
 Number = Fraction | Decimal | int
@@ -22,7 +24,7 @@ class Check:
     """One check: inputs, formula, tolerance, claim and outcome.
 
     ``claimed`` and ``recomputed`` are JSON values; ``found`` is the outcome in a sentence or two, ``details`` are lines
-    of the Markdown summary. ``run`` is the checked run, for stored runs.
+    of the Markdown summary. ``run`` is the checked run, for stored runs; ``findings`` are those in a printed table.
     """
 
     id: str
@@ -36,6 +38,7 @@ class Check:
     found: str
     details: tuple[str, ...] = ()
     run: str | None = None
+    findings: tuple[Finding, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The stored record, without ``details``, which repeat ``recomputed``."""
@@ -83,6 +86,12 @@ def median(numbers: Sequence[Fraction]) -> Fraction:
 def harmonic(a: Fraction, b: Fraction) -> Fraction:
     """H(P, R) = 2 P R / (P + R); 0 if both are 0."""
     return 2 * a * b / (a + b) if a + b else Fraction(0)
+
+
+def listed(names: Iterable[str], most: int = 12) -> str:
+    """Names in a row, the rest counted."""
+    all_names = list(names)
+    return ", ".join(all_names[:most]) + (f" and {len(all_names) - most} more" if len(all_names) > most else "")
 
 
 def scientific(number: float) -> str:

@@ -1,146 +1,190 @@
-"""Structural checks of the published tables: shape (A-1), cells shared by tables (A-2), repeated values (A-6)."""
+"""Checks of single cells and of cells that repeat: range (A-1), one system in several rows (A-2), equal cells (A-6)."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 from itertools import combinations
-from typing import Any
 
-from leaderboards.audit.record import FAILS, HOLDS, LISTED, Check, verdict
-from leaderboards.published import COLUMNS, TITLES, PaperRow, Place
+from leaderboards.audit.record import FAILS, HOLDS, LISTED, Check, scientific, verdict
+from leaderboards.printed.finding import IMPOSSIBLE, IMPROBABLE, Finding
+from leaderboards.printed.kinds import DERIVED, METRICS, Kind
+from leaderboards.printed.sheet import Cell, Row, Sheet
 
-ROWS = {6: 5, 7: 30, 8: 8}
-F1_ONLY = ("bleu4", "meteor", "capture", "obj_f1", "attr_f1", "rel_qa")  # the cells of Table 6
+Bounds = tuple[Fraction | None, Fraction | None]
+RARE = 1e-3  # expected number of such pairs of rows, below which their equal cells are no coincidence
 
 
-def shape(rows: Sequence[PaperRow], expected: Mapping[int, int] = ROWS) -> Check:
-    """A-1: row counts, unique keys, expected cells, numbers within 0 to 100."""
-    counted = Counter(row.table for row in rows)
-    keys = Counter((row.table, row.base, row.benchmark, row.method) for row in rows)
-    faults = [
-        f"Table {table} has {counted[table]} rows, {n} expected" for table, n in expected.items() if counted[table] != n
-    ]
-    faults += [f"{times} rows are {key}" for key, times in keys.items() if times > 1]
-    for row in rows:
-        columns = F1_ONLY if row.table == 6 else COLUMNS
-        if tuple(row.printed) != columns:
-            faults.append(f"{row.label} has {len(row.printed)} cells, {len(columns)} expected")
-        faults += [
-            f"{row.label}: {TITLES[c]} is {v}, not within 0 to 100" for c, v in row.values.items() if not 0 <= v <= 100
-        ]
-    cells = sum(len(row.printed) for row in rows)
-    summary = f"{len(rows)} rows, {cells} cells" + (f", {len(faults)} faults" if faults else ", no fault")
+def ranges(sheet: Sheet) -> Check:
+    """A-1: every cell is a number that its kind allows."""
+    findings = tuple(_out_of_range(sheet))
+    cells = sum(len(row.cells) for row in sheet.rows)
     return Check(
         id="A-1",
-        what="Shape of the tables",
-        inputs={"rows": len(rows), "cells": cells},
-        formula="rows per table; (table, base, benchmark, method) unique; every cell a number in [0, 100]",
-        tolerance="none",
-        claimed={"rows": {str(table): n for table, n in expected.items()}},
-        recomputed={"rows": {str(table): counted[table] for table in expected}, "faults": faults},
-        verdict=FAILS if faults else HOLDS,
-        found=summary,
-        details=tuple(faults),
+        what="Every cell is a value that its column can have",
+        inputs={"rows": len(sheet.rows), "cells": cells},
+        formula="shares, P, R, F1, most metrics: 0 to the unit; correlations: both signs of it; counts: integers",
+        tolerance="half a unit of the last digit",
+        claimed=None,
+        recomputed={"faults": [str(finding) for finding in findings]},
+        verdict=FAILS if findings else HOLDS,
+        found=f"{len(sheet.rows)} rows, {cells} cells, " + (f"{len(findings)} faults" if findings else "no fault"),
+        details=tuple(map(str, findings)),
+        findings=findings,
     )
 
 
-def agreement(rows: Sequence[PaperRow]) -> Check:
-    """A-2: cells of one system and benchmark in several tables."""
-    places = defaultdict[tuple[str, str], list[PaperRow]](list)
-    for row in rows:
-        places[row.system, row.benchmark].append(row)
-    pairs = [_compared(first, second) for same in places.values() for first, second in combinations(same, 2)]
-    equal = sum(len(pair["equal"]) for pair in pairs)
-    unequal = sum(len(pair["unequal"]) for pair in pairs)
-    details = [
-        f"{pair['system']}, {pair['benchmark']}, Tables {pair['tables'][0]} and {pair['tables'][1]}: "
-        f"{len(pair['equal'])} cells equal"
-        + "".join(f"; {TITLES[c['column']]} {c['values'][0]} and {c['values'][1]}" for c in pair["unequal"])
-        for pair in pairs
-    ]
+def bounds(kind: Kind, hundred: int) -> Bounds:
+    """The lowest and highest value of a kind, in the table's unit; None where there is none."""
+    if kind.bounds:
+        return kind.bounds
+    if kind.name in ("net share", "correlation"):
+        return Fraction(-hundred), Fraction(hundred)
+    if kind.name in ("number", *DERIVED):
+        return None, None
+    if kind.name in ("count", "integers"):
+        return Fraction(0), None
+    most = METRICS.get(kind.name, 1)
+    return Fraction(0), None if most is None else Fraction(most * hundred)
+
+
+def _out_of_range(sheet: Sheet) -> Iterator[Finding]:
+    for row in sheet.rows:
+        for column, cell in row.cells.items():
+            kind = sheet.columns[column]
+            if kind is None:
+                continue
+            low, high = bounds(kind, sheet.hundred)
+            if low is not None and cell.high < low:
+                yield row.finding(IMPOSSIBLE, column, f"{kind.name} is at least {low}")
+            elif high is not None and cell.low > high:
+                yield row.finding(IMPOSSIBLE, column, f"{kind.name} is at most {high}")
+            elif kind.name == "count" and cell.value.denominator != 1:
+                yield row.finding(IMPOSSIBLE, column, "a count is an integer")
+
+
+def agreement(sheet: Sheet) -> Check | None:
+    """A-2: cells of one system and group that stand in several rows; None where each has one row."""
+    places = defaultdict[str, list[Row]](list)
+    for row in sheet.systems:
+        places[row.label].append(row)
+    pairs = [pair for same in places.values() for pair in combinations(same, 2)]
+    if not pairs:
+        return None
+    findings, details, equal, agreeing = list[Finding](), list[str](), 0, 0
+    for first, second in pairs:
+        shared = [column for column in first.cells if column in second.cells]
+        unequal = [column for column in shared if first.cells[column].value != second.cells[column].value]
+        equal, agreeing = equal + len(shared) - len(unequal), agreeing + (not unequal)
+        findings += [second.finding(IMPROBABLE, c, f"{first.cells[c].text} in line {first.line}") for c in unequal]
+        texts = "".join(f"; {c} {first.cells[c].text} and {second.cells[c].text}" for c in unequal)
+        details.append(
+            f"{first.label}, lines {first.line} and {second.line}: {len(shared) - len(unequal)} cells equal{texts}"
+        )
     return Check(
         id="A-2",
-        what="Cells of one system that several tables show",
-        inputs={"pairs": len(pairs), "shared cells": equal + unequal},
-        formula="equal as decimals, per system and benchmark",
+        what="Cells of one system that stand in several rows",
+        inputs={"pairs": len(pairs), "shared cells": equal + len(findings)},
+        formula="equal as decimals, per system and group",
         tolerance="none",
-        claimed="one system has one value (SFT + Ours of Tables 6 and 8 may differ in training data: inferred)",
-        recomputed=pairs,
-        verdict=verdict(sum(not pair["unequal"] for pair in pairs), sum(bool(pair["unequal"]) for pair in pairs)),
-        found=f"{equal} shared cells are equal, {unequal} differ",
+        claimed="one system has one value",
+        recomputed={"details": details},
+        verdict=verdict(agreeing, len(pairs) - agreeing),
+        found=f"{equal} shared cells are equal, {len(findings)} differ",
         details=tuple(details),
+        findings=tuple(findings),
     )
 
 
-def _compared(first: PaperRow, second: PaperRow) -> dict[str, Any]:
-    shared = [column for column in COLUMNS if column in first.printed and column in second.printed]
-    return {
-        "system": first.system,
-        "benchmark": first.benchmark,
-        "tables": [first.table, second.table],
-        "equal": [column for column in shared if first.values[column] == second.values[column]],
-        "unequal": [
-            {"column": column, "values": [first.printed[column], second.printed[column]]}
-            for column in shared
-            if first.values[column] != second.values[column]
-        ],
-    }
-
-
-def distinct(rows: Sequence[PaperRow]) -> list[PaperRow]:
-    """Rows, without those whose cells all repeat another row of the same system and benchmark."""
-    kept = list[PaperRow]()
-    for row in sorted(rows, key=lambda row: -len(row.printed)):
-        same = [known for known in kept if (known.system, known.benchmark) == (row.system, row.benchmark)]
-        if not any(row.values.items() <= known.values.items() for known in same):
+def distinct(rows: Sequence[Row]) -> list[Row]:
+    """Rows, without those whose cells all repeat another row of the same system and group."""
+    kept = list[Row]()
+    for row in sorted(rows, key=lambda row: -len(row.cells)):
+        values = _values(row).items()
+        if not any(values <= _values(known).items() for known in kept if known.label == row.label):
             kept.append(row)
     return [row for row in rows if any(row is known for known in kept)]
 
 
-def repeated(rows: Sequence[PaperRow], states: Mapping[Place, Sequence[str]]) -> Check:
-    """A-6: equal cells of one system on both benchmarks, and of different systems in one column of a benchmark.
+def _values(row: Row) -> dict[str, Fraction]:
+    return {column: cell.value for column, cell in row.cells.items()}
+
+
+def repeated(sheet: Sheet, states: Mapping[tuple[str, str, str, Fraction], Sequence[str]]) -> Check:
+    """A-6: equal cells of one system in two groups, and of different systems in one column of a group.
+
+    Two such rows that share so many cells that chance would give under ``RARE`` such pairs are improbable.
+    Chance: each column's values spread evenly over its range, and independent; real systems are closer than that.
 
     Args:
         states: marks of cells by A-4 and A-5.
     """
-    alone, across, within = distinct(rows), list[dict[str, Any]](), list[dict[str, Any]]()
-    for column in COLUMNS:
-        for first, second in combinations([row for row in alone if column in row.printed], 2):
-            if first.values[column] != second.values[column]:
-                continue
-            cells = [
-                {
-                    "system": row.system,
-                    "benchmark": row.benchmark,
-                    "table": row.table,
-                    "state": list(states.get(row.place(column), ())),
-                }
-                for row in (first, second)
-            ]
-            repeat = {"column": column, "value": first.printed[column], "cells": cells}
-            if first.benchmark == second.benchmark:
-                within.append(repeat)
-            elif first.system == second.system:
-                across.append(repeat)
+    alone = distinct(sheet.systems)
+    spread = {column: _spread(alone, column) for column in sheet.columns}
+    across, within, copies = list[str](), list[str](), list[Finding]()
+    for first, second in combinations(alone, 2):
+        same = [c for c in first.cells if c in second.cells and first.cells[c].value == second.cells[c].value]
+        if first.group == second.group and first.system != second.system:
+            within += [_equal(first, second, c, states) for c in same]
+        elif first.system == second.system and first.group != second.group:
+            across += [_equal(first, second, c, states) for c in same]
+        else:
+            continue
+        copies += _copied(sheet, alone, first, second, same, spread)
     return Check(
         id="A-6",
         what="Repeated values",
-        inputs={"distinct rows": len(alone), "columns": list(COLUMNS)},
+        inputs={"distinct rows": len(alone), "columns": list(sheet.columns)},
         formula="pairs of equal cells in a column; with their marks by A-4 and A-5",
-        tolerance="none: two decimals as printed",
+        tolerance="none: digits as printed",
         claimed=None,
-        recomputed={"one system on both benchmarks": across, "different systems on one benchmark": within},
+        recomputed={"one system in two groups": across, "different systems of one group": within},
         verdict=LISTED,
-        found=f"{len(across)} cells of one system are equal on both benchmarks, {len(within)} pairs of different "
-        "systems in a column of one benchmark; some two-decimal numbers are equal by chance",
-        details=tuple(_detail(repeat) for repeat in (*across, *within)),
+        found=f"{len(across)} cells of one system are equal in two groups, {len(within)} pairs of different systems in "
+        "a column of one group; some printed numbers are equal by chance"
+        + f"; {len(copies)} pairs of rows are not"
+        * bool(copies),
+        details=(*map(str, copies), *across, *within),
+        findings=tuple(copies),
     )
 
 
-def _detail(repeat: Mapping[str, Any]) -> str:
-    names = [
-        f"{cell['system']} ({cell['benchmark']}{''.join(', ' + state for state in cell['state'])})"
-        for cell in repeat["cells"]
-    ]
-    return f"{TITLES[repeat['column']]} {repeat['value']}: {' and '.join(names)}"
+def _spread(rows: Sequence[Row], column: str) -> float:
+    """Chance that two random cells of a column are equal."""
+    cells = [row.cells[column] for row in rows if column in row.cells]
+    if not cells:
+        return 1.0
+    extent = max(cell.value for cell in cells) - min(cell.value for cell in cells)
+    return 1 / (1 + float(extent / (min(cell.unit for cell in cells) or 1)))
+
+
+def _copied(
+    sheet: Sheet, rows: Sequence[Row], first: Row, second: Row, same: Sequence[str], spread: Mapping[str, float]
+) -> Iterator[Finding]:
+    free = [c for c in same if (kind := sheet.columns[c]) is None or kind.name not in (*DERIVED, "count")]
+    shared = [c for c in first.cells if c in second.cells]
+    pairs = math.comb(len(rows), 2) * math.comb(len(shared), len(free))
+    expected = pairs * math.prod(spread[c] for c in free)
+    if len(free) >= min(3, len(shared)) and len(free) > 1 and expected < RARE:
+        cells = ", ".join(f"{c} {first.cells[c].text}" for c in free)
+        yield Finding(
+            severity=IMPROBABLE,
+            row=second.label,
+            column="",
+            printed="",
+            arithmetic=f"{len(free)} of {len(shared)} cells equal those of {first.label} ({cells}); "
+            f"{scientific(expected)} such pairs by chance",
+            explanation="a row copied, or one system under two names",
+            line=second.line,
+        )
+
+
+def _equal(first: Row, second: Row, column: str, states: Mapping[tuple[str, str, str, Fraction], Sequence[str]]) -> str:
+    cell: Cell = first.cells[column]
+    named = (
+        row.label + "".join(f" ({state})" for state in states.get((row.system, row.group, column, cell.value), ()))
+        for row in (first, second)
+    )
+    return f"{column} {cell.text}: {' and '.join(named)}"

@@ -1,14 +1,13 @@
 """A-15: does a published value of a system follow from its captions, that is from the stored run that scored them?
 
-A CSV file with the columns ``system,metric,value,source``: ``system`` is a run's name, ``metric`` a metric of one
-value, or ``metric.value``. A value agrees if it is ours within half a unit of its last printed digit. CIDEr is
-compared in the literature's unit, 100 times the mean. Run with ``cim audit RUN... --published FILE``.
+A table in the audit's format (``printed/sheet.py``), whose systems are names of runs and whose columns say their metric
+(``bleu4``, or ``...; metric objects.f1``); or a CSV file with the columns ``system,metric,value,source``. A value
+agrees if it is ours within half a unit of its last printed digit. CIDEr is compared in the literature's unit, 100 times
+the mean. Run with ``cim audit RUN... --published FILE``.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from harness.errors import CimError
 from harness.runs import signature
 from harness.runs.stored_run import StoredRun
 from leaderboards.audit.record import Check, rounded, verdict
+from leaderboards.printed import reader
 
 COLUMNS = ("system", "metric", "value", "source")
 NUMBER = re.compile(r"-?[0-9]{1,6}(\.[0-9]{1,6})?")
@@ -44,29 +44,29 @@ class Printed:
 
 
 def read(path: Path) -> list[Printed]:
-    """The rows of a file, in its order.
+    """The published values of a file, in its order.
 
     Raises:
-        CimError: not there, not CSV, another header, an unknown metric, no number; names the line.
+        CimError: not there, not a table, an unknown metric, no number; names the line.
     """
-    try:
-        reader = csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""), strict=True)
-        lines = [(reader.line_num, cells) for cells in reader if cells]
-    except FileNotFoundError as error:
-        raise CimError("no such file", where=str(path), hint="--published FILE.csv") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise CimError(f"is not CSV in UTF-8 ({error})", where=str(path)) from error
-    if not lines or tuple(lines[0][1]) != COLUMNS:
-        raise CimError("has another header", where=f"{path}:1", hint=f"expected: {','.join(COLUMNS)}")
-    if len(lines) == 1:
-        raise CimError("holds no published value", where=str(path))
-    return [_row(cells, f"{path}:{number}") for number, cells in lines[1:]]
+    header, rows, name = reader.split(path)
+    if rows and set(rows[0][1]) == set(COLUMNS):
+        return [_row(*(cells[column] for column in COLUMNS), where=where) for where, cells in rows]
+    table = reader.parse(header, rows, name)
+    named = {column: kind.metric for column, kind in table.columns.items() if kind and kind.metric}
+    if not named:
+        raise CimError(
+            "holds no published value", where=name, hint=f"columns {','.join(COLUMNS)}, or # column NAME: bleu4, ..."
+        )
+    return [
+        _row(row.system, metric, row.cells[column].text, table.source or table.title, where=f"{name}:{row.line}")
+        for row in table.systems
+        for column, metric in named.items()
+        if column in row.cells
+    ]
 
 
-def _row(cells: Sequence[str], where: str) -> Printed:
-    if len(cells) != len(COLUMNS):
-        raise CimError(f"has {len(cells)} cells, {len(COLUMNS)} expected", where=where)
-    system, named, text, source = (cell.strip() for cell in cells)
+def _row(system: str, named: str, text: str, source: str, *, where: str) -> Printed:
     if not NUMBER.fullmatch(text):
         raise CimError(f"value is no decimal number: {text[:20]!r}", where=where)
     name, _, value = named.partition(".")

@@ -15,7 +15,16 @@ from leaderboards.report.parts import NONE, Missing, Part, Remark, Section, Tabl
 from leaderboards.report.pearson import RunColumns
 from leaderboards.report.study import REFERENCE, Arm, Contrast, Mean, Study, contrasts, over_seeds
 
-VALUES = ("objects f1", "attributes f1", "fine_names f1", "capture", "relation_qa", "length")
+VALUES = (
+    "objects f1",
+    "attributes f1",
+    "fine_names f1",
+    "capture",
+    "relation_qa",
+    "statements share_true",
+    "statements clean",
+    "length",
+)
 COMMAND = "make ablation SEEDS=3"
 SIZED = re.compile(r"gallery-(\d+)")
 FEWEST = 2  # sizes of a curve

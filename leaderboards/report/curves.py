@@ -42,7 +42,7 @@ QUANTITIES = (
     Quantity("Distinct captions", "share among images", STEPS, "text.distinct_images", ends=(0, 1.05)),
     Quantity("Repeated 4-grams", "share of the caption", STEPS, "text.repeated"),
     Quantity("Reward, held-out images", "reward per caption", VALIDATION, "reward"),
-    Quantity("Object precision, held-out", "percent", VALIDATION, "precision"),
+    Quantity("True statements, held-out", "percent", VALIDATION, "truth"),
 )
 
 Line = tuple[tuple[float, float], ...]

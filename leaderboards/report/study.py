@@ -121,7 +121,7 @@ def over_seeds(values: Sequence[float]) -> Mean | None:
     mean, s = float(np.mean(values)), len(values)
     if s < 2:
         return Mean(s, mean, None)
-    half = _t_quantile(s - 1) * float(np.std(values, ddof=1)) / math.sqrt(s)
+    half = stats.student_quantile(LEVEL, s - 1) * float(np.std(values, ddof=1)) / math.sqrt(s)
     return Mean(s, mean, (mean - half, mean + half))
 
 
@@ -148,12 +148,5 @@ def _p(values: Sequence[float]) -> float | None:
     """Two-sided p of the one-sample t-test of mean 0; None for one value, or for equal ones."""
     if len(values) < 2 or not (deviation := float(np.std(values, ddof=1))):
         return None
-    from scipy.special import stdtr
-
-    return 2 * float(stdtr(len(values) - 1, -abs(float(np.mean(values))) * math.sqrt(len(values)) / deviation))
-
-
-def _t_quantile(freedom: int) -> float:
-    from scipy.special import stdtrit
-
-    return float(stdtrit(freedom, LEVEL))
+    t = -abs(float(np.mean(values))) * math.sqrt(len(values)) / deviation
+    return 2 * stats.student(t, len(values) - 1)

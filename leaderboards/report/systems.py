@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from leaderboards import published
-from leaderboards.audit.association import WARNING, Pair, pairs
-from leaderboards.audit.shape import distinct
+from leaderboards.audit.association import WARNING, Pair, distinct, pairs
 from leaderboards.published import COLUMNS, TASKS, TITLES, PaperRow
 from leaderboards.report import style
 from leaderboards.report.parts import NONE, UNDEFINED, Figure, Part, Remark, Section, Table, bounds, number

@@ -16,12 +16,12 @@ LAST = (
     ("tokens", (STEPS, "length.mean"), 1),
     ("KL", (STEPS, "kl"), 3),
     ("distinct", (STEPS, "text.distinct_images"), 2),
-    ("held-out precision", (VALIDATION, "precision"), 1),
+    ("held-out statements that are true", (VALIDATION, "truth"), 1),
 )
 WHAT = (
     "QIR against shuffled source images (grey) is the control of QIR: if both rise together, the policy adapts to the "
-    "gallery and not to the image. Length, KL, distinct captions and held-out precision show what a rising reward may "
-    "cost."
+    "gallery and not to the image. Length, KL, distinct captions and the held-out share of true statements "
+    "show what a rising reward may cost."
 )
 
 

@@ -11,6 +11,7 @@ import string
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,7 +19,8 @@ from harness.runs import signature, stats, stored_run
 from harness.runs.stored_run import StoredRun
 from leaderboards import published
 from leaderboards.audit import triples
-from leaderboards.published import COLUMNS, TASKS, PaperRow, Place
+from leaderboards.audit.triples import Place
+from leaderboards.published import COLUMNS, TASKS, PaperRow
 from leaderboards.standings import ALPHA
 from leaderboards.tables import systems
 from leaderboards.tables.cells import METRICS, Number, Numbers, usual
@@ -126,7 +128,7 @@ Key = tuple[int, str]
 
 def tables(rows: Sequence[PaperRow], stored: Stored) -> list[Table]:
     """The three tables."""
-    states = triples.suspects(rows)
+    states = triples.suspects(published.sheet())
     return [_table(n, title, [row for row in rows if row.table == n], states, stored) for n, title in TITLES.items()]
 
 
@@ -237,7 +239,7 @@ def _cell(
 ) -> Cell:
     if column not in row.printed:
         return Cell(None)
-    marks = tuple(states.get(row.place(column), ()))
+    marks = tuple(states.get((row.system, row.benchmark, column, Fraction(row.values[column])), ()))
     return Cell(row.values[column].quantize(TWO), states=marks, ours=ours, fill=None if ours else fill)
 
 

@@ -1,12 +1,15 @@
 """What the runs of a study show: each against the base, arms' means over seeds, and arms against each other.
 
-Tests are the paired ones of ``cim compare``, over images. A mean over seeds is tested on each image's mean over the
-arm's runs, so its interval says nothing about other seeds; the lowest and the highest difference of a seed stand beside
-it. p values are corrected by Holm (1979) over all arms, seeds and values that a table shows. Read by ``cim study``.
+Tests of one run are the paired ones of ``cim compare``, over images. A mean over s seeds has Student's interval over
+seeds and images together: difference +- t(.975, s - 1) sqrt(V_seeds / s + V_images), with the variance of the seeds'
+differences and the paired bootstrap variance of the mean over images (which holds a part of the first again, so the
+interval is rather too wide); p is of the same t. Of one seed it is over images alone. p values are corrected by Holm
+(1979) over all arms, seeds and values that a table shows. Read by ``cim study``.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +19,19 @@ from harness import registry
 from harness.runs import compare, stats
 from harness.runs.stored_run import StoredRun, obstacle
 
-SHOWN = ("objects f1", "attributes f1", "fine_names f1", "relation_qa", "length")
+SHOWN = (
+    "objects f1",
+    "attributes f1",
+    "fine_names f1",
+    "relation_qa",
+    "statements share_true",
+    "statements clean",
+    "statements true",
+    "statements false",
+    "statements repeated",
+    "statements well_formed",
+    "length",
+)
 LEVEL = 0.05
 
 Cells = dict[str, dict[str, Any]]
@@ -35,14 +50,14 @@ def stored(test: stats.Difference) -> dict[str, Any]:
         "value": test.b,
         "difference": test.difference,
         "ci95": list(test.ci95),
-        "p_permutation": test.p_permutation,
+        "p": test.p_permutation,
     }
 
 
 def correct(rows: Iterable[Mapping[str, Any]]) -> None:
     """Put ``p_holm`` beside the p of every shown value, over all rows of one table."""
     cells = [row["values"][label] for row in rows for label in SHOWN if label in row["values"]]
-    for cell, adjusted in zip(cells, stats.holm([cell["p_permutation"] for cell in cells]), strict=True):
+    for cell, adjusted in zip(cells, stats.holm([cell["p"] for cell in cells]), strict=True):
         cell["p_holm"] = adjusted
 
 
@@ -70,14 +85,32 @@ def _table(arms: Mapping[str, Sequence[tuple[StoredRun, StoredRun]]]) -> list[di
         values = dict[str, dict[str, Any]]()
         for label, tests in zip(labels, stats.paired(pairs) if pairs else [], strict=True):
             by_seed = [_value(run, label) - _value(base, label) for base, run in runs]
-            values[label] = {**stored(tests[_place(label)[1]]), "by_seed": by_seed}
+            test = tests[_place(label)[1]]
+            values[label] = {**stored(test), **over_seeds(test, by_seed), "by_seed": by_seed}
         rows.append({"arm": name, "seeds": len(runs), "values": values})
     correct(rows)
     return rows
 
 
+def over_seeds(test: stats.Difference, by_seed: Sequence[float]) -> dict[str, Any]:
+    """Interval and p over seeds and images together of a mean difference; none of one seed.
+
+    Args:
+        test: the paired test, over images, of the mean over seeds.
+        by_seed: the difference of each seed.
+    """
+    if len(by_seed) < 2:
+        return {}
+    of_images = test.detectable / stats.minimum_detectable(1.0)
+    error = math.sqrt(float(np.var(by_seed, ddof=1)) / len(by_seed) + of_images**2)
+    half = stats.student_quantile((1 + stats.LEVEL) / 2, len(by_seed) - 1) * error
+    p = 2 * stats.student(-abs(test.difference) / error, len(by_seed) - 1) if error else float(not test.difference)
+    bounds = [test.difference - half, test.difference + half]
+    return {"ci95": bounds, "p": p, "ci95_images": list(test.ci95), "p_images": test.p_permutation}
+
+
 def apart(cell: Mapping[str, Any]) -> bool:
-    """Is a difference more than chance among the shown ones, with the same sign in every seed that stands beside it?"""
+    """Is a difference significant after correction, with the same sign in every seed that stands beside it?"""
     signs = {np.sign(difference) for difference in cell.get("by_seed", [cell["difference"]])}
     return bool(cell["p_holm"] < LEVEL and len(signs) == 1)
 

@@ -1,14 +1,9 @@
-"""The language of miniscenes: captions of a scene at a level of detail, and any text read as a scene graph.
-
-Reading never fails: words outside the language are passed over, the first mention of an object, slot or
-relation wins, repetition changes nothing. A full caption, read again, gives exactly its scene's graph.
-"""
+"""The language of miniscenes: the graph of a scene, and its captions at a level of detail; ``reading.py`` reads."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from harness.types import SceneGraph
 from tasks.miniscenes.world import BACKGROUNDS, COLOURS, COLUMNS, FAMILIES, ROWS, SIZES, TEXTURES, Dice, Scene, Thing
@@ -72,20 +67,30 @@ def graph(scene: Scene) -> SceneGraph:
     attributes = {thing.family: (thing.size, thing.texture, thing.colour) for thing in scene.things}
     return SceneGraph(
         objects=tuple(places),
-        names={thing.family: thing.name for thing in scene.things},
+        names={thing.family: (thing.name,) for thing in scene.things},
         attributes={**attributes, "background": (scene.background,)},
         relations=tuple(closure((), places)),
     )
 
 
-def closure(stated: Sequence[Triple], places: Mapping[str, int]) -> list[Triple]:
-    """Relations as stated, then those that stated places imply, one a pair and axis, subjects in family order."""
-    found: dict[tuple[str, str, str], Triple] = {}
-    for subject, words, other in [*stated, *_implied(places)]:
-        first, second = sorted((subject, other), key=ORDER.index)
-        words = words if first == subject else OPPOSITE[words]
-        found.setdefault((first, second, AXIS[words]), (first, words, second))
-    return [found[key] for key in sorted(found, key=lambda key: (ORDER.index(key[0]), ORDER.index(key[1]), key[2]))]
+def closure(stated: Iterable[Triple], places: Mapping[str, int]) -> list[Triple]:
+    """All relations as stated, and those that places imply of pairs and axes that no relation was stated of.
+
+    Subjects are in family order: "the dome is right of the ring" becomes (circle, left of, arch).
+    """
+    triples = {_ordered(triple) for triple in stated}
+    known = {_about(triple) for triple in triples}
+    triples |= {triple for triple in _implied(places) if _about(triple) not in known}
+    return sorted(triples, key=lambda triple: (*_about(triple), triple[1]))
+
+
+def _ordered(triple: Triple) -> Triple:
+    subject, words, other = triple
+    return triple if ORDER.index(subject) < ORDER.index(other) else (other, OPPOSITE[words], subject)
+
+
+def _about(triple: Triple) -> tuple[int, int, str]:
+    return ORDER.index(triple[0]), ORDER.index(triple[2]), AXIS[triple[1]]
 
 
 def _implied(places: Mapping[str, int]) -> Iterator[Triple]:
@@ -154,83 +159,6 @@ def _statement(first: Thing, second: Thing, nouns: Mapping[str, str], level: Lev
     return f"the {nouns[first.family]} is {' and '.join(found)} the {nouns[second.family]}"
 
 
-@dataclass(slots=True)
-class _Reading:
-    """What has been read so far."""
-
-    names: dict[str, str] = field(default_factory=dict)
-    attributes: dict[str, dict[str, str]] = field(default_factory=dict)
-    places: dict[str, int] = field(default_factory=dict)
-    stated: list[Triple] = field(default_factory=list)
-    background: str | None = None
-    waiting: dict[str, str] = field(default_factory=dict)
-    last: str | None = None
-    subject: str | None = None
-    pending: list[str] = field(default_factory=list)
-
-    def noun(self, word: str) -> None:
-        family = FAMILY_OF[word]
-        slots = self.attributes.setdefault(family, {})
-        for slot, value in self.waiting.items():
-            slots.setdefault(slot, value)
-        if word != family:
-            self.names.setdefault(family, word)
-        if self.subject and self.subject != family:
-            self.stated += [(self.subject, words, family) for words in self.pending]
-        self.last, self.subject, self.pending, self.waiting = family, None, [], {}
-
-    def relation(self, words: str) -> None:
-        self.subject = self.subject or self.last
-        self.pending.append(words)
-
-    def stop(self) -> None:
-        self.last, self.subject, self.pending, self.waiting = None, None, [], {}
-
-
-def read(text: str) -> SceneGraph:
-    """The scene graph that a text states; relations include those that its places imply."""
-    reading, words = _Reading(), re.findall(r"[a-z]+|[.]", text.lower())
-    for before, word in zip(["", *words], words, strict=False):
-        if word in FAMILY_OF:
-            reading.noun(word)
-        elif word in SLOT_OF:
-            reading.waiting.setdefault(SLOT_OF[word], word)
-        elif word in BACKGROUNDS:
-            reading.background = reading.background or word
-        elif before in ROWS and word in COLUMNS and reading.last:
-            reading.places.setdefault(reading.last, ROWS.index(before) * len(COLUMNS) + COLUMNS.index(word))
-        elif word in ("left", "right"):
-            reading.relation(f"{word} of")
-        elif word in ("above", "below"):
-            reading.relation(word)
-        elif word == ".":
-            reading.stop()
-    families = [family for family in ORDER if family in reading.attributes]
-    owned = {family: reading.attributes[family] for family in families}
-    attributes = {family: tuple(slots[slot] for slot in SLOTS if slot in slots) for family, slots in owned.items()}
-    if reading.background:
-        attributes["background"] = (reading.background,)
-    return SceneGraph(
-        objects=tuple(families),
-        names={family: reading.names[family] for family in families if family in reading.names},
-        attributes={owner: words for owner, words in attributes.items() if words},
-        relations=tuple(closure(reading.stated, reading.places)),
-    )
-
-
 def question(first: str, words: str, second: str) -> str:
     """A relation question about two families."""
     return f"Is the {first} {words} the {second}?"
-
-
-def answer(asked: str, stated: SceneGraph) -> str:
-    """Yes, No or n/a: what a caption's graph says to a question; n/a where it says nothing."""
-    found = re.search(r"is the (\w+) (left of|right of|above|below) the (\w+)", asked.lower())
-    if not found or found[1] not in FAMILY_OF or found[3] not in FAMILY_OF:
-        return "n/a"
-    first, words, second = FAMILY_OF[found[1]], found[2], FAMILY_OF[found[3]]
-    ((subject, normal, other),) = closure([(first, words, second)], {})
-    for known_subject, known, known_other in stated.relations:
-        if (known_subject, known_other, AXIS[known]) == (subject, other, AXIS[normal]):
-            return "Yes" if known == normal else "No"
-    return "n/a"

@@ -44,7 +44,7 @@ def row(made: Scene) -> dict[str, Any]:
         "id": made.id,
         "reference": reference(made),
         "objects": list(graph.objects),
-        "names": dict(graph.names),
+        "names": {family: name for family, (name,) in graph.names.items()},
         "attributes": {owner: list(words) for owner, words in graph.attributes.items()},
         "relations": [list(triple) for triple in graph.relations],
         "questions": {question.text: question.answer for question in questions(made)},
@@ -65,7 +65,7 @@ def sample(content: dict[str, Any]) -> Sample:
         questions=tuple(Question(text, gold) for text, gold in content["questions"].items()),
         graph=SceneGraph(
             objects=tuple(content["objects"]),
-            names=content["names"],
+            names={family: (name,) for family, name in content["names"].items()},
             attributes=attributes,
             relations=tuple((first, words, second) for first, words, second in content["relations"]),
         ),

@@ -25,8 +25,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from harness.types import SceneGraph
-from tasks.miniscenes import draw, language, network
+from harness.metrics import _graphs
+from tasks.miniscenes import draw, language, network, reading
 from tasks.miniscenes.language import LEVELS, Level
 from tasks.miniscenes.recipe import Recipe, Stage, descend
 from tasks.miniscenes.vision import features, train_vision
@@ -134,19 +134,15 @@ def quality(model: Any, count: int = 250) -> dict[str, float]:
     scenes = [scene("validation", number) for number in range(count)]
     found: dict[str, list[float]] = {}
     for made, text in zip(scenes, greedy(model, scenes), strict=True):
-        said, true = language.read(text), language.graph(made)
+        said, true = reading.read(text), language.graph(made)
         for part, one, other in (
             ("objects", set(said.objects), set(true.objects)),
-            ("fine_names", set(said.names.items()), set(true.names.items())),
-            ("attributes", _words(said), _words(true)),
+            ("fine_names", _graphs.names(said), _graphs.names(true)),
+            ("attributes", _graphs.attributes(said), _graphs.attributes(true)),
             ("relations", set(said.relations), set(true.relations)),
         ):
             found.setdefault(part, []).append(200 * len(one & other) / max(1, len(one) + len(other)))
     return {part: round(sum(values) / count, 2) for part, values in found.items()}
-
-
-def _words(graph: SceneGraph) -> set[tuple[str, str]]:
-    return {(owner, word) for owner, words in graph.attributes.items() for word in words}
 
 
 def note(folder: Path, recipe: Recipe, measured: dict[str, float], seconds: float) -> None:

@@ -35,8 +35,9 @@ WORLD = World(
     varied=pearson.caption,
     damages=tuple(damage.PAIRS),
     damaged=damage.pair,
-    validation=100,
+    validation=300,
     parser="grammar",
     gallery="miniscenes",
+    truth="statements",
     own_gallery="miniscenes-own",
 )

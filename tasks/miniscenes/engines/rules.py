@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from harness.parts import Engine
 from harness.types import Completion, Model, Request, SceneGraph
-from tasks.miniscenes import language
+from tasks.miniscenes import reading
 
 END = "Don't output extra text."
 # What follows END in the prompts cim-code, cim-figure6 and fenced; a caption ends at the last mark that can end it.
@@ -31,24 +31,21 @@ def reply(prompt: str) -> str:
         r"Caption: (.*)\n\nCheck if the caption explicitly mentions (.*)\.\n\nAnswer.*", prompt, re.DOTALL
     )
     if mention:
-        return "yes" if _mentions(_graph(mention[1]), mention[2]) else "no"
+        return "yes" if _mentions(reading.read(mention[1]), mention[2]) else "no"
     rest = prompt.partition(END)[2]
     block = next((found for form in FORMS if (found := form.fullmatch(rest))), None)
     if block is None:
         return ""
     asked = re.split(r"(?:^|(?<=\?))\d+\. ", block["asked"])[1:]
-    stated = _graph(block["caption"])
-    return ", ".join(f"{number}: {language.answer(text, stated)}" for number, text in enumerate(asked, start=1))
-
-
-def _graph(caption: str) -> SceneGraph:
-    return language.read(caption)
+    stated = reading.read(block["caption"])
+    return ", ".join(f"{number}: {reading.answer(text, stated)}" for number, text in enumerate(asked, start=1))
 
 
 def _mentions(stated: SceneGraph, what: str) -> bool:
     """``any circle`` or ``the circle breed ring``."""
-    words = what.split()
-    return words[-1] in stated.names.values() if "breed" in words else words[-1] in stated.objects
+    *kind, word = what.split()
+    names = {name for names in stated.names.values() for name in names}
+    return word in (names if "breed" in kind else stated.objects)
 
 
 def _generate(_: Model, requests: Sequence[Request]) -> Iterator[Completion]:

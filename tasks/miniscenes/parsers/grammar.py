@@ -1,6 +1,6 @@
 """Scene graphs of miniscenes captions, read by the grammar they are written in; any text can be read.
 
-A value is ``{"objects": [...], "names": {...}, "attributes": {...}, "relations": [[s, r, o], ...]}``.
+A value is ``{"objects": [...], "names": {family: [...]}, "attributes": {...}, "relations": [[s, r, o], ...]}``.
 Run with ``cim parse --model M --task miniscenes``.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from harness.parts import Parse, Parser, Values
-from tasks.miniscenes.language import read
+from tasks.miniscenes.reading import read
 
 
 def _parse(texts: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -26,6 +26,6 @@ def _session(_: Values | None = None) -> AbstractContextManager[Parse]:
 
 PARSER = Parser(
     name="grammar",
-    settings=lambda: {"grammar": "miniscenes 1", "relations": "stated, else implied by places"},
+    settings=lambda: {"grammar": "miniscenes 2", "relations": "stated, else implied by places"},
     session=_session,
 )
