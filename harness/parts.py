@@ -65,9 +65,8 @@ class Judge:
 
     ``prompts(sample, caption)`` gives prompts by key ("" for a judge with one), none where there is nothing to ask;
     ``system`` is the system prompt of all. A whole reply may take ``reply_tokens``: a model that stops earlier is
-    refused. ``signature`` names what enters the signature of a metric that reads the replies. ``parsers`` are ways to
-    read a reply, by name, the first for whoever names none: ``parser(reply, n)`` gives the answers to the n questions
-    of a prompt, None where the reply has none. An unparsed reply is never a "no".
+    refused. ``signature`` enters that of a metric that reads the replies. ``parsers`` are ways to read a reply, the first
+    for whoever names none: ``parser(reply, n)`` gives answers to n questions, None for one without: never a "no".
     """
 
     name: str
@@ -197,7 +196,7 @@ class Metric:
     ``signature`` says how the number is made, field by field. ``scale`` is the highest possible value, None where there
     is none, ``fewest`` the number of images under which it is undefined. ``made`` takes its place on tasks whose images
     are made from a scene graph. ``elements`` gives a report what to mark sample by sample, ``verdicts`` how each
-    question was answered. ``constants`` are the replies, by key, of judges that never read a caption: control rows.
+    question was answered. ``constants`` are replies, by key, of judges that read no caption: control rows.
     ``pretrained`` names the published weights that it needs (``resources/pretrained.py``).
     """
 
@@ -241,7 +240,8 @@ class Metric:
 
     def label(self, name: str) -> str:
         """``objects f1``; the metric's name alone where the value is called ``score`` or is the only one."""
-        return self.name if name == "score" or len(self.values) == 1 else f"{self.name} {name}"
+        shown = name if name.startswith(f"{self.name}_") else f"{self.name} {name}"
+        return self.name if name == "score" or len(self.values) == 1 else shown
 
 
 class RewardScorer(Protocol):

@@ -8,12 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from harness.weights import Server, Weights
-
-    Array = NDArray[np.float64]
 
 Track = Callable[[Iterable[Any], str, int], Iterator[Any]]  # track(items, title, total) yields the items
 
@@ -33,10 +28,10 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """Something about a sample's image that a caption may say right, say wrong or not say.
+    """What a caption may say right, say wrong or not say of a sample's image; ``id`` is unique within the sample.
 
-    ``answer`` is the right verdict on a statement, or the letter of the right one of the ``choices`` of a question, in
-    the order shown. ``kind`` and ``tag`` are the benchmark's classes of it. ``id`` is unique within its sample.
+    ``answer`` is the right verdict on a statement, or the letter of the right one of a question's ``choices`` in the
+    order shown. ``kind`` and ``tag`` are the benchmark's classes of it.
     """
 
     id: str
@@ -64,6 +59,7 @@ class Sample:
 
     ``image`` is the file name under ``$CIM_DATA/<task>/images``; ``image_id`` says whose image it is where an image has
     several captions; ``objects`` and ``attributes`` (owner to words) are annotations that precision also accepts;
+    ``coco_objects`` all of COCO's categories in the image, ``decoys`` objects that models like to invent for it;
     ``domain`` is its part of the benchmark, ``graph`` the truth of a synthetic image; taxonomy uses the rest.
     """
 
@@ -79,6 +75,8 @@ class Sample:
     image_id: str = ""
     facts: tuple[Fact, ...] = ()
     domain: str = ""
+    coco_objects: tuple[str, ...] = ()
+    decoys: tuple[str, ...] = ()
 
     @property
     def task_id(self) -> str:
@@ -112,8 +110,8 @@ class DataFile:
 class Archive:
     """Where images come from: a ``.zip``, ``.tar`` or ``.tar.gz``; ``member`` names a sample's image in it.
 
-    ``bytes`` is its size, about that where ``sha256`` is None: what arrives first is recorded then. The images that are
-    kept take less than the share ``kept`` of it.
+    ``bytes`` is its size, about that where ``sha256`` is None: what arrives first is recorded then; ``kept`` bounds the
+    share of it that the images take.
     """
 
     url: str
@@ -166,9 +164,9 @@ class World:
 
     ``name`` is the environment's benchmark and the first part of gallery keys; ``samples(split, n)`` gives the first n
     of a split, ``draw`` the PNG bytes of one, ``target`` its target caption for SFT, ``varied`` one of random detail.
-    ``damages`` names perturbations, ``damaged(name, id)`` gives a full caption and a perturbed one. ``validation`` is
-    how many images choose a checkpoint, ``gallery`` where captions are looked up, ``own_gallery`` one that also holds
-    the images of training. ``truth`` names the metric whose first value is the percentage of true statements.
+    ``damages`` names perturbations, ``damaged(name, id)`` gives a full and a perturbed caption; ``validation`` images
+    choose a checkpoint. Captions are looked up in ``gallery``; ``own_gallery`` also holds the images of training. The
+    first value of metric ``truth`` is the percentage of true statements.
     """
 
     name: str
@@ -267,10 +265,9 @@ class Model:
 class Element:
     """What a report lists, and marks in the texts.
 
-    ``kind`` is ``object``, ``attribute``, ``relation`` or ``fine name``; ``state`` is ``matched`` (caption and
-    reference say it), ``missed`` (only the reference) or ``invented`` (only the caption). ``marks`` are the ways it may
-    stand in a text, ``text`` itself when empty; ``near`` are words it belongs to: then only the place closest to one of
-    them is marked.
+    ``kind`` is ``object``, ``attribute``, ``relation`` or ``fine name``; ``state`` is ``matched`` (both texts say it),
+    ``missed`` (only the reference) or ``invented`` (only the caption). ``marks`` are the ways it may stand in a text,
+    ``text`` itself when empty; with words in ``near`` only the place closest to one of them is marked.
     """
 
     kind: str
@@ -284,8 +281,8 @@ class Element:
 class Score:
     """One metric of one run: values with 95 % intervals, controls, counts of the whole run, signature.
 
-    ``values`` are percentages except for ``cider`` (0 to 1000), ``cim`` and ``length``; None with a reason in
-    ``not_computed``, and ``outage`` where something stopped answering half-way, so that the same command may do better.
+    ``values`` are percentages but for ``cider`` (0 to 1000), ``cim`` and ``length``; None with a reason in
+    ``not_computed``, and ``outage`` where something stopped answering, so that the same command may do better.
     """
 
     metric: str

@@ -27,6 +27,7 @@ DOCUMENTS = (
     "docs/facts.md",
     "docs/glossary.md",
     "docs/gpu.md",
+    "docs/hallucination.md",
     "docs/results.md",
     "docs/cim.md",
     "docs/install.md",

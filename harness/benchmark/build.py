@@ -181,7 +181,7 @@ def _samples(definition: Definition) -> list[Sample]:
     by_kind = {
         kind: labels.by_id(definition.path(kind), table.get("id_key"), table.get("key"))
         for kind, table in definition.tables.items()
-        if kind in ("objects", "attributes", "questions")
+        if kind not in (*WHICH, "images")
     }
     matched = {kind: _by_sample(values, samples, definition.path(kind)) for kind, values in by_kind.items()}
     return [_annotated(sample, matched, definition) for sample in samples]
@@ -236,4 +236,5 @@ def _annotated(sample: Sample, matched: Mapping[str, Mapping[str, list[Any]]], d
         labels.objects(*of_sample["objects"]) if "objects" in of_sample else (),
         labels.attributes(*of_sample["attributes"]) if "attributes" in of_sample else {},
         labels.questions(*of_sample["questions"], definition.tables["questions"]) if "questions" in of_sample else (),
+        coco_objects=labels.objects(*of_sample["coco_objects"]) if "coco_objects" in of_sample else (),
     )

@@ -25,6 +25,9 @@
     file = "objects.jsonl"
     key = "objects"
 
+    [coco_objects]                            # the same, all of COCO's categories in an image: metric chair
+    file = "instances.json"
+
     [attributes]                              # {id: {object: [word, ...]}}, or rows
     file = "attributes.json"
 
@@ -55,6 +58,7 @@ FILES: Mapping[str, tuple[str, ...]] = {
     "references": ("file", "id_key", "text_key", "sha256"),
     "samples": ("file", "id_key", "text_key", "sha256"),
     "objects": ("file", "id_key", "key", "sha256"),
+    "coco_objects": ("file", "id_key", "key", "sha256"),
     "attributes": ("file", "id_key", "key", "sha256"),
     "questions": ("file", "id_key", "key", "question_key", "answer_key", "answer", "sha256"),
 }

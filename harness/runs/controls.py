@@ -68,10 +68,13 @@ def texts(samples: Sequence[Sample], all_samples: Sequence[Sample], captions: Se
 
 
 def next_references(samples: Sequence[Sample], all_samples: Sequence[Sample]) -> list[str] | None:
-    """For each sample the first reference of the next image of the task, cyclically; None where there is one image."""
+    """For each sample the first reference of the next image of the task, cyclically.
+
+    None where there is one image, or no reference.
+    """
     order_of_images = {sample.image_key: sample for sample in all_samples}
     following = _following(list(order_of_images))
-    if following is None:
+    if following is None or not any(sample.references for sample in all_samples):
         return None
     nexts = (order_of_images[following[sample.image_key]].references for sample in samples)
     return [references[0] if references else "" for references in nexts]

@@ -31,7 +31,8 @@ def check(run: Run, *, fresh: bool = False) -> None:
     place, lacking = run.images, run.samples if fresh else todo(run)
     images = [sample.image for sample in lacking if sample.image]
     if missing := [name for name in images if not (place / name).is_file()]:
-        hint = f"run `cim data fetch {run.task.name}` or point CIM_DATA at a folder that has them"
+        bring = f"run `cim data fetch {run.task.name}`" if run.task.archive else f"put them there ({run.task.source})"
+        hint = f"{bring} or point CIM_DATA at a folder that has them"
         first = ", ".join(missing[:FEW]) + (", ..." if len(missing) > FEW else "")
         raise CimError(f"{len(missing)} of {len(images)} images are not there: {first}", where=str(place), hint=hint)
 
