@@ -65,7 +65,7 @@ class Judge:
 
     ``prompts(sample, caption)`` gives prompts by key ("" for a judge with one), none where there is nothing to ask;
     ``system`` is the system prompt of all. A whole reply may take ``reply_tokens``: a model that stops earlier is
-    refused. ``signature`` enters that of a metric that reads the replies. ``parsers`` are ways to read a reply, the first
+    refused. ``signature`` enters that of a metric that reads the replies. ``parsers`` are ways to read one, the first
     for whoever names none: ``parser(reply, n)`` gives answers to n questions, None for one without: never a "no".
     """
 
