@@ -24,6 +24,7 @@ DOCUMENTS = (
     "docs/api.md",
     "docs/audit.md",
     "docs/export.md",
+    "docs/facts.md",
     "docs/glossary.md",
     "docs/gpu.md",
     "docs/hallucination.md",

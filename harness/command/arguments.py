@@ -19,12 +19,12 @@ STAGES = {
     "score": "compute every number from the stored rows",
 }
 
-
 # Commands of the leaderboards: each is a module with ``arguments(parser)`` and ``main(args, say, tell) -> exit code``.
 BOARDS = {
     "report": "the page of one stored run, or RUN --against others; without RUN one page over all that is stored",
     "tables": "the paper's Tables 6 to 8, published and as run here, as Markdown, LaTeX, CSV and HTML",
     "table": "a table of your own runs for a paper: text, Markdown, LaTeX, CSV or HTML; best and significance marked",
+    "facts": "what runs say of each fact of a benchmark: by kind, only one of them, none of them",
     "audit": "what the digits of a printed table allow; or recompute what can be checked in stored runs",
     "export": "stored runs in the forms of other tools: Every Eval Ever, the Hugging Face hub, parquet",
     "board": "a static site over all stored runs: ranks, intervals, a page per run",

@@ -11,7 +11,6 @@ from harness.parts import Metric
 from harness.runs import controls
 from harness.runs.stored_run import StoredRun
 from harness.runs.validate import is_number
-from harness.types import CONTROLLED
 from harness.validity import cards
 
 UNKNOWN_LAST = 10_000
@@ -106,7 +105,7 @@ def absent(run: StoredRun) -> list[tuple[str, str]]:
 def control_numbers(run: StoredRun, column: Column) -> dict[str, tuple[float, ...]]:
     """Value, low and high of each control of a value, in order; none for further values of a metric of many."""
     score, values = run.scores[column.metric], _values(run, column.metric)
-    if values.index(column.value) > 0 and len(values) > CONTROLLED:
+    if values.index(column.value) > 0 and len(values) > controls.CONTROLLED:
         return {}
     by_name = {
         name: numbers(score["controls"][name], column.value) for name in sorted(score["controls"], key=controls.order)

@@ -14,6 +14,7 @@ from typing import Any
 from harness.types import Sample
 
 WRONG_IMAGE, NEXT_CAPTION = "wrong_image", "next_caption"
+CONTROLLED = 3  # of a metric with more values than these, the row of a control shows the first
 LABELS = {NEXT_CAPTION: "own captions, next image", WRONG_IMAGE: "wrong image"}  # the floor first
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from harness import registry, store
 from harness.benchmark.definition import PINNED
 from harness.errors import CimError, OutageError
+from harness.resources import data
 from harness.runs import manifest, outcomes, records
 from harness.runs.run import FEW, Run, looks
 from harness.types import Completion, Model, Request, Sample, Track, untracked
@@ -60,7 +61,7 @@ def caption(run: Run, track: Track = untracked, generate: Generate | None = None
     requests = requests_of(run, todo(run))
     facts = {
         "prompt": run.task.prompt,
-        "files": {file.name: file.sha256 for file in run.task.files},
+        "files": data.digests(run.task),
         "origin": os.fsencode(run.model.source or run.model.name).decode(errors="backslashreplace"),
     }
     if done and manifest.read(run.folder) is None:

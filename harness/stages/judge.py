@@ -20,7 +20,7 @@ from pathlib import Path
 
 from harness import registry, store
 from harness.errors import CimError, OutageError
-from harness.parts import Metric
+from harness.parts import Judge, Metric
 from harness.resources import machine
 from harness.runs import judges, outcomes, reasoning, records, served
 from harness.runs.cache import key
@@ -35,16 +35,22 @@ FIELD = "reply"
 
 @dataclass(frozen=True, slots=True)
 class Prompted:
-    """A prompt of a judge, with the file and id of its stored reply."""
+    """A prompt of a judge and its system prompt, with the file and id of its stored reply."""
 
     file: str
     id: str
     prompt: str
+    system: str | None
 
     @property
     def request(self) -> Request:
         """What an engine is asked; its id is unique among all files."""
-        return Request(f"{self.file}:{self.id}", self.prompt)
+        return Request(f"{self.file}:{self.id}", self.prompt, system=self.system)
+
+    @property
+    def key(self) -> str:
+        """The key of its reply among those that runs share."""
+        return key(self.prompt if self.system is None else f"{self.system}\0{self.prompt}")
 
 
 def file_name(judge: str, answering: str, probe: str = "") -> str:
@@ -94,7 +100,17 @@ def missing(metric: Metric, run: Run, *, fresh: bool = False) -> str | None:
         return f"no model to judge {run.task.name} with; name one: --judge J"
     if not fresh and answered(run, metric.judge):
         return None
-    return _obstacle(run, answering(run))
+    answerer = answering(run)
+    return _obstacle(run, answerer) or _too_short(answerer, registry.judge(metric.judge))
+
+
+def _too_short(answerer: Model, judge: Judge) -> str | None:
+    """Why a judge's replies would be cut off by a model's own limit, or None."""
+    limit = answerer.settings.get("sampling", {}).get("max_tokens")
+    if limit is None or limit >= judge.reply_tokens:
+        return None
+    hint = f"ask it by a TOML with max_tokens = {judge.reply_tokens} under [sampling]"
+    return f"a reply to {judge.name} has up to {judge.reply_tokens} tokens, {answerer.name} stops at {limit}; {hint}"
 
 
 def _obstacle(run: Run, answerer: Model) -> str | None:
@@ -139,7 +155,7 @@ def questions(run: Run, judge: str, captions: Mapping[str, Completion], probe: s
     texts = [captions[sample.id].text or "" for sample in run.samples]
     texts = probes.PROBES[probe](run.samples, texts) if probe else texts
     return [
-        Prompted(file, records.request_id(sample.id, key), prompt)
+        Prompted(file, records.request_id(sample.id, key), prompt, part.system)
         for sample, text in zip(run.samples, texts, strict=True)
         for key, prompt in part.prompts(sample, text).items()
     ]
@@ -202,7 +218,7 @@ def judge(
     """
     counts, todo = pending(run, metrics, probe)
     if todo:
-        answerer = usable(run)
+        answerer = usable(run, metrics)
         _ask(run, answerer, todo, track, generate or registry.engine(answerer.engine).generate)
     return counts
 
@@ -220,10 +236,12 @@ def pending(run: Run, metrics: Sequence[Metric], probe: Sequence[str] = ()) -> t
     return counts, todo
 
 
-def usable(run: Run) -> Model:
-    """The judge model; CimError where it cannot answer here."""
+def usable(run: Run, metrics: Sequence[Metric]) -> Model:
+    """The judge model; CimError where it cannot answer here for the judges of these metrics."""
     answerer = answering(run)
-    if reason := _obstacle(run, answerer):
+    asking = [registry.judge(metric.judge) for metric in metrics if metric.judge]
+    too_short = (reason for judge in asking if (reason := _too_short(answerer, judge)))
+    if reason := _obstacle(run, answerer) or next(too_short, None):
         raise CimError(f"judge {answerer.name} cannot answer here: {reason}")
     return answerer
 
@@ -242,8 +260,8 @@ def _ask(run: Run, answerer: Model, todo: Sequence[Prompted], track: Track, gene
     judges.record(run.folder, answerer, file_name("*", answerer.name) if replied else None)
     engine, failed, count = registry.engine(answerer.engine), list[Completion](), 0
     cache = cache_of(run.results, answerer)
-    shared = known(cache, [question.prompt for question in todo], FIELD)
-    flying = {question.request.sample_id: question for question in todo if key(question.prompt) not in shared}
+    shared = known(cache, {question.key for question in todo}, FIELD)
+    flying = {question.request.sample_id: question for question in todo if question.key not in shared}
     requests = [question.request for question in flying.values()]
     if requests and engine.describe is not None:
         judges.describe(run.folder, answerer.name, engine.describe(answerer))
@@ -257,7 +275,7 @@ def _ask(run: Run, answerer: Model, todo: Sequence[Prompted], track: Track, gene
         if cache:
             opened.enter_context(closing(cache))
         for question in todo:
-            if (value := shared.get(key(question.prompt))) is not None:
+            if (value := shared.get(question.key)) is not None:
                 add[question.file]({"sample_id": question.id, **value})
         for completed in track(answers, FIELD, len(requests)) if requests else ():
             question, count = flying[completed.sample_id], count + 1
@@ -266,7 +284,7 @@ def _ask(run: Run, answerer: Model, todo: Sequence[Prompted], track: Track, gene
             if not completed.final:
                 failed.append(completed)
             elif cache and completed.text is not None:
-                cache.add(key(question.prompt), {name: value for name, value in row.items() if name != "sample_id"})
+                cache.add(question.key, {name: value for name, value in row.items() if name != "sample_id"})
     hint = "the same command resumes"
     if count < len(requests):
         raise OutageError(f"engine {engine.name} gave {count} of {len(requests)} replies", hint=hint)

@@ -70,7 +70,7 @@ def _checks(folder: Path, results: Path) -> Iterator[Check]:
 def _claims(run: StoredRun, task: Task) -> Iterator[str]:
     """False statements of a manifest or score document, other than numbers."""
     stored, document = run.manifest, run.document
-    files = {file.name: file.sha256 for file in task.files}
+    files = data.digests(task)
     if stored.get("files", files) != files:
         yield f"{manifest.NAME} names other data files"
     prompt = hashlib.sha256(str(stored.get("prompt", task.prompt)).encode()).hexdigest()[:12]
