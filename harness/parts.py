@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from harness.errors import CimError
-from harness.types import Completion, Element, Model, Request, Sample, SceneGraph
+from harness.types import Completion, Element, Judged, Model, Request, Sample, SceneGraph
 
 if TYPE_CHECKING:
     import numpy as np
@@ -194,10 +194,10 @@ class Metric:
     the sums) to (..., v). ``floor`` asks for the controls of captions (``runs/controls.py``). ``signature`` says how
     the number is made, field by field. ``scale`` is the highest possible value, None where there is none, ``fewest``
     the number of images under which it is undefined. ``made`` takes its place on tasks whose images are made from a
-    scene graph. ``elements`` gives a report what to mark sample by sample, ``verdicts`` how each question was answered.
-    ``constants`` are the replies, by key, of judges that never read a caption: control rows of a metric that reads
-    replies. ``pretrained`` names the published weights that it needs (``resources/pretrained.py``), so that they can be
-    brought before anything runs.
+    scene graph. ``elements`` gives a report what to mark sample by sample, ``verdicts`` how each question was answered,
+    ``judged`` what people may label of it: the first value is 100 times the share that is right (docs/judges.md).
+    ``constants`` are the replies, by key, of judges that never read a caption: control rows. ``pretrained`` names the
+    published weights that it needs (``resources/pretrained.py``), so that they can be brought before anything runs.
     """
 
     name: str
@@ -217,6 +217,7 @@ class Metric:
     made: Metric | None = None
     elements: Callable[[Records], list[list[Element]]] | None = None
     verdicts: Callable[[Records], list[list[str]]] | None = None
+    judged: Callable[[Records], list[list[Judged]]] | None = None
     constants: Mapping[str, Callable[[Sample], Mapping[str, str]]] = field(default_factory=dict)
     pretrained: tuple[str, ...] = ()
 

@@ -33,6 +33,21 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """A judge's verdict on a question about a caption, as people may label it.
+
+    ``right``: what the judge reads in the caption equals the key; None where its reply is unreadable. ``expected`` is
+    the answer that equals it, ``yes``, ``no`` or ``n/a`` (empty: none does), ``kind`` what the judge's errors may
+    depend on.
+    """
+
+    question: str
+    kind: str
+    expected: str
+    right: bool | None
+
+
+@dataclass(frozen=True, slots=True)
 class SceneGraph:
     """Objects, fine-grained category by object, attribute words by object, and relation triples of a text or image."""
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from harness.command import judge_arguments
 from harness.errors import CimError
 
 STAGES = {
@@ -68,7 +69,7 @@ def parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:
         if name == "caption":
             stage.add_argument("--shard", metavar="I/N", help="caption one of N parts, I from 0, as a Slurm array does")
         if name == "judge":
-            _judge(stage)
+            judge_arguments.judge(stage, _positive)
     meteor = _add(verbs, "meteor", "every METEOR that the paper may have used, side by side, with its BLEU-4")
     _stage(meteor)
     meteor.set_defaults(metrics=None)
@@ -278,16 +279,6 @@ def _stage(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("-v", "--verbose", action="store_true", help="all values, control rows, counts and signatures")
     verb.add_argument("--draws", type=_count, metavar="N", help="bootstrap resamples (default 10000; 0: no intervals)")
     verb.add_argument("--dry-run", action="store_true", help="print what would be done; write nothing")
-
-
-def _judge(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "--batch", choices=("submit", "collect"), help="through OpenAI's Batch API: submit, and collect a day later"
-    )
-    verb.add_argument("--controls", action="store_true", help="ask also about empty captions and the next image's")
-    verb.add_argument(
-        "--sway", action="store_true", help="measure how often text appended to a caption changes a verdict"
-    )
 
 
 def _positive(text: str) -> int:
