@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from harness.weights import Server, Weights
+    from harness.weights import Price, Server, Weights
 
     Array = NDArray[np.float64]
 
@@ -247,7 +247,7 @@ class Model:
     two runs of one name must agree on it. ``tasks`` are what it is run on when nobody says otherwise (empty: found
     from its captions), ``limit`` what a stored run was limited to. ``weights`` are set for a model that is loaded
     here and writes, ``server`` for one that a server runs; a captions file has neither. ``file_ids`` are ids of a
-    captions file by sample id, where they are not the same.
+    captions file by sample id, where they are not the same; ``price`` is what a provider asks.
     """
 
     name: str
@@ -259,6 +259,7 @@ class Model:
     weights: Weights | None = None
     server: Server | None = None
     file_ids: Mapping[str, str] = field(default_factory=dict)
+    price: Price | None = None
 
 
 @dataclass(frozen=True, slots=True)

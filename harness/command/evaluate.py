@@ -121,7 +121,7 @@ def _report(args: argparse.Namespace, work: Work, scored: list[Scored]) -> dict[
         return {**named, "failure": str(work.failure)}
     outcomes = caption.account(run).as_row() if args.verb in ("eval", "caption", "score") else {}
     if work.scores is None:
-        report = named | work.counts | (_agreement(args, work) if args.verb == "judge" else {})
+        report = named | work.counts | (_agreement(args, work) | _usage(args, run) if args.verb == "judge" else {})
         report |= {"outcomes": outcomes} if outcomes else {}
         if not args.json:
             _print(work.lines)
@@ -176,6 +176,19 @@ def _agreement(args: argparse.Namespace, work: Work) -> dict[str, Any]:
         if rows and not args.json:
             terminal.show(terminal.agreement_table(name, rows))
     return {name: agreement.as_rows(rows) for name, rows in tables.items() if rows}
+
+
+def _usage(args: argparse.Namespace, run: Run) -> dict[str, Any]:
+    """What the judge model has used in this run so far."""
+    from harness.runs import judges, usage
+    from harness.stages import judge
+
+    name = judge.answering_name(run) or ""
+    entry = judges.recorded(run.folder).get(name, {})
+    used, price = usage.read(entry.get("usage")), judge.price(run)
+    if not args.json and used != usage.Usage():
+        print(used.line(name, price))
+    return {"usage": usage.as_row(used, price)}
 
 
 def _print_summaries(args: argparse.Namespace, scored: Sequence[Scored]) -> None:

@@ -1,14 +1,16 @@
-"""The judge models of a run, in its manifest: settings that must not change, and the engines that replied."""
+"""The judge models of a run, in its manifest: settings that must not change, engines that replied, what they used."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from harness.errors import CimError, SettingsError
-from harness.runs import manifest
+from harness.runs import manifest, usage
 from harness.runs.form import malformed
+from harness.runs.usage import Usage
 from harness.types import Model
 
 
@@ -35,6 +37,14 @@ def record(folder: Path, answerer: Model, replies: str | None) -> None:
         raise SettingsError(what, where=str(folder), hint=hint)
     if differing or answerer.name not in judges:
         manifest.note(folder, judges={**judges, answerer.name: {"settings": now, "engines": []}})
+
+
+def add_usage(folder: Path, name: str, used: Usage) -> None:
+    """Add what a judge model has used to what it used before."""
+    if used.calls or used.shared:
+        judges = recorded(folder)
+        total = usage.read(judges[name].get("usage")).plus(used)
+        manifest.note(folder, judges={**judges, name: {**judges[name], "usage": asdict(total)}})
 
 
 def describe(folder: Path, name: str, engine: Mapping[str, Any]) -> None:
