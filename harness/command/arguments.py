@@ -78,6 +78,8 @@ def parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:
     compare.add_argument("runs", metavar="B", nargs="+", help="runs to compare with it; several get a column each")
     compare.add_argument("--task", help="task of the runs, where names are given")
     compare.add_argument("--wide", action="store_true", help="all columns, however narrow the terminal is")
+    arena = _add(verbs, "arena", "a judge compares runs pair by pair: ratings, win rates, position bias")
+    judge_arguments.arena(arena, _positive, _count)
     verify = _add(verbs, "verify", "check a stored run: schema, hashes, counts, scores recomputed")
     verify.add_argument("run", help="run folder, or run name")
     verify.add_argument("--task", help="task of the run, where a name is given")

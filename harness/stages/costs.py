@@ -39,16 +39,17 @@ class Estimate:
     basis: str
 
 
-def of_prompts(answerer: Model, prompts: Sequence[str], results: Path, pictures: int = 0) -> Estimate:
+def of_prompts(answerer: Model, prompts: Sequence[str], earlier: Sequence[Path], pictures: int = 0) -> Estimate:
     """The cost of these prompts.
 
     Args:
+        earlier: folders whose manifests may hold what this model used for such prompts.
         pictures: how many of them come with an image, whose tokens nobody here can know.
     """
     settings = answerer.server or answerer.weights
     most = len(prompts) * settings.sampling.max_tokens if settings else 0
     tokens = sum(map(len, prompts)) // LETTERS
-    before = _used(answerer, results)
+    before = _used(answerer, earlier)
     counted, calls = before.calls - before.uncounted, before.calls
     replies = round(before.reply_tokens / counted * len(prompts)) if counted else None
     basis = f"{LETTERS} characters a prompt token" + (", images not counted" if pictures else "")
@@ -67,10 +68,10 @@ def of_prompts(answerer: Model, prompts: Sequence[str], results: Path, pictures:
     )
 
 
-def _used(answerer: Model, results: Path) -> Usage:
-    """What this model, with these settings, has used in all stored runs."""
+def _used(answerer: Model, folders: Sequence[Path]) -> Usage:
+    """What this model, with these settings, has used in these folders."""
     total = Usage()
-    for folder in stored_run.folders(results):
+    for folder in folders:
         try:
             entry = judges.recorded(folder).get(answerer.name)
         except CimError:  # a damaged run says nothing
@@ -103,4 +104,5 @@ def before(run: Run, metrics: Sequence[Metric], probes: Sequence[str], *, fresh:
     prompts = [question.prompt for question in questions]
     whole = all(sample.id in stored for sample in run.samples)  # else the prompts are not those that will be sent
     shared = known(cache_of(run.results, answerer), prompts, judge.FIELD) if whole else {}
-    return of_prompts(answerer, [prompt for prompt in prompts if key(prompt) not in shared], run.results)
+    asked = [prompt for prompt in prompts if key(prompt) not in shared]
+    return of_prompts(answerer, asked, stored_run.folders(run.results))
