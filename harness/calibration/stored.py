@@ -82,8 +82,15 @@ def calibrations(run: StoredRun) -> dict[str, Calibration]:
     Raises:
         CimError: a file of labels or of judged facts is damaged.
     """
-    found = {name: labelled(run, name) for name in run.computed if _judge(run, name)}
-    return {name: of(run, name, some) for name, some in found.items() if some and (some.n_labels or some.stale)}
+    made = dict[str, Calibration]()
+    for metric in run.computed:
+        named = _judge(run, metric)
+        if named is None or not (run.files.folder / labels.file_name(*named)).is_file():
+            continue
+        some = labelled(run, metric)
+        if some and (some.n_labels or some.stale):
+            made[metric] = of(run, metric, some)
+    return made
 
 
 def _judge(run: StoredRun, metric: str) -> tuple[str, str] | None:

@@ -77,7 +77,7 @@ def evaluate_verb(args: argparse.Namespace) -> int:
     stages = tuple(evaluate.STAGES) if args.verb == "eval" else (args.verb,)
     with parse.Parses(runs[0].results, terminal.track, device.Device(_say, args.workers)) as parses:
         works = evaluate.plan(runs, _metrics(args), parses, among=args.among, fresh=args.fresh)
-        if judging and (args.label or args.labels):
+        if judging and (args.label or args.labels or args.out):
             return label.label_verb(args, works)
         if args.dry_run:
             return _dry_run(args, works, stages, options)
