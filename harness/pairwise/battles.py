@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness import registry, store
-from harness.errors import CimError, OutageError
+from harness.errors import CimError, OutageError, SettingsError
 from harness.pairwise import protocol
 from harness.pairwise.protocol import Shown, Vote
 from harness.resources import data
@@ -176,7 +176,7 @@ def _store(arena: Arena, answerer: Model, lacking: Sequence[Request], track: Tra
     used = usage.counted(answers, partial(judges.add_usage, folder, answerer.name))
     with files.appending(arena.file, FIELD) as add, closing(used):
         for completed in track(used, FIELD, len(lacking)):
-            add(records.row(reasoning.split_off(completed), FIELD))
+            add(records.row(completed, FIELD))
             count += 1
             failed += [] if completed.final else [completed]
     if count < len(lacking) or failed:
@@ -191,7 +191,10 @@ def _begin(arena: Arena, answerer: Model) -> None:
     task = {"name": arena.task.name, "version": arena.task.version, "data": data.fingerprint(arena.task), "prompt": ""}
     content = {"task": task, "model": {"engine": FOLDER}, "samples": {"n": 0, "limit": None, "ids": ""}}
     folder = arena.folder(answerer.name)
-    manifest.check(folder, content)
+    stored = manifest.read(folder)
+    if stored is not None and (changed := manifest.changes(stored["settings"], content)):
+        what = f"its replies are about another version of {arena.task.name} (stored / now: {', '.join(changed)})"
+        raise SettingsError(what, where=str(folder), hint="move that folder away")
     manifest.begin(folder, content, {})
     judges.record(folder, answerer, "replies.*.jsonl" if any(folder.glob("replies.*.jsonl")) else None)
 
