@@ -76,7 +76,7 @@ def _corrected(a: StoredRun, b: StoredRun, rows: dict[tuple[str, str], Compariso
 
 
 def _difference(a: LabelledFacts, b: LabelledFacts) -> tuple[Estimate, str]:
-    enough_a, enough_b = (some.n_labels >= estimate.FEWEST for some in (a, b))
+    enough_a, enough_b = (side.n_labels >= estimate.FEWEST for side in (a, b))
     if enough_a and enough_b:
         scores = estimate.moments(a.facts, "a").true, estimate.moments(b.facts, "b").true
         return estimate.difference(*scores), OWN

@@ -121,7 +121,7 @@ def moments(facts: Facts, run: str = "") -> Moments:
         CimError: fewer than 30 labels, fewer than two images, or a stratum without a label; says which.
     """
     names = sorted(set(facts.strata))
-    stratum = np.array([names.index(one) for one in facts.strata], dtype=np.int64)
+    stratum = np.array([names.index(name) for name in facts.strata], dtype=np.int64)
     labelled = ~np.isnan(facts.labels)
     y = np.where(labelled, facts.labels, 0.0)
     count = np.bincount(stratum, minlength=len(names)).astype(np.float64)
@@ -151,7 +151,7 @@ def moments(facts: Facts, run: str = "") -> Moments:
         return Linear(float(share @ np.where(of, value, 0.0)), float(share @ mean), contributions)
 
     everywhere = np.ones(len(names), dtype=np.bool_)
-    strata = {name: (int(all_), int(some)) for name, all_, some in zip(names, count, n, strict=True)}
+    strata = {name: (int(all_), int(labelled_)) for name, all_, labelled_ in zip(names, count, n, strict=True)}
     ones = np.ones(len(names))
     return Moments(
         linear(ones, chosen, True), linear(raw, everywhere, False), linear(raw, chosen, False), int(n.sum()), strata
@@ -161,7 +161,7 @@ def moments(facts: Facts, run: str = "") -> Moments:
 def _refuse(names: Sequence[Stratum], n: Array, facts: Facts) -> None:
     if n.sum() < FEWEST:
         raise CimError(f"{int(n.sum())} labels are too few to correct a score", hint=f"label {FEWEST} or more")
-    if empty := [f"{state}, {kind}" for (state, kind), some in zip(names, n, strict=True) if not some]:
+    if empty := [f"{state}, {kind}" for (state, kind), count in zip(names, n, strict=True) if not count]:
         raise CimError(f"no label yet of verdicts {'; '.join(empty)}", hint="label on")
     if len(set(facts.images)) < 2:
         raise CimError("facts of one image have no interval", hint="judge more images")
@@ -234,9 +234,9 @@ def rates(facts: Facts) -> dict[str, tuple[Rate, Rate]]:
         labels_of[facts.strata[index]] = labels_of.get(facts.strata[index], 0) + 1
     by_kind = dict[str, tuple[Rate, Rate]]()
     for kind in ("", *sorted({kind for _, kind in facts.strata})):
-        some = [index for index in labelled if kind in ("", facts.strata[index][1])]
-        weights = np.array([facts_of[facts.strata[index]] / labels_of[facts.strata[index]] for index in some])
-        y, states = facts.labels[some], np.array([facts.strata[index][0] for index in some])
+        chosen = [index for index in labelled if kind in ("", facts.strata[index][1])]
+        weights = np.array([facts_of[facts.strata[index]] / labels_of[facts.strata[index]] for index in chosen])
+        y, states = facts.labels[chosen], np.array([facts.strata[index][0] for index in chosen])
         by_kind[kind] = _rate(states == RIGHT, weights * y), _rate(states == WRONG, weights * (1 - y))
     return by_kind
 

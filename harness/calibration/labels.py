@@ -66,7 +66,7 @@ def read(folder: Path, judge: str, answering: str) -> Labels:
     for number, row in enumerate(store.read_rows(path), start=1):
         label = _label(row, f"{path}:{number}")
         labels.setdefault((label.sample_id, label.question), {})[label.labeller] = label
-    kept = {key: {name: one for name, one in by.items() if one.verdict} for key, by in labels.items()}
+    kept = {key: {name: label for name, label in by.items() if label.verdict} for key, by in labels.items()}
     return {key: by for key, by in kept.items() if by}
 
 

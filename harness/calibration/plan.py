@@ -28,11 +28,11 @@ def order(strata: Sequence[Stratum], names: Sequence[tuple[str, int]], labels: i
     members = dict[Stratum, list[int]]()
     for index, stratum in enumerate(strata):
         members.setdefault(stratum, []).append(index)
-    roots = sum(math.sqrt(len(some)) for some in members.values())
+    roots = sum(math.sqrt(len(indexes)) for indexes in members.values())
     ranked = list[tuple[float, str, int]]()
-    for some in members.values():
-        wanted = max(LEAST, labels * math.sqrt(len(some)) / roots)
-        hashed = sorted((_hash(*names[index]), index) for index in some)
+    for indexes in members.values():
+        wanted = max(LEAST, labels * math.sqrt(len(indexes)) / roots)
+        hashed = sorted((_hash(*names[index]), index) for index in indexes)
         ranked += [((rank + 0.5) / wanted, digest, index) for rank, (digest, index) in enumerate(hashed)]
     return [index for _, _, index in sorted(ranked)[:labels]]
 

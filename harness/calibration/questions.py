@@ -23,7 +23,7 @@ from harness.types import Sample
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class LabelQuestion:
     """A question about a caption; ``fact`` is the sample's id and the question's number, ``stratum`` is not shown."""
 
     fact: tuple[str, int]
@@ -45,7 +45,7 @@ class Labelling:
     run: Run
     judge: str
     answering: str
-    questions: Sequence[Asked]
+    questions: Sequence[LabelQuestion]
 
     @property
     def labels(self) -> Labels:
@@ -66,11 +66,11 @@ def labelling(run: Run, metrics: Sequence[Metric], count: int) -> Labelling:
         raise CimError(f"{named} has no verdicts to label on {run.task.name}", hint="name one: --metrics relation_qa")
     answering = judge.answering_name(run) or ""
     seen = agreement.records_of(run, answering)
-    judged, facts = metric.judged(seen), list[Asked]()
+    judged, facts = metric.judged(seen), list[LabelQuestion]()
     for sample, caption, questions, rows in zip(run.samples, seen.captions, judged, judged_rows(judged), strict=True):
         for number, (question, (kind, state, _)) in enumerate(zip(questions, rows, strict=True)):
-            facts.append(Asked((sample.id, number), caption, question.question, (state, kind), sample))
-    chosen = plan.order([one.stratum for one in facts], [one.fact for one in facts], count)
+            facts.append(LabelQuestion((sample.id, number), caption, question.question, (state, kind), sample))
+    chosen = plan.order([question.stratum for question in facts], [question.fact for question in facts], count)
     return Labelling(run, metric.judge, answering, [facts[index] for index in chosen])
 
 
@@ -91,14 +91,14 @@ def _kappas(of: Labelling, draws: int) -> Iterator[agreement.Agreement]:
     stored = of.labels
     for a, b in combinations(sorted({name for by in stored.values() for name in by}), 2):
         pairs = dict[str, list[tuple[str, str]]]()
-        for one in of.questions:
-            by = stored.get(one.fact, {})
+        for question in of.questions:
+            by = stored.get(question.fact, {})
             if a in by and b in by:
-                said = by[a].verdict or "", by[b].verdict or ""
-                pairs.setdefault(one.sample.image_key, []).append(said)
+                verdicts = by[a].verdict or "", by[b].verdict or ""
+                pairs.setdefault(question.sample.image_key, []).append(verdicts)
         if not pairs:
             continue
-        sides = [[[pair[side] for pair in some] for some in pairs.values()] for side in (0, 1)]
+        sides = [[[pair[side] for pair in of_image] for of_image in pairs.values()] for side in (0, 1)]
         counts = agreement.confusion(*sides)
         (share, kappa), (around, around_kappa) = agreement.numbers(list(pairs), counts, agreement.kappa, draws)
         assert share is not None

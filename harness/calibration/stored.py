@@ -7,7 +7,7 @@ are stored.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -82,15 +82,15 @@ def calibrations(run: StoredRun) -> dict[str, Calibration]:
     Raises:
         CimError: a file of labels or of judged facts is damaged.
     """
-    made = dict[str, Calibration]()
+    by_metric = dict[str, Calibration]()
     for metric in run.computed:
         named = _judge(run, metric)
         if named is None or not (run.files.folder / labels.file_name(*named)).is_file():
             continue
-        some = labelled(run, metric)
-        if some and (some.n_labels or some.stale):
-            made[metric] = of(run, metric, some)
-    return made
+        with_labels = labelled(run, metric)
+        if with_labels and (with_labels.n_labels or with_labels.stale):
+            by_metric[metric] = of(run, metric, with_labels)
+    return by_metric
 
 
 def _judge(run: StoredRun, metric: str) -> tuple[str, str] | None:
@@ -110,19 +110,20 @@ def labelled(run: StoredRun, metric: str) -> LabelledFacts | None:
     named, rows = _judge(run, metric), run.files.rows(JUDGED)
     if named is None or not any(metric in row for row in rows.values()):
         return None
-    said, texts = labels.read(run.files.folder, *named), run.files.completions()
+    by_fact, texts = labels.read(run.files.folder, *named), run.files.completions()
     images, strata, truths, people, stale = list[str](), list[estimate.Stratum](), list[float](), set[str](), 0
     for sample_id, row in sorted(run.per_sample.items()):
         caption = texts.get(sample_id)
         hashed = labels.caption_hash(caption.text if caption else None)
         for index, (kind, state, expected) in enumerate(_facts(run, rows.get(sample_id, {}).get(metric))):
-            answers = said.get((sample_id, index), {})
-            current = [one for one in answers.values() if one.caption == hashed and one.stratum == (state, kind)]
+            answers = by_fact.get((sample_id, index), {})
+            now = hashed, (state, kind)
+            current = [label for label in answers.values() if (label.caption, label.stratum) == now]
             stale += len(answers) - len(current)
-            people |= {one.labeller for one in current}
+            people |= {label.labeller for label in current}
             images.append(str(row.get(IMAGE_ID, sample_id)))
             strata.append((state, kind))
-            truths.append(float(np.mean([one.verdict == expected for one in current])) if current else np.nan)
+            truths.append(float(np.mean([label.verdict == expected for label in current])) if current else np.nan)
     facts = Facts(images, strata, np.array(truths))
     return LabelledFacts(facts, named[1], tuple(sorted(people)), int((~np.isnan(facts.labels)).sum()), stale)
 
@@ -136,19 +137,28 @@ def _facts(run: StoredRun, facts: Any) -> Iterator[tuple[str, str, str]]:
         yield fact[0], fact[1], fact[2]
 
 
-def of(run: StoredRun, metric: str, some: LabelledFacts) -> Calibration:
+def of(run: StoredRun, metric: str, with_labels: LabelledFacts) -> Calibration:
     """The corrected value of a metric."""
-    facts, value = some.facts, registry.metric(metric).names[0]
+    facts, value = with_labels.facts, registry.metric(metric).names[0]
     raw, rates = 100 * estimate.share(facts).value, estimate.rates(facts)
     shown = {kind or "all": {"sensitivity": _percent(a), "specificity": _percent(b)} for kind, (a, b) in rates.items()}
-    said = (metric, value, some.judge, raw)
+    plain = Calibration(
+        metric,
+        value,
+        with_labels.judge,
+        raw,
+        None,
+        (None, None),
+        with_labels.n_labels,
+        with_labels.labellers,
+        with_labels.stale,
+        shown,
+    )
     try:
         score = estimate.corrected(estimate.moments(facts))
     except CimError as error:
-        nothing: Interval = (None, None)
-        return Calibration(*said, None, nothing, some.n_labels, some.labellers, some.stale, shown, str(error))
-    low, high = (100 * bound for bound in score.ci95)
-    return Calibration(*said, 100 * score.value, (low, high), some.n_labels, some.labellers, some.stale, shown)
+        return replace(plain, reason=str(error))
+    return replace(plain, corrected=100 * score.value, ci95=(100 * score.ci95[0], 100 * score.ci95[1]))
 
 
 def _percent(rate: Rate) -> dict[str, Any]:

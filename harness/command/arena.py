@@ -32,15 +32,15 @@ def arena_verb(args: argparse.Namespace) -> int:
     _bring(answerer)
     battles.ask(arena, answerer, terminal.track)
     draws = ratings.DRAWS if args.draws is None else args.draws
-    made = report.report(arena, battles.votes(arena, answerer.name), answerer.name, draws)
+    result = report.report(arena, battles.votes(arena, answerer.name), answerer.name, draws)
     entry = judges.recorded(arena.folder(answerer.name)).get(answerer.name, {})
     used = usage.read(entry.get("usage"))
     if args.json:
-        print(json.dumps({**asdict(made), "usage": usage.as_row(used, answerer.price)}, indent=1))
+        print(json.dumps({**asdict(result), "usage": usage.as_row(used, answerer.price)}, indent=1))
         return 0
-    terminal.show(terminal.plain_table("ratings", ("run", "rating", "95 % interval"), report.rating_rows(made)))
-    terminal.show(terminal.plain_table("pairs", PAIRS, report.pair_rows(made)))
-    for line in (*report.lines(made), used.line(answerer.name, answerer.price)):
+    terminal.show(terminal.plain_table("ratings", ("run", "rating", "95 % interval"), report.rating_rows(result)))
+    terminal.show(terminal.plain_table("pairs", PAIRS, report.pair_rows(result)))
+    for line in (*report.lines(result), used.line(answerer.name, answerer.price)):
         print(line)
     return 0
 
@@ -64,8 +64,8 @@ def _answerer(args: argparse.Namespace, arena: Arena) -> Model:
     from harness import registry
     from harness.stages import model
 
-    given = registry.named("models", args.judge) if args.judge.endswith(".toml") else args.judge
-    answerer = model.resolve(given, arena.results, arena.task.name)[0]
+    name = registry.named("models", args.judge) if args.judge.endswith(".toml") else args.judge
+    answerer = model.resolve(name, arena.results, arena.task.name)[0]
     if registry.engine(answerer.engine).known is not None:
         raise CimError(f"{args.judge} has captions and answers no questions", hint="name a model: cim list models")
     return answerer
@@ -86,8 +86,8 @@ def _dry_run(args: argparse.Namespace, arena: Arena, answerer: Model) -> int:
     from harness.stages import costs
 
     todo = battles.todo(arena, answerer.name)
-    pictures = sum(one.image is not None for one in todo)
-    cost = costs.of_prompts(answerer, [one.prompt for one in todo], [arena.folder(answerer.name)], pictures)
+    pictures = sum(request.image is not None for request in todo)
+    cost = costs.of_prompts(answerer, [request.prompt for request in todo], [arena.folder(answerer.name)], pictures)
     plan: dict[str, Any] = {
         "task": arena.task.name,
         "runs": list(arena.runs),

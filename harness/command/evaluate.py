@@ -130,7 +130,7 @@ def _report(args: argparse.Namespace, work: Work, scored: list[Scored]) -> dict[
     written = stored_run.load(run.folder, run.files)
     corrected = calibration.calibrations(written)
     page = pages.write(written) if len(run.samples) <= pages.LARGEST else None
-    remarks = [*work.lines, *terminal.account(outcomes), *(one.line for one in corrected.values())]
+    remarks = [*work.lines, *terminal.account(outcomes), *(calibrated.line for calibrated in corrected.values())]
     if args.verbose and not args.json:
         _print_scores(work, remarks, page)
     scored.append(summary.Scored(run, work.scores, remarks, page is not None, corrected))

@@ -53,7 +53,7 @@ def _page(session: Session, of: Labelling) -> None:
     from harness.calibration import questions
     from harness.labelling import server
 
-    with server.serving(session, lambda asked: questions.picture(of.run, asked.sample)) as address:
+    with server.serving(session, lambda question: questions.picture(of.run, question.sample)) as address:
         print(f"label here: {address} (Ctrl-C stops; answers are stored at once)", file=sys.stderr, flush=True)
         try:
             session.finished.wait()

@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs
 
-from harness.calibration.questions import Asked
+from harness.calibration.questions import LabelQuestion
 from harness.labelling.session import Session
 from harness.pages import templates
 from harness.pages.thumbnail import thumbnail
@@ -26,14 +26,14 @@ LARGEST_BODY = 1024
 EDGE = 480  # pixels of a picture
 PATIENCE = 20.0  # seconds for a request to arrive
 
-Picture = Callable[[Asked], Path | bytes | None]
+Picture = Callable[[LabelQuestion], Path | bytes | None]
 
 
 def page(session: Session, picture: Picture) -> str:
     """The page of the current question."""
     at = session.current()
-    asked = None if at is None else session.questions[at]
-    source = None if asked is None else picture(asked)
+    question = None if at is None else session.questions[at]
+    source = None if question is None else picture(question)
     return templates.page(
         HERE,
         "label.html",
@@ -42,7 +42,7 @@ def page(session: Session, picture: Picture) -> str:
         forms="'self'",
         content={
             "at": at,
-            "asked": asked,
+            "question": question,
             "done": session.done,
             "total": len(session.questions),
             "undo": bool(session.past),
@@ -82,16 +82,16 @@ class _Handler(BaseHTTPRequestHandler):
     def _allowed(self) -> bool:
         """Does the request come from this machine, and a POST from this page? Answers one that does not."""
         names = {f"{host}:{self.connection.getsockname()[1]}" for host in ("127.0.0.1", "localhost")}
-        own = self.command == "GET" or self.headers.get("Sec-Fetch-Site", "same-origin") == "same-origin"
-        if self.headers.get("Host") in names and own:
+        same_site = self.command == "GET" or self.headers.get("Sec-Fetch-Site", "same-origin") == "same-origin"
+        if self.headers.get("Host") in names and same_site:
             return True
         self._send(403, "not from here")
         return False
 
     def _path(self, *known: str) -> str | None:
         """What follows the token; None, and an answer, where the token is wrong or what follows is not known."""
-        _, given, path = ("/", *self.path.split("/", 2)[1:], "", "")[:3]
-        if path in known and hmac.compare_digest(given.encode(), self.token.encode()):
+        _, secret, path = ("/", *self.path.split("/", 2)[1:], "", "")[:3]
+        if path in known and hmac.compare_digest(secret.encode(), self.token.encode()):
             return path
         self._send(404, "not found")
         return None

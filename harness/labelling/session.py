@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from harness.calibration.labels import VERDICTS, Labels, Writer
-from harness.calibration.questions import Asked
+from harness.calibration.questions import LabelQuestion
 
 
 @dataclass(slots=True)
@@ -17,7 +17,7 @@ class Session:
     ``verdicts`` are this labeller's by question, ``past`` the questions answered in this session, oldest first.
     """
 
-    questions: Sequence[Asked]
+    questions: Sequence[LabelQuestion]
     writer: Writer
     verdicts: dict[int, str]
     past: list[int] = field(default_factory=list)
@@ -59,15 +59,15 @@ class Session:
             return True
 
     def _store(self, at: int, verdict: str | None) -> None:
-        asked = self.questions[at]
-        self.writer.add(asked.fact, asked.caption_hash, asked.stratum, verdict)
+        question = self.questions[at]
+        self.writer.add(question.fact, question.caption_hash, question.stratum, verdict)
 
 
-def begin(questions: Sequence[Asked], stored: Labels, writer: Writer) -> Session:
+def begin(questions: Sequence[LabelQuestion], stored: Labels, writer: Writer) -> Session:
     """A session that goes on where this labeller ended; answers about other captions or replies do not count."""
     verdicts = dict[int, str]()
-    for at, asked in enumerate(questions):
-        label = stored.get(asked.fact, {}).get(writer.labeller)
-        if label and label.verdict and (label.caption, label.stratum) == (asked.caption_hash, asked.stratum):
+    for at, question in enumerate(questions):
+        label = stored.get(question.fact, {}).get(writer.labeller)
+        if label and label.verdict and (label.caption, label.stratum) == (question.caption_hash, question.stratum):
             verdicts[at] = label.verdict
     return Session(questions, writer, verdicts)

@@ -26,10 +26,10 @@ def write(path: Path, session: Session) -> int:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(COLUMNS)
-    rows = [asked for at, asked in enumerate(session.questions) if at not in session.verdicts]
-    for asked in rows:
-        name = f"{asked.fact[0]}#{asked.fact[1]}"
-        writer.writerow([*map(_safe, (name, asked.caption_hash, asked.caption, asked.question)), ""])
+    rows = [question for at, question in enumerate(session.questions) if at not in session.verdicts]
+    for question in rows:
+        name = f"{question.fact[0]}#{question.fact[1]}"
+        writer.writerow([*map(_safe, (name, question.caption_hash, question.caption, question.question)), ""])
     store.write_bytes(path, b"\xef\xbb\xbf" + text.getvalue().encode(errors="replace"))  # a mark that Excel asks for
     return len(rows)
 
@@ -45,7 +45,7 @@ def read(path: Path, session: Session) -> int:
         CimError: no such sheet, an answer that is none of the three, a question that is not in the plan, or one about
             another caption; names the line.
     """
-    places = {f"{asked.fact[0]}#{asked.fact[1]}": at for at, asked in enumerate(session.questions)}
+    places = {f"{question.fact[0]}#{question.fact[1]}": at for at, question in enumerate(session.questions)}
     answers = dict[int, str]()
     for line, row in _rows(path):
         name = row["id"].removeprefix("'") if row["id"] not in places else row["id"]

@@ -89,7 +89,7 @@ def open_arena(
         CimError: runs of several tasks, none in common, or what the judge is to see is not here.
     """
     settings = [(manifest.read(folder) or {})["settings"]["task"] for folder in folders]
-    if len({(one["name"], one["data"]) for one in settings}) > 1:
+    if len({(task["name"], task["data"]) for task in settings}) > 1:
         raise CimError("runs of different tasks, or versions of one", hint="compare runs of one task")
     task = registry.task(settings[0]["name"])
     if data.fingerprint(task) != settings[0]["data"]:
@@ -131,19 +131,19 @@ def _battles(arena: Arena) -> Iterator[tuple[Sample, str, str]]:
 
 def requests(arena: Arena) -> list[Request]:
     """Every battle in both orders, each once; nothing is drawn yet."""
-    folder, asked = image_folder(arena.task, arena.results), dict[str, Request]()
+    folder, by_id = image_folder(arena.task, arena.results), dict[str, Request]()
     for sample, a, b in _battles(arena):
         for first, second in ((a, b), (b, a)):
             text = protocol.prompt(first, second, next(iter(sample.references), ""), arena.shown)
             name = _id(sample, first, second)
-            asked[name] = Request(name, text, folder / sample.image if arena.shown != "reference" else None)
-    return list(asked.values())
+            by_id[name] = Request(name, text, folder / sample.image if arena.shown != "reference" else None)
+    return list(by_id.values())
 
 
 def todo(arena: Arena, judge: str) -> list[Request]:
     """The requests without an answer."""
     done = RowFiles(arena.folder(judge)).completions(arena.file, FIELD)
-    return [one for one in requests(arena) if not (one.sample_id in done and done[one.sample_id].final)]
+    return [request for request in requests(arena) if not ((row := done.get(request.sample_id)) and row.final)]
 
 
 def ask(arena: Arena, answerer: Model, track: Track = untracked) -> int:

@@ -130,8 +130,8 @@ def why(runs: Sequence[str], points: Array) -> str:
     lower = [run for run, inside in zip(runs, below, strict=True) if inside]
     upper = [run for run, inside in zip(runs, below, strict=True) if not inside]
     met = points[np.ix_(~below, below)].sum() > 0
-    said = "won every battle against" if met else "were never compared with"
-    return f"no finite ratings: {', '.join(upper)} {said} {', '.join(lower)}"
+    how = "won every battle against" if met else "were never compared with"
+    return f"no finite ratings: {', '.join(upper)} {how} {', '.join(lower)}"
 
 
 def rate(outcomes: Array, how: Resampling) -> tuple[float | None, Interval]:

@@ -143,7 +143,7 @@ def lines(of: Report) -> Iterator[str]:
 def rating_rows(of: Report) -> list[tuple[str, str, str]]:
     """Run, rating and interval, the best first."""
     ordered = sorted(of.ratings, key=lambda rating: -(rating.rating or 0))
-    return [(one_line(one.run), _text(one.rating, 0), _between(one.ci95, 0)) for one in ordered]
+    return [(one_line(rating.run), _text(rating.rating, 0), _between(rating.ci95, 0)) for rating in ordered]
 
 
 def pair_rows(of: Report) -> list[tuple[str, ...]]:

@@ -31,7 +31,7 @@ class Usage:
 
     def plus(self, other: Usage) -> Usage:
         """Both together."""
-        return Usage(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(Usage)))
+        return Usage(*(getattr(self, count.name) + getattr(other, count.name) for count in fields(Usage)))
 
     def line(self, name: str, price: Price | None) -> str:
         """One line on what a model has used."""
@@ -48,7 +48,7 @@ def read(content: Any) -> Usage:
     """The usage of a manifest's entry; nothing where there is none, or no numbers."""
     if not isinstance(content, dict):
         return Usage()
-    known = {one.name: content.get(one.name, 0) for one in fields(Usage)}
+    known = {count.name: content.get(count.name, 0) for count in fields(Usage)}
     sound = all(isinstance(value, int | float) and 0 <= value < 1 << 53 for value in known.values())
     return Usage(**known) if sound else Usage()
 

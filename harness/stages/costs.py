@@ -97,12 +97,12 @@ def before(run: Run, metrics: Sequence[Metric], probes: Sequence[str], *, fresh:
         return None
     names = sorted({metric.judge for metric in metrics if metric.judge})
     questions = (
-        [one for name in names for probe in ("", *probes) for one in judge.questions(run, name, texts, probe)]
+        [question for name in names for probe in ("", *probes) for question in judge.questions(run, name, texts, probe)]
         if fresh
         else judge.pending(run, metrics, probes, texts)[1]
     )
     prompts = [question.prompt for question in questions]
     whole = all(sample.id in stored for sample in run.samples)  # else the prompts are not those that will be sent
     shared = known(cache_of(run.results, answerer), prompts, judge.FIELD) if whole else {}
-    asked = [prompt for prompt in prompts if key(prompt) not in shared]
-    return of_prompts(answerer, asked, stored_run.folders(run.results))
+    unanswered = [prompt for prompt in prompts if key(prompt) not in shared]
+    return of_prompts(answerer, unanswered, stored_run.folders(run.results))
