@@ -65,7 +65,7 @@ def test_what_an_outage_had_used_is_kept(cim: Cim, run: Path, server: chat_serve
     models.write_text(models.read_text().replace("timeout = 1.5", "timeout = 1.5\nconcurrency = 1"))
     assert cim("eval", "--model", run, *COMMON).code == 1
     manifest = json.loads((cim.results / "miniscenes" / "run" / "manifest.json").read_text())
-    assert manifest["judges"]["priced"]["usage"]["calls"] == 5
+    assert manifest["usage"]["priced"]["calls"] == 5
     server.always = lambda body: ""
     assert cim("eval", "--model", run, *COMMON).code == 0
     used = cim("judge", "--model", run, *COMMON).json["usage"]

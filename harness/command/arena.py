@@ -33,8 +33,7 @@ def arena_verb(args: argparse.Namespace) -> int:
     battles.ask(arena, answerer, terminal.track)
     draws = ratings.DRAWS if args.draws is None else args.draws
     result = report.report(arena, battles.votes(arena, answerer.name), answerer.name, draws)
-    entry = judges.recorded(arena.folder(answerer.name)).get(answerer.name, {})
-    used = usage.read(entry.get("usage"))
+    used = judges.used(arena.folder(answerer.name), answerer.name)
     if args.json:
         print(json.dumps({**asdict(result), "usage": usage.as_row(used, answerer.price)}, indent=1))
         return 0

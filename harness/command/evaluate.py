@@ -184,8 +184,7 @@ def _usage(args: argparse.Namespace, run: Run) -> dict[str, Any]:
     from harness.stages import judge
 
     name = judge.answering_name(run) or ""
-    entry = judges.recorded(run.folder).get(name, {})
-    used, price = usage.read(entry.get("usage")), judge.price(run)
+    used, price = judges.used(run.folder, name), judge.price(run)
     if not args.json and used != usage.Usage():
         print(used.line(name, price))
     return {"usage": usage.as_row(used, price)}

@@ -39,12 +39,18 @@ def record(folder: Path, answerer: Model, replies: str | None) -> None:
         manifest.note(folder, judges={**judges, answerer.name: {"settings": now, "engines": []}})
 
 
-def add_usage(folder: Path, name: str, used: Usage) -> None:
+def used(folder: Path, name: str) -> Usage:
+    """What a judge model has used for the run, or whatever lies in the folder."""
+    by_name = (manifest.read(folder) or {}).get("usage")
+    return usage.read(by_name.get(name) if isinstance(by_name, dict) else None)
+
+
+def add_usage(folder: Path, name: str, more: Usage) -> None:
     """Add what a judge model has used to what it used before."""
-    if used.calls or used.shared:
-        judges = recorded(folder)
-        total = usage.read(judges[name].get("usage")).plus(used)
-        manifest.note(folder, judges={**judges, name: {**judges[name], "usage": asdict(total)}})
+    if more.calls or more.shared:
+        by_name = (manifest.read(folder) or {}).get("usage")
+        total = asdict(used(folder, name).plus(more))
+        manifest.note(folder, usage={**(by_name if isinstance(by_name, dict) else {}), name: total})
 
 
 def describe(folder: Path, name: str, engine: Mapping[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """What a judge model has used: calls, tokens as the server counted them, seconds; and the price of tokens.
 
-Kept in the manifest, under ``judges.<model>.usage``, summed over the commands that asked. Replies taken from the shared
+Kept in the manifest, under ``usage.<model>``, summed over the commands that asked. Replies taken from the shared
 cache are counted apart: they cost nothing again. Prices come from the table ``[price]`` of the model's TOML alone.
 """
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from harness.errors import CimError
 from harness.parts import Metric
-from harness.runs import judges, stored_run, usage
+from harness.runs import judges, stored_run
 from harness.runs.cache import key
 from harness.runs.run import Run
 from harness.runs.usage import Usage
@@ -77,7 +77,7 @@ def _used(answerer: Model, folders: Sequence[Path]) -> Usage:
         except CimError:  # a damaged run says nothing
             continue
         if entry and entry["settings"] == dict(answerer.settings):
-            total = total.plus(usage.read(entry.get("usage")))
+            total = total.plus(judges.used(folder, answerer.name))
     return total
 
 
