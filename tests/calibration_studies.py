@@ -93,7 +93,7 @@ def labels_alone(of: Study) -> Interval:
 
 
 def rogan_gladen(of: Study) -> Interval:
-    """arXiv 2511.21140 as printed, on labels of facts drawn at random: binomial variances, facts independent."""
+    """Rogan-Gladen after arXiv 2511.21140, restated: binomial variances, labels of facts drawn at random."""
     y, right = of.truth[of.random], of.verdicts[of.random]
     ones, zeros, n = y.sum(), (1 - y).sum(), of.truth.size + Z * Z
     p = (of.verdicts.sum() + Z * Z / 2) / n

@@ -126,7 +126,8 @@ def _position(votes: Votes) -> Position:
 
 def lines(of: Report) -> Iterator[str]:
     """The report for a terminal, without its tables (``rating_rows``, ``pair_rows``)."""
-    yield f"{of.task}: {of.n_images} images, judge {of.judge}, which sees: {of.shown}; ties count half"
+    shown = {"both": "image and reference"}.get(of.shown, of.shown)
+    yield f"{of.task}: {of.n_images} images, judge {of.judge}, which sees the {shown}; ties count half"
     for reason in dict.fromkeys(rating.reason for rating in of.ratings if rating.reason):
         yield one_line(reason)
     if of.position.first is not None:
