@@ -1,7 +1,4 @@
-"""The parts of the harness, each a frozen record of data and plain functions: engines, judges, parsers, metrics.
-
-One constant per file; the folder is the registry (``harness/registry.py``).
-"""
+"""The parts of the harness, each a frozen record of data and plain functions; the folder is the registry."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from harness.errors import CimError
-from harness.types import Completion, Element, Model, Request, Sample, SceneGraph
+from harness.types import Completion, Element, Judged, Model, Request, Sample, SceneGraph
 
 if TYPE_CHECKING:
     import numpy as np
@@ -196,8 +193,8 @@ class Metric:
     ``signature`` says how the number is made, field by field. ``scale`` is the highest possible value, None where there
     is none, ``fewest`` the number of images under which it is undefined. ``made`` takes its place on tasks whose images
     are made from a scene graph. ``elements`` gives a report what to mark sample by sample, ``verdicts`` how each
-    question was answered. ``constants`` are replies, by key, of judges that read no caption: control rows.
-    ``pretrained`` names the published weights that it needs (``resources/pretrained.py``).
+    question was answered, ``judged`` what people may label of it: the first value is 100 times the share that is right.
+    ``constants`` are replies, by key, of judges that read no caption: control rows. ``pretrained`` names weights.
     """
 
     name: str
@@ -217,6 +214,7 @@ class Metric:
     made: Metric | None = None
     elements: Callable[[Records], list[list[Element]]] | None = None
     verdicts: Callable[[Records], list[list[str]]] | None = None
+    judged: Callable[[Records], list[list[Judged]]] | None = None
     constants: Mapping[str, Callable[[Sample], Mapping[str, str]]] = field(default_factory=dict)
     pretrained: tuple[str, ...] = ()
 

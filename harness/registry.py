@@ -22,7 +22,8 @@ from harness.errors import CimError
 from harness.kinds import CONSTANTS, KINDS
 from harness.parts import Encoder, Engine, Judge, Metric, Parser, Reward
 from harness.places import Place
-from harness.types import Task, Training
+from harness.types import Task
+from harness.worlds import Training
 
 __all__ = ["CONSTANTS", "KINDS", "Place"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.weights import Server, Weights
+    from harness.weights import Price, Server, Weights
 
 Track = Callable[[Iterable[Any], str, int], Iterator[Any]]  # track(items, title, total) yields the items
 
@@ -41,6 +41,21 @@ class Fact:
     tag: str = ""
     choices: tuple[str, ...] = ()
     source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A judge's verdict on a question about a caption, as people may label it.
+
+    ``right``: what the judge reads in the caption equals the key; None where its reply is unreadable. ``expected`` is
+    the answer that equals it, ``yes``, ``no`` or ``n/a`` (empty: none does), ``kind`` what the judge's errors may
+    depend on.
+    """
+
+    question: str
+    kind: str
+    expected: str
+    right: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,43 +174,6 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class World:
-    """A synthetic environment to train in: samples of ``train`` and ``validation``, rendered on demand.
-
-    ``name`` is the environment's benchmark and the first part of gallery keys; ``samples(split, n)`` gives the first n
-    of a split, ``draw`` the PNG bytes of one, ``target`` its target caption for SFT, ``varied`` one of random detail.
-    ``damages`` names perturbations, ``damaged(name, id)`` gives a full and a perturbed caption; ``validation`` images
-    choose a checkpoint. Captions are looked up in ``gallery``; ``own_gallery`` also holds the images of training. The
-    first value of metric ``truth`` is the percentage of true statements.
-    """
-
-    name: str
-    prompt: str
-    samples: Callable[[str, int], list[Sample]]
-    draw: Callable[[str], bytes]
-    target: Callable[[str], str]
-    varied: Callable[[str], str]
-    damages: tuple[str, ...]
-    damaged: Callable[[str, str], tuple[str, str]]
-    validation: int
-    parser: str
-    gallery: str
-    truth: str
-    own_gallery: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Training:
-    """A training task: the prompt for a user's own images, worlds by name, and the module that ``cim study`` runs."""
-
-    name: str
-    title: str
-    prompt: str
-    worlds: Mapping[str, World]
-    study: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Request:
     """One request to generate: prompt, image file if the model needs it, system prompt in place of the model's own."""
 
@@ -246,8 +224,8 @@ class Model:
     ``settings`` is what identifies it in a manifest (engine, revision, sha256, sampling as the engine receives it); two
     runs of one name must agree on it. ``tasks`` are what it is run on by default (empty: found from its captions),
     ``limit`` what a stored run was limited to. ``weights`` are set for a model that is loaded here and writes,
-    ``server`` for one that a server runs. ``file_ids`` are ids of a captions file by sample id, where they are not the
-    same.
+    ``server`` for one that a server runs, ``price`` is what its provider asks. ``file_ids`` are ids of a captions file
+    by sample id, where they are not the same.
     """
 
     name: str
@@ -259,6 +237,7 @@ class Model:
     weights: Weights | None = None
     server: Server | None = None
     file_ids: Mapping[str, str] = field(default_factory=dict)
+    price: Price | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 On images of your own, or in the embedded world. Run with ``cim train --task cim_rl --model M``.
 """
 
-from harness.types import Training
+from harness.worlds import Training
 from tasks import _sc_captioner
 from tasks.miniscenes.training import WORLD
 

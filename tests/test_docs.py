@@ -31,6 +31,7 @@ DOCUMENTS = (
     "docs/results.md",
     "docs/cim.md",
     "docs/install.md",
+    "docs/judges.md",
     "docs/gate.md",
     "docs/leaderboard.md",
     "docs/models.md",

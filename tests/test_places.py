@@ -46,7 +46,7 @@ SHORTEST = {
     "metrics/mine.py": METRIC.format(name="mine", empty="(0.0,)"),
     "tasks/mine/__init__.py": TASK.replace('name="scene"', 'name="mine"'),
     "tasks/mine/metrics/only_here.py": METRIC.format(name="only_here", empty="(0.0,)"),
-    "tasks/taught.py": '"""T."""\nfrom harness.types import Training\nTRAINING = Training("taught", "T", "p", {})\n',
+    "tasks/taught.py": '"""T."""\nfrom harness.worlds import Training\nTRAINING = Training("taught", "T", "p", {})\n',
     "models/mine.toml": 'about = "M."\nengine = "captions"\ncaptions = "mine.jsonl"\n',
 }
 

@@ -101,9 +101,9 @@ def test_eighty_columns_hold_two_runs_with_the_widest_numbers() -> None:
         score("cider", "score", 721.62, (695.23, 747.54), 161.26),
         score("taxonomy", "species", 100, (100, 100), 99.8),
     ]
-    rows: list[tuple[Metric, Value]] = [
-        (registry.metric("cider"), Value("score")),
-        (registry.metric("taxonomy"), Value("species")),
+    rows: list[tuple[Metric, Value, bool]] = [
+        (registry.metric("cider"), Value("score"), False),
+        (registry.metric("taxonomy"), Value("species"), False),
     ]
     columns = summary._columns(summary.Scored(None, wide), rows, "▾")  # type: ignore[arg-type]
     block = summary._beside(columns)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from harness.command import validate
+from harness.command import judge_arguments, validate
 from harness.errors import CimError
 
 STAGES = {
@@ -69,7 +69,7 @@ def parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:
         if name == "caption":
             stage.add_argument("--shard", metavar="I/N", help="caption one of N parts, I from 0, as a Slurm array does")
         if name == "judge":
-            _judge(stage)
+            judge_arguments.judge(stage, _positive)
     meteor = _add(verbs, "meteor", "every METEOR that the paper may have used, side by side, with its BLEU-4")
     _stage(meteor)
     meteor.set_defaults(metrics=None)
@@ -78,6 +78,8 @@ def parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:
     compare.add_argument("runs", metavar="B", nargs="+", help="runs to compare with it; several get a column each")
     compare.add_argument("--task", help="task of the runs, where names are given")
     compare.add_argument("--wide", action="store_true", help="all columns, however narrow the terminal is")
+    arena = _add(verbs, "arena", "a judge compares runs pair by pair: ratings, win rates, position bias")
+    judge_arguments.arena(arena, _positive, _count)
     verify = _add(verbs, "verify", "check a stored run: schema, hashes, counts, scores recomputed")
     verify.add_argument("run", help="run folder, or run name")
     verify.add_argument("--task", help="task of the run, where a name is given")
@@ -274,16 +276,6 @@ def _stage(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("-v", "--verbose", action="store_true", help="all values, control rows, counts and signatures")
     verb.add_argument("--draws", type=_count, metavar="N", help="bootstrap resamples (default 10000; 0: no intervals)")
     verb.add_argument("--dry-run", action="store_true", help="print what would be done; write nothing")
-
-
-def _judge(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "--batch", choices=("submit", "collect"), help="through OpenAI's Batch API: submit, and collect a day later"
-    )
-    verb.add_argument("--controls", action="store_true", help="ask also about empty captions and the next image's")
-    verb.add_argument(
-        "--sway", action="store_true", help="measure how often text appended to a caption changes a verdict"
-    )
 
 
 def _positive(text: str) -> int:

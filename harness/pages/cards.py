@@ -16,7 +16,7 @@ from harness.runs import stored_run
 from harness.runs.run import image_folder
 from harness.runs.stored_run import StoredRun
 from harness.runs.validate import is_number
-from harness.stages.judge import FIELD, file_name, reply_files
+from harness.stages.judge_files import FIELD, file_name, reply_files
 from harness.types import Completion, Element, Fact, Question, Sample, Task
 
 KINDS = ("object", "fine name", "attribute", "relation")  # of elements, in the order of the page

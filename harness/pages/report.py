@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import registry, store
+from harness.calibration.stored import calibrations
 from harness.errors import CimError
 from harness.pages import cards, provenance, scores, templates
 from harness.pages.answer import answer
@@ -126,6 +127,7 @@ def page(run: StoredRun, site: Site | None = None) -> str:
             "benchmark": shown,
             "absent": absent,
             "answer": answer(run, placings),
+            "corrected": [one.line for one in calibrations(run).values()],
             "not_computed": scores.absent(run),
             "rows": list(scores.rows(run, placings)),
             "counts": scores.counts(run),

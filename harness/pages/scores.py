@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness import registry
+from harness.calibration.stored import calibrations
 from harness.parts import Metric
 from harness.runs import controls
 from harness.runs.stored_run import StoredRun
@@ -86,6 +87,7 @@ def columns(run: StoredRun) -> list[Column]:
 
 def rows(run: StoredRun, placings: Mapping[tuple[str, str], Placing]) -> Iterator[Row]:
     """The table: every value with its controls below it."""
+    corrected = calibrations(run)
     for column in columns(run):
         score = run.scores[column.metric]
         text, interval, bar = _shown(column, numbers(score, column.value))
@@ -94,6 +96,11 @@ def rows(run: StoredRun, placings: Mapping[tuple[str, str], Placing]) -> Iterato
         for name, control in control_numbers(run, column).items():
             text, interval, bar = _shown(column, control)
             yield Row(controls.label(name), text, interval, bar=bar, control=True)
+        by_labels = corrected.get(column.metric)
+        if by_labels and by_labels.value == column.value and by_labels.corrected is not None:
+            numbers_ = [by_labels.corrected, *(bound for bound in by_labels.ci95 if bound is not None)]
+            text, interval, bar = _shown(column, numbers_)
+            yield Row(f"corrected by {by_labels.n_labels} labels", text, interval, bar=bar, control=True)
 
 
 def absent(run: StoredRun) -> list[tuple[str, str]]:

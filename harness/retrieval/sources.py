@@ -22,7 +22,7 @@ from typing import Any
 from harness import registry
 from harness.errors import CimError
 from harness.images import SUFFIXES
-from harness.types import World
+from harness.worlds import World
 
 SPLITS = ("gallery", "train")  # of a synthetic environment; the first one is the default
 

@@ -21,6 +21,7 @@ from harness.parts import Metric
 from harness.runs.form import malformed
 from harness.runs.run import Run
 from harness.stages import judge
+from harness.stages.judge_files import FIELD
 from harness.stages.shared_replies import cache_of, known
 from harness.types import Completion, Model, Request, Track, untracked
 
@@ -58,7 +59,7 @@ def submit(run: Run, metrics: Sequence[Metric], probe: Sequence[str] = (), *, dr
     answerer = judge.usable(run, metrics)
     server, path = openai.server_of(answerer), _path(run, answerer)
     todo, batches = judge.pending(run, metrics, probe)[1], _read(path)
-    replied = known(cache_of(run.results, answerer), {question.key for question in todo}, judge.FIELD)
+    replied = known(cache_of(run.results, answerer), {question.key for question in todo}, FIELD)
     requests = [question.request for question in todo if question.key not in replied]
     batches = [batch for batch in batches if batch["file"]]  # one without was not uploaded
     submitted = {name for batch in batches for name in batch["ids"]}

@@ -15,53 +15,22 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from harness import registry, store
 from harness.errors import CimError, OutageError
 from harness.parts import Judge, Metric
 from harness.resources import machine
-from harness.runs import judges, outcomes, reasoning, records, served
-from harness.runs.cache import key
+from harness.runs import judges, outcomes, reasoning, records, served, usage
 from harness.runs.run import Run
 from harness.stages import caption, model, probes
 from harness.stages.caption import Generate
+from harness.stages.judge_files import FIELD, Prompted, file_name, reply_files
 from harness.stages.shared_replies import cache_of, identity, known
-from harness.types import Completion, Model, Request, Track, untracked
-
-FIELD = "reply"
-
-
-@dataclass(frozen=True, slots=True)
-class Prompted:
-    """A prompt of a judge and its system prompt, with the file and id of its stored reply."""
-
-    file: str
-    id: str
-    prompt: str
-    system: str | None
-
-    @property
-    def request(self) -> Request:
-        """What an engine is asked; its id is unique among all files."""
-        return Request(f"{self.file}:{self.id}", self.prompt, system=self.system)
-
-    @property
-    def key(self) -> str:
-        """The key of its reply among those that runs share."""
-        return key(self.prompt if self.system is None else f"{self.system}\0{self.prompt}")
-
-
-def file_name(judge: str, answering: str, probe: str = "") -> str:
-    """The file of the raw replies that a model gave to a judge's questions, about captions altered by ``probe``."""
-    return f"probe.{probe}.{judge}.{answering}.jsonl" if probe else f"replies.{judge}.{answering}.jsonl"
-
-
-def reply_files(folder: Path) -> list[tuple[str, str]]:
-    """Judge and answering model of each file of replies in a run's folder."""
-    names = [path.name.removesuffix(".jsonl").split(".", 2) for path in sorted(folder.glob(file_name("*", "*")))]
-    return [(name[1], name[2]) for name in names]
+from harness.types import Completion, Model, Track, untracked
+from harness.weights import Price
 
 
 def answering_name(run: Run) -> str | None:
@@ -84,6 +53,14 @@ def answering(run: Run) -> Model:
             f"{named} has captions and answers no questions", hint="name a model that writes: cim list models"
         )
     return answerer
+
+
+def price(run: Run) -> Price | None:
+    """What the judge model's provider asks; None where its file says nothing, or is gone."""
+    try:
+        return answering(run).price
+    except CimError:
+        return None
 
 
 def check(run: Run) -> None:
@@ -223,9 +200,15 @@ def judge(
     return counts
 
 
-def pending(run: Run, metrics: Sequence[Metric], probe: Sequence[str] = ()) -> tuple[dict[str, int], list[Prompted]]:
-    """How many prompts have no answer, by judge (and probe), and all of them; CimError if captions are missing."""
-    captions, counts, todo = caption.stored(run), dict[str, int](), list[Prompted]()
+def pending(
+    run: Run, metrics: Sequence[Metric], probe: Sequence[str] = (), captions: Mapping[str, Completion] | None = None
+) -> tuple[dict[str, int], list[Prompted]]:
+    """How many prompts have no answer, by judge (and probe), and all of them.
+
+    Args:
+        captions: in place of the stored ones; CimError if some of those are missing.
+    """
+    captions, counts, todo = captions or caption.stored(run), dict[str, int](), list[Prompted]()
     names = sorted({metric.judge for metric in metrics if metric.judge})
     for name, altered in ((name, altered) for name in names for altered in ("", *probe)):
         prompts = questions(run, name, captions, altered) if answering_name(run) else []
@@ -267,6 +250,7 @@ def _ask(run: Run, answerer: Model, todo: Sequence[Prompted], track: Track, gene
         judges.describe(run.folder, answerer.name, engine.describe(answerer))
     answers = generate(answerer, requests) if requests else ()
     answers = served.watched(run.folder, f"judge {answerer.name}", answers, stored=replied)
+    used = usage.counted(answers, partial(judges.add_usage, run.folder, answerer.name))
     files = {question.file for question in todo}
     for name in files:
         _drop_failed(run, name)
@@ -274,10 +258,13 @@ def _ask(run: Run, answerer: Model, todo: Sequence[Prompted], track: Track, gene
         add = {name: opened.enter_context(run.files.appending(name, FIELD)) for name in files}
         if cache:
             opened.enter_context(closing(cache))
+        if shared:
+            judges.add_usage(run.folder, answerer.name, usage.Usage(shared=len(todo) - len(requests)))
+        opened.enter_context(closing(used))
         for question in todo:
             if (value := shared.get(question.key)) is not None:
                 add[question.file]({"sample_id": question.id, **value})
-        for completed in track(answers, FIELD, len(requests)) if requests else ():
+        for completed in track(used, FIELD, len(requests)) if requests else ():
             question, count = flying[completed.sample_id], count + 1
             row = records.row(replace(completed, sample_id=question.id), FIELD)
             add[question.file](row)

@@ -28,8 +28,9 @@ from harness.parts import Records, RewardScorer
 from harness.retrieval import sources
 from harness.retrieval.gallery import key
 from harness.runs import stats
-from harness.types import Sample, SceneGraph, Training, World
+from harness.types import Sample, SceneGraph
 from harness.weights import Weights
+from harness.worlds import Training, World
 
 HELD_OUT = 20  # one pair in this many is for validation,
 MOST = 256  # but at most this many

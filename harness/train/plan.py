@@ -17,8 +17,9 @@ from harness.retrieval.consistency import PAPER, SAFE, CimSettings, SelfPolicy
 from harness.retrieval.gallery import MANIFEST, Gallery, open_folder, place
 from harness.train import alarms, presets, reward
 from harness.train.examples import Material, of_pairs, of_world
-from harness.types import Model, Training, World
+from harness.types import Model
 from harness.weights import Weights
+from harness.worlds import Training, World
 
 MOST = 6_500  # images of a synthetic environment if ``steps`` is not set; the size of RefinedCaps
 

@@ -19,7 +19,7 @@ from harness import registry, store
 from harness.errors import CimError
 from harness.retrieval.gallery import key
 from harness.retrieval.scorer import CimBatch, CimScorer
-from harness.types import World
+from harness.worlds import World
 
 TERMS = ("grc", "qir", "reward")
 SCENES = 400

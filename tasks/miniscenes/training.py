@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from harness.types import Sample, World
+from harness.types import Sample
+from harness.worlds import World
 from tasks.miniscenes import damage, draw, language, pearson, samples
 from tasks.miniscenes.world import Dice, Scene, scene
 
