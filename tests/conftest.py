@@ -38,6 +38,11 @@ LOAD_TORCH = (
 LONG = ("docs", "gpu_check", *LOAD_TORCH, "rehearsal", "walk", "stranger", "setup", "published_captions")
 
 
+def pytest_configure() -> None:
+    """One thread per process, of which there is one per core: further ones of torch spin while they wait."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order files by ``LONG``; within a file nothing moves."""
     order = {f"test_{name}": place for place, name in enumerate(LONG)}
