@@ -51,9 +51,13 @@ def place(folder, monkeypatch):
     work = places.Place(folder / "small", "small")
     for part in ("models", "results", "data"):
         (work.folder / part).mkdir(parents=True, exist_ok=True)
+    enter(work, monkeypatch)
+    return work
+
+
+def enter(work, monkeypatch):
     for name, value in work.environment().items():
         monkeypatch.setenv(name, value)
-    return work
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -61,6 +65,7 @@ def test_every_step_runs_on_a_cpu(place, step, monkeypatch, capfd):
     """In this process, ``cim`` too where a step runs it: a dozen processes would import torch once each."""
 
     def run(place, *arguments):
+        enter(place, monkeypatch)  # again: a step may have brought NLTK's data
         capfd.readouterr()
         start, code = time.monotonic(), cli.main(arguments)
         printed = capfd.readouterr()
