@@ -13,8 +13,6 @@ from harness.parts import Metric, Value
 from harness.types import Score
 from tests.cli import Cim, captions_file
 
-NUMBER = r"\d+\.\d+[▾ v]?"
-
 
 def score(metric: str, value: str, number: float, bounds: tuple[float, float], control: float) -> Score:
     """A score of one value with one control."""

@@ -57,22 +57,22 @@ def _kinds() -> str:
 
 
 def parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:
-    """All verbs; a command of the leaderboards has options only where ``given`` names it: its module is imported."""
+    """All verbs; stages and leaderboards have options only where ``given`` names them, so that help is quick."""
     wanted = next((word for word in given if not word.startswith("-")), "")
     top = _Parser(prog="cim", description="Evaluate detailed image captions.", allow_abbrev=False)
     top.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for name, about in STAGES.items():
+    meteor = "every METEOR that the paper may have used, side by side, with its BLEU-4"
+    for name, about in {**STAGES, "meteor": meteor}.items():
         stage = _add(verbs, name, about)
-        _stage(stage)
-        stage.add_argument("--metrics", metavar="A[,B]", help="default: all that this machine can compute")
-        if name == "caption":
+        if name == wanted:
+            _stage(stage)
+        if name == wanted != "meteor":
+            stage.add_argument("--metrics", metavar="A[,B]", help="default: all that this machine can compute")
+        if name == wanted == "caption":
             stage.add_argument("--shard", metavar="I/N", help="caption one of N parts, I from 0, as a Slurm array does")
-        if name == "judge":
+        if name == wanted == "judge":
             judge_arguments.judge(stage, _positive)
-    meteor = _add(verbs, "meteor", "every METEOR that the paper may have used, side by side, with its BLEU-4")
-    _stage(meteor)
-    meteor.set_defaults(metrics=None)
     compare = _add(verbs, "compare", "paired tests of stored runs against the first of them, and which is better")
     compare.add_argument("run_a", metavar="A", help="run folder, or run name: the baseline")
     compare.add_argument("runs", metavar="B", nargs="+", help="runs to compare with it; several get a column each")
@@ -250,7 +250,7 @@ def _stage(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--gallery", metavar="NAME", help="where metric cim looks captions up (default: the task's own)")
     about = "whether cim may retrieve an image's own gallery row or its near-duplicates (default: include)"
     verb.add_argument("--self-policy", choices=("include", "exclude", "exclude_near"), help=about)
-    verb.set_defaults(among=(), shard=None)
+    verb.set_defaults(among=(), shard=None, metrics=None)
     verb.add_argument(
         "--workers", type=_positive, default=1, metavar="N", help="processes that load the model, each on its own GPUs"
     )
