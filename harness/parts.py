@@ -1,7 +1,4 @@
-"""The parts of the harness, each a frozen record of data and plain functions: engines, judges, parsers, metrics.
-
-One constant per file; the folder is the registry (``harness/registry.py``).
-"""
+"""The parts of the harness, each a frozen record of data and plain functions; the folder is the registry."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from harness.errors import CimError
-from harness.types import Completion, Element, Model, Request, Sample, SceneGraph
+from harness.types import Completion, Element, Judged, Model, Request, Sample, SceneGraph
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,10 +38,9 @@ class Engine:
     """What turns requests into completions, each yielded as it is ready, in any order.
 
     ``known`` gives the sample ids a model of this engine can caption; None where it captions any image.
-    ``describe`` says what a run was really made with (build, version, device, sampling as received); an engine that
-    has it runs weights. ``session`` loads a model and yields the function from requests to completions, so that
-    several runs share one load; ``start`` is what a user is told of how long that takes. ``refuses`` says why it cannot
-    run some weights, by their settings alone.
+    ``describe`` says what a run was really made with (build, version, device, sampling as received); an engine with it
+    runs weights. ``session`` loads a model and yields the function from requests to completions, for several runs;
+    ``start`` is what a user is told of how long that takes. ``refuses`` says why it cannot run some weights.
     """
 
     name: str
@@ -64,16 +60,18 @@ ReplyParser = Callable[[str, int], Sequence[str | None]]
 class Judge:
     """Prompts about one caption, put to a model, and the parsers of its replies.
 
-    ``prompts(sample, caption)`` gives prompts by key ("" for a judge with one), none where there is nothing to ask.
-    ``signature`` names what enters the signature of a metric that reads the replies. ``parsers`` are ways to read a
-    reply, by name, the first for whoever names none: ``parser(reply, n)`` gives the answers to the n questions of a
-    prompt, None where the reply has none. An unparsed reply is never a "no".
+    ``prompts(sample, caption)`` gives prompts by key ("" for a judge with one), none where there is nothing to ask;
+    ``system`` is the system prompt of all. A whole reply may take ``reply_tokens``: a model that stops earlier is
+    refused. ``signature`` enters that of a metric that reads the replies. ``parsers`` are ways to read one, the first
+    for whoever names none: ``parser(reply, n)`` gives answers to n questions, None for one without: never a "no".
     """
 
     name: str
     prompts: Callable[[Sample, str], Mapping[str, str]]
     signature: Mapping[str, str]
     parsers: Mapping[str, ReplyParser]
+    system: str | None = None
+    reply_tokens: int = 0
 
 
 Parse = Callable[[Sequence[str]], Iterator[Any]]
@@ -190,15 +188,13 @@ class Metric:
     ``values`` are its v numbers; ``order`` is its place among the columns of a table, lowest first; ``needs`` the
     annotations it reads; ``parsers`` those that the parse stage runs over captions and references beforehand, ``judge``
     whose replies it reads. ``empty`` is the declared value of a failed or empty caption, one per value, NaN where a
-    share is undefined.
-    ``aggregate(totals, n)`` maps summed statistics (..., s) of n captions (an array (..., 1) where n differs between
-    the sums) to (..., v). ``floor`` asks for the controls of captions (``runs/controls.py``). ``signature`` says how
-    the number is made, field by field. ``scale`` is the highest possible value, None where there is none, ``fewest``
-    the number of images under which it is undefined. ``made`` takes its place on tasks whose images are made from a
-    scene graph. ``elements`` gives a report what to mark sample by sample, ``verdicts`` how each question was answered.
-    ``constants`` are the replies, by key, of judges that never read a caption: control rows of a metric that reads
-    replies. ``pretrained`` names the published weights that it needs (``resources/pretrained.py``), so that they can be
-    brought before anything runs.
+    share is undefined. ``aggregate(totals, n)`` maps summed statistics (..., s) of n captions (an array (..., 1) where
+    n differs between the sums) to (..., v). ``floor`` asks for the controls of captions (``runs/controls.py``).
+    ``signature`` says how the number is made, field by field. ``scale`` is the highest possible value, None where there
+    is none, ``fewest`` the number of images under which it is undefined. ``made`` takes its place on tasks whose images
+    are made from a scene graph. ``elements`` gives a report what to mark sample by sample, ``verdicts`` how each
+    question was answered, ``judged`` what people may label of it: the first value is 100 times the share that is right.
+    ``constants`` are replies, by key, of judges that read no caption: control rows. ``pretrained`` names weights.
     """
 
     name: str
@@ -218,6 +214,7 @@ class Metric:
     made: Metric | None = None
     elements: Callable[[Records], list[list[Element]]] | None = None
     verdicts: Callable[[Records], list[list[str]]] | None = None
+    judged: Callable[[Records], list[list[Judged]]] | None = None
     constants: Mapping[str, Callable[[Sample], Mapping[str, str]]] = field(default_factory=dict)
     pretrained: tuple[str, ...] = ()
 
@@ -241,7 +238,8 @@ class Metric:
 
     def label(self, name: str) -> str:
         """``objects f1``; the metric's name alone where the value is called ``score`` or is the only one."""
-        return self.name if name == "score" or len(self.values) == 1 else f"{self.name} {name}"
+        shown = name if name.startswith(f"{self.name}_") else f"{self.name} {name}"
+        return self.name if name == "score" or len(self.values) == 1 else shown
 
 
 class RewardScorer(Protocol):

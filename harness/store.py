@@ -22,7 +22,7 @@ from harness.errors import BusyError, CimError
 SYNC_ROWS = 256
 SYNC_SECONDS = 5.0
 LOCK = ".lock"
-DERIVED = ("per_sample.jsonl", "statistics.jsonl", "scores.json", "details.jsonl", "report.html")
+DERIVED = ("per_sample.jsonl", "statistics.jsonl", "scores.json", "details.jsonl", "judged.jsonl", "report.html")
 
 
 def dumps(value: Any) -> str:
@@ -104,14 +104,14 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 class Appender:
-    """Adds rows to a file, each with one write call; fsync every few hundred rows or seconds."""
+    """Adds rows to a file, each with one write call; fsync every ``sync`` rows, or few seconds."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, sync: int = SYNC_ROWS) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         self._end = _whole_lines(self._file)
         os.ftruncate(self._file, self._end)
-        self._unsynced, self._synced_at = 0, time.monotonic()
+        self._sync_rows, self._unsynced, self._synced_at = sync, 0, time.monotonic()
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Write one row; on a full disk the file keeps its whole rows only."""
@@ -125,7 +125,7 @@ class Appender:
             raise
         self._end += len(line)
         self._unsynced += 1
-        if self._unsynced >= SYNC_ROWS or time.monotonic() - self._synced_at > SYNC_SECONDS:
+        if self._unsynced >= self._sync_rows or time.monotonic() - self._synced_at > SYNC_SECONDS:
             self._sync()
 
     def _sync(self) -> None:
@@ -155,14 +155,14 @@ def _whole_lines(file: int) -> int:
 
 
 @contextmanager
-def writing(folder: Path, what: str = "this run") -> Iterator[None]:
-    """Hold an exclusive lock on a folder; the system releases it when the process dies.
+def writing(folder: Path, what: str = "this run", name: str = LOCK) -> Iterator[None]:
+    """Hold an exclusive lock on a folder, or on what ``name`` stands for there, until the process dies at the latest.
 
     Raises:
         BusyError: another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    lock = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

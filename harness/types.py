@@ -8,14 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from harness.weights import Price, Server, Weights
 
-    from harness.weights import Server, Weights
-
-    Array = NDArray[np.float64]
-
-CONTROLLED = 3  # of a metric with more values than these, the row of a control shows the first
 Track = Callable[[Iterable[Any], str, int], Iterator[Any]]  # track(items, title, total) yields the items
 
 
@@ -33,6 +27,38 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class Fact:
+    """What a caption may say right, say wrong or not say of a sample's image; ``id`` is unique within the sample.
+
+    ``answer`` is the right verdict on a statement, or the letter of the right one of a question's ``choices`` in the
+    order shown. ``kind`` and ``tag`` are the benchmark's classes of it.
+    """
+
+    id: str
+    text: str
+    answer: str
+    kind: str = ""
+    tag: str = ""
+    choices: tuple[str, ...] = ()
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A judge's verdict on a question about a caption, as people may label it.
+
+    ``right``: what the judge reads in the caption equals the key; None where its reply is unreadable. ``expected`` is
+    the answer that equals it, ``yes``, ``no`` or ``n/a`` (empty: none does), ``kind`` what the judge's errors may
+    depend on.
+    """
+
+    question: str
+    kind: str
+    expected: str
+    right: bool | None
+
+
+@dataclass(frozen=True, slots=True)
 class SceneGraph:
     """Objects, fine-grained category by object, attribute words by object, and relation triples of a text or image."""
 
@@ -46,9 +72,10 @@ class SceneGraph:
 class Sample:
     """One image with its annotations.
 
-    ``image`` is the file name under ``$CIM_DATA/<task>/images``; ``image_id`` says whose image it is where several
-    captions of one image are evaluated, each as a sample of its own; ``objects`` and ``attributes`` (owner to words)
-    are annotations that precision also accepts; ``graph`` is the truth of a synthetic image; taxonomy uses the rest.
+    ``image`` is the file name under ``$CIM_DATA/<task>/images``; ``image_id`` says whose image it is where an image has
+    several captions; ``objects`` and ``attributes`` (owner to words) are annotations that precision also accepts;
+    ``coco_objects`` all of COCO's categories in the image, ``decoys`` objects that models like to invent for it;
+    ``domain`` is its part of the benchmark, ``graph`` the truth of a synthetic image; taxonomy uses the rest.
     """
 
     id: str
@@ -61,6 +88,10 @@ class Sample:
     species: str = ""
     breed: str = ""
     image_id: str = ""
+    facts: tuple[Fact, ...] = ()
+    domain: str = ""
+    coco_objects: tuple[str, ...] = ()
+    decoys: tuple[str, ...] = ()
 
     @property
     def task_id(self) -> str:
@@ -75,10 +106,11 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """A file of a benchmark: name inside its folder, size in bytes, sha256, and where it comes from.
+    """A file of a benchmark: name inside its folder, size in bytes, sha256, address.
 
     ``path`` is where it lies if not under its name in the benchmark's folder; ``name`` then says what it holds. A
-    folder of images counts as a file: its hash is that of their names and hashes.
+    folder of images counts as a file: its hash is that of their names and hashes. ``by_hand`` says how a user brings
+    one without ``url``; without ``sha256`` it may have any bytes, and they name the data of a run.
     """
 
     name: str
@@ -86,14 +118,15 @@ class DataFile:
     sha256: str
     url: str = ""
     path: Path | None = None
+    by_hand: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Archive:
     """Where images come from: a ``.zip``, ``.tar`` or ``.tar.gz``; ``member`` names a sample's image in it.
 
-    ``bytes`` is its size, about that where ``sha256`` is None: what arrives first is recorded then. The images that
-    are kept take less than the share ``kept`` of it.
+    ``bytes`` is its size, about that where ``sha256`` is None: what arrives first is recorded then; ``kept`` bounds the
+    share of it that the images take.
     """
 
     url: str
@@ -109,22 +142,21 @@ class Archive:
 class Task:
     """A benchmark, its caption prompt and what its samples hold.
 
-    ``provides`` names the annotations a metric may ask for (``references``, ``objects``, ``attributes``,
-    ``questions``). ``folder`` is set for data that ships with the project; otherwise the files lie in
-    ``$CIM_DATA/<name>``. ``images`` is set where the images lie elsewhere. ``load`` turns that folder into samples, in
-    the order that defines "the first N" and "the next image". ``archive`` brings the images, or ``draw`` renders the
-    PNG bytes of a synthetic sample; ``parser`` names what reads its captions as scene graphs, ``judge`` the model that
-    answers its judges' questions, and ``gallery`` where metric ``cim`` looks captions up (``provides`` then has
-    ``gallery``, too). ``questions`` is how many all samples hold together, where that is fixed; like ``count`` it is
-    checked when the files are read. ``definition`` is what a benchmark without code was made from
-    (``harness/benchmark/``), as JSON.
+    ``provides`` names the annotations a metric may ask for. ``folder`` is set for data that ships with the project;
+    otherwise the files lie in ``$CIM_DATA/<name>``. ``images`` is set where the images lie elsewhere. ``load`` turns
+    that folder into samples, in the order that defines "the first N" and "the next image". ``archive`` brings the
+    images, or ``draw`` renders the PNG bytes of a synthetic sample; ``parser`` names what reads its captions as scene
+    graphs, ``judge`` the model that answers its judges' questions, and ``gallery`` where metric ``cim`` looks captions
+    up (``provides`` then has ``gallery``, too). ``questions`` is how many questions and facts all samples hold
+    together; it and ``count`` are checked when the files are read, unless None. ``definition`` is what a benchmark
+    without code was made from (``harness/benchmark/``), as JSON.
     """
 
     name: str
     title: str
     prompt: str
     files: tuple[DataFile, ...]
-    count: int
+    count: int | None
     provides: frozenset[str]
     load: Callable[[Path], list[Sample]]
     licence: str
@@ -143,11 +175,12 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request to generate: the prompt for one sample, with its image file if the model needs it."""
+    """One request to generate: prompt, image file if the model needs it, system prompt in place of the model's own."""
 
     sample_id: str
     prompt: str
     image: Path | None = None
+    system: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +198,7 @@ class Completion:
 
     ``outage``: the engine did not answer; the request is no failed caption and is repeated on resume. An error without
     a ``finish_reason`` is a failure that the same command asks again; with one (``content_filter``, ``refusal``) it is
-    final: the server has answered, and refused. ``reasoning`` are thoughts that were split off ``text``, ``served``
-    says which model a server named.
+    final: the server refused. ``reasoning`` are thoughts split off ``text``, ``served`` is the model a server named.
     """
 
     sample_id: str
@@ -189,11 +221,11 @@ class Completion:
 class Model:
     """Something that captions: a TOML file, a captions file or a stored run.
 
-    ``settings`` is what identifies it in a manifest (engine, revision, sha256, sampling as the engine receives it);
-    two runs of one name must agree on it. ``tasks`` are what it is run on when nobody says otherwise (empty: found
-    from its captions), ``limit`` what a stored run was limited to. ``weights`` are set for a model that is loaded
-    here and writes, ``server`` for one that a server runs; a captions file has neither. ``file_ids`` are ids of a
-    captions file by sample id, where they are not the same.
+    ``settings`` is what identifies it in a manifest (engine, revision, sha256, sampling as the engine receives it); two
+    runs of one name must agree on it. ``tasks`` are what it is run on by default (empty: found from its captions),
+    ``limit`` what a stored run was limited to. ``weights`` are set for a model that is loaded here and writes,
+    ``server`` for one that a server runs, ``price`` is what its provider asks. ``file_ids`` are ids of a captions file
+    by sample id, where they are not the same.
     """
 
     name: str
@@ -205,16 +237,16 @@ class Model:
     weights: Weights | None = None
     server: Server | None = None
     file_ids: Mapping[str, str] = field(default_factory=dict)
+    price: Price | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Element:
     """What a report lists, and marks in the texts.
 
-    ``kind`` is ``object``, ``attribute``, ``relation`` or ``fine name``; ``state`` is ``matched`` (caption and
-    reference say it), ``missed`` (only the reference) or ``invented`` (only the caption). ``marks`` are the ways it
-    may stand in a text, ``text`` itself when empty; ``near`` are words it belongs to: then only the place closest to
-    one of them is marked.
+    ``kind`` is ``object``, ``attribute``, ``relation`` or ``fine name``; ``state`` is ``matched`` (both texts say it),
+    ``missed`` (only the reference) or ``invented`` (only the caption). ``marks`` are the ways it may stand in a text,
+    ``text`` itself when empty; with words in ``near`` only the place closest to one of them is marked.
     """
 
     kind: str
@@ -228,8 +260,8 @@ class Element:
 class Score:
     """One metric of one run: values with 95 % intervals, controls, counts of the whole run, signature.
 
-    ``values`` are percentages except for ``cider`` (0 to 1000), ``cim`` and ``length``; None with a reason in
-    ``not_computed``, and ``outage`` where something stopped answering half-way, so that the same command may do better.
+    ``values`` are percentages but for ``cider`` (0 to 1000), ``cim`` and ``length``; None with a reason in
+    ``not_computed``, and ``outage`` where something stopped answering, so that the same command may do better.
     """
 
     metric: str

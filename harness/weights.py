@@ -89,6 +89,19 @@ class Weights:
 
 
 @dataclass(frozen=True, slots=True)
+class Price:
+    """What a provider asks for a million tokens of prompts and of replies; no setting of a run."""
+
+    input: float
+    output: float
+    currency: str
+
+    def of(self, prompt_tokens: int, reply_tokens: int) -> float:
+        """The price of these tokens."""
+        return (self.input * prompt_tokens + self.output * reply_tokens) / 1e6
+
+
+@dataclass(frozen=True, slots=True)
 class Server:
     """A model behind an OpenAI-compatible server.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from harness import registry
@@ -32,11 +32,17 @@ def yes_share(records: Records, judge: str, keys: Sequence[str] = ("",)) -> Meas
     answers = [[parse(row.get(key, ""), 1)[0] for key in keys] for row in replies]
     unparsed = sum(answer is None for row in answers for answer in row)
     if answers and unparsed == len(answers) * len(keys):
-        first = next((text for row in replies for text in row.values()), "")
-        hint = "another --judge, or --fresh to ask again"
-        raise OutageError(f"none of {unparsed} replies to judge {judge} can be parsed, first {first[:40]!r}", hint=hint)
+        raise unreadable(judge, replies)
     yes, parsed = (np.array([[test(one) for one in row] for row in answers], dtype=np.float64) for test in (_yes, _any))
     return Measurement(100.0 * yes, np.hstack([yes, parsed]), {"unparsed": float(unparsed)})
+
+
+def unreadable(judge: str, replies: Sequence[Mapping[str, str]]) -> OutageError:
+    """The error of a metric where not one reply can be parsed."""
+    texts = [text for row in replies for text in row.values()] or [""]
+    hint = "another --judge, or --fresh to ask again"
+    what = f"none of {len(texts)} replies to judge {judge} can be parsed, first {texts[0][:40]!r}"
+    return OutageError(what, hint=hint)
 
 
 def _yes(answer: str | None) -> bool:

@@ -53,6 +53,19 @@ def _table(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else on standard output")
 
 
+def _facts(parser: argparse.ArgumentParser) -> None:
+    """Options of ``facts``."""
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder, or run name; the first is the baseline")
+    parser.add_argument("--task", help="task of the runs, where names are given")
+    parser.add_argument("--metric", metavar="A", help="whose verdicts (default: the one that most of the runs have)")
+    parser.add_argument("--by", choices=("kind", "tag", "domain"), default="kind", help="rows (default: kind)")
+    parser.add_argument("--top", type=_listed, default=10, metavar="N", help="facts listed of each kind (default 10)")
+    parser.add_argument("--format", choices=("text", "csv", "html"), default="text", help="csv: the outcome matrix")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write to this file")
+    parser.add_argument("--wide", action="store_true", help="text: all columns, however narrow the terminal is")
+    parser.add_argument("--json", action="store_true", help="print JSON and nothing else on standard output")
+
+
 def _audit(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``audit``."""
     parser.add_argument(
@@ -117,6 +130,12 @@ def _check(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _listed(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a whole number")
+    return int(text)
+
+
 def _points(text: str) -> float:
     try:
         points = float(text)
@@ -142,6 +161,7 @@ OF: Mapping[str, Callable[[argparse.ArgumentParser], None]] = {
     "report": _report,
     "tables": _tables,
     "table": _table,
+    "facts": _facts,
     "audit": _audit,
     "export": _export,
     "board": _board,

@@ -45,6 +45,16 @@ class Server:
     batches: Batches | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def began(self, body: dict[str, Any], headers: dict[str, str]) -> str:
+        """Note a request that has come in; the fault it is answered with."""
+        with self.lock:
+            self.bodies.append(body)
+            self.headers.append(headers)
+            self.times.append(time.monotonic())
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+            return self.faults.pop(0) if self.faults else self.always(body)
+
     def toml(self, folder: Path, name: str = "served", more: str = "", table: str = "") -> Path:
         """Write the TOML of a model on this server."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -90,13 +100,7 @@ def serving(answer: Callable[[dict[str, Any]], str] = by_rules) -> Iterator[Serv
                 self._batch("POST", content)
                 return
             body = json.loads(content)
-            with state.lock:
-                state.bodies.append(body)
-                state.headers.append(dict(self.headers))
-                state.times.append(time.monotonic())
-                state.at_once += 1
-                state.most_at_once = max(state.most_at_once, state.at_once)
-                fault = state.faults.pop(0) if state.faults else state.always(body)
+            fault = state.began(body, dict(self.headers))
             try:
                 time.sleep(state.pause)
                 _respond(self, state, fault, body)
@@ -137,15 +141,15 @@ def _respond(handler: BaseHTTPRequestHandler, state: Server, fault: str, body: d
         time.sleep(HANG)
         handler.close_connection = True
         return
-    status, _, said = fault.partition(" ")
+    status, _, reason = fault.partition(" ")
     code = int(status) if status.isdigit() else 200
     message: dict[str, Any] = {"role": "assistant", "content": None if fault == "no text" else state.answer(body)}
     message |= state.message
-    told: dict[str, Any] = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], **state.top}
-    told["usage"] = {"prompt_tokens": 7, "completion_tokens": 5}
+    answer: dict[str, Any] = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], **state.top}
+    answer["usage"] = {"prompt_tokens": 7, "completion_tokens": 5}
     if fault == "no choices":
-        told = {"choices": []}
-    content = json.dumps(told if code == 200 else {"error": {"message": said or f"fault {fault}"}}).encode()
+        answer = {"choices": []}
+    content = json.dumps(answer if code == 200 else {"error": {"message": reason or f"fault {fault}"}}).encode()
     content = b"<html>a page, no JSON" if fault == "garbage" else content
     handler.send_response(code)
     if code == 429 and state.retry_after:

@@ -6,7 +6,7 @@ import fcntl
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from tests import images
     from tests.boards import Boards
     from tests.cli import Cim
+
+    Once = Callable[[str, Callable[[Path], object]], Path]
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
@@ -36,6 +38,11 @@ LOAD_TORCH = (
     "vllm_contract",
 )
 LONG = ("docs", "gpu_check", *LOAD_TORCH, "rehearsal", "walk", "stranger", "setup", "published_captions")
+
+
+def pytest_configure() -> None:
+    """One thread per process, of which there is one per core: further ones of torch spin while they wait."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -72,19 +79,30 @@ def benchmarks() -> Path:
 
 
 @pytest.fixture(scope="session")
-def thirty_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Thirty synthetic models on two benchmarks, made once for all processes of a test run; read only."""
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """A folder by name, built by the first process of a test run that asks for it; read only."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "once"
+    shared.mkdir(exist_ok=True)
+
+    def build(name: str, write: Callable[[Path], object]) -> Path:
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (shared / name).is_dir():
+                shutil.rmtree(shared / f"{name}.unfinished", ignore_errors=True)
+                write(shared / f"{name}.unfinished")
+                (shared / f"{name}.unfinished").rename(shared / name)
+        return shared / name
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def thirty_models(once: Once) -> Path:
+    """Thirty synthetic models on two benchmarks; read only."""
     from tests import synthetic_runs
 
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "thirty_models"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "results").is_dir():
-            synthetic_runs.make(folder / "unfinished")
-            (folder / "unfinished").rename(folder / "results")
-    return folder / "results"
+    return once("thirty_models", synthetic_runs.make)
 
 
 @pytest.fixture
@@ -164,12 +182,13 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_t5_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small half-trained scene-graph parser under the name of the real one, made once a test session."""
+def tiny_t5_folder(once: Once) -> Path:
+    """A small half-trained scene-graph parser under the name of the real one."""
     pytest.importorskip("transformers")
     from tests import tiny_t5
 
-    return tiny_t5.build(tmp_path_factory.mktemp("models") / "flan-t5-base-VG-factual-sg")
+    name = "flan-t5-base-VG-factual-sg"
+    return once("models", lambda folder: tiny_t5.build(folder / name)) / name
 
 
 @pytest.fixture
@@ -180,11 +199,11 @@ def tiny_models(tiny_t5_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_nltk_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """NLTK's splitter and tagger, trained on this project's text once a test session."""
+def tiny_nltk_folder(once: Once) -> Path:
+    """NLTK's splitter and tagger, trained on this project's text."""
     from tests import tiny_nltk
 
-    return tiny_nltk.build(tmp_path_factory.mktemp("nltk_data"))
+    return once("nltk_data", tiny_nltk.build)
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """Our matching and that of capture-metric 0.1.13 on the same graphs and vectors, on all references of both benchmarks.
 
 With a float64 stub encoder both compute in double precision and agree to 1e-9; with a real-size random MPNet, whose
-vectors depend on the batch in the last digits, to 1e-6 (20 captions here, all by ``make parity``).
+vectors depend on the batch in the last digits, to 1e-6 (8 captions here, all by ``make parity``). Each kind of caption
+is compared on one benchmark here, on both by ``make parity``.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ pytestmark = pytest.mark.skipif(
     bool(LACKING or missing_wordnet()), reason=f"{', '.join(LACKING) or missing_wordnet()}: make setup-vllm"
 )
 KINDS = ("drop10", "shuffled", "wrong_image", "generated")
+HERE = {("docci500", "drop10"), ("docci500", "generated"), ("coco_ln500", "shuffled"), ("coco_ln500", "wrong_image")}
+PAIRS = [
+    pytest.param(task, kind, marks=[pytest.mark.slow] * ((task, kind) not in HERE)) for task in FILES for kind in KINDS
+]
 REFINED = (("objects@compat", slice(0, 3)), ("attributes@compat", slice(3, 6)))
 
 
@@ -51,8 +56,7 @@ def graphs(records: Records) -> Iterator[tuple[Sample, dict[str, Any], dict[str,
         yield sample, fake_scenes.graph(caption), fake_scenes.graph(sample.references[0])
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("task", FILES)
+@pytest.mark.parametrize(("task", "kind"), PAIRS)
 def test_capture_on_all_images(task: str, kind: str, benchmarks: Path, parses: Parses, oracle: Any) -> None:
     records = seen(task, benchmarks, kind, parses)
     ours = registry.metric("capture").measure(records).values[:, 0]
@@ -79,8 +83,7 @@ def test_each_part_agrees_alone(benchmarks: Path, parses: Parses, oracle: Any) -
         assert mine == pytest.approx([scores[1], scores[2], scores[4], scores[5], scores[7], scores[8]], abs=1e-11)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("task", FILES)
+@pytest.mark.parametrize(("task", "kind"), PAIRS)
 def test_refined_metrics_in_compat_on_all_images(
     task: str, kind: str, benchmarks: Path, parses: Parses, oracle: Any
 ) -> None:
@@ -159,7 +162,7 @@ def agree_with_mpnet(counts: dict[str, int], benchmarks: Path, parses: Parses) -
 
 
 def test_capture_with_a_random_mpnet(benchmarks: Path, parses: Parses) -> None:
-    agree_with_mpnet({"docci500": 5, "coco_ln500": 15}, benchmarks, parses)
+    agree_with_mpnet({"docci500": 2, "coco_ln500": 6}, benchmarks, parses)
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from tests import chat_server, mock_engine
 from tests.cli import Cim, captions_file, process
 from tests.conftest import ROOT
 
-CLOCK = ("started", "ended")
+CLOCK = ("started", "ended", "usage")
 
 
 def files(folder: Path) -> dict[str, Any]:

@@ -24,7 +24,6 @@ needs_java = pytest.mark.skipif(java.find_java() is None, reason=java.missing_ja
 
 KINDS = ("drop10", "half", "shuffled", "wrong_image", "reference", "empty")
 DOG = ("A dog runs across the green lawn.", "A brown hound is running over grass, fast.", "Two people talk.")
-ANSWER = " ".join(["1.0"] * meteor15.STATISTICS)
 Groups = dict[str, list[str]]
 
 

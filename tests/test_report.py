@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -363,6 +364,19 @@ def browse(path: Path, profile: Path) -> tuple[str, str]:
     return done.stdout, done.stderr
 
 
+def probed(html: str, probe: str, folder: Path) -> Any:
+    """What a script leaves in ``document.body.dataset.seen`` of a page whose policy is made to allow it."""
+    digest = base64.b64encode(hashlib.sha256(probe.encode()).digest()).decode()
+    allowed = html.replace("script-src ", f"script-src 'sha256-{digest}' ").replace(
+        "</html>", f"<script>{probe}</script></html>"
+    )
+    (folder / "probe.html").write_text(allowed, encoding="utf-8")
+    dom, log = browse(folder / "probe.html", folder / "profile")
+    assert "CONSOLE" not in log, log
+    (seen,) = [attributes["data-seen"] for tag, attributes in Page(dom).elements if tag == "body"]
+    return json.loads(str(seen))
+
+
 @pytest.mark.skipif(BROWSER is None, reason="no chromium here: apt-get install chromium")
 def test_the_page_works_in_a_browser(cim: Cim, tmp_path: Path) -> None:
     """Its script sorts, filters and says so, hostile captions included, and the console stays silent."""
@@ -371,15 +385,7 @@ def test_the_page_works_in_a_browser(cim: Cim, tmp_path: Path) -> None:
     dom, log = browse(run / report.NAME, tmp_path / "profile")
     assert "CONSOLE" not in log, log
     assert 'id="controls">' in dom and dom.count("<article") == 12
-    digest = base64.b64encode(hashlib.sha256(PROBE.encode()).digest()).decode()
-    allowed = html.replace("script-src ", f"script-src 'sha256-{digest}' ").replace(
-        "</html>", f"<script>{PROBE}</script></html>"
-    )
-    (tmp_path / "probe.html").write_text(allowed, encoding="utf-8")
-    dom, log = browse(tmp_path / "probe.html", tmp_path / "profile")
-    assert "CONSOLE" not in log, log
-    (found,) = [attributes["data-seen"] for tag, attributes in Page(dom).elements if tag == "body"]
-    up, down, label, worst, filtered, told = json.loads(str(found))
+    up, down, label, worst, filtered, count = probed(html, PROBE, tmp_path)
     per_sample = store.read_rows(run / "per_sample.jsonl")
     rows = {row["sample_id"]: row["length"]["words"] for row in per_sample}
     bleu = {row["sample_id"]: float(f"{row['bleu4_char']['score']:.6g}") for row in per_sample}
@@ -389,7 +395,7 @@ def test_the_page_works_in_a_browser(cim: Cim, tmp_path: Path) -> None:
     assert down.split() == [f"sample-{number}" for number in expected]
     expected = sorted(range(1, 13), key=lambda number: (bleu[f"demo_{number:02d}"], number))
     assert label == "worst first" and worst.split() == [f"sample-{number}" for number in expected]
-    assert filtered == "sample-3" and told == "1 of 12 samples"
+    assert filtered == "sample-3" and count == "1 of 12 samples"
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no chromium here: apt-get install chromium")

@@ -24,7 +24,7 @@ from leaderboards.report import against
 from leaderboards.report.lengths import Estimate
 from leaderboards.report.parts import signed
 from tests import report_runs
-from tests.test_report import BROWSER, Page, browse
+from tests.test_report import BROWSER, Page, browse, probed
 
 HOSTILE = (
     "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"quotes\" 'single' & &lt; <b onclick=x>",
@@ -266,15 +266,7 @@ def test_the_page_works_in_a_browser(studied: Path, report: tuple[Path, dict[str
     dom, log = browse(folder / "report.html", tmp_path / "profile")
     assert "CONSOLE" not in log, log
     assert 'id="controls">' in dom and dom.count("<article") == 120
-    digest = base64.b64encode(hashlib.sha256(PROBE.encode()).digest()).decode()
-    allowed = html.replace("script-src ", f"script-src 'sha256-{digest}' ").replace(
-        "</html>", f"<script>{PROBE}</script></html>"
-    )
-    (tmp_path / "probe.html").write_text(allowed, encoding="utf-8")
-    dom, log = browse(tmp_path / "probe.html", tmp_path / "profile")
-    assert "CONSOLE" not in log, log
-    (found,) = [attributes["data-seen"] for tag, attributes in Page(dom).elements if tag == "body"]
-    gains, losses, lost, count, filtered = json.loads(str(found))
+    gains, losses, lost, count, filtered = probed(html, PROBE, tmp_path)
     change = _changes(studied, ("mini-base", "cim-seed0"))
     assert gains == sorted(change, key=lambda name: (-change[name], name))
     assert losses == sorted(change, key=lambda name: (change[name], name))

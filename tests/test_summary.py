@@ -13,8 +13,6 @@ from harness.parts import Metric, Value
 from harness.types import Score
 from tests.cli import Cim, captions_file
 
-NUMBER = r"\d+\.\d+[▾ v]?"
-
 
 def score(metric: str, value: str, number: float, bounds: tuple[float, float], control: float) -> Score:
     """A score of one value with one control."""
@@ -101,9 +99,9 @@ def test_eighty_columns_hold_two_runs_with_the_widest_numbers() -> None:
         score("cider", "score", 721.62, (695.23, 747.54), 161.26),
         score("taxonomy", "species", 100, (100, 100), 99.8),
     ]
-    rows: list[tuple[Metric, Value]] = [
-        (registry.metric("cider"), Value("score")),
-        (registry.metric("taxonomy"), Value("species")),
+    rows: list[tuple[Metric, Value, bool]] = [
+        (registry.metric("cider"), Value("score"), False),
+        (registry.metric("taxonomy"), Value("species"), False),
     ]
     columns = summary._columns(summary.Scored(None, wide), rows, "▾")  # type: ignore[arg-type]
     block = summary._beside(columns)

@@ -138,6 +138,7 @@ JUDGED: dict[str, Edit] = {
     "a reply": rows("replies.relation_qa.rule-judge.jsonl", lambda found: found[0].update(reply="1: Yes, 2: Yes")),
     "a reply removed": rows("replies.relation_qa.rule-judge.jsonl", lambda found: found.pop()),
     "an element": rows("details.jsonl", lambda found: found[0]["objects"]["elements"].pop()),
+    "a judged fact": rows("judged.jsonl", lambda found: found[0]["relation_qa"][0].__setitem__(1, "unread")),
     "a verdict": rows("details.jsonl", lambda found: found[0]["relation_qa"]["verdicts"].__setitem__(0, "n/a")),
 }
 

@@ -21,6 +21,7 @@ from harness.runs import compare as paired
 from harness.runs import stats
 from harness.runs.compare import ALPHA, Comparison, letter
 from harness.runs.stored_run import StoredRun
+from harness.validity import cards
 
 PERM, DETECTABLE = "p perm", "detectable"
 HEAD = ("metric", "a", "b", "b - a ", "95 % interval", "p Holm", "p boot", PERM, DETECTABLE)
@@ -31,12 +32,16 @@ Key = tuple[str, str]  # metric and value
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Comparisons:
-    """Paired tests of result b against result a on n images, one per value; iterated in order, or indexed by label."""
+    """Paired tests of result b against result a on n images, one per value; iterated in order, or indexed by label.
+
+    ``validity`` says what is known of how far the main values agree with people.
+    """
 
     a: str
     b: str
     rows: tuple[Comparison, ...]
     n: int
+    validity: str = ""
 
     def __iter__(self) -> Iterator[Comparison]:
         return iter(self.rows)
@@ -91,7 +96,16 @@ def against(baseline: StoredRun, runs: Sequence[StoredRun], draws: int = stats.D
     """Each run against a baseline, p values corrected over all values and runs; CimError if nothing can be compared."""
     first, *others = paired.names([baseline, *runs])
     compared = zip(others, paired.against(baseline, runs, draws), strict=True)
-    return [Comparisons(first, name, tuple(rows), baseline.n_images) for name, rows in compared]
+    return [
+        Comparisons(first, name, tuple(rows), baseline.n_images, _validity(baseline, rows)) for name, rows in compared
+    ]
+
+
+def _validity(baseline: StoredRun, rows: Sequence[Comparison]) -> str:
+    main = [
+        row for row in sorted(rows, key=lambda row: scores.order(row.metric)) if row.test and _value(_key(row)).main
+    ]
+    return cards.summary([(row.label, baseline.scores[row.metric]["signature"] or "", row.value) for row in main])
 
 
 def lines(pairs: Sequence[Comparisons], width: int | None = None) -> list[str]:
@@ -108,7 +122,8 @@ def lines(pairs: Sequence[Comparisons], width: int | None = None) -> list[str]:
     title = f"{', '.join(runs)}; n = {first.n} images"
     missing = [f"left out for width: {', '.join(left_out)}; --wide, or --json, shows all"] if left_out else []
     legend = _legend(several, [heading for heading in rows[0] if heading not in left_out])
-    below = [*missing, *_not_compared(pairs), legend, *(pair.verdict for pair in pairs)]
+    validity = [first.validity] if first.validity else []
+    below = [*missing, *_not_compared(pairs), legend, *validity, *(pair.verdict for pair in pairs)]
     return [*text.wrapped([one_line(title)], width), *table, *text.wrapped(map(one_line, below), width)]
 
 

@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from harness import places, registry
-from harness.api.inputs import Captions, captions_by_id, in_memory_run, references_by_id
+from harness.api.inputs import Captions, captions_by_id, references_by_id
 from harness.api.result import Result, of_stored
 from harness.engines import captions as captions_file
 from harness.errors import CimError
 from harness.pages import report
 from harness.resources import paths
-from harness.runs import reasoning, records, run, stats, stored_run
+from harness.runs import in_memory, run, stats, stored_run
 from harness.runs.records import RowFiles
 from harness.runs.stored_run import StoredRun
 from harness.stages import caption, choice, model, parse
 from harness.stages import evaluate as stages
 from harness.stages import score as scoring
-from harness.types import Completion, Model, Task, Track, untracked
+from harness.types import Model, Task, Track, untracked
 
 
 def score(
@@ -53,10 +53,8 @@ def score(
     truth = references_by_id(references, list(dict.fromkeys(images.values())))
     _check_draws(draws)
     with tempfile.TemporaryDirectory() as scratch:
-        planned = in_memory_run(name, truth, images, Path(scratch))
-        with planned.files.appending(records.NAME, "caption") as add:
-            for sample_id, text in texts.items():
-                add(records.row(reasoning.split_off(Completion(sample_id, text))))
+        planned = in_memory.in_memory_run(name, truth, images, Path(scratch))
+        in_memory.add_captions(planned, texts)
         with parse.Parses(planned.results, _track(progress)) as parses:
             chosen, absent = choice.choose(_names(metrics), planned, parses)
             computed = scoring.compute(planned, chosen, parses, draws=draws)

@@ -1,20 +1,13 @@
-"""Lists and dictionaries of texts, checked, as a run in memory."""
+"""Lists and dictionaries of texts, checked."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TypeVar
 
 from harness.errors import CimError
-from harness.resources import data
-from harness.runs.records import RowFiles
-from harness.runs.run import FEW, Run
-from harness.store import dumps
-from harness.types import DataFile, Model, Sample, Task
+from harness.runs.run import FEW
 
-TASK = "in_memory"
 Text = TypeVar("Text")
 
 
@@ -65,36 +58,6 @@ def references_by_id(
     if wrong:
         raise CimError(f"references of {len(wrong)} samples are no text or none: {_first(wrong)}", hint="texts (str)")
     return lists
-
-
-def in_memory_run(name: str, references: Mapping[str, tuple[str, ...]], images: Mapping[str, str], folder: Path) -> Run:
-    """A run on these references; their SHA-256 enters signatures in place of a benchmark's files.
-
-    Args:
-        references: by image.
-        images: the image of each sample.
-    """
-    whole = [Sample(image, texts) for image, texts in references.items()]
-    samples = [
-        Sample(sample_id, references[image], image_id="" if image == sample_id else image)
-        for sample_id, image in images.items()
-    ]
-    content = dumps([[sample.id, *sample.references] for sample in whole]).encode()
-    task = Task(
-        name=TASK,
-        title="References in memory",
-        prompt="",
-        files=(DataFile("references", len(content), hashlib.sha256(content).hexdigest()),),
-        count=len(whole),
-        provides=frozenset({"references"}),
-        load=lambda _: whole,
-        licence="",
-        source="",
-    )
-    ids = hashlib.sha256("\n".join(images).encode()).hexdigest()[:8]
-    settings = {"task": {"name": TASK, "data": data.fingerprint(task)}, "samples": {"ids": ids}}
-    model = Model(name, "captions", None, {})
-    return Run(task, model, samples, whole, RowFiles(folder / TASK), folder, settings)
 
 
 def _by_id(given: Sequence[Text] | Mapping[str, Text], what: str) -> dict[str, Text]:

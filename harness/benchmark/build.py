@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.benchmark import labels
-from harness.benchmark.definition import FILES, PINNED, WHICH, Definition, checked, read
+from harness.benchmark.definition import FILES, JUDGEMENTS, PINNED, WHICH, Definition, checked, read
 from harness.errors import CimError
 from harness.forms import ids, sources, texts
 from harness.types import DataFile, Sample, Task
@@ -113,7 +113,7 @@ def _task(definition: Definition, files: tuple[DataFile, ...], samples: list[Sam
 
 def _used(definition: Definition) -> list[str]:
     """The tables whose files make the benchmark what it is: all texts and annotations, else the images."""
-    return [name for name in FILES if name in definition.tables] or ["images"]
+    return [name for name in FILES if name in definition.tables and name != JUDGEMENTS] or ["images"]
 
 
 def _pinned_file(definition: Definition, name: str) -> DataFile:
@@ -181,7 +181,7 @@ def _samples(definition: Definition) -> list[Sample]:
     by_kind = {
         kind: labels.by_id(definition.path(kind), table.get("id_key"), table.get("key"))
         for kind, table in definition.tables.items()
-        if kind in ("objects", "attributes", "questions")
+        if kind not in (*WHICH, "images")
     }
     matched = {kind: _by_sample(values, samples, definition.path(kind)) for kind, values in by_kind.items()}
     return [_annotated(sample, matched, definition) for sample in samples]
@@ -236,4 +236,5 @@ def _annotated(sample: Sample, matched: Mapping[str, Mapping[str, list[Any]]], d
         labels.objects(*of_sample["objects"]) if "objects" in of_sample else (),
         labels.attributes(*of_sample["attributes"]) if "attributes" in of_sample else {},
         labels.questions(*of_sample["questions"], definition.tables["questions"]) if "questions" in of_sample else (),
+        coco_objects=labels.objects(*of_sample["coco_objects"]) if "coco_objects" in of_sample else (),
     )

@@ -25,6 +25,9 @@
     file = "objects.jsonl"
     key = "objects"
 
+    [coco_objects]                            # the same, all of COCO's categories in an image: metric chair
+    file = "instances.json"
+
     [attributes]                              # {id: {object: [word, ...]}}, or rows
     file = "attributes.json"
 
@@ -32,6 +35,11 @@
     file = "questions.json"
     key = "checklist"
     answer = "Yes"                            # of all questions, where the file holds no answers
+
+    [judgements]                              # what people think of captions, for `cim validate`; no run reads them
+    file = "ratings.csv"
+    shape = "ratings"                         # or "labels", "pairs"; guessed, as the keys are
+    value_key = "rating"
 
 Paths are relative to the file. What a run was made from is kept as ``results/<task>/task.json``: the same content, with
 absolute paths and the sha256 of every file, so that the benchmark is known from then on and a changed file is noticed.
@@ -50,13 +58,19 @@ from typing import Any
 from harness.errors import CimError
 
 TOML, PINNED = "task.toml", "task.json"
+JUDGEMENTS = "judgements"
 TEXTS = ("title", "prompt", "licence", "source", "judge", "gallery", "version")
 FILES: Mapping[str, tuple[str, ...]] = {
     "references": ("file", "id_key", "text_key", "sha256"),
     "samples": ("file", "id_key", "text_key", "sha256"),
     "objects": ("file", "id_key", "key", "sha256"),
+    "coco_objects": ("file", "id_key", "key", "sha256"),
     "attributes": ("file", "id_key", "key", "sha256"),
     "questions": ("file", "id_key", "key", "question_key", "answer_key", "answer", "sha256"),
+    JUDGEMENTS: (
+        *("file", "shape", "id_key", "caption_key", "value_key", "a_key", "b_key"),
+        *("system_key", "system_a_key", "system_b_key", "criterion_key", "sha256"),
+    ),
 }
 IMAGES = ("folder", "sha256")
 NO_NAME = re.compile(r'^$|^\.|[\\/:*?"<>|\x00-\x1f]')

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from harness.command import training_options
+from harness.command import judge_arguments, training_options, validate
 from harness.command.numbers import count, positive
 from harness.errors import CimError
 
@@ -20,12 +20,12 @@ STAGES = {
     "score": "compute every number from the stored rows",
 }
 
-
 # Commands of the leaderboards: each is a module with ``arguments(parser)`` and ``main(args, say, tell) -> exit code``.
 BOARDS = {
     "report": "the page of one stored run, or RUN --against others; without RUN one page over all that is stored",
     "tables": "the paper's Tables 6 to 8, published and as run here, as Markdown, LaTeX, CSV and HTML",
     "table": "a table of your own runs for a paper: text, Markdown, LaTeX, CSV or HTML; best and significance marked",
+    "facts": "what runs say of each fact of a benchmark: by kind, only one of them, none of them",
     "audit": "what the digits of a printed table allow; or recompute what can be checked in stored runs",
     "export": "stored runs in the forms of other tools: Every Eval Ever, the Hugging Face hub, parquet",
     "board": "a static site over all stored runs: ranks, intervals, a page per run",
@@ -58,30 +58,35 @@ def _kinds() -> str:
 
 
 def parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:
-    """All verbs; a command of the leaderboards has options only where ``given`` names it: its module is imported."""
+    """All verbs; stages and leaderboards have options only where ``given`` names them, so that help is quick."""
     wanted = next((word for word in given if not word.startswith("-")), "")
     top = _Parser(prog="cim", description="Evaluate detailed image captions.", allow_abbrev=False)
     top.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for name, about in STAGES.items():
+    meteor = "every METEOR that the paper may have used, side by side, with its BLEU-4"
+    for name, about in {**STAGES, "meteor": meteor}.items():
         stage = _add(verbs, name, about)
-        _stage(stage)
-        stage.add_argument("--metrics", metavar="A[,B]", help="default: all that this machine can compute")
-        if name == "caption":
+        if name == wanted:
+            _stage(stage)
+        if name == wanted != "meteor":
+            stage.add_argument("--metrics", metavar="A[,B]", help="default: all that this machine can compute")
+        if name == wanted == "caption":
             stage.add_argument("--shard", metavar="I/N", help="caption one of N parts, I from 0, as a Slurm array does")
-        if name == "judge":
-            _judge(stage)
-    meteor = _add(verbs, "meteor", "every METEOR that the paper may have used, side by side, with its BLEU-4")
-    _stage(meteor)
-    meteor.set_defaults(metrics=None)
+        if name == wanted == "judge":
+            judge_arguments.judge(stage, positive)
     compare = _add(verbs, "compare", "paired tests of stored runs against the first of them, and which is better")
     compare.add_argument("run_a", metavar="A", help="run folder, or run name: the baseline")
     compare.add_argument("runs", metavar="B", nargs="+", help="runs to compare with it; several get a column each")
     compare.add_argument("--task", help="task of the runs, where names are given")
     compare.add_argument("--wide", action="store_true", help="all columns, however narrow the terminal is")
+    arena = _add(verbs, "arena", "a judge compares runs pair by pair: ratings, win rates, position bias")
+    judge_arguments.arena(arena, positive, count)
     verify = _add(verbs, "verify", "check a stored run: schema, hashes, counts, scores recomputed")
     verify.add_argument("run", help="run folder, or run name")
     verify.add_argument("--task", help="task of the run, where a name is given")
+    validate.options(
+        _add(verbs, "validate", "does a metric agree with people? agreement with intervals and paired tests")
+    )
     listing = _add(verbs, "list", "what there is, by kind")
     listing.add_argument("kind", nargs="?", help=_kinds() if wanted == "list" else None)
     _add(verbs, "where", "the folders and programs in use")
@@ -118,22 +123,14 @@ def _data(verbs: Any) -> None:
         dest="action", metavar="ACTION", required=True, parser_class=_Parser
     )
     verify = _add(actions, "verify", "check annotations, and count the images")
-    verify.add_argument("tasks", help="task, factual or mpnet, or several with commas")
-    verify.set_defaults(
-        annotations_only=True,
-        model=None,
-        if_missing=False,
-        engine=None,
-        id_key=None,
-        caption_key=None,
-        system_key=None,
-        name=None,
-    )
+    verify.add_argument("tasks", help="task, set of `cim validate`, factual or mpnet, or several with commas")
+    absent = dict.fromkeys(("model", "engine", "id_key", "caption_key", "system_key", "name"))
+    verify.set_defaults(annotations_only=True, if_missing=False, **absent)
     pin = _add(actions, "pin", "print name, size and SHA-256 of files, ready to paste into a task", results=False)
     pin.add_argument("files", nargs="+", metavar="FILE", help="files of a new benchmark")
     fetch = _add(actions, "fetch", "fetch annotations, then images; the same command resumes a killed one")
     fetch.add_argument(
-        "tasks", nargs="?", help="task, factual or mpnet, or several with commas (default: those of --for)"
+        "tasks", nargs="?", help="task, set of `cim validate`, factual or mpnet; several with commas (default: --for's)"
     )
     fetch.add_argument("--annotations-only", action="store_true", help="no images; captions files need none")
     fetch.add_argument(
@@ -212,13 +209,9 @@ def _stage(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--gallery", metavar="NAME", help="where metric cim looks captions up (default: the task's own)")
     about = "whether cim may retrieve an image's own gallery row or its near-duplicates (default: include)"
     verb.add_argument("--self-policy", choices=("include", "exclude", "exclude_near"), help=about)
-    verb.set_defaults(among=(), shard=None)
+    verb.set_defaults(among=(), shard=None, metrics=None)
     verb.add_argument(
-        "--workers",
-        type=positive,
-        default=1,
-        metavar="N",
-        help="processes that load the model, each on GPUs of its own",
+        "--workers", type=positive, default=1, metavar="N", help="processes that load the model, each on its own GPUs"
     )
     verb.add_argument("--id-key", metavar="KEY", help="where a captions file has its ids (default: guessed, printed)")
     verb.add_argument(
@@ -242,13 +235,3 @@ def _stage(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("-v", "--verbose", action="store_true", help="all values, control rows, counts and signatures")
     verb.add_argument("--draws", type=count, metavar="N", help="bootstrap resamples (default 10000; 0: no intervals)")
     verb.add_argument("--dry-run", action="store_true", help="print what would be done; write nothing")
-
-
-def _judge(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "--batch", choices=("submit", "collect"), help="through OpenAI's Batch API: submit, and collect a day later"
-    )
-    verb.add_argument("--controls", action="store_true", help="ask also about empty captions and the next image's")
-    verb.add_argument(
-        "--sway", action="store_true", help="measure how often text appended to a caption changes a verdict"
-    )

@@ -23,8 +23,8 @@ def named(args: argparse.Namespace) -> list[Task]:
     """
     if args.references is None and args.images is None:
         unused = {"--reference-id-key": args.reference_id_key, "--reference-key": args.reference_key}
-        if given := [option for option, value in unused.items() if value]:
-            raise CimError("without --references", where=given[0], hint="--references FILE")
+        if options := [option for option, value in unused.items() if value]:
+            raise CimError("without --references", where=options[0], hint="--references FILE")
         return [_prompted(registry.task(registry.named("tasks", text)), args) for text in split(args.task)]
     from harness.benchmark import build
 

@@ -10,7 +10,6 @@ import contextlib
 import gc
 import importlib
 import io
-import logging
 import os
 import signal
 import sys
@@ -28,7 +27,9 @@ VERBS = {
     **dict.fromkeys(arguments.BOARDS, "stored.boards_verb"),
     "meteor": "evaluate.meteor_verb",
     "compare": "stored.compare_verb",
+    "arena": "arena.arena_verb",
     "verify": "stored.verify_verb",
+    "validate": "validate.validate_verb",
     "list": "places.list_verb",
     "where": "places.where_verb",
     "doctor": "places.doctor_verb",
@@ -48,6 +49,11 @@ def _terminated(number: int, _: object) -> None:
 
 def _run(words: Sequence[str]) -> int:
     args = arguments.parser(words).parse_args(words)
+    import logging  # here: help needs none of it
+
+    log = logging.getLogger("harness")
+    log.handlers, log.propagate = [logging.StreamHandler()], False  # standard error, as it is now
+    log.setLevel(logging.INFO)
     if "results" in args:
         from harness import places
         from harness.resources import paths
@@ -68,9 +74,6 @@ def main(given: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 shows "?" in place of a traceback
-    log = logging.getLogger("harness")
-    log.handlers, log.propagate = [logging.StreamHandler()], False  # standard error, as it is now
-    log.setLevel(logging.INFO)
     try:
         return _run(sys.argv[1:] if given is None else list(given))
     except CimError as error:

@@ -14,18 +14,26 @@ import numpy as np
 
 from harness import places, registry
 from harness.errors import CimError, one_line
-from harness.parts import Records, RewardContext
+from harness.parts import Judge, Records, RewardContext
 from harness.resources import data
 from harness.runs import signature, stats
 from harness.stages.parse import Parses
-from harness.types import Completion, Model, Question, Request, Sample, SceneGraph
+from harness.types import Completion, Fact, Model, Question, Request, Sample, SceneGraph
 
 GRAPH = SceneGraph(("circle",), {"circle": ("ring",)}, {"circle": ("red",)}, (("circle", "left of", "bar"),))
 QUESTIONS = (Question("Is the circle left of the bar?", "Yes"), Question("Is the bar left of the circle?", "No"))
+CANNOT = "Cannot answer from the caption"
+FACTS = (Fact("0", "Is a circle mentioned?", "yes"), Fact("1", "Which?", "A", choices=("circle", "bar", CANNOT)))
+ALL: dict[str, Any] = {"questions": QUESTIONS, "graph": GRAPH, "facts": FACTS}
 SAMPLES = (
-    Sample("a", ("A red dog runs over wet grass .",), questions=QUESTIONS, graph=GRAPH, species="circle", breed="ring"),
-    Sample("b", ("Two cats sleep on a chair .", "Cats asleep ."), questions=QUESTIONS, graph=GRAPH, species="bar"),
+    Sample("a", ("A red dog runs over wet grass .",), **ALL, species="circle", breed="ring"),
+    Sample("b", ("Two cats sleep on a chair .", "Cats asleep ."), **ALL, species="bar"),
 )
+# Replies that say that a caption has what it is asked for, and that an empty one has not; a judge's parser reads one.
+REPLIES = {
+    True: ("yes", '{"gt_verdicts":[{"item_index":0,"verdict":"yes"}]}', "A"),
+    False: ("no", '{"gt_verdicts":[{"item_index":0,"verdict":"not_mentioned"}]}', "C"),
+}
 CAPTIONS = ("A red dog runs .", "Two cats are on a table .")
 HOSTILE = (
     "",
@@ -50,11 +58,11 @@ def records(samples: Sequence[Sample], captions: Sequence[str], parses: Parses) 
     rules = registry.engine("rules")
 
     def replies(judge: str) -> list[dict[str, str]]:
-        prompts = registry.judge(judge).prompts
+        part = registry.judge(judge)
         return [
             {
-                key: _answer(rules.generate, text) or _plain_answer(caption)
-                for key, text in prompts(sample, caption).items()
+                key: _answer(rules.generate, text) or _plain_answer(part, caption)
+                for key, text in part.prompts(sample, caption).items()
             }
             for sample, caption in zip(samples, captions, strict=True)
         ]
@@ -72,9 +80,10 @@ def _answer(generate: Callable[[Model, Sequence[Request]], Any], prompt: str) ->
     return completions[0].text
 
 
-def _plain_answer(caption: str) -> str:
-    """A reply to a yes-or-no prompt that the rule judge does not know."""
-    return "yes" if caption.strip() else "no"
+def _plain_answer(judge: Judge, caption: str) -> str:
+    """The first reply that a judge reads, to a prompt that the rule judge does not know."""
+    (parse, *_), usual = judge.parsers.values(), REPLIES[bool(caption.strip())]
+    return next((reply for reply in usual if parse(reply, 3)[0] is not None), usual[0])
 
 
 def _point(metric: Any, measurement: Any) -> Any:
@@ -129,9 +138,11 @@ def metric_signature(name: str, parses: Parses) -> None:
 def task_declared(name: str, parses: Parses) -> None:
     """Licence, source, prompt, and files with sizes and SHA-256; one that is not shipped has an https address."""
     task = registry.task(name)
-    assert task.count > 0 and task.prompt and task.licence and task.source and task.files, "a field is empty"
-    assert all(len(file.sha256) == 64 and file.bytes > 0 for file in task.files), "cim data pin FILE prints both"
-    assert task.folder is not None or all(file.url.startswith("https://") for file in task.files), "no folder, no url"
+    assert task.count != 0 and task.prompt and task.licence and task.source and task.files, "a field is empty"
+    pinned = (file for file in task.files if file.sha256 or not file.by_hand)
+    assert all(len(file.sha256) == 64 and file.bytes > 0 for file in pinned), "cim data pin FILE prints both"
+    brought = (file.by_hand or file.url.startswith("https://") for file in task.files)
+    assert task.folder is not None or all(brought), "no folder, no url"
 
 
 def task_loads(name: str, parses: Parses) -> None:
@@ -139,7 +150,7 @@ def task_loads(name: str, parses: Parses) -> None:
     task = registry.task(name)
     if not data.faults(task):
         samples = data.samples(task)
-        assert len({sample.id for sample in samples}) == task.count, "ids repeat"
+        assert len({sample.id for sample in samples}) == len(samples), "ids repeat"
         assert "references" not in task.provides or any(sample.references for sample in samples), "no references"
 
 

@@ -67,9 +67,9 @@ def ready(rows: Sequence[Finding]) -> str:
     of_texts = [name for name in metrics if registry.metric(name).needs <= {"references"}]
     computed = [name for name in of_texts if states[f"metric {name}"] == "ok"]
     parts = [f"ready: captions files are scored by {', '.join(computed)}"]
-    wanting = {name: [one for one in pretrained.ALL.values() if _lacks(name, one)] for name in metrics}
-    if weights := list(dict.fromkeys(one for lacking in wanting.values() for one in lacking)):
-        names, size = ",".join(one.name for one in weights), sum(one.megabytes for one in weights) / 1000
+    wanting = {name: [model for model in pretrained.ALL.values() if _lacks(name, model)] for name in metrics}
+    if weights := list(dict.fromkeys(model for lacking in wanting.values() for model in lacking)):
+        names, size = ",".join(model.name for model in weights), sum(model.megabytes for model in weights) / 1000
         lacking = ", ".join(name for name, absent in wanting.items() if absent)
         parts.append(f"{lacking}: `cim data fetch {names}`, {size:.1f} GB")
     engines = [name for name in ("transformers", "vllm") if states[f"engine {name}"] == "ok"]
@@ -78,8 +78,8 @@ def ready(rows: Sequence[Finding]) -> str:
     return "; ".join(parts)
 
 
-def _lacks(metric: str, one: pretrained.Pretrained) -> bool:
-    return one.name in registry.metric(metric).pretrained and pretrained.absent(one) is not None
+def _lacks(metric: str, model: pretrained.Pretrained) -> bool:
+    return model.name in registry.metric(metric).pretrained and pretrained.absent(model) is not None
 
 
 def _part(name: str, reason: str | None) -> Finding:

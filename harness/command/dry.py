@@ -1,4 +1,4 @@
-"""What ``cim eval --dry-run`` prints: per run what would be done, on which GPU, downloads, hours and free disk.
+"""What ``cim eval --dry-run`` prints: per run what would be done, on which GPU, downloads, hours, judge, free disk.
 
 Nothing is written, loaded or asked of a network. Hours are arithmetic, not a measurement: a text of ``max_tokens``
 tokens reads all weights once a token, shared by the texts written at once; images and start-up are not counted.
@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from harness import registry
 from harness.errors import CimError
 from harness.resources import hub, machine, pretrained
 from harness.runs.run import Run
-from harness.stages import caption, evaluate, parse, weights
+from harness.stages import caption, costs, evaluate, parse, weights
 from harness.stages.evaluate import Options, Work
 from harness.stages.weights import Load
 
@@ -27,6 +28,8 @@ def plan(work: Work, stages: Sequence[str], options: Options) -> dict[str, Any]:
     run = work.run
     loads = evaluate.to_load([work], stages, options)
     seconds, basis = _seconds(work, loads, options)
+    judging = "judge" in stages
+    cost = costs.before(run, work.metrics, options.probes, fresh=options.fresh) if judging else None
     return {
         "task": run.task.name,
         "model": run.model.name,
@@ -40,6 +43,7 @@ def plan(work: Work, stages: Sequence[str], options: Options) -> dict[str, Any]:
         "downloads_gb": _downloads(work, loads),
         "hours_estimated": None if seconds is None else round(seconds / 3600, 2),
         "hours_basis": basis,
+        "judge": None if cost is None else asdict(cost),
         "disk_free_gb": round(hub.free() / hub.GIGABYTE, 1),
         "folder": str(run.folder),
     }

@@ -16,6 +16,7 @@ from harness.errors import CimError
 from harness.resources import paths
 
 if TYPE_CHECKING:
+    from harness.calibration.stored import Calibration
     from harness.command.summary import Scored
     from harness.runs.run import Run
     from harness.stages.agreement import Agreement, Sway
@@ -61,7 +62,7 @@ def _plan(args: argparse.Namespace) -> list[Run]:
 
 def evaluate_verb(args: argparse.Namespace) -> int:
     """Do the stages that the verb asks for over all runs; exit 1 where something stopped answering."""
-    from harness.command import batch, terminal
+    from harness.command import batch, label, terminal
     from harness.runs import stats
     from harness.stages import device, evaluate, parse, probes
 
@@ -76,6 +77,8 @@ def evaluate_verb(args: argparse.Namespace) -> int:
     stages = tuple(evaluate.STAGES) if args.verb == "eval" else (args.verb,)
     with parse.Parses(runs[0].results, terminal.track, device.Device(_say, args.workers)) as parses:
         works = evaluate.plan(runs, _metrics(args), parses, among=args.among, fresh=args.fresh)
+        if judging and (args.label or args.labels or args.out):
+            return label.label_verb(args, works)
         if args.dry_run:
             return _dry_run(args, works, stages, options)
         if judging:
@@ -105,6 +108,7 @@ def _code(work: Work) -> int:
 
 def _report(args: argparse.Namespace, work: Work, scored: list[Scored]) -> dict[str, Any]:
     """Print what came of a run, or add it to what is printed of all runs at the end; give it as JSON."""
+    from harness.calibration import stored as calibration
     from harness.command import summary, terminal
     from harness.pages import report as pages
     from harness.runs import stored_run
@@ -117,18 +121,26 @@ def _report(args: argparse.Namespace, work: Work, scored: list[Scored]) -> dict[
         return {**named, "failure": str(work.failure)}
     outcomes = caption.account(run).as_row() if args.verb in ("eval", "caption", "score") else {}
     if work.scores is None:
-        report = named | work.counts | (_agreement(args, work) if args.verb == "judge" else {})
+        report = named | work.counts | (_agreement(args, work) | _usage(args, run) if args.verb == "judge" else {})
         report |= {"outcomes": outcomes} if outcomes else {}
         if not args.json:
             _print(work.lines)
             _print_stage(args.verb, run, report)
         return report
-    page = pages.write(stored_run.load(run.folder, run.files)) if len(run.samples) <= pages.LARGEST else None
+    written = stored_run.load(run.folder, run.files)
+    corrected = calibration.calibrations(written)
+    page = pages.write(written) if len(run.samples) <= pages.LARGEST else None
+    remarks = [*work.lines, *terminal.account(outcomes), *(calibrated.line for calibrated in corrected.values())]
     if args.verbose and not args.json:
-        _print_scores(work, outcomes, page)
-    remarks = [*work.lines, *terminal.account(outcomes)]
-    scored.append(summary.Scored(run, work.scores, remarks, page is not None))
-    return {**named, "scores": [asdict(row) for row in work.scores], "outcomes": outcomes}
+        _print_scores(work, remarks, page)
+    scored.append(summary.Scored(run, work.scores, remarks, page is not None, corrected))
+    rows = [asdict(row) | _corrected(corrected.get(row.metric)) for row in work.scores]
+    return {**named, "scores": rows, "outcomes": outcomes}
+
+
+def _corrected(of_metric: Calibration | None) -> dict[str, Any]:
+    """The key of a score that has a value corrected for the errors of its judge."""
+    return {"corrected": asdict(of_metric)} if of_metric else {}
 
 
 def _metrics(args: argparse.Namespace) -> list[str]:
@@ -166,6 +178,18 @@ def _agreement(args: argparse.Namespace, work: Work) -> dict[str, Any]:
     return {name: agreement.as_rows(rows) for name, rows in tables.items() if rows}
 
 
+def _usage(args: argparse.Namespace, run: Run) -> dict[str, Any]:
+    """What the judge model has used in this run so far."""
+    from harness.runs import judges, usage
+    from harness.stages import judge
+
+    name = judge.answering_name(run) or ""
+    used, price = judges.used(run.folder, name), judge.price(run)
+    if not args.json and used != usage.Usage():
+        print(used.line(name, price))
+    return {"usage": usage.as_row(used, price)}
+
+
 def _print_summaries(args: argparse.Namespace, scored: Sequence[Scored]) -> None:
     """The runs of each task side by side; with ``--verbose``, which was printed run by run, what compares them."""
     from harness.command import summary
@@ -182,13 +206,12 @@ def _print(lines: Iterable[str]) -> None:
         print(line)
 
 
-def _print_scores(work: Work, outcomes: dict[str, Any], page: Path | None) -> None:
+def _print_scores(work: Work, remarks: Sequence[str], page: Path | None) -> None:
     from harness.command import terminal
 
     run, scores = work.run, work.scores or ()
-    _print(work.lines)
     terminal.show(terminal.scores_table(run.task.name, run.model.name, scores))
-    _print([*terminal.account(outcomes), *terminal.notes(scores)])
+    _print([*remarks, *terminal.notes(scores)])
     print(f"stored in {run.folder}; to look at: {page or f'cim report {run.folder}'}")
 
 

@@ -135,16 +135,19 @@ def data_verb(args: argparse.Namespace) -> int:
     from harness import registry
     from harness.command import terminal
     from harness.resources import data, fetch, pretrained
+    from harness.validity import sets
 
     say = (lambda line: print(line, file=sys.stderr)) if args.json else print
     weights = [pretrained.ALL[name] for name in split(args.tasks) if name in pretrained.ALL]
-    args.tasks = ",".join(name for name in split(args.tasks) if name not in pretrained.ALL)
-    named, names, with_images = _wanted(args) if args.tasks or args.model or not weights else ([], [], False)
+    judgements = [sets.fetched(name) for name in split(args.tasks) if name in sets.SETS]
+    args.tasks = ",".join(name for name in split(args.tasks) if name not in {*pretrained.ALL, *sets.SETS})
+    alone = (weights or judgements) and not (args.tasks or args.model)
+    named, names, with_images = ([], [], False) if alone else _wanted(args)
     report, whole = dict[str, Any](), True
     for checkpoint in weights:
         report[checkpoint.name] = {"fault": _weights(args, checkpoint, say)}
         whole = whole and report[checkpoint.name]["fault"] is None
-    for task in [registry.task(name) for name in names]:
+    for task in [*(registry.task(name) for name in names), *judgements]:
         if args.action == "fetch":
             data.fetch(task, say)
             if with_images:

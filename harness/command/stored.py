@@ -15,6 +15,7 @@ from harness.resources import paths
 def compare_verb(args: argparse.Namespace) -> int:
     """Paired tests of stored runs against the first."""
     from harness.api import comparison
+    from harness.calibration import compare as calibrated
     from harness.pages import text
     from harness.runs import compare, stored_run
 
@@ -22,6 +23,7 @@ def compare_verb(args: argparse.Namespace) -> int:
     named = (args.run_a, *args.runs)
     first, *others = (stored_run.load(stored_run.find(name, results, args.task)) for name in named)
     pairs = comparison.against(first, others)
+    corrected = [calibrated.corrected(first, run, pair.rows) for run, pair in zip(others, pairs, strict=True)]
     if args.json:
         documents = [
             {
@@ -29,13 +31,17 @@ def compare_verb(args: argparse.Namespace) -> int:
                 "b": str(run.files.folder),
                 "n": pair.n,
                 "verdict": pair.verdict,
+                "validity": pair.validity,
                 "comparisons": compare.records(pair.rows),
+                **({"corrected": calibrated.as_rows(rows)} if rows else {}),
             }
-            for run, pair in zip(others, pairs, strict=True)
+            for run, pair, rows in zip(others, pairs, corrected, strict=True)
         ]
         print(json.dumps(documents if len(documents) > 1 else documents[0], indent=1))
     else:
-        print("\n".join(comparison.lines(pairs, None if args.wide else text.screen_width())))
+        width = None if args.wide else text.screen_width()
+        below = [row.line(pair.a, pair.b) for pair, rows in zip(pairs, corrected, strict=True) for row in rows]
+        print("\n".join([*comparison.lines(pairs, width), *text.wrapped(below, width)]))
     return 0
 
 

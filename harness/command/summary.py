@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import shlex
 import textwrap
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.cells import cell_len, chop_cells
 
 from harness import registry
+from harness.calibration.stored import Calibration
 from harness.errors import CimError, one_line
 from harness.parts import Metric, Value
 from harness.runs import compare, controls, signature, stored_run
@@ -26,19 +27,21 @@ MARK, PLAIN_MARK = "▾", "v"
 HEADER = ("value ", "95 % interval", "floor")  # of the columns of a run; the blank is where marks stand
 INTERVAL = 1  # the column that is left out where a run is wider than the terminal
 GAP = 2  # blanks between runs
+CORRECTED = "  corrected"  # label of the row below a judged value
 NARROW = 80  # columns of a table where output is a file or a pipe
 
-Row = tuple[Metric, Value]
+Row = tuple[Metric, Value, bool]  # of a value as the judge has it, or corrected for its errors
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A scored run: its scores, what is to be said of its captions, and whether its page was written."""
+    """A scored run: scores, what is to be said of it, whether its page was written, values corrected by labels."""
 
     run: Run
     scores: Sequence[Score]
     remarks: Sequence[str] = ()
     paged: bool = True
+    corrected: Mapping[str, Calibration] = field(default_factory=dict)
 
 
 def lines(runs: Sequence[Scored], width: int | None, encoding: str) -> Iterator[str]:
@@ -62,7 +65,7 @@ def table(runs: Sequence[Scored], width: int, mark: str) -> Iterator[str]:
     rows = _rows(runs)
     counts = dict.fromkeys(_count(scored.run) for scored in runs)
     task = [one_line(runs[0].run.task.name), f"n = {' and '.join(counts)}"]
-    labels = [*task, *(metric.label(value.name) for metric, value in rows)]
+    labels = [*task, *(CORRECTED if below else metric.label(value.name) for metric, value, below in rows)]
     left = max(map(cell_len, labels)) + GAP
     columns = [_columns(scored, rows, mark) for scored in runs]
     if any(left + cell_len(_beside(block)[0]) > width for block in columns):
@@ -96,14 +99,32 @@ def _rows(runs: Sequence[Scored]) -> list[Row]:
     """Main values that some run has, in the order of tables."""
     names = {score.metric for scored in runs for score in scored.scores if not score.not_computed}
     metrics = sorted(map(registry.metric, names), key=lambda metric: (metric.order, metric.name))
-    return [(metric, value) for metric in metrics for value in metric.values if value.main]
+    judged = {(one.metric, one.value) for scored in runs for one in scored.corrected.values()}
+    main = [(metric, value) for metric in metrics for value in metric.values if value.main]
+    return [
+        (metric, value, below)
+        for metric, value in main
+        for below in ((False, True) if (metric.name, value.name) in judged else (False,))
+    ]
 
 
 def _columns(scored: Scored, rows: Sequence[Row], mark: str) -> list[list[str]]:
     """The columns of a run, their headers first."""
     by_metric = {score.metric: score for score in scored.scores}
-    cells = [_cells(by_metric.get(metric.name), value, metric.best(value.name), mark) for metric, value in rows]
+    cells = [
+        _corrected(scored.corrected.get(metric.name), value)
+        if below
+        else _cells(by_metric.get(metric.name), value, metric.best(value.name), mark)
+        for metric, value, below in rows
+    ]
     return [list(column) for column in zip(HEADER, *cells, strict=True)]
+
+
+def _corrected(by_labels: Calibration | None, value: Value) -> tuple[str, str, str]:
+    if by_labels is None or by_labels.corrected is None:
+        return "- ", "", ""
+    low, high = by_labels.ci95
+    return f"{by_labels.corrected:.{value.decimals}f} ", f"{low:.{value.decimals}f}..{high:.{value.decimals}f}", ""
 
 
 def _cells(score: Score | None, value: Value, highest: float | None, mark: str) -> tuple[str, str, str]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness import registry
 from harness.errors import one_line
-from harness.types import CONTROLLED, Score
+from harness.runs.controls import CONTROLLED
+from harness.types import Score
 
 if TYPE_CHECKING:
     from rich.table import Table

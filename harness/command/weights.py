@@ -76,9 +76,9 @@ def bring_for(wanted: Wanted, say: Say, warn: Say) -> None:
     needed = {name for _, metric in metrics for name in metric.pretrained}
     judges = {task.judge for task, metric in metrics if metric.judge and task.judge and not wanted.judge}
     fetches: list[Callable[[], object]] = [
-        partial(pretrained.fetch, one, say)
-        for name, one in pretrained.ALL.items()
-        if name in needed and (reason := pretrained.absent(one)) and reason == pretrained.missing(one)
+        partial(pretrained.fetch, checkpoint, say)
+        for name, checkpoint in pretrained.ALL.items()
+        if name in needed and (reason := pretrained.absent(checkpoint)) and reason == pretrained.missing(checkpoint)
     ]
     fetches += [partial(_bring, "judge", _model(name, wanted.results), say) for name in sorted(filter(None, judges))]
     for bring in fetches:

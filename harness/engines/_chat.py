@@ -68,7 +68,8 @@ def body(server: Server, request: Request, left_out: Collection[str] = ()) -> di
         data = base64.b64encode(content_bytes).decode()
         picture = {"type": "image_url", "image_url": {"url": f"data:{kind};base64,{data}"}}
         content = [picture, {"type": "text", "text": content}]
-    system = [] if server.system is None else [{"role": "system", "content": server.system}]
+    instruction = server.system if request.system is None else request.system
+    system = [] if instruction is None else [{"role": "system", "content": instruction}]
     sampling = server.sampling
     fields: dict[str, Any] = {
         "temperature": sampling.temperature,

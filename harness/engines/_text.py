@@ -59,7 +59,7 @@ class TextProcessor:
 def neutral(text: str, control: re.Pattern[str] = USUAL) -> str:
     """The text with its control tokens broken by a space, every other text as it is."""
     while control.search(text):
-        text = control.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
+        text = control.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
     return text
 
 
@@ -67,7 +67,7 @@ def neutral(text: str, control: re.Pattern[str] = USUAL) -> str:
 def control_tokens(tokenizer: Any, placeholder: str | None = None) -> re.Pattern[str]:
     """A pattern of what would be read as a control token: those of a tokenizer, and the placeholder of an image."""
     added = tokenizer.added_tokens_decoder.values()
-    found = {token.content for token in added if token.special or BRACKETS.fullmatch(token.content)}
-    found |= {placeholder.strip()} if placeholder else set()
-    longest_first = sorted((text for text in found if len(text) > 1), key=lambda text: (-len(text), text))
+    tokens = {token.content for token in added if token.special or BRACKETS.fullmatch(token.content)}
+    tokens |= {placeholder.strip()} if placeholder else set()
+    longest_first = sorted((text for text in tokens if len(text) > 1), key=lambda text: (-len(text), text))
     return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")

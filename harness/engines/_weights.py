@@ -182,14 +182,14 @@ def adds_tokens(processor: Any, text: str) -> bool:
 def render(weights: Weights, processor: Any, request: Request) -> str:
     """The text of a request by the checkpoint's chat template."""
     content: Any = neutral(request.prompt, control_tokens(processor.tokenizer, weights.image_placeholder))
-    system: Any = weights.system
+    system: Any = weights.system if request.system is None else request.system
     if isinstance(processor, TextProcessor):
         content = (processor.placeholder or "") + content if request.image else content
     else:
         content = [*([{"type": "image"}] if request.image else []), {"type": "text", "text": content}]
         system = system and [{"type": "text", "text": system}]
     messages = [{"role": "user", "content": content}]
-    if weights.system is not None:
+    if system is not None:
         messages.insert(0, {"role": "system", "content": system})
     thinking = {} if weights.thinking is None else {"enable_thinking": weights.thinking}
     text: str = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **thinking)

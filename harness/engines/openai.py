@@ -181,7 +181,7 @@ def _generate(model: Model, requests: Sequence[Request]) -> Iterator[Completion]
             outcomes = [future.result() for future in done if future.exception() is None]
             if any(not outcome.completion.outage for outcome in outcomes):
                 answered = time.monotonic()
-            lost = (asked.completion for asked in outcomes if asked.completion.outage and asked.began > answered)
+            lost = (answer.completion for answer in outcomes if answer.completion.outage and answer.began > answered)
             gone = next(lost, None)
             if gone and not failure:
                 failure = OutageError(f"server {server.base_url}: {gone.error}", hint="the same command goes on")
@@ -189,7 +189,7 @@ def _generate(model: Model, requests: Sequence[Request]) -> Iterator[Completion]
                 session.stopped.set()
                 last, flying = wait(flying)
                 outcomes += [future.result() for future in last if future.exception() is None]
-            yield from (asked.completion for asked in outcomes if not (failure and asked.completion.outage))
+            yield from (answer.completion for answer in outcomes if not (failure and answer.completion.outage))
             if failure:
                 raise failure
     finally:

@@ -53,7 +53,7 @@ def load(weights: Weights) -> Loaded:
     reads_text = isinstance(processor, TextProcessor)
     kind = transformers.AutoModelForCausalLM if reads_text else transformers.AutoModelForImageTextToText
     try:
-        model, found = kind.from_pretrained(
+        model, info = kind.from_pretrained(
             weights.checkpoint,
             revision=commit or weights.revision,
             dtype=getattr(torch, announce("transformers", weights, content)),
@@ -65,7 +65,7 @@ def load(weights: Weights) -> Loaded:
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         reason = " ".join(str(error).split())[:300]
         raise CimError(f"checkpoint cannot be loaded ({reason})", where=weights.checkpoint) from error
-    if absent := sorted(found["missing_keys"]):  # transformers would go on with random numbers in their place
+    if absent := sorted(info["missing_keys"]):  # transformers would go on with random numbers in their place
         hint = "copy the whole checkpoint"
         raise CimError(
             f"checkpoint lacks {len(absent)} weights, {absent[0]} first", where=weights.checkpoint, hint=hint
@@ -73,8 +73,8 @@ def load(weights: Weights) -> Loaded:
     model = model.to(device()).eval()
     if device() == "cpu" and model.num_parameters() < SMALL:
         torch.set_num_threads(1)
-    own = model.generation_config.eos_token_id
-    listed = [own] if isinstance(own, int) else own or []
+    ends = model.generation_config.eos_token_id
+    listed = [ends] if isinstance(ends, int) else ends or []
     stops = frozenset(token for token in (*listed, processor.tokenizer.eos_token_id) if token is not None)
     padding = (processor.tokenizer.pad_token_id, processor.tokenizer.eos_token_id)
     # In place of the checkpoint's own: generate() fills what is not said from it, such as a repetition penalty.
@@ -214,14 +214,14 @@ def logits(loaded: Loaded, prompt: Prompt, prefix: Sequence[int]) -> Any:
         return forced
 
     with torch.inference_mode():
-        made = loaded.model.generate(
+        output = loaded.model.generate(
             **inputs,
             logits_processor=[follow],
             max_new_tokens=len(prefix) + 1,
             output_logits=True,
             return_dict_in_generate=True,
         )
-    return made.logits[-1][0].float()
+    return output.logits[-1][0].float()
 
 
 def _refuses(weights: Weights) -> str | None:

@@ -66,7 +66,7 @@ def on_cpu() -> bool:
 
 def options(weights: Weights, dtype: str, limits: Mapping[str, Any], *, looks: bool) -> dict[str, Any]:
     """What ``vllm.LLM`` is given besides the checkpoint; ``looks`` where it reads images."""
-    given = {
+    settings = {
         "dtype": dtype,
         "seed": weights.sampling.seed,
         **_weights.code(weights),
@@ -80,7 +80,7 @@ def options(weights: Weights, dtype: str, limits: Mapping[str, Any], *, looks: b
         "mm_processor_cache_gb": 0,  # no image comes twice
     }
     on_this = {"enforce_eager": True, "kv_cache_memory_bytes": CPU_CACHE} if on_cpu() else {}
-    return {**given, **(images if looks else {}), **on_this, **weights.vllm}
+    return {**settings, **(images if looks else {}), **on_this, **weights.vllm}
 
 
 def sampling(weights: Weights) -> dict[str, Any]:
@@ -156,15 +156,15 @@ def _add(engine: Any, weights: Weights, processor: Any, prompt: Prompt) -> Compl
     from vllm.exceptions import VLLMClientError
     from vllm.renderers.inputs.preprocess import parse_model_prompt
 
-    given: dict[str, Any] = {"prompt": prompt.text}
+    content: dict[str, Any] = {"prompt": prompt.text}
     if prompt.image is not None:
-        given["multi_modal_data"] = {"image": prompt.image}
+        content["multi_modal_data"] = {"image": prompt.image}
     name, renderer = prompt.request.sample_id, engine.renderer
     tokens = renderer.default_cmpl_tok_params.with_kwargs(
         add_special_tokens=_weights.adds_tokens(processor, prompt.text)
     )
     try:
-        (ready,) = renderer.render_cmpl([parse_model_prompt(engine.model_config, given)], tokens)
+        (ready,) = renderer.render_cmpl([parse_model_prompt(engine.model_config, content)], tokens)
         params = vllm.SamplingParams(
             **sampling(weights),
             seed=_weights.seed(weights, name),
@@ -185,8 +185,8 @@ def _root(error: BaseException) -> str:
 
 
 def _written(request: Request, output: Any) -> Written:
-    (one,) = output.outputs
-    return Written(request, list(output.prompt_token_ids), list(one.token_ids), one.finish_reason == "stop")
+    (text,) = output.outputs
+    return Written(request, list(output.prompt_token_ids), list(text.token_ids), text.finish_reason == "stop")
 
 
 @contextmanager
@@ -210,14 +210,14 @@ def _gpu() -> str:
 
 def _describe(model: Model) -> Mapping[str, Any]:
     """What the manifest records; imports nothing heavy."""
-    weights, found = _weights.of(model), build()
+    weights, installed = _weights.of(model), build()
     limits = {**_weights.image_limits(weights), **_weights.backend(weights)}
     content, commit = _weights.config(weights)
     dtype = precision(weights, content)
     return {
         "name": "vllm",
-        "build": found[0] if found else None,
-        "version": found[1] if found else None,
+        "build": installed[0] if installed else None,
+        "version": installed[1] if installed else None,
         "torch": importlib.metadata.version("torch"),
         "device": "cpu" if on_cpu() else _gpu(),
         "dtype": dtype,

@@ -17,7 +17,7 @@ import numpy as np
 
 from harness import registry
 from harness.parts import Measurement, Metric, Records, ReplyParser, Value
-from harness.types import Question, Sample
+from harness.types import Judged, Question, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +29,7 @@ VALUES = (
     *(Value(name, main=False) for name in ("score_tolerant", "yes_recall", "no_accuracy")),
     *(Value(name, higher_is_better=False, main=False) for name in ("na_rate", "unparsed_rate")),
 )
+UNREAD = "unread"
 COUNTS = ("correct", "correct_tolerant", "correct_yes", "correct_no", "na", "unparsed", "total", "gold_yes", "gold_no")
 
 
@@ -72,8 +73,23 @@ def _measure(judged: str, records: Records) -> Measurement:
 def _verdicts(judged: str, records: Records) -> list[list[str]]:
     answered, parse = records.replies(judged), registry.judge(judged).parsers["cim-v1"]
     return [
-        [verdict or "unread" for verdict in parse(reply.get("", ""), len(sample.questions))]
+        [verdict or UNREAD for verdict in parse(reply.get("", ""), len(sample.questions))]
         for sample, reply in zip(records.samples, answered, strict=True)
+    ]
+
+
+def _judged(judged: str, records: Records) -> list[list[Judged]]:
+    return [
+        [
+            Judged(
+                question.text,
+                f"key {question.answer}" if question.answer in ("Yes", "No") else "key neither",
+                question.answer.lower() if question.answer in ("Yes", "No") else "",
+                None if verdict == UNREAD else verdict == question.answer,
+            )
+            for question, verdict in zip(sample.questions, verdicts, strict=True)
+        ]
+        for sample, verdicts in zip(records.samples, _verdicts(judged, records), strict=True)
     ]
 
 
@@ -94,6 +110,7 @@ def _metric(name: str) -> Metric:
         judge=name,
         aggregate=aggregate,
         verdicts=partial(_verdicts, name),
+        judged=partial(_judged, name),
         constants={
             "all_yes": partial(_always, "Yes"),
             "all_no": partial(_always, "No"),

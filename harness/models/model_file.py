@@ -1,9 +1,8 @@
 """The strict reader of a model's TOML file: an unknown key or a wrong value names file, key and line.
 
 A model is a captions file (``captions``), weights (``checkpoint``, with the tables ``[sampling]``, ``[image]`` and
-``[vllm]``; ``[training]`` says where a checkpoint comes from) or a server (``[openai]`` with ``[sampling]``). Shown by
-``cim list models``; explained in
-CONTRIBUTING.md.
+``[vllm]``; ``[training]`` says where a checkpoint comes from) or a server (``[openai]`` with ``[sampling]``);
+``[price]`` says what its tokens cost. Shown by ``cim list models``; explained in CONTRIBUTING.md.
 """
 
 from __future__ import annotations
@@ -112,6 +111,11 @@ TABLES: dict[str, dict[str, Key]] = {
         "rewards": Key(list),
         "chosen_on": Key(str),
     },
+    "price": {
+        "input": Key(float, 0),
+        "output": Key(float, 0),
+        "currency": Key(str, pattern="[A-Z]{3}"),
+    },
     "openai": {
         "base_url": Key(str, pattern=r"https?://[^\s@?#]+"),
         "model": Key(str),
@@ -159,6 +163,10 @@ def _check_together(path: Path, text: str, content: Mapping[str, Any]) -> None:
         if image.get(f"min_{unit}", 1) > image.get(f"max_{unit}", math.inf):
             where = f"{path}:{line(text, f'min_{unit}', 'image')}"
             raise CimError(f"key 'image.min_{unit}' is above image.max_{unit}", where=where)
+    if lacking := [name for name in TABLES["price"] if "price" in content and name not in content["price"]]:
+        hint = "per million tokens: input, output, currency"
+        where = f"{path}:{line(text, 'price')}"
+        raise CimError(f"key 'price.{lacking[0]}' is missing", where=where, hint=hint)
     pinned = re.fullmatch(COMMIT, content.get("revision", "")) or "unavailable" in content
     if content.get("trust_remote_code") and not pinned:
         hint = "code from the hub runs only at a revision of 40 hex digits: add key 'revision'"

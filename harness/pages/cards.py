@@ -16,8 +16,8 @@ from harness.runs import stored_run
 from harness.runs.run import image_folder
 from harness.runs.stored_run import StoredRun
 from harness.runs.validate import is_number
-from harness.stages.judge import FIELD, file_name, reply_files
-from harness.types import Completion, Element, Question, Sample, Task
+from harness.stages.judge_files import FIELD, file_name, reply_files
+from harness.types import Completion, Element, Fact, Question, Sample, Task
 
 KINDS = ("object", "fine name", "attribute", "relation")  # of elements, in the order of the page
 SHOWN = 10  # samples at either end
@@ -41,7 +41,7 @@ class Card:
     numbers: str
     elements: Mapping[str, list[Element]]
     judges: list[str]
-    questions: list[tuple[Question, list[str]]]
+    questions: list[tuple[Question | Fact, list[str]]]
     replies: Mapping[str, str | None]
 
 
@@ -109,7 +109,7 @@ def _card(
     picture: Thumbnail | None,
     replies: Mapping[str, str | None],
 ) -> Card:
-    text = completion.text or ""
+    text, asked = completion.text or "", [*(sample.questions or sample.facts)]
     caption, references = highlight.mark(text, sample.references, elements)
     sorting = (number, len(text.split()), *values)
     return Card(
@@ -125,7 +125,7 @@ def _card(
         list(verdicts),
         [
             (question, [answers[at] if at < len(answers) else MISSING for answers in verdicts.values()])
-            for at, question in enumerate(sample.questions)
+            for at, question in enumerate(asked)
         ],
         replies,
     )

@@ -29,7 +29,7 @@ SETTINGS = ("engine", "weights", "captions file", "sampling")  # facts that stan
 DIRTY = {"True": "with changes that are in no commit", "False": "no changes"}
 SAMPLING, PACKAGES = "settings.model.sampling.", "made_by.packages."
 HIDDEN = ("origin", "prompt")  # a path of the machine; the prompt is shown above
-TIMES = ("started", "ended")
+TIMES = ("started", "ended", "usage")  # what differs between two runs of one command
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,9 @@ class Training:
 def fields(run: StoredRun, *, times: bool) -> dict[str, str]:
     """The manifest by dotted names, without what is about the machine's folders, and without times unless asked."""
     hidden = HIDDEN if times else (*HIDDEN, *TIMES)
-    return {name: str(value) for name, value in manifest.flat(run.manifest).items() if name not in hidden}
+    return {
+        name: str(value) for name, value in manifest.flat(run.manifest).items() if name.partition(".")[0] not in hidden
+    }
 
 
 def facts(flat: Mapping[str, str]) -> list[tuple[str, str]]:

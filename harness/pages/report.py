@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import registry, store
+from harness.calibration.stored import calibrations
 from harness.errors import CimError
 from harness.pages import cards, provenance, scores, templates
 from harness.pages.answer import answer
@@ -91,17 +92,10 @@ def page(run: StoredRun, site: Site | None = None) -> str:
     Raises:
         CimError: details are malformed; for the run's folder also: its task's data, or its version, is not here.
     """
-    settings, captions = run.manifest["settings"]["task"], run.files.completions()
-    shown = site.benchmark if site else benchmark(settings["name"], run.results, captions)
-    samples, absent = shown.samples, shown.absent
-    if not absent and settings["data"] != shown.version:
-        absent = f"made on another version of {settings['name']}"
-        if site is None:
-            raise CimError(absent, where=str(run.files.folder), hint="score it again with --fresh")
-    if absent:
-        samples = [Sample(name, ()) for name in captions]
+    captions = run.files.completions()
+    shown = site.benchmark if site else benchmark(run.manifest["settings"]["task"]["name"], run.results, captions)
+    samples, absent = _samples(run, shown, site)
     columns = sorted(scores.columns(run), key=lambda column: not column.main)
-    samples = of_captions(samples, captions)
     ends = cards.ends(run, columns, samples)
     if site and ends and (len(samples) > LARGEST or not site.whole):
         extremes = {name for name, _ in (*ends.best, *ends.worst)}
@@ -126,10 +120,12 @@ def page(run: StoredRun, site: Site | None = None) -> str:
             "benchmark": shown,
             "absent": absent,
             "answer": answer(run, placings),
+            "corrected": [one.line for one in calibrations(run).values()],
             "not_computed": scores.absent(run),
             "rows": list(scores.rows(run, placings)),
             "counts": scores.counts(run),
             "signatures": scores.signatures(run),
+            "validity": scores.validity(run),
             "columns": columns,
             "ends": ends,
             "cards": shown_cards,
@@ -144,3 +140,15 @@ def page(run: StoredRun, site: Site | None = None) -> str:
             "open": OPEN,
         },
     )
+
+
+def _samples(run: StoredRun, shown: Benchmark, site: Site | None) -> tuple[list[Sample], str]:
+    """The captioned samples, and why they lack their annotations; empty where they do not."""
+    settings, captions = run.manifest["settings"]["task"], run.files.completions()
+    absent = shown.absent
+    if not absent and settings["data"] != shown.version:
+        absent = f"made on another version of {settings['name']}"
+        if site is None:
+            raise CimError(absent, where=str(run.files.folder), hint="score it again with --fresh")
+    samples = [Sample(name, ()) for name in captions] if absent else shown.samples
+    return of_captions(samples, captions), absent

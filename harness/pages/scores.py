@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness import registry
+from harness.calibration.stored import calibrations
 from harness.parts import Metric
 from harness.runs import controls
 from harness.runs.stored_run import StoredRun
 from harness.runs.validate import is_number
-from harness.types import CONTROLLED
+from harness.validity import cards
 
 UNKNOWN_LAST = 10_000
 MISSING = "–"
@@ -86,6 +87,7 @@ def columns(run: StoredRun) -> list[Column]:
 
 def rows(run: StoredRun, placings: Mapping[tuple[str, str], Placing]) -> Iterator[Row]:
     """The table: every value with its controls below it."""
+    corrected = calibrations(run)
     for column in columns(run):
         score = run.scores[column.metric]
         text, interval, bar = _shown(column, numbers(score, column.value))
@@ -94,6 +96,11 @@ def rows(run: StoredRun, placings: Mapping[tuple[str, str], Placing]) -> Iterato
         for name, control in control_numbers(run, column).items():
             text, interval, bar = _shown(column, control)
             yield Row(controls.label(name), text, interval, bar=bar, control=True)
+        by_labels = corrected.get(column.metric)
+        if by_labels and by_labels.value == column.value and by_labels.corrected is not None:
+            numbers_ = [by_labels.corrected, *(bound for bound in by_labels.ci95 if bound is not None)]
+            text, interval, bar = _shown(column, numbers_)
+            yield Row(f"corrected by {by_labels.n_labels} labels", text, interval, bar=bar, control=True)
 
 
 def absent(run: StoredRun) -> list[tuple[str, str]]:
@@ -105,7 +112,7 @@ def absent(run: StoredRun) -> list[tuple[str, str]]:
 def control_numbers(run: StoredRun, column: Column) -> dict[str, tuple[float, ...]]:
     """Value, low and high of each control of a value, in order; none for further values of a metric of many."""
     score, values = run.scores[column.metric], _values(run, column.metric)
-    if values.index(column.value) > 0 and len(values) > CONTROLLED:
+    if values.index(column.value) > 0 and len(values) > controls.CONTROLLED:
         return {}
     by_name = {
         name: numbers(score["controls"][name], column.value) for name in sorted(score["controls"], key=controls.order)
@@ -127,6 +134,17 @@ def signatures(run: StoredRun) -> list[str]:
     """Signatures of the computed metrics."""
     lines = (run.scores[name]["signature"] for name in sorted(run.computed, key=order))
     return [line for line in lines if line]
+
+
+def validity(run: StoredRun) -> list[tuple[str, str]]:
+    """What is known of each main value's agreement with people; values without a card come together, last."""
+    said = [
+        (column.label, cards.sentence(run.scores[column.metric]["signature"] or "", column.value))
+        for column in columns(run)
+        if column.main
+    ]
+    without = ", ".join(label for label, sentence in said if sentence == cards.NONE)
+    return [row for row in said if row[1] != cards.NONE] + ([(without, cards.NONE)] if without else [])
 
 
 def _known(name: str) -> Metric | None:

@@ -76,19 +76,21 @@ def page(
     script: Path | None = None,
     filters: Mapping[str, Callable[..., Any]] | None = None,
     navigation: Navigation | None = None,
+    forms: str = "'none'",
     content: Mapping[str, Any],
 ) -> str:
     """A page of a template in ``folder``, which extends ``document.html``.
 
     Args:
         styles: what the page needs beside ``base.css``.
+        forms: where the page's forms may be sent, as its content security policy says it.
     """
     from markupsafe import Markup
 
     environment = _environment(folder)
     environment.filters.update({**FILTERS, **(filters or {})})
     style, code = read(HERE / "base.css", *styles), read(script) if script else ""
-    shell = {"policy": Markup(_policy(style, code)), "style": Markup(style), "script": Markup(code)}
+    shell = {"policy": Markup(_policy(style, code, forms)), "style": Markup(style), "script": Markup(code)}
     return environment.get_template(template).render(**content, **shell, navigation=navigation)
 
 
@@ -105,9 +107,10 @@ def _environment(folder: Path) -> Environment:
     )
 
 
-def _policy(style: str, script: str) -> str:
+def _policy(style: str, script: str, forms: str) -> str:
     scripts = f"script-src {_hash(script)}; " if script else ""
-    return f"default-src 'none'; img-src data:; style-src {_hash(style)}; {scripts}base-uri 'none'; form-action 'none'"
+    loads = f"default-src 'none'; img-src data:; style-src {_hash(style)}; {scripts}"
+    return f"{loads}base-uri 'none'; form-action {forms}"
 
 
 def _hash(text: str) -> str:

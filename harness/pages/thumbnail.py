@@ -28,14 +28,14 @@ class Thumbnail:
     enlarged: bool
 
 
-def thumbnail(source: Path | bytes) -> Thumbnail | None:
-    """The image of a file, or of its bytes, made small, or None where there is none or it cannot be read."""
+def thumbnail(source: Path | bytes, edge: int = EDGE) -> Thumbnail | None:
+    """An image, of a file or its bytes, at most ``edge`` pixels wide and high; None where none can be read."""
     try:
-        small = open_image(source, edge=2 * EDGE)
+        small = open_image(source, edge=2 * edge)
     except ImageError:
         return None
-    small.thumbnail((EDGE, EDGE))
-    times = max(1, EDGE // max(small.size))
+    small.thumbnail((edge, edge))
+    times = max(1, edge // max(small.size))
     content = io.BytesIO()
     if times > 1:
         small.save(content, "PNG", optimize=True)

@@ -53,7 +53,7 @@ def tokenizer(folder: Path | None = None) -> Any:
 
 def lengths(tokens: Any, sentences: Sequence[str]) -> list[int]:
     """Input tokens of each sentence, prompt and end marker included."""
-    return [len(ids) for ids in tokens([PROMPT + one for one in sentences])["input_ids"]] if sentences else []
+    return [len(ids) for ids in tokens([PROMPT + sentence for sentence in sentences])["input_ids"]] if sentences else []
 
 
 def clean(text: str) -> str:
@@ -86,10 +86,10 @@ class Loaded:
         """Input ids of texts, truncated to their limits, with the sentence's and the removed numbers of tokens."""
         if not texts:
             return []
-        asked = [text.partition("\t") for text in texts]
-        whole = self.tokens([PROMPT + sentence for _, _, sentence in asked])["input_ids"]
+        parted = [text.partition("\t") for text in texts]
+        whole = self.tokens([PROMPT + sentence for _, _, sentence in parted])["input_ids"]
         around, rows = len(self.tokens(PROMPT.strip())["input_ids"]), []
-        for (limit, _, sentence), ids in zip(asked, whole, strict=True):
+        for (limit, _, sentence), ids in zip(parted, whole, strict=True):
             kept = ids
             if limit != UNCUT:
                 kept = self.tokens(PROMPT + sentence, max_length=int(limit), truncation=True)["input_ids"]
@@ -104,7 +104,7 @@ class Loaded:
         ids = [row["ids"] + [pad] * (longest - len(row["ids"])) for row in rows]
         mask = [[1] * len(row["ids"]) + [0] * (longest - len(row["ids"])) for row in rows]
         with torch.inference_mode():
-            made = self.model.generate(
+            output = self.model.generate(
                 torch.tensor(ids, device=self.device),
                 attention_mask=torch.tensor(mask, device=self.device),
                 use_cache=True,
@@ -114,7 +114,7 @@ class Loaded:
                 early_stopping=True,
                 num_return_sequences=1,
             )
-        written: list[list[int]] = made.tolist()
+        written: list[list[int]] = output.tolist()
         return written
 
     def value(self, row: dict[str, Any], ids: list[int]) -> dict[str, Any]:

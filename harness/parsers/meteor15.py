@@ -70,9 +70,9 @@ def statistics(caption: Sequence[Word], reference: Sequence[Word], paraphrases: 
     """Lengths, function words, matches of each stage, chunks and matched words."""
     from cim_meteor.align import align
 
-    found = align(caption, reference, paraphrases)
+    alignment = align(caption, reference, paraphrases)
     counts, chunks, last, following = [0] * 16, 0, -1, 0
-    for place, match in enumerate(found):
+    for place, match in enumerate(alignment):
         if match is None:
             last = last if place < following else -1
             continue
@@ -84,7 +84,7 @@ def statistics(caption: Sequence[Word], reference: Sequence[Word], paraphrases: 
         for word in reference[start:following]:
             counts[4 * stage + 2 * word.function + 1] += 1
     sizes = (len(caption), len(reference), _functions(caption), _functions(reference))
-    return [float(number) for number in (*sizes, *counts, chunks, *_covered(found))]
+    return [float(number) for number in (*sizes, *counts, chunks, *_covered(alignment))]
 
 
 def _functions(words: Sequence[Word]) -> int:

@@ -86,15 +86,15 @@ def language() -> Language:
     # NLTK reads its search path on import; folders that were found later must be added.
     places = list(dict.fromkeys(str(nltk_data.root(resource)) for resource in nltk_data.RESOURCES))
     nltk.data.path[:] = [*places, *(place for place in nltk.data.path if place not in places)]
-    found = wordnet.folder()
-    assert found is not None
+    folder = wordnet.folder()
+    assert folder is not None
     # nltk.sent_tokenize, word_tokenize and pos_tag, without their process-wide memory of the data first seen.
     return Language(
         PunktTokenizer("english").tokenize,
         NLTKWordTokenizer().tokenize,
         PerceptronTagger().tag,
-        lemmatiser(found, "noun"),
-        lemmatiser(found, "adj"),
+        lemmatiser(folder, "noun"),
+        lemmatiser(folder, "adj"),
     )
 
 
@@ -126,7 +126,7 @@ def merge(graphs: Sequence[str], speech: Language) -> tuple[set[str], dict[str, 
 
 def graph_of(sentences: Sequence[str], parsed: Sequence[Mapping[str, Any]], speech: Language) -> dict[str, Any]:
     """The value of one caption from the values of its sentences that are not blank."""
-    objects, attributes, relations = merge([one["graph"] for one in parsed], speech)
+    objects, attributes, relations = merge([sentence["graph"] for sentence in parsed], speech)
     said = speech.nouns(sentences)
     nouns = {speech.noun(word) for word in said}
 
@@ -143,11 +143,11 @@ def graph_of(sentences: Sequence[str], parsed: Sequence[Mapping[str, Any]], spee
         "attributes": {owner: sorted(attributes[owner]) for owner in sorted(attributes) if is_noun(owner)},
         "relations": sorted(list(triple) for triple in relations if is_noun(triple[0]) and is_noun(triple[2])),
         "sentences": len(parsed),
-        "tokens": sum(one["tokens"] for one in parsed),
-        "tokens_cut": sum(one["cut"] for one in parsed),
-        "inputs_cut": sum(one["cut"] > 0 for one in parsed),
-        "outputs_cut": sum(one["output_cut"] for one in parsed),
-        "malformed": sum(one["malformed"] for one in parsed),
+        "tokens": sum(sentence["tokens"] for sentence in parsed),
+        "tokens_cut": sum(sentence["cut"] for sentence in parsed),
+        "inputs_cut": sum(sentence["cut"] > 0 for sentence in parsed),
+        "outputs_cut": sum(sentence["output_cut"] for sentence in parsed),
+        "malformed": sum(sentence["malformed"] for sentence in parsed),
         "nouns_lost": sum(map(is_lost, objects - stop_words())),
     }
 
@@ -162,17 +162,18 @@ def _parse(rule: Rule, by: str, values: Values, tools: Tools, texts: Sequence[st
     """
     speech, tokens = tools()
     split = [speech.sentences(pretrained.readable(text)) for text in texts]
-    captions = [[one.strip() for one in sentences if one.strip()] for sentences in split]
-    unique = list(dict.fromkeys(one for sentences in captions for one in sentences))
+    captions = [[sentence.strip() for sentence in sentences if sentence.strip()] for sentences in split]
+    unique = list(dict.fromkeys(sentence for sentences in captions for sentence in sentences))
     lengths = dict(zip(unique, factual.lengths(tokens, unique), strict=True))
-    asked, order = list[list[str]](), dict[str, int]()
+    lines_of, order = list[list[str]](), dict[str, int]()
     for sentences in captions:
-        limits = rule([lengths[one] for one in sentences])
-        asked.append([factual.line(one, limit) for one, limit in zip(sentences, limits, strict=True)])
-        order |= zip(asked[-1], map(lengths.__getitem__, sentences), strict=True)
+        limits = rule([lengths[sentence] for sentence in sentences])
+        lines_of.append([factual.line(sentence, limit) for sentence, limit in zip(sentences, limits, strict=True)])
+        order |= zip(lines_of[-1], map(lengths.__getitem__, sentences), strict=True)
     lines = sorted(order, key=lambda line: (-order[line], line))
     parsed = dict(zip(lines, values(by, lines), strict=True))
-    return (graph_of(one, [parsed[line] for line in lines], speech) for one, lines in zip(split, asked, strict=True))
+    captions_and_lines = zip(split, lines_of, strict=True)
+    return (graph_of(text, [parsed[line] for line in lines], speech) for text, lines in captions_and_lines)
 
 
 @contextmanager

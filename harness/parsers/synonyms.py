@@ -17,10 +17,10 @@ from harness.resources import wordnet, wordnet_words
 
 
 def _parse(phrases: Sequence[str]) -> Iterator[list[str]]:
-    found = wordnet.folder()
-    if found is None:
+    folder = wordnet.folder()
+    if folder is None:
         raise CimError(f"synonyms cannot be looked up: {wordnet.missing_wordnet()}")
-    names = wordnet_words.lemma_names(found)
+    names = wordnet_words.lemma_names(folder)
     for phrase in phrases:
         yield sorted(names("_".join(phrase.split())))
 

@@ -95,17 +95,17 @@ def _require_config(folder: Path) -> None:
 
 
 def _require_weights(folder: Path) -> None:
-    found = sorted(path for path in folder.glob("*.safetensors") if path.is_file())  # a link may lead nowhere
+    tensors = sorted(path for path in folder.glob("*.safetensors") if path.is_file())  # a link may lead nowhere
     wanted = set[str]()
     if (folder / INDEX).is_file():
         wanted = {str(name) for name in dict(read_json(folder / INDEX).get("weight_map", {})).values()}
-    if missing := sorted(wanted.difference(path.name for path in found)):
+    if missing := sorted(wanted.difference(path.name for path in tensors)):
         raise CimError(f"checkpoint lacks {', '.join(missing)}", where=str(folder), hint="copy the whole folder")
-    if not found:
+    if not tensors:
         raise CimError(
             "checkpoint has no *.safetensors weights", where=str(folder), hint="pickled weights are not read"
         )
-    for path in found:
+    for path in tensors:
         if wrong := _damage(path):
             raise CimError(wrong, where=str(path), hint="copy the checkpoint again")
 

@@ -38,8 +38,15 @@ def images(task: Task) -> Path:
 
 def fingerprint(task: Task) -> str:
     """Twelve hex digits that identify the bytes of all the task's files."""
-    listing = "\n".join(f"{file.sha256} {file.name}" for file in sorted(task.files, key=lambda file: file.name))
+    listing = "\n".join(f"{digest} {name}" for name, digest in sorted(digests(task).items()))
     return hashlib.sha256(listing.encode()).hexdigest()[:12]
+
+
+def digests(task: Task) -> dict[str, str]:
+    """sha256 of a task's files by name: the published one, else that of the bytes; "" where the file is not there."""
+    places = {file.name: place(task, file) for file in task.files if not file.sha256}
+    now = {name: sha256(path) if path.is_file() else "" for name, path in places.items()}
+    return {file.name: file.sha256 or now[file.name] for file in task.files}
 
 
 def sha256(path: Path) -> str:
@@ -60,6 +67,8 @@ def fault(path: Path, file: DataFile) -> str | None:
     """What is wrong with a file on disk, or None."""
     if not path.exists():
         return "is missing"
+    if file.by_hand and not file.sha256:
+        return None
     size, digest = build.folder_digest(path, file.name) if path.is_dir() else (path.stat().st_size, "")
     if size != file.bytes:
         return f"has {size} bytes, {file.bytes} expected"
@@ -89,11 +98,12 @@ def samples(task: Task) -> list[Sample]:
     wrong_of = faults(task)
     for file in task.files:
         if file.name in wrong_of:
-            raise CimError(wrong_of[file.name], where=str(place(task, file)), hint=remedy)
+            raise CimError(wrong_of[file.name], where=str(place(task, file)), hint=file.by_hand or remedy)
     loaded = task.load(root)
-    if len(loaded) != task.count or len({sample.id for sample in loaded}) != task.count:
-        raise CimError(f"{len(loaded)} samples read, {task.count} distinct ones expected", where=str(root))
-    asked = sum(len(sample.questions) for sample in loaded)
+    count = len(loaded) if task.count is None else task.count
+    if len(loaded) != count or len({sample.id for sample in loaded}) != count:
+        raise CimError(f"{len(loaded)} samples read, {count} distinct ones expected", where=str(root))
+    asked = sum(len(sample.questions) + len(sample.facts) for sample in loaded)
     if task.questions not in (None, asked):
         raise CimError(f"{asked} questions read, {task.questions} expected", where=str(root))
     return loaded
@@ -112,7 +122,8 @@ def fetch(task: Task, say: Callable[[str], None]) -> None:
     for name in faults(task):
         file = next(file for file in task.files if file.name == name)
         if not file.url:
-            raise CimError(f"{name} of task {task.name} has no public address", where=str(place(task, file)))
+            what = f"{name} of task {task.name} has no public address"
+            raise CimError(what, where=str(place(task, file)), hint=file.by_hand)
         say(f"{task.name}/{name}: {file.bytes / 1e6:.2f} MB, licence {task.licence}, from {task.source}")
         _download(file, folder(task))
 

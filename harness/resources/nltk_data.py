@@ -65,12 +65,12 @@ def settings() -> dict[str, str]:
 
 
 def _identity(resource: Resource) -> str:
-    found = root(resource)
-    if found is None:
+    folder = root(resource)
+    if folder is None:
         return "absent"
-    if (found / resource.place / FOR_TESTS).is_file():
+    if (folder / resource.place / FOR_TESTS).is_file():
         return "test"
-    paths = [found / resource.place / name for name in resource.files]
+    paths = [folder / resource.place / name for name in resource.files]
     return _checksum(tuple(paths), tuple(path.stat().st_mtime_ns for path in paths))
 
 
@@ -90,10 +90,10 @@ def fetch() -> Iterator[Path]:
     """
     home = Path(sys.prefix) / "nltk_data"
     for resource in RESOURCES:
-        found = root(resource)
-        if found is None:
+        folder = root(resource)
+        if folder is None:
             _bring(resource, home)
-        yield (found or home) / resource.place
+        yield (folder or home) / resource.place
 
 
 def _bring(resource: Resource, home: Path) -> None:

@@ -16,6 +16,6 @@ def data_root() -> Path:
     return Path(os.environ.get("CIM_DATA") or HOME / "data")
 
 
-def results_root(given: str | Path | None = None) -> Path:
+def results_root(folder: str | Path | None = None) -> Path:
     """Folder of all runs: ``--results``, else ``$CIM_RESULTS``, else ``results/``."""
-    return Path(given or os.environ.get("CIM_RESULTS") or HOME / "results")
+    return Path(folder or os.environ.get("CIM_RESULTS") or HOME / "results")

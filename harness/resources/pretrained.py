@@ -62,91 +62,91 @@ MPNET = Pretrained(
     "phrase encoder",
     "Apache-2.0",
 )
-ALL = {one.name: one for one in (FACTUAL, MPNET)}
+ALL = {weights.name: weights for weights in (FACTUAL, MPNET)}
 
 
-def folder(one: Pretrained) -> Path | None:
+def folder(weights: Pretrained) -> Path | None:
     """Where a checkpoint lies on this machine, or None."""
-    places = [] if (own := _own(one)) is None else [own]
-    return next((place for place in (*places, _snapshot(one)) if (place / "config.json").is_file()), None)
+    places = [] if (chosen := _own(weights)) is None else [chosen]
+    return next((place for place in (*places, _snapshot(weights)) if (place / "config.json").is_file()), None)
 
 
-def missing(one: Pretrained) -> str | None:
+def missing(weights: Pretrained) -> str | None:
     """Why a checkpoint cannot be loaded here, and the command that brings it; None where it is there."""
     if lacking := [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]:
         return f"{', '.join(lacking)} not installed; run `make setup-models`"
-    return absent(one)
+    return absent(weights)
 
 
-def absent(one: Pretrained) -> str | None:
+def absent(weights: Pretrained) -> str | None:
     """What of a checkpoint's files is not here or not whole, and the command that brings it; None where all is."""
-    there, command = folder(one), f"run `cim data fetch {one.name}`"
+    there, command = folder(weights), f"run `cim data fetch {weights.name}`"
     if there is None:
-        place = f"or set CIM_MODELS to a folder that holds {one.hub_id.rpartition('/')[2]}/"
-        return f"the weights {one.hub_id} are not on this machine; {command} ({one.megabytes} MB), {place}"
+        place = f"or set CIM_MODELS to a folder that holds {weights.hub_id.rpartition('/')[2]}/"
+        return f"the weights {weights.hub_id} are not on this machine; {command} ({weights.megabytes} MB), {place}"
     try:
         checkpoint.check(there)
     except CimError as error:
         return f"{error}; {command}"
-    lacking = [name for name in one.files if name.startswith("tokenizer") and not (there / name).is_file()]
+    lacking = [name for name in weights.files if name.startswith("tokenizer") and not (there / name).is_file()]
     return f"{there} lacks {', '.join(lacking)}; {command}" if lacking else None
 
 
-def identity(one: Pretrained) -> str:
+def identity(weights: Pretrained) -> str:
     """What stands for a checkpoint's bytes in settings: hub id and commit, or the digest of a folder of one's own."""
-    there = folder(one)
-    if there is None or there == _snapshot(one) or absent(one):
-        return one.pinned
+    there = folder(weights)
+    if there is None or there == _snapshot(weights) or absent(weights):
+        return weights.pinned
     return _digest(there)
 
 
-def found(one: Pretrained) -> Path:
+def found(weights: Pretrained) -> Path:
     """The checkpoint's folder; CimError with the command that fetches it if it is missing or truncated."""
-    place, reason = folder(one), absent(one)
+    place, reason = folder(weights), absent(weights)
     if place is None or reason:
         raise CimError(reason or "")
     return place
 
 
-def whole(one: Pretrained) -> Path:
+def whole(weights: Pretrained) -> Path:
     """The checkpoint's folder, after its JSON was read and the files that the hub names by their sha256 have it.
 
     Raises:
         CimError: it is missing, truncated, or holds other bytes.
     """
-    place = found(one)
+    place = found(weights)
     for path in checkpoint.files(place):
         if path.suffix == ".json":
             checkpoint.read_json(path)
         # In the hub's cache a large file is a link to one that is named by its sha256.
         blob = path.resolve().name
         if path.is_symlink() and len(blob) == _SHA256_DIGITS and data.sha256(path) != blob:
-            hint = f"delete {path.resolve()} and run `cim data fetch {one.name}`"
+            hint = f"delete {path.resolve()} and run `cim data fetch {weights.name}`"
             raise CimError("holds other bytes than the hub sent", where=str(path), hint=hint)
     return place
 
 
-def fetch(one: Pretrained, say: Callable[[str], None]) -> Path:
+def fetch(weights: Pretrained, say: Callable[[str], None]) -> Path:
     """Bring a checkpoint into the Hugging Face cache, resuming an earlier call; returns its folder.
 
     Raises:
         CimError: no huggingface_hub here, the hub cannot be reached or lacks the commit.
     """
-    if absent(one) is None:
-        return whole(one)
+    if absent(weights) is None:
+        return whole(weights)
     try:
         # Named files only: what a repository holds beside them (pickles, other formats) is not brought.
-        hub.fetch(source(one), say)
+        hub.fetch(source(weights), say)
     except CimError as error:
-        own = _own(one) or f"a folder {one.hub_id.rpartition('/')[2]} in $CIM_MODELS"
-        hint = f"{error.hint}, or put {', '.join(one.files)} into {own}"
+        place = _own(weights) or f"a folder {weights.hub_id.rpartition('/')[2]} in $CIM_MODELS"
+        hint = f"{error.hint}, or put {', '.join(weights.files)} into {place}"
         raise CimError(error.what, where=error.where, hint=hint) from error
-    return whole(one)
+    return whole(weights)
 
 
-def source(one: Pretrained) -> hub.Source:
+def source(weights: Pretrained) -> hub.Source:
     """The checkpoint as the hub knows it."""
-    return hub.Source(one.name, one.hub_id, one.revision, one.files, one.licence)
+    return hub.Source(weights.name, weights.hub_id, weights.revision, weights.files, weights.licence)
 
 
 @contextlib.contextmanager
@@ -179,13 +179,13 @@ def readable(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _own(one: Pretrained) -> Path | None:
+def _own(weights: Pretrained) -> Path | None:
     models = os.environ.get("CIM_MODELS")
-    return Path(models) / one.hub_id.rpartition("/")[2] if models else None
+    return Path(models) / weights.hub_id.rpartition("/")[2] if models else None
 
 
-def _snapshot(one: Pretrained) -> Path:
-    return hub.snapshot(one.hub_id, one.revision)
+def _snapshot(weights: Pretrained) -> Path:
+    return hub.snapshot(weights.hub_id, weights.revision)
 
 
 def _digest(place: Path) -> str:

@@ -45,19 +45,19 @@ def unpack(path: Path, wanted: Mapping[str, Path], track: Track = untracked) -> 
     Raises:
         CimError: a member is missing, stands twice, is no plain file or too large, or the archive is damaged.
     """
-    found = dict[str, str]()
+    sums = dict[str, str]()
     try:
         for member in track(_wanted(path, wanted), "images", len(wanted)):
             target = wanted[member.name]
-            if target.name in found:
+            if target.name in sums:
                 raise CimError(f"{member.name} stands twice in this archive", where=str(path))
-            found[target.name] = _copy(member, target, path)
+            sums[target.name] = _copy(member, target, path)
     except BROKEN as error:
         hint = "delete it to have it fetched again"
         raise CimError(f"cannot be unpacked ({error})", where=str(path), hint=hint) from error
-    if lacking := [name for name, target in wanted.items() if target.name not in found]:
+    if lacking := [name for name, target in wanted.items() if target.name not in sums]:
         raise CimError(f"{len(lacking)} of {len(wanted)} images are not in it: {lacking[0]}, ...", where=str(path))
-    return found
+    return sums
 
 
 def _wanted(path: Path, wanted: Mapping[str, Path]) -> Iterator[Member]:

@@ -88,18 +88,18 @@ def checksum() -> str:
     Raises:
         CimError: WordNet is not on this machine.
     """
-    found = folder()
-    if found is None:
+    place = folder()
+    if place is None:
         raise CimError("WordNet 3.0 is not on this machine", hint=f"run {COMMAND}")
-    return _checksum(found)
+    return _checksum(place)
 
 
 @cache
-def _checksum(found: Path) -> str:
+def _checksum(place: Path) -> str:
     digest = hashlib.sha256()
     for name in DECISIVE:
         digest.update(name.encode() + b"\0")
-        digest.update(bytes.fromhex(_sha256(found / name)))
+        digest.update(bytes.fromhex(_sha256(place / name)))
     return digest.hexdigest()[:12]
 
 
@@ -111,9 +111,9 @@ def fetch() -> Path:
     Raises:
         CimError: no source has it; names each source's reason and what to do.
     """
-    found = folder()
-    if found is not None:
-        return found
+    place = folder()
+    if place is not None:
+        return place
     home = Path(sys.prefix) / "nltk_data" / "corpora"
     reasons = []
     try:
@@ -177,8 +177,8 @@ def _from_debian_download(temporary: Path) -> Path:
     except CimError:
         for part in ("state/lists/partial", "cache/archives/partial"):
             (temporary / part).mkdir(parents=True)
-        own = f"Dir::State={temporary}/state", f"Dir::Cache={temporary}/cache", f"Dir::State::status={DPKG_STATUS}"
-        options = [word for setting in (*own, "Debug::NoLocking=1") for word in ("-o", setting)]
+        folders = f"Dir::State={temporary}/state", f"Dir::Cache={temporary}/cache", f"Dir::State::status={DPKG_STATUS}"
+        options = [word for setting in (*folders, "Debug::NoLocking=1") for word in ("-o", setting)]
         _run(["apt-get", "-q", *options, "update"], temporary)
         _run(["apt-get", "-q", *options, *download], temporary)
     for package in temporary.glob("wordnet-*.deb"):

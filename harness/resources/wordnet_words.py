@@ -38,9 +38,9 @@ class _PartOfSpeech:
 
 
 @cache
-def _part_of_speech(found: Path, pos: str) -> _PartOfSpeech:
-    entries = (line.partition(" ") for line in _lines(found / f"index.{pos}") if not line.startswith(" "))
-    exceptions = (line.split() for line in _lines(found / f"{pos}.exc"))
+def _part_of_speech(folder: Path, pos: str) -> _PartOfSpeech:
+    entries = (line.partition(" ") for line in _lines(folder / f"index.{pos}") if not line.startswith(" "))
+    exceptions = (line.split() for line in _lines(folder / f"{pos}.exc"))
     return _PartOfSpeech(
         index={lemma: rest for lemma, _, rest in entries},
         exceptions={forms[0]: forms[1:] for forms in exceptions},
@@ -65,19 +65,19 @@ def _names(part: _PartOfSpeech, data: bytes, word: str) -> Iterator[str]:
 
 
 @cache
-def lemma_names(found: Path) -> Callable[[str], frozenset[str]]:
+def lemma_names(folder: Path) -> Callable[[str], frozenset[str]]:
     """A function from a word, or words joined by "_", to all names in its synsets, as NLTK's reader gives them."""
-    parts = [(_part_of_speech(found, pos), (found / f"data.{pos}").read_bytes()) for pos in ENDINGS]
+    parts = [(_part_of_speech(folder, pos), (folder / f"data.{pos}").read_bytes()) for pos in ENDINGS]
     return lambda word: frozenset(name for part, data in parts for name in _names(part, data, word.lower()))
 
 
-def synonyms(found: Path) -> Callable[[str], frozenset[str]]:
+def synonyms(folder: Path) -> Callable[[str], frozenset[str]]:
     """The same without names of several words."""
-    names = lemma_names(found)
+    names = lemma_names(folder)
     return lambda word: frozenset(name for name in names(word) if "_" not in name)
 
 
-def lemmatiser(found: Path, pos: str) -> Callable[[str], str]:
+def lemmatiser(folder: Path, pos: str) -> Callable[[str], str]:
     """A function from a word to its lemma: of its forms that WordNet has the shortest, the first of equal ones.
 
     A word that WordNet lacks stays as it is; letter case matters, and WordNet's forms are lower-case. The same
@@ -86,7 +86,7 @@ def lemmatiser(found: Path, pos: str) -> Callable[[str], str]:
     Args:
         pos: a key of ``ENDINGS``.
     """
-    part = _part_of_speech(found, pos)
+    part = _part_of_speech(folder, pos)
 
     @cache
     def lemma(word: str) -> str:

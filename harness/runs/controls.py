@@ -14,6 +14,7 @@ from typing import Any
 from harness.types import Sample
 
 WRONG_IMAGE, NEXT_CAPTION = "wrong_image", "next_caption"
+CONTROLLED = 3  # of a metric with more values than these, the row of a control shows the first
 LABELS = {NEXT_CAPTION: "own captions, next image", WRONG_IMAGE: "wrong image"}  # the floor first
 
 
@@ -67,10 +68,13 @@ def texts(samples: Sequence[Sample], all_samples: Sequence[Sample], captions: Se
 
 
 def next_references(samples: Sequence[Sample], all_samples: Sequence[Sample]) -> list[str] | None:
-    """For each sample the first reference of the next image of the task, cyclically; None where there is one image."""
+    """For each sample the first reference of the next image of the task, cyclically.
+
+    None where there is one image, or no reference.
+    """
     order_of_images = {sample.image_key: sample for sample in all_samples}
     following = _following(list(order_of_images))
-    if following is None:
+    if following is None or not any(sample.references for sample in all_samples):
         return None
     nexts = (order_of_images[following[sample.image_key]].references for sample in samples)
     return [references[0] if references else "" for references in nexts]

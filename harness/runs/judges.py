@@ -1,14 +1,16 @@
-"""The judge models of a run, in its manifest: settings that must not change, and the engines that replied."""
+"""The judge models of a run, in its manifest: settings that must not change, engines that replied, what they used."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from harness.errors import CimError, SettingsError
-from harness.runs import manifest
+from harness.runs import manifest, usage
 from harness.runs.form import malformed
+from harness.runs.usage import Usage
 from harness.types import Model
 
 
@@ -35,6 +37,20 @@ def record(folder: Path, answerer: Model, replies: str | None) -> None:
         raise SettingsError(what, where=str(folder), hint=hint)
     if differing or answerer.name not in judges:
         manifest.note(folder, judges={**judges, answerer.name: {"settings": now, "engines": []}})
+
+
+def used(folder: Path, name: str) -> Usage:
+    """What a judge model has used for the run, or whatever lies in the folder."""
+    by_name = (manifest.read(folder) or {}).get("usage")
+    return usage.read(by_name.get(name) if isinstance(by_name, dict) else None)
+
+
+def add_usage(folder: Path, name: str, more: Usage) -> None:
+    """Add what a judge model has used to what it used before."""
+    if more.calls or more.shared:
+        by_name = (manifest.read(folder) or {}).get("usage")
+        total = asdict(used(folder, name).plus(more))
+        manifest.note(folder, usage={**(by_name if isinstance(by_name, dict) else {}), name: total})
 
 
 def describe(folder: Path, name: str, engine: Mapping[str, Any]) -> None:

@@ -109,10 +109,10 @@ class RowFiles:
 
     def _state(self, name: str) -> tuple[int, int, int] | None:
         try:
-            found = (self.folder / name).stat()
+            stat = (self.folder / name).stat()
         except FileNotFoundError:
             return None
-        return found.st_size, found.st_mtime_ns, found.st_ino
+        return stat.st_size, stat.st_mtime_ns, stat.st_ino
 
     @contextmanager
     def appending(self, name: str, field: str | None = None) -> Iterator[Add]:

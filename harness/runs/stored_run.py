@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from harness.parts import Array
 
 SCORES, PER_SAMPLE, STATISTICS, DETAILS = "scores.json", "per_sample.jsonl", "statistics.jsonl", "details.jsonl"
+JUDGED = "judged.jsonl"  # kind, state and expected answer of each fact that a judge was asked about, by metric
 PUBLISHED, BASELINE = "published", "baseline"
 IMAGE_ID = "image_id"  # of a row of per_sample.jsonl, where an image has several captions
 NO_TASKS = (paths.TRAINED, PUBLISHED, BASELINE)  # folders of results that hold no runs

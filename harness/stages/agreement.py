@@ -18,7 +18,8 @@ from harness import registry
 from harness.parts import Metric, Records
 from harness.runs import stats
 from harness.runs.run import Run
-from harness.stages.judge import answered, answering_name, replies, reply_files
+from harness.stages.judge import answered, answering_name, replies
+from harness.stages.judge_files import reply_files
 from harness.stages.probes import INJECTIONS
 
 if TYPE_CHECKING:
@@ -99,10 +100,10 @@ def followed(totals: Array, _: int | Array) -> Array:
     return np.stack([100 * changed, 100 * to_no], axis=-1)
 
 
-def _numbers(
-    run: Run, counts: Array, aggregate: stats.Aggregate, draws: int
+def numbers(
+    keys: Sequence[str], counts: Array, aggregate: stats.Aggregate, draws: int
 ) -> tuple[list[float | None], list[Interval]]:
-    keys = [sample.image_key for sample in run.samples]
+    """The two numbers of an aggregate of counts (n, 9), each with its interval; ``keys`` name the n samples' images."""
     column = stats.Column(counts, aggregate, stats.image_numbers(keys))
     several = draws > 0 and len(set(keys)) > 1
     around = stats.interval(stats.bootstrap([column], draws)[0]) if several else np.full((2, 2), np.nan)
@@ -110,17 +111,24 @@ def _numbers(
     return [_known(x) for x in points], [(_known(low), _known(high)) for low, high in pairs]
 
 
+def _image_keys(run: Run) -> list[str]:
+    return [sample.image_key for sample in run.samples]
+
+
 def _known(number: float) -> float | None:
     return None if np.isnan(number) else number
 
 
-def _verdicts(run: Run, metric: Metric, judge: str, probe: str = "") -> list[list[str]]:
-    """Verdicts that a metric reads from the stored replies of the model named ``judge``."""
+def records_of(run: Run, judge: str, probe: str = "") -> Records:
+    """What a metric reads verdicts from: the stored replies of the model named ``judge``."""
     texts = [run.captions[sample.id].text or "" for sample in run.samples]
     other = replace(run, judge=judge)
-    seen = Records(run.samples, texts, _no_parses, lambda name: replies(other, name, probe), run.task.parser)
+    return Records(run.samples, texts, _no_parses, lambda name: replies(other, name, probe), run.task.parser)
+
+
+def _verdicts(run: Run, metric: Metric, judge: str, probe: str = "") -> list[list[str]]:
     assert metric.verdicts is not None
-    return metric.verdicts(seen)
+    return metric.verdicts(records_of(run, judge, probe))
 
 
 def _no_parses(_: str, texts: Sequence[str]) -> list[Any]:
@@ -141,7 +149,7 @@ def _with_others(run: Run, metrics: Sequence[Metric], draws: int) -> Iterator[Ag
             if not answered(replace(run, judge=name), metric.judge):
                 continue
             counts = confusion(_verdicts(run, metric, name), _verdicts(run, metric, now))
-            (agreement, kappa_), (around, around_kappa) = _numbers(run, counts, kappa, draws)
+            (agreement, kappa_), (around, around_kappa) = numbers(_image_keys(run), counts, kappa, draws)
             assert agreement is not None
             yield Agreement(metric.judge, name, now, int(counts.sum()), agreement, around, kappa_, around_kappa)
 
@@ -155,7 +163,7 @@ def sway(run: Run, metrics: Sequence[Metric], draws: int = stats.DRAWS) -> list[
         base, prompt = _verdicts(run, metric, now), registry.judge(metric.judge).signature["prompt"]
         for injection in INJECTIONS:
             counts = confusion(base, _verdicts(run, metric, now, injection))
-            (changed, to_no), (around, around_no) = _numbers(run, counts, followed, draws)
+            (changed, to_no), (around, around_no) = numbers(_image_keys(run), counts, followed, draws)
             assert changed is not None
             rows.append(Sway(prompt, injection, int(counts.sum()), changed, around, to_no, around_no))
     return rows

@@ -18,10 +18,10 @@ from harness import store
 from harness.engines import _batch, openai
 from harness.errors import CimError, OutageError
 from harness.parts import Metric
-from harness.runs.cache import key
 from harness.runs.form import malformed
 from harness.runs.run import Run
 from harness.stages import judge
+from harness.stages.judge_files import FIELD
 from harness.stages.shared_replies import cache_of, known
 from harness.types import Completion, Model, Request, Track, untracked
 
@@ -56,11 +56,11 @@ def submit(run: Run, metrics: Sequence[Metric], probe: Sequence[str] = (), *, dr
         CimError: captions are missing, or the judge model is behind no server.
         OutageError: the server did not answer; the same command goes on and submits nothing twice.
     """
-    answerer = judge.usable(run)
+    answerer = judge.usable(run, metrics)
     server, path = openai.server_of(answerer), _path(run, answerer)
     todo, batches = judge.pending(run, metrics, probe)[1], _read(path)
-    replied = known(cache_of(run.results, answerer), [question.prompt for question in todo], judge.FIELD)
-    requests = [question.request for question in todo if key(question.prompt) not in replied]
+    replied = known(cache_of(run.results, answerer), {question.key for question in todo}, FIELD)
+    requests = [question.request for question in todo if question.key not in replied]
     batches = [batch for batch in batches if batch["file"]]  # one without was not uploaded
     submitted = {name for batch in batches for name in batch["ids"]}
     variants = {tuple(batch["left_out"]) for batch in batches} or {()}
@@ -72,7 +72,7 @@ def submit(run: Run, metrics: Sequence[Metric], probe: Sequence[str] = (), *, dr
         len(new),
         sum(len(batch["ids"]) for batch in batches),
         tuple(batch["batch"] for batch in batches if batch["batch"]),
-        sum(len(request.prompt) + len(server.system or "") for request in new) // LETTERS,
+        sum(len(request.prompt) + len(request.system or server.system or "") for request in new) // LETTERS,
         len(new) * server.sampling.max_tokens,
     )
 
@@ -112,7 +112,7 @@ def collect(run: Run, metrics: Sequence[Metric], track: Track = untracked, probe
     def generate(answerer: Model, requests: Sequence[Request]) -> Iterator[Completion]:
         return _replies(answerer, _path(run, answerer), requests)
 
-    openai.server_of(judge.usable(run))
+    openai.server_of(judge.usable(run, metrics))
     return judge.judge(run, metrics, track, probe, generate)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from harness import registry, store
 from harness.benchmark.definition import PINNED
 from harness.errors import CimError, OutageError
+from harness.resources import data
 from harness.runs import manifest, outcomes, records
 from harness.runs.run import FEW, Run, looks
 from harness.types import Completion, Model, Request, Sample, Track, untracked
@@ -30,7 +31,8 @@ def check(run: Run, *, fresh: bool = False) -> None:
     place, lacking = run.images, run.samples if fresh else todo(run)
     images = [sample.image for sample in lacking if sample.image]
     if missing := [name for name in images if not (place / name).is_file()]:
-        hint = f"run `cim data fetch {run.task.name}` or point CIM_DATA at a folder that has them"
+        bring = f"run `cim data fetch {run.task.name}`" if run.task.archive else f"put them there ({run.task.source})"
+        hint = f"{bring} or point CIM_DATA at a folder that has them"
         first = ", ".join(missing[:FEW]) + (", ..." if len(missing) > FEW else "")
         raise CimError(f"{len(missing)} of {len(images)} images are not there: {first}", where=str(place), hint=hint)
 
@@ -59,7 +61,7 @@ def caption(run: Run, track: Track = untracked, generate: Generate | None = None
     requests = requests_of(run, todo(run))
     facts = {
         "prompt": run.task.prompt,
-        "files": {file.name: file.sha256 for file in run.task.files},
+        "files": data.digests(run.task),
         "origin": os.fsencode(run.model.source or run.model.name).decode(errors="backslashreplace"),
     }
     if done and manifest.read(run.folder) is None:

@@ -15,47 +15,22 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from harness import registry, store
 from harness.errors import CimError, OutageError
-from harness.parts import Metric
+from harness.parts import Judge, Metric
 from harness.resources import machine
-from harness.runs import judges, outcomes, reasoning, records, served
-from harness.runs.cache import key
+from harness.runs import judges, outcomes, reasoning, records, served, usage
 from harness.runs.run import Run
 from harness.stages import caption, model, probes
 from harness.stages.caption import Generate
+from harness.stages.judge_files import FIELD, Prompted, file_name, reply_files
 from harness.stages.shared_replies import cache_of, identity, known
-from harness.types import Completion, Model, Request, Track, untracked
-
-FIELD = "reply"
-
-
-@dataclass(frozen=True, slots=True)
-class Prompted:
-    """A prompt of a judge, with the file and id of its stored reply."""
-
-    file: str
-    id: str
-    prompt: str
-
-    @property
-    def request(self) -> Request:
-        """What an engine is asked; its id is unique among all files."""
-        return Request(f"{self.file}:{self.id}", self.prompt)
-
-
-def file_name(judge: str, answering: str, probe: str = "") -> str:
-    """The file of the raw replies that a model gave to a judge's questions, about captions altered by ``probe``."""
-    return f"probe.{probe}.{judge}.{answering}.jsonl" if probe else f"replies.{judge}.{answering}.jsonl"
-
-
-def reply_files(folder: Path) -> list[tuple[str, str]]:
-    """Judge and answering model of each file of replies in a run's folder."""
-    names = [path.name.removesuffix(".jsonl").split(".", 2) for path in sorted(folder.glob(file_name("*", "*")))]
-    return [(name[1], name[2]) for name in names]
+from harness.types import Completion, Model, Track, untracked
+from harness.weights import Price
 
 
 def answering_name(run: Run) -> str | None:
@@ -80,6 +55,14 @@ def answering(run: Run) -> Model:
     return answerer
 
 
+def price(run: Run) -> Price | None:
+    """What the judge model's provider asks; None where its file says nothing, or is gone."""
+    try:
+        return answering(run).price
+    except CimError:
+        return None
+
+
 def check(run: Run) -> None:
     """Refuse a ``--judge`` that is neither recorded in the run nor a model here, without weights or network."""
     if run.judge is not None and answering_name(run) not in judges.recorded(run.folder):
@@ -94,7 +77,17 @@ def missing(metric: Metric, run: Run, *, fresh: bool = False) -> str | None:
         return f"no model to judge {run.task.name} with; name one: --judge J"
     if not fresh and answered(run, metric.judge):
         return None
-    return _obstacle(run, answering(run))
+    answerer = answering(run)
+    return _obstacle(run, answerer) or _too_short(answerer, registry.judge(metric.judge))
+
+
+def _too_short(answerer: Model, judge: Judge) -> str | None:
+    """Why a judge's replies would be cut off by a model's own limit, or None."""
+    limit = answerer.settings.get("sampling", {}).get("max_tokens")
+    if limit is None or limit >= judge.reply_tokens:
+        return None
+    hint = f"ask it by a TOML with max_tokens = {judge.reply_tokens} under [sampling]"
+    return f"a reply to {judge.name} has up to {judge.reply_tokens} tokens, {answerer.name} stops at {limit}; {hint}"
 
 
 def _obstacle(run: Run, answerer: Model) -> str | None:
@@ -139,7 +132,7 @@ def questions(run: Run, judge: str, captions: Mapping[str, Completion], probe: s
     texts = [captions[sample.id].text or "" for sample in run.samples]
     texts = probes.PROBES[probe](run.samples, texts) if probe else texts
     return [
-        Prompted(file, records.request_id(sample.id, key), prompt)
+        Prompted(file, records.request_id(sample.id, key), prompt, part.system)
         for sample, text in zip(run.samples, texts, strict=True)
         for key, prompt in part.prompts(sample, text).items()
     ]
@@ -202,14 +195,20 @@ def judge(
     """
     counts, todo = pending(run, metrics, probe)
     if todo:
-        answerer = usable(run)
+        answerer = usable(run, metrics)
         _ask(run, answerer, todo, track, generate or registry.engine(answerer.engine).generate)
     return counts
 
 
-def pending(run: Run, metrics: Sequence[Metric], probe: Sequence[str] = ()) -> tuple[dict[str, int], list[Prompted]]:
-    """How many prompts have no answer, by judge (and probe), and all of them; CimError if captions are missing."""
-    captions, counts, todo = caption.stored(run), dict[str, int](), list[Prompted]()
+def pending(
+    run: Run, metrics: Sequence[Metric], probe: Sequence[str] = (), captions: Mapping[str, Completion] | None = None
+) -> tuple[dict[str, int], list[Prompted]]:
+    """How many prompts have no answer, by judge (and probe), and all of them.
+
+    Args:
+        captions: in place of the stored ones; CimError if some of those are missing.
+    """
+    captions, counts, todo = captions or caption.stored(run), dict[str, int](), list[Prompted]()
     names = sorted({metric.judge for metric in metrics if metric.judge})
     for name, altered in ((name, altered) for name in names for altered in ("", *probe)):
         prompts = questions(run, name, captions, altered) if answering_name(run) else []
@@ -220,10 +219,12 @@ def pending(run: Run, metrics: Sequence[Metric], probe: Sequence[str] = ()) -> t
     return counts, todo
 
 
-def usable(run: Run) -> Model:
-    """The judge model; CimError where it cannot answer here."""
+def usable(run: Run, metrics: Sequence[Metric]) -> Model:
+    """The judge model; CimError where it cannot answer here for the judges of these metrics."""
     answerer = answering(run)
-    if reason := _obstacle(run, answerer):
+    asking = [registry.judge(metric.judge) for metric in metrics if metric.judge]
+    too_short = (reason for judge in asking if (reason := _too_short(answerer, judge)))
+    if reason := _obstacle(run, answerer) or next(too_short, None):
         raise CimError(f"judge {answerer.name} cannot answer here: {reason}")
     return answerer
 
@@ -242,13 +243,14 @@ def _ask(run: Run, answerer: Model, todo: Sequence[Prompted], track: Track, gene
     judges.record(run.folder, answerer, file_name("*", answerer.name) if replied else None)
     engine, failed, count = registry.engine(answerer.engine), list[Completion](), 0
     cache = cache_of(run.results, answerer)
-    shared = known(cache, [question.prompt for question in todo], FIELD)
-    flying = {question.request.sample_id: question for question in todo if key(question.prompt) not in shared}
+    shared = known(cache, {question.key for question in todo}, FIELD)
+    flying = {question.request.sample_id: question for question in todo if question.key not in shared}
     requests = [question.request for question in flying.values()]
     if requests and engine.describe is not None:
         judges.describe(run.folder, answerer.name, engine.describe(answerer))
     answers = generate(answerer, requests) if requests else ()
     answers = served.watched(run.folder, f"judge {answerer.name}", answers, stored=replied)
+    used = usage.counted(answers, partial(judges.add_usage, run.folder, answerer.name))
     files = {question.file for question in todo}
     for name in files:
         _drop_failed(run, name)
@@ -256,17 +258,20 @@ def _ask(run: Run, answerer: Model, todo: Sequence[Prompted], track: Track, gene
         add = {name: opened.enter_context(run.files.appending(name, FIELD)) for name in files}
         if cache:
             opened.enter_context(closing(cache))
+        if shared:
+            judges.add_usage(run.folder, answerer.name, usage.Usage(shared=len(todo) - len(requests)))
+        opened.enter_context(closing(used))
         for question in todo:
-            if (value := shared.get(key(question.prompt))) is not None:
+            if (value := shared.get(question.key)) is not None:
                 add[question.file]({"sample_id": question.id, **value})
-        for completed in track(answers, FIELD, len(requests)) if requests else ():
+        for completed in track(used, FIELD, len(requests)) if requests else ():
             question, count = flying[completed.sample_id], count + 1
             row = records.row(replace(completed, sample_id=question.id), FIELD)
             add[question.file](row)
             if not completed.final:
                 failed.append(completed)
             elif cache and completed.text is not None:
-                cache.add(key(question.prompt), {name: value for name, value in row.items() if name != "sample_id"})
+                cache.add(question.key, {name: value for name, value in row.items() if name != "sample_id"})
     hint = "the same command resumes"
     if count < len(requests):
         raise OutageError(f"engine {engine.name} gave {count} of {len(requests)} replies", hint=hint)

@@ -24,7 +24,7 @@ from harness.resources import checkpoint
 from harness.resources.paths import TRAINED
 from harness.runs import manifest, stored_run
 from harness.types import Model
-from harness.weights import LOSSY, Sampling, Server, Weights
+from harness.weights import LOSSY, Price, Sampling, Server, Weights
 
 TOML = "model.toml"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -166,7 +166,11 @@ def from_toml(path: Path, engine: str | None = None) -> Model:
     if chosen == "vllm":
         settings["max_model_len"] = weights.vllm.get("max_model_len")  # a caption that reaches it is truncated
         settings |= {key: weights.vllm[key] for key in LOSSY if key in weights.vllm}
-    return Model(name, chosen, path, settings, tasks=tasks, weights=weights)
+    return Model(name, chosen, path, settings, tasks=tasks, weights=weights, price=_price(content))
+
+
+def _price(content: Mapping[str, Any]) -> Price | None:
+    return Price(**content["price"]) if "price" in content else None
 
 
 def _served(content: Mapping[str, Any], path: Path, name: str, tasks: tuple[str, ...], engine: str | None) -> Model:
@@ -184,7 +188,15 @@ def _served(content: Mapping[str, Any], path: Path, name: str, tasks: tuple[str,
         thinking=content.get("thinking"),
         sampling=Sampling(**content.get("sampling", {})),
     )
-    return Model(name, "openai", path, {"engine": "openai", **server.settings()}, tasks=tasks, server=server)
+    return Model(
+        name,
+        "openai",
+        path,
+        {"engine": "openai", **server.settings()},
+        tasks=tasks,
+        server=server,
+        price=_price(content),
+    )
 
 
 def _no_engine(engine: str | None, where: str) -> None:

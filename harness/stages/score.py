@@ -20,33 +20,37 @@ from harness.parts import Measurement, Metric, Records, mean
 from harness.runs import controls, manifest, records, signature, stats
 from harness.runs.cache import settings_key
 from harness.runs.run import Run
-from harness.runs.stored_run import DETAILS, IMAGE_ID, PER_SAMPLE, SCORES, STATISTICS
+from harness.runs.stored_run import DETAILS, IMAGE_ID, JUDGED, PER_SAMPLE, SCORES, STATISTICS
 from harness.stages import retrieve
 from harness.stages.caption import account, none_captioned, stored
 from harness.stages.choice import not_computed
 from harness.stages.judge import answered, replies, signed
 from harness.stages.parse import Parses
 from harness.stages.probes import CONTROLS
-from harness.types import Sample, Score
+from harness.types import Judged, Sample, Score
 
 if TYPE_CHECKING:
     from harness.parts import Array
 
 
+ROWS = ("per_sample", "statistics", "details", "judged")
+
+
 @dataclass(frozen=True, slots=True)
 class RunScores:
-    """Scores of a run, and rows per sample: values, statistics, and details for the report."""
+    """Scores of a run, and rows per sample: values, statistics, details for the report, judged facts."""
 
     scores: list[Score]
     per_sample: list[dict[str, Any]]
     statistics: list[dict[str, Any]]
     details: list[dict[str, Any]]
+    judged: list[dict[str, Any]]
 
 
 def together(parts: Sequence[RunScores]) -> RunScores:
     """Merge the results of several metrics on the same samples."""
     scores = [score for part in parts for score in part.scores]
-    columns = ([getattr(part, name) for part in parts] for name in ("per_sample", "statistics", "details"))
+    columns = ([getattr(part, name) for part in parts] for name in ROWS)
     return RunScores(
         scores, *([{k: v for row in rows for k, v in row.items()} for rows in zip(*c, strict=True)] for c in columns)
     )
@@ -88,6 +92,7 @@ def compute(run: Run, metrics: Sequence[Metric], parses: Parses, *, draws: int =
         _of_images(run, _rows(run, {m.name: [_named(m, row) for row in measured[m.name].values] for m in metrics})),
         _rows(run, {m.name: measured[m.name].statistics.tolist() for m in metrics if m.aggregate is not mean}),
         _rows(run, {m.name: _details(m, inputs) for m in metrics if m.elements or m.verdicts}),
+        _rows(run, {m.name: judged_rows(m.judged(inputs)) for m in metrics if m.judged}),
     )
 
 
@@ -118,6 +123,12 @@ def _details(metric: Metric, inputs: Records) -> list[dict[str, Any]]:
     for row, answers in zip(rows, metric.verdicts(inputs) if metric.verdicts else (), strict=False):
         row["verdicts"] = answers
     return rows
+
+
+def judged_rows(judged: Sequence[Sequence[Judged]]) -> list[list[tuple[str, str, str]]]:
+    """What is stored of each fact of each sample: its kind, the judge's state, and the answer that equals the key."""
+    states = {True: "right", False: "wrong", None: "unread"}
+    return [[(fact.kind, states[fact.right], fact.expected) for fact in facts] for facts in judged]
 
 
 def _rows(run: Run, columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
@@ -157,6 +168,7 @@ def score(
         (PER_SAMPLE, computed.per_sample),
         (STATISTICS, computed.statistics),
         (DETAILS, computed.details),
+        *([(JUDGED, computed.judged)] if any(metric.judged for metric in metrics) else []),
     ):
         store.write_rows(run.folder / name, _merged(run.files.rows(name) if same else {}, new))
     content = {

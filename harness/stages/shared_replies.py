@@ -8,12 +8,12 @@ pinned commit or of a server without a ``revision``: what it runs may change beh
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from harness.runs import manifest
-from harness.runs.cache import Cache, key, settings_key
+from harness.runs.cache import Cache, settings_key
 from harness.types import Model
 
 PUT = "1"  # version of how engines render prompts; raise it when that changes, to invalidate cached replies
@@ -37,9 +37,9 @@ def cache_of(results: Path, answerer: Model) -> Cache | None:
     return Cache(results / ".cache" / "replies" / f"{identity(answerer.settings)}-{PUT}.jsonl")
 
 
-def known(cache: Cache | None, prompts: Sequence[str], field: str) -> dict[str, dict[str, Any]]:
-    """Rows without sample id of the prompts that are there, by the key of the prompt; none without a cache."""
-    values = cache.find({key(prompt) for prompt in prompts}) if cache else {}
+def known(cache: Cache | None, keys: Collection[str], field: str) -> dict[str, dict[str, Any]]:
+    """Rows without sample id that are there, by the key of their prompts; none without a cache."""
+    values = cache.find(keys) if cache else {}
     return {name: value for name, value in values.items() if isinstance(value, dict) and _is_reply(value, field)}
 
 

@@ -24,7 +24,7 @@ from harness.stages import choice, model, parse, score
 from harness.types import Task
 
 Check = tuple[str, str, str]
-FILES = (stored_run.PER_SAMPLE, stored_run.STATISTICS, stored_run.DETAILS)
+FILES = (stored_run.PER_SAMPLE, stored_run.STATISTICS, stored_run.DETAILS, stored_run.JUDGED)
 MOST_DRAWS = 100_000  # an untrusted run must not occupy this machine for hours
 
 
@@ -70,7 +70,7 @@ def _checks(folder: Path, results: Path) -> Iterator[Check]:
 def _claims(run: StoredRun, task: Task) -> Iterator[str]:
     """False statements of a manifest or score document, other than numbers."""
     stored, document = run.manifest, run.document
-    files = {file.name: file.sha256 for file in task.files}
+    files = data.digests(task)
     if stored.get("files", files) != files:
         yield f"{manifest.NAME} names other data files"
     prompt = hashlib.sha256(str(stored.get("prompt", task.prompt)).encode()).hexdigest()[:12]
@@ -113,8 +113,11 @@ def _scored_again(run: runs.Run, stored: StoredRun) -> Iterator[Check]:
         anew |= {"controls": {name: control for name, control in anew["controls"].items() if name in row["controls"]}}
         faults = list(validate.differences(row, anew))
         yield _check(row["metric"], "; ".join(faults[:3]), "same values, interval and signature")
-    for name, rows in zip(FILES, (rescored.per_sample, rescored.statistics, rescored.details), strict=True):
+    rows_again = (rescored.per_sample, rescored.statistics, rescored.details, rescored.judged)
+    for name, rows in zip(FILES, rows_again, strict=True):
         kept = run.files.rows(name)
+        if name == stored_run.JUDGED and not kept:  # no judge, or scored before there was this file
+            continue
         faults = [f"{name} is of no sample" for name in kept.keys() - {row["sample_id"] for row in rows}]
         faults += [
             fault

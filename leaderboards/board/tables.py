@@ -16,6 +16,7 @@ from harness.pages.scores import order
 from harness.parts import Value
 from harness.runs import controls, signature, stats
 from harness.runs.stored_run import StoredRun
+from harness.validity import cards
 from leaderboards.board.about import About, about
 from leaderboards.standings import Group, Standing, groups
 
@@ -43,6 +44,11 @@ class Column:
     def value(self) -> Value:
         """The metric's declaration of the value."""
         return registry.metric(self.group.metric).value(self.group.value)
+
+    @property
+    def validity(self) -> str:
+        """What is known of the value's agreement with people."""
+        return f"{' '.join(filter(None, self.label))}: {cards.sentence(self.group.signature, self.group.value)}"
 
     @property
     def ranked(self) -> bool:

@@ -14,6 +14,7 @@ from harness.pages.scores import order
 from harness.runs import compare
 from harness.runs.compare import Comparison
 from harness.runs.stored_run import StoredRun
+from harness.validity import cards
 from leaderboards.report.parts import NONE, Part, Remark, Section, Table, bounds, number, p_text, signed
 
 
@@ -49,6 +50,8 @@ def section(groups: Sequence[tuple[str, Sequence[Pair]]], tests: Tests) -> Secti
         parts += [Remark(f"{sentence}.", lead=True), _table(pair, pair.title, main, "" if at else NOTE)]
         if others := [row for row in rows if row not in main]:
             parts.append(_table(pair, f"{len(others)} further values", others, folded=True))
+        validity = cards.summary([(row.label, pair.a.scores[row.metric]["signature"] or "", row.value) for row in main])
+        parts += [Remark(f"{validity[0].upper()}{validity[1:]}.")] if validity and not at else []
         if left := [f"{row.label}: {row.not_compared}" for row in tests[pair] if row.not_compared]:
             parts.append(Remark(f"Not compared: {'; '.join(left)}."))
         numbers[pair.title] = {

@@ -1,0 +1,1 @@
+"""A pairwise judge: which of two captions of an image is better, and what follows for the runs that wrote them."""
