@@ -38,6 +38,7 @@ DOCUMENTS = (
     "docs/performance.md",
     "docs/protocol.md",
     "docs/report.md",
+    "docs/reward_audit.md",
     "docs/servers.md",
     "docs/tables.md",
     "docs/training.md",

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from harness.command import judge_arguments, validate
+from harness.command import judge_arguments, training_options, validate
+from harness.command.numbers import count, positive
 from harness.errors import CimError
 
 STAGES = {
@@ -72,14 +73,14 @@ def parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:
         if name == wanted == "caption":
             stage.add_argument("--shard", metavar="I/N", help="caption one of N parts, I from 0, as a Slurm array does")
         if name == wanted == "judge":
-            judge_arguments.judge(stage, _positive)
+            judge_arguments.judge(stage, positive)
     compare = _add(verbs, "compare", "paired tests of stored runs against the first of them, and which is better")
     compare.add_argument("run_a", metavar="A", help="run folder, or run name: the baseline")
     compare.add_argument("runs", metavar="B", nargs="+", help="runs to compare with it; several get a column each")
     compare.add_argument("--task", help="task of the runs, where names are given")
     compare.add_argument("--wide", action="store_true", help="all columns, however narrow the terminal is")
     arena = _add(verbs, "arena", "a judge compares runs pair by pair: ratings, win rates, position bias")
-    judge_arguments.arena(arena, _positive, _count)
+    judge_arguments.arena(arena, positive, count)
     verify = _add(verbs, "verify", "check a stored run: schema, hashes, counts, scores recomputed")
     verify.add_argument("run", help="run folder, or run name")
     verify.add_argument("--task", help="task of the run, where a name is given")
@@ -93,12 +94,17 @@ def parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:
     doctor.add_argument("--parity", metavar="M", help="compare the engines transformers and vllm on this model")
     doctor.add_argument("--part", metavar="FILE", help="check that a user's part keeps the contracts of its kind")
     doctor.add_argument("--task", help="task whose first images --parity takes (default: the model's own)")
-    doctor.add_argument("--limit", type=_positive, default=16, metavar="N", help="how many images (default 16)")
+    doctor.add_argument("--limit", type=positive, default=16, metavar="N", help="how many images (default 16)")
     _data(verbs)
     _model(verbs)
     _gallery(verbs)
-    _train(verbs)
-    _study(verbs)
+    training_options.train(_add(verbs, "train", "train a captioner on a reward; the same command resumes a killed one"))
+    training_options.study(
+        _add(verbs, "study", "train arms in the embedded environment, evaluate them and compare them with mini-base")
+    )
+    training_options.audit_reward(
+        _add(verbs, "audit-reward", "what a reward pays for: edits of captions with known truth", results=False)
+    )
     for name, about in BOARDS.items():
         board = verbs.add_parser(name, help=about, description=about, allow_abbrev=False)
         board.add_argument("--results", metavar="DIR", help="folder of all runs (default: $CIM_RESULTS, then results/)")
@@ -180,53 +186,6 @@ def _gallery(verbs: Any) -> None:
     build.add_argument("--fresh", action="store_true", help="discard what is stored of this gallery")
 
 
-def _train(verbs: Any) -> None:
-    verb = _add(verbs, "train", "train a captioner on a reward; the same command resumes a killed one")
-    verb.add_argument("--model", required=True, metavar="M", help="start model: a name or a folder")
-    verb.add_argument("--task", default="cim_rl", metavar="T", help="default: cim_rl")
-    verb.add_argument("--stage", choices=("cim", "sft"), default="cim", help="by reward, or on target captions")
-    verb.add_argument("--preset", metavar="NAME", help="mini (embedded models), safe (your images) or paper")
-    about = "your images, KIND FILE [IMAGES], as for cim gallery build"
-    pair = ("KIND", "PATH")
-    verb.add_argument("--from", dest="pairs", nargs="+", action="append", default=[], metavar=pair, help=about)
-    verb.add_argument("--gallery", metavar="NAME", help="where captions are looked up (default: the environment's own)")
-    verb.add_argument("--rewards", default="cim", metavar="A[=W][,B]", help="default: cim, that is grc=1,qir=1")
-    verb.add_argument("--self-policy", choices=("include", "exclude", "exclude_near"), help="default: the preset's")
-    verb.add_argument("--seed", type=_count, default=0, metavar="N", help="default 0")
-    verb.add_argument("--steps", type=_positive, metavar="N", help="generation batches (sft: updates)")
-    verb.add_argument("--lora", action="store_true", help="train a LoRA adapter of rank 64 instead of all weights")
-    verb.add_argument("--rollouts", choices=("transformers", "vllm"), default="transformers", help="rollout engine")
-    verb.add_argument("--vllm-server", metavar="URL", help="a vLLM server on other GPUs (default: colocated)")
-    verb.add_argument("--set", dest="settings", action="append", default=[], metavar="NAME=VALUE", help="a TRL setting")
-    verb.add_argument("--tolerate", metavar="A[,B]", help="alarms that are logged and do not stop the run")
-    verb.add_argument("--name", help="folder under results/train (default: from model, preset and seed)")
-    verb.add_argument("--untested", action="store_true", help="accept untested versions")
-    verb.add_argument("--no-probe", action="store_true", help="skip the start-up check that the policy sees images")
-    verb.add_argument("--fresh", action="store_true", help="discard what is stored of this run and start over")
-    verb.add_argument("--dry-run", action="store_true", help="print what would be done; write nothing")
-
-
-def _study(verbs: Any) -> None:
-    verb = _add(verbs, "study", "train arms in the embedded environment, evaluate them and compare them with mini-base")
-    verb.add_argument("--arms", metavar="A[,B]", help="default: cim,length-kl,sft; all: every arm of the ablation")
-    verb.add_argument(
-        "--pearson", action="store_true", help="also score 3,000 captions of random detail, three galleries"
-    )
-    seeds = verb.add_mutually_exclusive_group()
-    about = "runs per arm, seeds 0 to N-1 (default 1)"
-    seeds.add_argument("--seeds", type=_positive, default=1, metavar="N", help=about)
-    seeds.add_argument("--seed-list", type=_seeds, metavar="A[,B]", help="the seeds themselves, such as 11,12,13")
-    verb.add_argument("--metrics", metavar="A[,B]", help="default: all that this machine can compute")
-    verb.add_argument("--dry-run", action="store_true", help="print what would be done; write nothing")
-
-
-def _seeds(text: str) -> list[int]:
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
-        raise argparse.ArgumentTypeError("different whole numbers such as 11,12,13")
-    return [int(part) for part in parts]
-
-
 def _add(verbs: Any, name: str, about: str, *, results: bool = True) -> argparse.ArgumentParser:
     verb: argparse.ArgumentParser = verbs.add_parser(name, help=about, description=about, allow_abbrev=False)
     if results:
@@ -252,7 +211,7 @@ def _stage(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--self-policy", choices=("include", "exclude", "exclude_near"), help=about)
     verb.set_defaults(among=(), shard=None, metrics=None)
     verb.add_argument(
-        "--workers", type=_positive, default=1, metavar="N", help="processes that load the model, each on its own GPUs"
+        "--workers", type=positive, default=1, metavar="N", help="processes that load the model, each on its own GPUs"
     )
     verb.add_argument("--id-key", metavar="KEY", help="where a captions file has its ids (default: guessed, printed)")
     verb.add_argument(
@@ -270,19 +229,9 @@ def _stage(verb: argparse.ArgumentParser) -> None:
     benchmark.add_argument("--reference-key", metavar="KEY", help="where they have their texts")
     benchmark.add_argument("--prompt", metavar="TEXT", help="the caption prompt, in place of the task's")
     verb.add_argument("--ignore-unknown", action="store_true", help="leave out captions of ids that the task has not")
-    verb.add_argument("--limit", type=_positive, metavar="N", help="only the first N samples")
+    verb.add_argument("--limit", type=positive, metavar="N", help="only the first N samples")
     verb.add_argument("--partial", action="store_true", help="score only the samples that a captions file holds")
     verb.add_argument("--fresh", action="store_true", help="discard what is stored of this run and start over")
     verb.add_argument("-v", "--verbose", action="store_true", help="all values, control rows, counts and signatures")
-    verb.add_argument("--draws", type=_count, metavar="N", help="bootstrap resamples (default 10000; 0: no intervals)")
+    verb.add_argument("--draws", type=count, metavar="N", help="bootstrap resamples (default 10000; 0: no intervals)")
     verb.add_argument("--dry-run", action="store_true", help="print what would be done; write nothing")
-
-
-def _positive(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 12 or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a whole number of 1 or more")
-    return int(text)
-
-
-def _count(text: str) -> int:
-    return 0 if text == "0" else _positive(text)

@@ -39,7 +39,7 @@ def train_verb(args: argparse.Namespace) -> int:
         preset=args.preset,
         pairs=args.pairs,
         gallery=args.gallery,
-        rewards=_with_names(args.rewards),
+        rewards=with_names(args.rewards),
         self_policy=args.self_policy,
         seed=args.seed,
         steps=args.steps,
@@ -62,7 +62,7 @@ def train_verb(args: argparse.Namespace) -> int:
     return 0
 
 
-def _with_names(rewards: str) -> str:
+def with_names(rewards: str) -> str:
     """The text of ``--rewards`` with the name of a reward in place of its file: ``my/r.py=2`` is then ``r=2``."""
     from harness import registry
 

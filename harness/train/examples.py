@@ -97,13 +97,16 @@ class Material:
 
 def of_world(world: World, count: int) -> Material:
     """The first ``count`` images of an environment's training split."""
-    validation, samples = world.samples("validation", world.validation), world.samples("train", count)
-    references = {sample.id: sample.references[0] for sample in (*samples, *validation)}
-    train = [sample.id for sample in samples]
+    return of_samples(world, world.samples("train", count), world.samples("validation", world.validation))
+
+
+def of_samples(world: World, images: Sequence[Sample], validation: Sequence[Sample] = ()) -> Material:
+    """Images of an environment, and those that choose a checkpoint."""
+    references = {sample.id: sample.references[0] for sample in (*images, *validation)}
     return Material(
         name=world.name,
         prompt=world.prompt,
-        train=train,
+        train=[sample.id for sample in images],
         validation=[sample.id for sample in validation],
         keys={image: key(world.name, image) for image in references},
         place=world.draw,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,7 @@ def plan(options: Options, results: Path) -> Plan:
     rewards, gallery, settings = dict[str, float](), None, None
     if options.stage == "cim":
         rewards, gallery = reward.weights_of(options.rewards), _gallery(options, material)
-        _require(list(rewards), gallery, material)
+        require(rewards, gallery, material)
         settings = _scorer_settings(preset.name, options.self_policy, rewards)
     name = options.name or _name(options, preset)
     if name.startswith(".") or "/" in name or "-step" in name or not name.isprintable():
@@ -171,8 +171,8 @@ def _scorer_settings(preset: str, policy: SelfPolicy | None, weights: Mapping[st
     return chosen
 
 
-def _require(names: Sequence[str], gallery: Gallery, material: Material) -> None:
-    """Whether every reward can be computed in this run; called before anything is written or loaded.
+def require(names: Iterable[str], gallery: Gallery, material: Material) -> None:
+    """Whether every reward can be computed for images of a gallery; called before anything is written or loaded.
 
     Raises:
         CimError: an unknown reward, one that needs what this run does not have, or one that reads an image's own

@@ -8,7 +8,7 @@ is for scripts of a user's own. Which rewards a run can have is checked in ``pla
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +21,8 @@ from harness import registry, store
 from harness.errors import CimError
 from harness.parts import RewardContext
 from harness.resources import paths
-from harness.retrieval.gallery import encoding
+from harness.retrieval.consistency import CimSettings
+from harness.retrieval.gallery import Gallery, encoding
 from harness.retrieval.scorer import CimBatch, CimScorer
 from harness.types import Sample
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from harness.train.examples import Material
-    from harness.train.plan import Plan
 
     Array = NDArray[Any]
 
@@ -174,20 +174,20 @@ def weights_of(text: str) -> dict[str, float]:
 
 
 @contextmanager
-def opened(plan: Plan) -> Iterator[RewardContext]:
-    """What the rewards of a run read: the scorer over its gallery, with all images encoded, and what they need beside.
+def opened(
+    gallery: Gallery, scoring: CimSettings, material: Material, rewards: Iterable[str]
+) -> Iterator[RewardContext]:
+    """What rewards read: the scorer over a gallery, with all images encoded, and what they need beside.
 
     Raises:
         CimError: other encoders than the gallery's, or an image that cannot be read.
     """
-    assert plan.gallery is not None and plan.scoring is not None
-    material, gallery = plan.material, plan.gallery
     images = {key: image for image, key in material.keys.items()}
-    needs = {need for name in plan.rewards for need in registry.reward(name).needs}
+    needs = {need for name in rewards for need in registry.reward(name).needs}
     tower = gallery.encoder("image").text_tower if "image_text" in needs else None
     with ExitStack() as stack:
         encode = stack.enter_context(encoding(gallery.encoder("text")))  # once, for captions and for phrases
-        scorer = CimScorer(gallery, encode, plan.scoring)
+        scorer = CimScorer(gallery, encode, scoring)
         scorer.add_images({key: partial(material.place, image) for key, image in images.items()})
         yield RewardContext(
             scorer=scorer,

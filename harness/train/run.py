@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +55,9 @@ def run(plan: Plan, say: Callable[[str], None], advance: Callable[[int, int], No
 def _train(plan: Plan, say: Callable[[str], None], advance: Callable[[int, int], None]) -> dict[str, Any]:
     from harness.train import trl_engine  # loads torch and TRL
 
-    with reward.opened(plan) if plan.options.stage == "cim" else nullcontext() as context:
+    if plan.gallery is None or plan.scoring is None:
+        return _conclude(plan, trl_engine.train(plan, None, say, advance))
+    with reward.opened(plan.gallery, plan.scoring, plan.material, plan.rewards) as context:
         return _conclude(plan, trl_engine.train(plan, context, say, advance))
 
 

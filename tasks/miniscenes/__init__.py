@@ -16,11 +16,6 @@ FILE = DataFile(
 )
 
 
-def _picture(sample_id: str) -> bytes:
-    split, _, number = sample_id.rpartition("_")
-    return draw.png(draw.pixels(world.scene(split, int(number))))
-
-
 TASK = Task(
     name="miniscenes",
     title="Miniscenes",
@@ -32,7 +27,7 @@ TASK = Task(
     licence="Apache-2.0",
     source="made by this project",
     folder=Path(__file__).parent,
-    draw=_picture,
+    draw=draw.picture,
     parser="grammar",
     judge="rule-judge",
     gallery="miniscenes-1000",

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.miniscenes.world import ROWS, Scene
+from tasks.miniscenes.world import ROWS, Scene, of_sample
 
 Plane = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -114,3 +114,8 @@ def png(picture: NDArray[np.uint8]) -> bytes:
         struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in parts
     )
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def picture(sample_id: str) -> bytes:
+    """PNG bytes of a sample's scene."""
+    return png(pixels(of_sample(sample_id)))

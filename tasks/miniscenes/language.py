@@ -17,6 +17,7 @@ OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "bel
 AXIS = {"left of": "horizontal", "right of": "horizontal", "above": "vertical", "below": "vertical"}
 ORDER = list(FAMILIES)
 OPENERS = ("", "", "there is", "the image shows")
+NOWHERE = -1  # the cell of an object whose place a caption leaves out
 
 Triple = tuple[str, str, str]
 
@@ -106,21 +107,32 @@ def _implied(places: Mapping[str, int]) -> Iterator[Triple]:
 
 def caption(scene: Scene, level: Level, dice: Dice) -> str:
     """One caption of a scene: lower-case words and full stops, blanks between them."""
-    said = [thing for thing in scene.things if dice.chance(level.thing)] or [dice.choose(scene.things)]
-    nouns = {thing.family: _name(thing, level, dice) for thing in said}
-    phrases = [_phrase(thing, nouns[thing.family], level, dice) for thing in said]
-    listed = " and ".join(filter(None, (" , ".join(phrases[:-1]), phrases[-1])))
-    sentences = [" ".join(filter(None, (dice.choose(OPENERS), listed)))]
+    told = things(scene, level, dice)
+    sentences = [" ".join(filter(None, (dice.choose(OPENERS), listed(told))))]
     if dice.chance(level.background):
         colour = _or_wrong(scene.background, BACKGROUNDS, level, dice)
         if dice.chance(0.5):
             sentences[0] += f" on a {colour} background"
         else:
             sentences.append(f"the background is {colour}")
-    if len(said) > 1 and dice.chance(level.relation):
-        first, second = dice.sample(said, 2)
+    if len(told) > 1 and dice.chance(level.relation):
+        nouns = {thing.family: thing.name for thing in told}
+        first, second = dice.sample([thing for thing in scene.things if thing.family in nouns], 2)
         sentences.append(_statement(first, second, nouns, level, dice))
     return " . ".join(sentences) + " ."
+
+
+def things(scene: Scene, level: Level, dice: Dice) -> tuple[Thing, ...]:
+    """The objects as a caption tells them: what it leaves out is "", ``NOWHERE``, or the family for the fine name."""
+    said = [thing for thing in scene.things if dice.chance(level.thing)] or [dice.choose(scene.things)]
+    names = [_name(thing, level, dice) for thing in said]
+    return tuple(_told(thing, name, level, dice) for thing, name in zip(said, names, strict=True))
+
+
+def listed(told: Sequence[Thing]) -> str:
+    """The objects that a caption tells, as a list in words."""
+    phrases = [_phrase(thing) for thing in told]
+    return " and ".join(filter(None, (" , ".join(phrases[:-1]), phrases[-1])))
 
 
 def _or_wrong(word: str, words: Sequence[str], level: Level, dice: Dice) -> str:
@@ -133,24 +145,31 @@ def _name(thing: Thing, level: Level, dice: Dice) -> str:
     return _or_wrong(thing.name, FAMILIES[thing.family], level, dice)
 
 
-def _phrase(thing: Thing, noun: str, level: Level, dice: Dice) -> str:
-    words = ["a"]
-    for chance, word, choices in (
-        (level.size, thing.size, SIZES),
-        (level.texture, thing.texture, TEXTURES),
-        (level.colour, thing.colour, COLOURS),
-    ):
-        if dice.chance(chance):
-            words.append(_or_wrong(word, choices, level, dice))
-    words.append(noun)
+def _told(thing: Thing, name: str, level: Level, dice: Dice) -> Thing:
+    size, texture, colour = (
+        _or_wrong(word, choices, level, dice) if dice.chance(chance) else ""
+        for chance, word, choices in (
+            (level.size, thing.size, SIZES),
+            (level.texture, thing.texture, TEXTURES),
+            (level.colour, thing.colour, COLOURS),
+        )
+    )
+    cell = NOWHERE
     if dice.chance(level.place):
-        row, column = (_or_wrong(word, words_, level, dice) for word, words_ in _place(thing))
-        words += ["in", "the", row, column]
-    return " ".join(words)
+        row, column = (_or_wrong(word, words, level, dice) for word, words in place(thing.cell))
+        cell = ROWS.index(row) * len(COLUMNS) + COLUMNS.index(column)
+    return Thing(thing.family, name, colour, size, texture, cell)
 
 
-def _place(thing: Thing) -> tuple[tuple[str, Sequence[str]], tuple[str, Sequence[str]]]:
-    return (ROWS[thing.row], ROWS), (COLUMNS[thing.column], COLUMNS)
+def _phrase(thing: Thing) -> str:
+    where = () if thing.cell == NOWHERE else ("in", "the", *(word for word, _ in place(thing.cell)))
+    return " ".join(filter(None, ("a", thing.size, thing.texture, thing.colour, thing.name, *where)))
+
+
+def place(cell: int) -> tuple[tuple[str, tuple[str, ...]], tuple[str, tuple[str, ...]]]:
+    """The words for a cell's row and column, each with all words that there are."""
+    row, column = divmod(cell, len(COLUMNS))
+    return (ROWS[row], ROWS), (COLUMNS[column], COLUMNS)
 
 
 def _statement(first: Thing, second: Thing, nouns: Mapping[str, str], level: Level, dice: Dice) -> str:

@@ -58,7 +58,7 @@ def table(gallery: str, scenes: int = SCENES, draws: int = DRAWS) -> list[dict[s
     """
     made = [scene("validation", number) for number in range(scenes)]
     pairs = list(zip(made, [*made[1:], *made[:1]], strict=True))
-    images = {key("miniscenes", each.id): partial(lambda one: draw.png(draw.pixels(one)), each) for each in made}
+    images = {key("miniscenes", each.id): partial(draw.picture, each.id) for each in made}
     rows = []
     with CimScorer.from_gallery(gallery, "safe") as scorer:
         scorer.add_images(images)

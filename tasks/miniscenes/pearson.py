@@ -14,7 +14,7 @@ from pathlib import Path
 
 from harness.types import Sample
 from tasks.miniscenes import language, samples
-from tasks.miniscenes.world import SPLITS, Dice, scene
+from tasks.miniscenes.world import SPLITS, Dice, of_sample, scene
 
 SPLIT = "pearson"
 PIN = Path(__file__).parent / "pearson.json"
@@ -42,9 +42,8 @@ def load(folder: Path) -> list[Sample]:
 
 def caption(sample_id: str) -> str:
     """A scene's caption of random detail, without errors."""
-    split, _, number = sample_id.rpartition("_")
     dice = Dice(f"random/{sample_id}")
-    return language.caption(scene(split, int(number)), language.random_level(dice), dice)
+    return language.caption(of_sample(sample_id), language.random_level(dice), dice)
 
 
 def pin() -> str:

@@ -6,7 +6,7 @@ two seeds on its captions are compared as well when shortened to their first sen
 which tells better captions from longer ones. The table is kept in ``results/train/study.json``. Run with ``cim study``
 (``make train-cim``: arms cim, length-kl and sft) or ``cim study --arms all --pearson`` (``make ablation``), which also
 looks up 3,000 captions of random detail in galleries of three sizes, for the correlation of reward and quality, and
-damaged captions.
+audits the reward (``cim audit-reward``).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from harness.runs import manifest, stored_run
 from tasks.miniscenes import contrasts
 
 BASE, TASK = "mini-base", "miniscenes"
-FILE, SENSITIVITY = "study.json", "sensitivity.json"
+FILE, AUDIT = "study.json", "reward_audit.json"
 ENCODERS = ("--text-encoder", "miniscenes_text", "--image-encoder", "miniscenes_image")
 SCENES = 8000
 OWN = 1120  # training scenes that preset mini sees: 70 steps of 16
@@ -211,7 +211,7 @@ def uncaught(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _correlate(results: Path, say: Callable[[str], None]) -> None:
-    """Captions of random detail in galleries of three sizes, and how the reward takes damaged captions."""
+    """Captions of random detail in galleries of three sizes, and the audit of the reward."""
     varied = next(iter(registry.training("cim_rl").worlds.values())).varied
     for name, gallery in RANDOM.items():
         if _complete(results / PEARSON / name):
@@ -222,9 +222,9 @@ def _correlate(results: Path, say: Callable[[str], None]) -> None:
         store.write_rows(file, [{"sample_id": sample.id, "caption": varied(sample.id)} for sample in samples])
         options = ("--task", PEARSON, "--gallery", gallery, "--metrics", COMPARED, "--results", str(results))
         _command(say, "eval", "--model", str(file), *options)
-    if not (kept := results / paths.TRAINED / SENSITIVITY).is_file():
-        say("full captions against damaged ones")
-        _command(say, "--out", str(kept), module="tasks.miniscenes.sensitivity")
+    if not (kept := results / paths.TRAINED / AUDIT).is_file():
+        say("audit the reward")
+        _command(say, "audit-reward", "cim", "--gallery", "miniscenes", "--out", str(kept))
 
 
 def _complete(run: Path) -> bool:

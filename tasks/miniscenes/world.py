@@ -112,6 +112,12 @@ def scene(split: str, number: int) -> Scene:
     return Scene(name, tuple(things), dice.choose(BACKGROUNDS))
 
 
+def of_sample(sample_id: str) -> Scene:
+    """The scene of a sample: ``validation_000007`` is the eighth of its split."""
+    split, _, number = sample_id.rpartition("_")
+    return scene(split, int(number))
+
+
 def _thing(dice: Dice, family: str, cell: int) -> Thing:
     colour, size, texture = dice.choose(COLOURS), dice.choose(SIZES), dice.choose(TEXTURES)
     return Thing(family, dice.choose(FAMILIES[family]), colour, size, texture, cell)
