@@ -75,16 +75,19 @@ def changes(run: StoredRun, before: StoredRun | None, metrics: Sequence[str]) ->
             continue
         score = run.scores[name]
         for value, number in score["values"].items():
-            earlier = old[name]["values"].get(value) if name in old else None
-            digits = registry.metric(name).value(value).decimals
-            moved = f"new, {number:.{digits}f}" if earlier is None else f"{earlier:.{digits}f} -> {number:.{digits}f}"
-            yield f"{name} {value}: {moved}"
+            digits, earlier = registry.metric(name).value(value).decimals, old.get(name, {}).get("values", {})
+            before_it = f"{_shown(earlier[value], digits)} -> " if value in earlier else "new, "
+            yield f"{name} {value}: {before_it}{_shown(number, digits)}"
         if name in old and (changed := signature.differences(old[name]["signature"] or "", score["signature"] or "")):
             yield f"{name} signature: {', '.join(changed)}"
     if left := [name for name in run.computed if name not in metrics]:
         yield f"of the run, not taken: {', '.join(left)} (--metrics takes them)"
     for line in gate.differing_settings(run, before) if before else ():
         yield f"setting {line}"
+
+
+def _shown(number: float | None, digits: int) -> str:
+    return "undefined" if number is None else f"{number:.{digits}f}"
 
 
 def write(run: StoredRun, metrics: Sequence[str], into: Path) -> int:

@@ -58,6 +58,8 @@ def test_moving_says_what_changes_and_keeps_the_metrics(cim: Cim, boards: Boards
     assert (tmp_path / "kept" / "demo" / "demo-terse" / "scores.json").read_bytes() == before
     moved = boards("baseline", "demo-terse", *into)
     assert "length words: 9.50 -> 7.67" in moved.out
+    document("scores.json", lambda c: c["scores"][0]["values"].update(words=None))(tmp_path / "kept/demo/demo-terse")
+    assert "length words: undefined -> 7.67" in boards("baseline", "demo-terse", "--dry-run", *into).out
     assert "of the run, not taken: bleu4_char (--metrics takes them)" in moved.out
     held = json.loads((tmp_path / "kept" / "demo" / "demo-terse" / "scores.json").read_text())["scores"]
     assert [row["metric"] for row in held] == ["length"]
