@@ -84,8 +84,9 @@ def _of_same_samples(runs: Sequence[StoredRun], draws: int) -> Iterator[Group]:
                 for run, points, resamples in numbers
                 if points[at] == points[at]
             ]
-            ranked = _ranked(cells, lowest_first=value.higher_is_better is False)
-            yield Group(runs[0].task, name, value.name, signature, tuple(ranked))
+            if cells:  # none where the value is undefined in every run
+                ranked = _ranked(cells, lowest_first=value.higher_is_better is False)
+                yield Group(runs[0].task, name, value.name, signature, tuple(ranked))
 
 
 def _reordered(column: stats.Column, order: Sequence[int]) -> stats.Column:
