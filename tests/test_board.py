@@ -476,3 +476,12 @@ def test_thirty_models_on_two_benchmarks(thirty_models: Path, tmp_path: Path) ->
     assert len(made) == 63
     for task in synthetic_runs.TASKS:
         assert len(rows(made[f"{task}.html"])) == 30 and made[f"{task}.html"].count('<tbody class="runs">') == 1
+
+
+def test_a_value_that_no_run_has_is_on_no_table(cim: Cim, tmp_path: Path) -> None:
+    """Of captions that state no relation, the share of true ones is undefined."""
+    path = captions_file(tmp_path / "terse.jsonl", {f"test_{number:06d}": "a ring ." for number in range(3)})
+    assert cim("eval", "--model", path, "--partial", "--metrics", "statements", "--draws", "100").code == 0
+    board = tables.board("miniscenes", [stored_run.load(cim.results / "miniscenes" / "terse")], draws=100)
+    shown = {column.value.name for table in board.tables for column in table.columns}
+    assert "share_true" in shown and "relations_true" not in shown
