@@ -55,7 +55,7 @@ def test_costs_before_and_after(cim: Cim, run: Path, server: chat_server.Server)
     texts = {row["sample_id"]: f"{row['caption']} ." for row in map(json.loads, copy.read_text().splitlines())}
     other = captions_file(copy.with_name("other.jsonl"), texts)
     plan = cim("eval", "--model", other, *COMMON, "--dry-run").json["judge"]
-    assert plan["calls"] == 12 and plan["reply_tokens"] == 60 and plan["seconds"] > 0  # as in the earlier calls
+    assert plan["calls"] == 12 and plan["reply_tokens"] == 60 and plan["seconds"] is not None  # as in earlier calls
 
 
 def test_what_an_outage_had_used_is_kept(cim: Cim, run: Path, server: chat_server.Server) -> None:

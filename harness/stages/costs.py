@@ -14,7 +14,6 @@ from pathlib import Path
 from harness.errors import CimError
 from harness.parts import Metric
 from harness.runs import judges, stored_run
-from harness.runs.cache import key
 from harness.runs.run import Run
 from harness.runs.usage import Usage
 from harness.stages import judge
@@ -102,8 +101,7 @@ def before(run: Run, metrics: Sequence[Metric], probes: Sequence[str], *, fresh:
         if fresh
         else judge.pending(run, metrics, probes, texts)[1]
     )
-    prompts = [question.prompt for question in questions]
     whole = all(sample.id in stored for sample in run.samples)  # else the prompts are not those that will be sent
-    shared = known(cache_of(run.results, answerer), prompts, FIELD) if whole else {}
-    unanswered = [prompt for prompt in prompts if key(prompt) not in shared]
+    shared = known(cache_of(run.results, answerer), {question.key for question in questions}, FIELD) if whole else {}
+    unanswered = [(question.system or "") + question.prompt for question in questions if question.key not in shared]
     return of_prompts(answerer, unanswered, stored_run.folders(run.results))
