@@ -159,36 +159,41 @@ def assert_same(caption: str, scene: Scene) -> None:
     assert (verdicts["true"], verdicts["false"], verdicts["repeated"]) == plain(caption, scene), caption
 
 
-def plain(caption: str, scene: Scene) -> tuple[int, int, int]:
-    """True, false and repeated statements, counted from the scene itself, noun by noun."""
-    things = {thing.family: thing for thing in scene.things}
-    told: set[object] = set()
-    counts = Counter[str]()
+class Count:
+    """Verdicts on what is said of a scene, from the scene itself."""
 
-    def say(what: object, is_true: bool, once: bool = False) -> None:
-        again = what in told
+    def __init__(self, scene: Scene) -> None:
+        self.scene, self.things = scene, {thing.family: thing for thing in scene.things}
+        self.before, self.verdicts = set[object](), Counter[str]()
+
+    def say(self, what: object, is_true: bool, once: bool = False) -> None:
+        again = what in self.before
         if is_true and again and not once:
-            counts["repeated"] += 1
+            self.verdicts["repeated"] += 1
         else:
-            counts["true" if is_true and not again else "false"] += 1
+            self.verdicts["true" if is_true and not again else "false"] += 1
         if is_true:
-            told.add(what)
+            self.before.add(what)
 
-    def describe(family: str, adjective: str) -> None:
-        thing = things.get(family)
+    def describe(self, family: str, adjective: str) -> None:
+        thing = self.things.get(family)
         if family == "background":
-            say(("background", adjective), adjective == scene.background)
+            self.say(("background", adjective), adjective == self.scene.background)
         else:
-            say((family, adjective), thing is not None and adjective in (thing.size, thing.texture, thing.colour))
+            self.say((family, adjective), thing is not None and adjective in (thing.size, thing.texture, thing.colour))
 
-    def relate(first: str, words: str, second: str) -> None:
-        if first not in things or second not in things or first == second:
-            return say("nothing", False)
-        one, two = things[first], things[second]
-        holds = {"left of": one.column < two.column, "right of": one.column > two.column}
-        holds |= {"above": one.row < two.row, "below": one.row > two.row}
-        return say((frozenset((first, second)), words in ("above", "below")), holds[words])
+    def relate(self, first: str, words: str, second: str) -> None:
+        if first not in self.things or second not in self.things or first == second:
+            return self.say("nothing", False)
+        a, b = self.things[first], self.things[second]
+        holds = {"left of": a.column < b.column, "right of": a.column > b.column}
+        holds |= {"above": a.row < b.row, "below": a.row > b.row}
+        return self.say((frozenset((first, second)), words in ("above", "below")), holds[words])
 
+
+def plain(caption: str, scene: Scene) -> tuple[int, int, int]:
+    """True, false and repeated statements, counted noun by noun."""
+    count = Count(scene)
     mentioned: set[str] = set()
     for sentence in re.sub(r"[^a-z.,]+", " ", caption.lower()).replace(",", " , ").split("."):
         words = sentence.split()
@@ -201,14 +206,14 @@ def plain(caption: str, scene: Scene) -> tuple[int, int, int]:
             for at, word in enumerate([*between, *([] if noun else [","])], start=start + 1):
                 if word in CLAUSE and copula and previous:
                     for adjective in waiting:
-                        describe(previous, adjective)
+                        count.describe(previous, adjective)
                     waiting, copula = [], False
                 copula |= word in ("is", "are")
                 waiting += [word] * (word in ADJECTIVES)
                 if word in world.COLUMNS and at and words[at - 1] in world.ROWS:
-                    thing = things.get(previous)
+                    thing = count.things.get(previous)
                     place = (world.ROWS[thing.row], world.COLUMNS[thing.column]) if thing else None
-                    say((previous, words[at - 1], word), place == (words[at - 1], word))
+                    count.say((previous, words[at - 1], word), place == (words[at - 1], word))
                 elif word in ("left", "right"):
                     pending += [f"{word} of"] * (words[at + 1 : at + 2] == ["of"])
                 elif word in ("above", "below"):
@@ -217,13 +222,13 @@ def plain(caption: str, scene: Scene) -> tuple[int, int, int]:
                 clauses = [word for word in between if word in CLAUSE]
                 back = bool(clauses) and clauses[-1] == "the" and family in mentioned
                 if not back:
-                    say(family, family in things, once=True)
+                    count.say(family, family in count.things, once=True)
                 if noun != family and not (back and noun in mentioned):
-                    say(noun, family in things and things[family].name == noun)
+                    count.say(noun, family in count.things and count.things[family].name == noun)
                 mentioned |= {family, noun}
             for adjective in waiting:
-                describe(family or ("background" if adjective in world.BACKGROUNDS else ""), adjective)
+                count.describe(family or ("background" if adjective in world.BACKGROUNDS else ""), adjective)
             for relation in pending:
-                relate(previous, relation, family)
+                count.relate(previous, relation, family)
             previous, pending = family, []
-    return counts["true"], counts["false"], counts["repeated"]
+    return count.verdicts["true"], count.verdicts["false"], count.verdicts["repeated"]

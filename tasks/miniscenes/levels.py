@@ -29,11 +29,11 @@ OBJECTS = Level(1, 0, 0, 0, 0, 0, 0, 0)
 
 
 def _at(level: Level) -> Callable[[Scene, Scene, Dice], str]:
-    return lambda made, other, dice: language.caption(made, level, dice)
+    return lambda shown, other, dice: language.caption(shown, level, dice)
 
 
-def _one_object(made: Scene, _: Scene, dice: Dice) -> str:
-    return language.caption(replace(made, things=(dice.choose(made.things),)), FULL, dice)
+def _one_object(shown: Scene, _: Scene, dice: Dice) -> str:
+    return language.caption(replace(shown, things=(dice.choose(shown.things),)), FULL, dice)
 
 
 def _of_another(_: Scene, other: Scene, dice: Dice) -> str:
@@ -56,9 +56,9 @@ def table(gallery: str, scenes: int = SCENES, draws: int = DRAWS) -> list[dict[s
     Raises:
         CimError: no gallery, or other encoders than its own.
     """
-    made = [scene("validation", number) for number in range(scenes)]
-    pairs = list(zip(made, [*made[1:], *made[:1]], strict=True))
-    images = {key("miniscenes", each.id): partial(draw.picture, each.id) for each in made}
+    drawn_scenes = [scene("validation", number) for number in range(scenes)]
+    pairs = list(zip(drawn_scenes, [*drawn_scenes[1:], *drawn_scenes[:1]], strict=True))
+    images = {key("miniscenes", each.id): partial(draw.picture, each.id) for each in drawn_scenes}
     rows = []
     with CimScorer.from_gallery(gallery, "safe") as scorer:
         scorer.add_images(images)

@@ -16,15 +16,15 @@ TRUE, FALSE, REPEATED = "true", "false", "repeated"
 
 def verdicts(caption: str, sample: Sample) -> list[tuple[Statement, str]]:
     """Every statement of a caption of this sample, whose first reference is a full caption, and what it is."""
-    true, told = facts(sample), set[Statement]()
+    true, before = facts(sample), set[Statement]()
     judged = list[tuple[Statement, str]]()
     for statement in statements(caption):
         fact = normal(statement)
-        if fact not in true or (fact in told and fact.kind == "object"):
+        if fact not in true or (fact in before and fact.kind == "object"):
             verdict = FALSE
         else:
-            verdict = REPEATED if fact in told else TRUE
-            told.add(fact)
+            verdict = REPEATED if fact in before else TRUE
+            before.add(fact)
         judged.append((statement, verdict))
     return judged
 
