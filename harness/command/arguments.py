@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from harness.command import judge_arguments, training_options, validate
+from harness.command import judge_arguments, training_options
 from harness.command.numbers import count, positive
 from harness.errors import CimError
 
@@ -84,9 +84,11 @@ def parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:
     verify = _add(verbs, "verify", "check a stored run: schema, hashes, counts, scores recomputed")
     verify.add_argument("run", help="run folder, or run name")
     verify.add_argument("--task", help="task of the run, where a name is given")
-    validate.options(
-        _add(verbs, "validate", "does a metric agree with people? agreement with intervals and paired tests")
-    )
+    agreement = _add(verbs, "validate", "does a metric agree with people? agreement with intervals and paired tests")
+    if wanted == "validate":
+        from harness.command import validate
+
+        validate.options(agreement)
     listing = _add(verbs, "list", "what there is, by kind")
     listing.add_argument("kind", nargs="?", help=_kinds() if wanted == "list" else None)
     _add(verbs, "where", "the folders and programs in use")
