@@ -152,7 +152,7 @@ def _drop_rows(path: Path, done: int) -> None:
     rows = store.read_rows(path)
     kept = [row for row in rows if row["step"] <= done]
     if len(kept) < len(rows):
-        store.write_rows(path, kept)
+        store.write_rows(path, kept, sealed=True)
 
 
 def completions(scored: Scored) -> list[dict[str, Any]]:
