@@ -384,7 +384,7 @@ def test_a_damaged_image_is_named_by_its_file_or_archive_member(tmp_path: Path, 
     pytest.importorskip("datasets", reason="datasets is not installed: run `make setup-train`")
     from harness.train import examples
 
-    trained = examples.of_pairs([["webdataset", str(shard)]], registry.training("cim_rl"))
+    trained = examples.of_pairs([["webdataset", str(shard)]], registry.training("cim_rl"), 0)
     opener = examples.Pictures(trained.place, None, trained.shown)
     assert opener.open("s0:s0/a").size == (60, 50)
     with pytest.raises(CimError, match=r"^s0.tar: b.png: image cannot be read \(truncated\)$"):
@@ -392,7 +392,7 @@ def test_a_damaged_image_is_named_by_its_file_or_archive_member(tmp_path: Path, 
     shard_of(tmp_path / "other" / "s0.tar", {"a.png": whole, "a.txt": b"A."})
     both = [["webdataset", str(path)] for path in (shard, tmp_path / "other" / "s0.tar")]
     with pytest.raises(CimError, match="has the key 's0:s0/a' of another image"):
-        examples.of_pairs(both, registry.training("cim_rl"))
+        examples.of_pairs(both, registry.training("cim_rl"), 0)
 
 
 def test_the_command_builds_and_shows(tmp_path: Path, cim: Cim, small: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,6 +50,7 @@ def train_verb(args: argparse.Namespace) -> int:
         tolerated=tuple(split(args.tolerate)),
         name=args.name,
         untested=args.untested,
+        held_out=args.held_out,
         probe=not args.no_probe,
     )
     planned = plan.plan(options, results)

@@ -244,8 +244,9 @@ def choose(folder: Path, validations: Sequence[Mapping[str, Any]]) -> dict[str, 
 
     Captions stayed true where the share of true statements fell by at most ``LOSS`` points below the start model's. If
     it fell by more at every checkpoint, the one that lost least, with ``truth_kept`` false; where no truth is known the
-    reward alone decides and ``truth_kept`` is null. Ties go to the earlier one. If none was validated, the last, which
-    ``split`` then says.
+    reward alone decides and ``truth_kept`` is null. Of a user's own images captions are as good as the start model's
+    unless the interval of the paired difference in the first metric of references lies below 0 (``references_kept``).
+    Ties go to the earlier one. If none was validated, the last, which ``split`` then says.
 
     Raises:
         CimError: there is no finished checkpoint.
@@ -260,10 +261,14 @@ def choose(folder: Path, validations: Sequence[Mapping[str, Any]]) -> dict[str, 
     start = next((row.get("truth") for row in validations if row["step"] == 0), None)
     known = [row for row in rows if row.get("truth") is not None] if start is not None else []
     kept = [row for row in known if start - row["truth"] <= LOSS]
+    compared = [row for row in rows if row.get("references")]
+    level = [row for row in compared if _first(row).get("ci95", [0, 0])[1] >= 0]
     if known and not kept:
         best = max(known, key=lambda row: (row["truth"], -row["step"]))
+    elif compared and not level:
+        best = max(compared, key=lambda row: (_first(row)["difference"], -row["step"]))
     else:
-        best = max(kept or rows, key=lambda row: (row[CRITERION], -row["step"]))
+        best = max(kept or level or rows, key=lambda row: (row[CRITERION], -row["step"]))
     return {
         "checkpoint": paths[best["step"]].name,
         "step": best["step"],
@@ -272,5 +277,12 @@ def choose(folder: Path, validations: Sequence[Mapping[str, Any]]) -> dict[str, 
         "split": "validation",
         "candidates": len(rows),
         "truth_kept": bool(kept) if known else None,
+        "references_kept": bool(level) if compared else None,
         "last": paths[last].name,
     }
+
+
+def _first(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a validation row holds of the metric of references that decides."""
+    values: Mapping[str, Any] = next(iter(row["references"].values()))
+    return values

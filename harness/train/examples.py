@@ -18,22 +18,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from harness import registry
 from harness.errors import CimError
 from harness.images import open_image
-from harness.parts import Records, RewardScorer
+from harness.parts import Records
 from harness.retrieval import sources
 from harness.retrieval.gallery import key
 from harness.runs import stats
+from harness.train.validation import References, held_out, of_captions
 from harness.types import Sample, SceneGraph
 from harness.weights import Weights
 from harness.worlds import Training, World
 
-HELD_OUT = 20  # one pair in this many is for validation,
-MOST = 256  # but at most this many
 Open = Callable[[str], bytes | Path]  # from a sample id to the image file or its bytes
 Truth = Callable[[Sequence[str]], dict[str, float | None]]
 
@@ -67,6 +65,7 @@ class Material:
     ``name`` says where they come from; ``parser`` reads captions of these images as scene graphs, ``own_gallery`` is
     a gallery that holds them; ``place`` gives the file of an image or its bytes, ``target`` the caption that
     fine-tuning teaches, ``reference`` the one that rewards may read; ``shown`` is what an error calls an image.
+    ``references`` are the metrics that compare validation captions with the user's own references, if there are any.
     ``truth`` gives the values of a metric of true statements, the first their share in percent; none where no
     truth is known.
     """
@@ -84,6 +83,8 @@ class Material:
     parser: str = "scene_graph"
     own_gallery: str | None = None
     shown: Callable[[str], str] = str
+    references: References | None = None
+    truth_known: bool = False
 
     def graphs(self, texts: Sequence[str]) -> list[SceneGraph]:
         """Scene graphs of captions of these images."""
@@ -113,6 +114,7 @@ def of_samples(world: World, images: Sequence[Sample], validation: Sequence[Samp
         target=world.target,
         reference=references.__getitem__,
         truth=_truth(validation, world),
+        truth_known=bool(validation),
         gallery=world.gallery,
         parser=world.parser,
         own_gallery=world.own_gallery,
@@ -143,11 +145,11 @@ def _truth(samples: Sequence[Sample], world: World) -> Truth:
     return truth
 
 
-def of_pairs(source_arguments: Sequence[Sequence[str]], training: Training) -> Material:
-    """Pairs of sources (kind, file, folder of images).
+def of_pairs(source_arguments: Sequence[Sequence[str]], training: Training, count: int | None = None) -> Material:
+    """Pairs of sources (kind, file, folder of images), ``count`` of their images held out.
 
     Raises:
-        CimError: no pair, a missing image, or a source that cannot be read.
+        CimError: no pair, a missing image, too few to hold some out, or a source that cannot be read.
     """
     pairs = list[sources.Pair]()
     for source in source_arguments:
@@ -163,11 +165,9 @@ def of_pairs(source_arguments: Sequence[Sequence[str]], training: Training) -> M
         by_key[name] = pair
     if absent := [pair.place for pair in by_key.values() if not pair.there()]:
         raise CimError(f"{len(absent)} images are not there, {absent[0]} first", hint="copy them, or leave them out")
-    ordered = sorted(by_key, key=lambda name: hashlib.sha256(f"validation/{name}".encode()).digest())
-    held_out = set(ordered[: min(MOST, len(ordered) // HELD_OUT)])
-    train = [name for name in by_key if name not in held_out]
-    if not train:
+    if not by_key:
         raise CimError("no image to train on", where="--from", hint="cim train --help")
+    validation = held_out(list(by_key), count)
 
     def place(name: str) -> bytes | Path:
         image = by_key[name].image
@@ -176,35 +176,16 @@ def of_pairs(source_arguments: Sequence[Sequence[str]], training: Training) -> M
     return Material(
         name="+".join(dict.fromkeys(pair.source for pair in pairs)),
         prompt=training.prompt,
-        train=train,
-        validation=[name for name in by_key if name in held_out],
+        train=[name for name in by_key if name not in validation],
+        validation=[name for name in by_key if name in validation],
         keys={name: name for name in by_key},
         place=place,
         target=lambda name: by_key[name].caption,
         reference=lambda name: by_key[name].caption,
         truth=lambda captions: {},  # nothing is known of these images
         shown=lambda name: by_key[name].place,
+        references=of_captions({name: [by_key[name].caption] for name in by_key if name in validation}, _parsed),
     )
-
-
-def worth(
-    material: Material, rewards: Mapping[str, float], scorer: RewardScorer, captions: Sequence[str]
-) -> dict[str, Any]:
-    """Scores of greedy captions of the validation images: weighted GRC and QIR, statements that are true, length.
-
-    Rewards other than these two are left out: checkpoints are chosen by retrieval, with equal weights if the run
-    trains on neither.
-    """
-    batch = scorer.scored(captions, [material.keys[image] for image in material.validation])
-    terms = {"grc": float(np.mean(batch.grc)), "qir": float(np.mean(batch.qir))}
-    weights = {name: rewards[name] for name in terms if name in rewards} or dict.fromkeys(terms, 1.0)
-    reward = sum(weight * terms[name] for name, weight in weights.items())
-    words = float(np.mean([len(caption.split()) for caption in captions]))
-    distinct = len(set(captions)) / len(captions)
-    statements = material.truth(captions)
-    truth = next(iter(statements.values()), None)
-    scores = {"truth": truth, "statements": statements, "words": words, "distinct": distinct, "images": len(captions)}
-    return {"reward": reward, **terms, **scores}
 
 
 def messages(prompt: str, system: str | None) -> list[dict[str, str]]:

@@ -27,7 +27,7 @@ from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 from harness.engines import _weights
 from harness.errors import CimError
 from harness.parts import RewardContext
-from harness.train import alarms, checkpoints, examples, fixes, forward
+from harness.train import alarms, checkpoints, examples, fixes, forward, validation
 from harness.train.log import Clock, TrainingLog, device_memory_mb, memory_mb
 from harness.train.reward import Scored, SharedScore, joined
 
@@ -221,14 +221,18 @@ def _validator(plan: Plan, context: RewardContext, trainer: Any, log: TrainingLo
     """A function that scores greedy captions of the held-out images after a step; all processes write captions."""
     assert context.scorer is not None
     scorer = context.scorer
-    rows = examples.for_grpo(plan.material, plan.material.validation, plan.weights)
+    images = plan.material.validation
+    rows = examples.for_grpo(plan.material, images, plan.weights)
     banned = fixes.banned(trainer._tokenizer, keep=trainer.eos_token_ids)
 
     def validate(step: int) -> None:
         if len(rows):
             captions = forward.greedy(trainer, rows, banned, BATCH)
             if log is not None:
-                log.log_validation(step, examples.worth(plan.material, plan.rewards, scorer, captions))
+                written, first = dict(zip(images, captions, strict=True)), log.greedy(0) if step else {}
+                start = [first[image] for image in images] if first else None
+                values = validation.worth(plan.material, plan.rewards, scorer, captions, start)
+                log.log_validation(step, values, written)
 
     return validate
 
