@@ -1,7 +1,7 @@
 """A training run of two steps for a launcher: python -m tests.launched FOLDER CHECKPOINT PROCESSES [EVENT].
 
-With ``ACCELERATE_USE_FSDP`` it is sharded on the CPU, too, which accelerate allows for GPUs alone. An EVENT kills rank 0
-as SIGKILL does: ``saved`` once the first checkpoint is whole, ``saving`` while the second is being written.
+With ``ACCELERATE_USE_FSDP`` it is sharded on the CPU, too, which accelerate allows for GPUs alone. At an EVENT rank 0
+gets SIGKILL: ``saved`` once the first checkpoint is whole, ``saving`` while the second is being written.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def shard_on_cpu() -> None:
     """Let accelerate take CPU processes for GPU processes, the only ones for which it asks for FSDP."""
     begin = PartialState.__init__
 
-    def renamed(self: Any, *args: Any, **fields: Any) -> None:
-        begin(self, *args, **fields)
+    def renamed(self: Any, cpu: bool = True, **fields: Any) -> None:
+        begin(self, True, **fields)
         if self.distributed_type == DistributedType.MULTI_CPU:
             self.distributed_type = DistributedType.MULTI_GPU
 

@@ -60,7 +60,7 @@ def train(
         raise CimError(f"planned for {plan.processes} processes, {processes} run", hint="use accelerate launch")
     launch = layouts.of_launch(PartialState().distributed_type.value)
     done, place = checkpoints.resumable(plan.checkpoints, launch) or (-1, None)  # -1: keep no row, not even of step 0
-    if dropped := checkpoints.drop_unfinished(plan.checkpoints):
+    if PartialState().is_main_process and (dropped := checkpoints.drop_unfinished(plan.checkpoints)):
         say(f"update {dropped[-1]} was not saved in full and is left out")
     if place is not None and plan.options.rollouts == "vllm":
         say("resumes; vLLM samples anew, so captions differ from those of an uninterrupted run")
