@@ -1,14 +1,17 @@
 """A training run of two steps for a launcher: python -m tests.launched FOLDER CHECKPOINT PROCESSES [EVENT].
 
-With ``ACCELERATE_USE_FSDP`` it is sharded on the CPU, too, which accelerate allows for GPUs alone. At an EVENT rank 0
-gets SIGKILL: ``saved`` once the first checkpoint is whole, ``saving`` while the second is being written.
+With ``ACCELERATE_USE_FSDP`` it is sharded on the CPU, too, which accelerate allows for GPUs alone. At EVENT ``saved``
+rank 0 gets SIGKILL once the first checkpoint is whole, at ``saving`` while the second is being written. ``again`` makes
+the second step anew from the first checkpoint, as if a kill had left the second one unfinished; it stays as ``once``.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +33,13 @@ def main(folder: str, checkpoint: str, processes: str, event: str = "") -> None:
         die_after(Trainer, "_save_optimizer_and_scheduler", lambda trainer, place: place.endswith("checkpoint-2"))
     changes = {"micro_batch": 16 // int(processes)}
     plan = training.tiny(Path(folder), Path(checkpoint), training.material(validation=3), changes=changes)
-    print(training.train(plan, say=lambda line: print(line, flush=True)))
+    training.train(plan, say=print)
+    if event == "again":
+        if PartialState().is_main_process:
+            shutil.copytree(folder, Path(folder) / "once")
+            (plan.checkpoints / "tiny-step2").rename(plan.checkpoints / "checkpoint-2")
+        PartialState().wait_for_everyone()
+        training.train(plan, say=print)
 
 
 def shard_on_cpu() -> None:
@@ -45,7 +54,7 @@ def shard_on_cpu() -> None:
     PartialState.__init__ = renamed
 
 
-def die_after(owner: Any, method: str, when: Any) -> None:
+def die_after(owner: Any, method: str, when: Callable[..., bool]) -> None:
     """Kill rank 0 at the end of the first call for which ``when`` holds."""
     inner = getattr(owner, method)
 
