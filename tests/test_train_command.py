@@ -302,5 +302,32 @@ def test_pairs_of_ones_own(cim: Cim, tmp_path: Path) -> None:
     assert "ci95" not in first["references"]["meteor"] and len(last["references"]["meteor"]["ci95"]) == 2
     written = rows(cim, "own", "greedy.jsonl")
     assert [row["step"] for row in written] == [0] * 64 + [1] * 64 and all(row["caption"] for row in written)
+    again = cim(*base, "--steps", "1", "--name", "own", *SHORT, "--no-probe")
+    assert again.code == 0 and "is complete: nothing to train" in again.err and len(rows(cim, "own")) == 1
+    file.write_text(file.read_text().replace("caption of", "another caption of"))  # under the same ids
+    assert "stored run has other settings" in cim.refused(*base, "--steps", "1", "--name", "own", *SHORT, "--no-probe")
     (tmp_path / f"{names[0]}.png").unlink()
     assert f"1 images are not there, {tmp_path / names[0]}.png first" in cim.refused(*base)
+
+
+def test_five_captions_of_an_image_are_five_targets(cim: Cim, tmp_path: Path) -> None:
+    """One image once in a dry run, each of its captions a row of fine-tuning."""
+    from harness import registry
+    from harness.train import examples
+    from harness.weights import Weights
+
+    lines = list[str]()
+    for number in range(6):
+        (tmp_path / f"{number}.png").write_bytes(training.picture(f"gallery_{number:06d}"))
+        lines += [json.dumps({"image": f"{number}.png", "caption": f"words {at} of {number}"}) for at in range(5)]
+    (tmp_path / "pairs.jsonl").write_text("\n".join([*lines, lines[0]]))
+    source = ("jsonl", str(tmp_path / "pairs.jsonl"))
+    told = cim("train", "--model", "mini-base", "--stage", "sft", "--from", *source, "--dry-run", "--json").json
+    assert told["images"] == "6 of pairs, 0 for validation"
+    assert told["pairs"] == "31 pairs read: 6 images with 30 captions, 1 repeat an image and its caption"
+    material = examples.of_pairs([source], registry.training("cim_rl"), 0)
+    rows = examples.for_sft(material, Weights("x"))
+    assert len(rows) == 30 and sorted(rows.with_format(None)["target"]) == sorted(
+        json.loads(x)["caption"] for x in lines
+    )
+    assert len(examples.for_grpo(material, material.train, Weights("x"))) == 6

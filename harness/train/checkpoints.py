@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from harness import store
 from harness.engines import _weights
 from harness.errors import CimError
+from harness.train import layouts
 from harness.weights import Weights
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 TOML = "model.toml"
 MERGED = "merged"  # LoRA adapter merged into its base model, for engines without adapter support
-STATE = ("optimizer.pt", "scheduler.pt", "rng_state*.pth", "scaler.pt")
 CRITERION = "reward"
 LOSS = 1.0  # points of the share of true statements that a chosen checkpoint may have lost on validation
 TRAINER = re.compile(r"checkpoint-(\d+)")
@@ -228,15 +228,27 @@ def drop_unfinished(folder: Path) -> list[int]:
 def forget_state(folder: Path, keep: int = 2) -> None:
     """Remove optimiser and RNG states, which only a resume needs, from all but the last ``keep`` checkpoints."""
     for _, path in whole(folder)[:-keep]:
-        for pattern in STATE:
-            for file in path.glob(pattern):
-                file.unlink()
+        layouts.remove_state(path)
 
 
-def resumable(folder: Path) -> tuple[int, Path] | None:
-    """The last finished checkpoint with the state that an exact resume needs."""
-    ready = [(number, path) for number, path in whole(folder) if (path / "optimizer.pt").is_file()]
-    return ready[-1] if ready else None
+def resumable(folder: Path, launch: layouts.Layout) -> tuple[int, Path] | None:
+    """The last finished checkpoint with its step, to be resumed from by a launch of this layout; None if there is none.
+
+    Raises:
+        CimError: it cannot be resumed from, so that going on would lose it and the rows up to it.
+    """
+    finished = whole(folder)
+    if not finished:
+        return None
+    step, place = finished[-1]
+    saved = layouts.layout_of(place)
+    if saved is None:
+        what = f"{place.name} has no optimiser state left, so the run cannot go on from it"
+        raise CimError(what, where=str(folder), hint="move it away to go on from the one before, or --fresh")
+    if saved is not launch:
+        what = f"{place.name} was saved under {saved.name}, this launch has {launch.name}"
+        raise CimError(what, where=str(folder), hint="launch as before, or --fresh to begin anew")
+    return step, place
 
 
 def choose(folder: Path, validations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from harness import registry
 from harness.errors import CimError
 from harness.images import open_image
 from harness.parts import Records
-from harness.retrieval import sources
+from harness.retrieval import grouping, sources
 from harness.retrieval.gallery import key
 from harness.runs import stats
 from harness.train.validation import References, held_out, of_captions
@@ -63,9 +63,10 @@ class Material:
     """Images by id, their keys in galleries, their captions, and what of validation captions is true.
 
     ``name`` says where they come from; ``parser`` reads captions of these images as scene graphs, ``own_gallery`` is
-    a gallery that holds them; ``place`` gives the file of an image or its bytes, ``target`` the caption that
+    a gallery that holds them; ``place`` gives the file of an image or its bytes, ``targets`` the captions that
     fine-tuning teaches, ``reference`` the one that rewards may read; ``shown`` is what an error calls an image.
     ``references`` are the metrics that compare validation captions with the user's own references, if there are any.
+    ``counted`` says what was read and kept of the user's pairs, ``content`` is the sha256 of these.
     ``truth`` gives the values of a metric of true statements, the first their share in percent; none where no
     truth is known.
     """
@@ -76,7 +77,7 @@ class Material:
     validation: Sequence[str]
     keys: Mapping[str, str]
     place: Open
-    target: Callable[[str], str]
+    targets: Callable[[str], Sequence[str]]
     reference: Callable[[str], str]
     truth: Truth
     gallery: str | None = None
@@ -85,14 +86,17 @@ class Material:
     shown: Callable[[str], str] = str
     references: References | None = None
     truth_known: bool = False
+    counted: str = ""
+    content: str = ""
 
     def graphs(self, texts: Sequence[str]) -> list[SceneGraph]:
         """Scene graphs of captions of these images."""
         return [_graph(value) for value in _parsed(self.parser, texts)]
 
     def digest(self) -> str:
-        """Eight hex digits that identify the split into training and held-out images."""
+        """Eight hex digits that identify the split into training and held-out images, and the user's pairs."""
         lines = [self.keys[image] for image in self.train] + [""] + [self.keys[image] for image in self.validation]
+        lines += [self.content] if self.content else []
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:8]
 
 
@@ -111,7 +115,7 @@ def of_samples(world: World, images: Sequence[Sample], validation: Sequence[Samp
         validation=[sample.id for sample in validation],
         keys={image: key(world.name, image) for image in references},
         place=world.draw,
-        target=world.target,
+        targets=lambda image: [world.target(image)],
         reference=references.__getitem__,
         truth=_truth(validation, world),
         truth_known=bool(validation),
@@ -151,18 +155,13 @@ def of_pairs(source_arguments: Sequence[Sequence[str]], training: Training, coun
     Raises:
         CimError: no pair, a missing image, too few to hold some out, or a source that cannot be read.
     """
-    pairs = list[sources.Pair]()
     for source in source_arguments:
         if not 2 <= len(source) <= 3:
             raise CimError(f"--from takes KIND FILE [IMAGES], found {' '.join(source)!r}", where="--from")
-        pairs += sources.read(source[0], Path(source[1]), Path(source[2]) if len(source) > 2 else None)
-    by_key = dict[str, sources.Pair]()
-    for pair in pairs:
-        name = key(pair.source, pair.image_id)
-        if name in by_key and by_key[name].image != pair.image:
-            what = f"has the key {name!r} of another image, {by_key[name].place}"
-            raise CimError(what, where=pair.place, hint="rename one of them")
-        by_key[name] = pair
+    grouped = grouping.group(
+        pair for kind, *places in source_arguments for pair in sources.read(kind, *map(Path, places))
+    )
+    by_key = grouped.first
     if absent := [pair.place for pair in by_key.values() if not pair.there()]:
         raise CimError(f"{len(absent)} images are not there, {absent[0]} first", hint="copy them, or leave them out")
     if not by_key:
@@ -174,17 +173,19 @@ def of_pairs(source_arguments: Sequence[Sequence[str]], training: Training, coun
         return image if isinstance(image, Path) else image()
 
     return Material(
-        name="+".join(dict.fromkeys(pair.source for pair in pairs)),
+        name="+".join(dict.fromkeys(pair.source for pair in by_key.values())),
         prompt=training.prompt,
         train=[name for name in by_key if name not in validation],
         validation=[name for name in by_key if name in validation],
         keys={name: name for name in by_key},
         place=place,
-        target=lambda name: by_key[name].caption,
+        targets=grouped.captions.__getitem__,
         reference=lambda name: by_key[name].caption,
         truth=lambda captions: {},  # nothing is known of these images
         shown=lambda name: by_key[name].place,
-        references=of_captions({name: [by_key[name].caption] for name in by_key if name in validation}, _parsed),
+        references=of_captions({name: grouped.captions[name] for name in by_key if name in validation}, _parsed),
+        counted=grouped.counted,
+        content=grouped.sha256,
     )
 
 
@@ -213,10 +214,10 @@ def for_grpo(material: Material, images: Sequence[str], weights: Weights) -> Any
 
 
 def for_sft(material: Material, weights: Weights) -> Any:
-    """Columns prompt, completion, images of training images with a target; the loss covers the completion only."""
+    """Columns prompt, completion, images: one row a target caption; the loss covers the completion only."""
     from datasets import Dataset
 
-    targets = {image: text for image in material.train if (text := material.target(image)).strip()}
+    targets = [(image, text) for image in material.train for text in material.targets(image) if text.strip()]
     if not targets:
         raise CimError("no training image has a target caption", hint="SFT needs a source with target captions")
     turns, pictures = (
@@ -231,7 +232,7 @@ def for_sft(material: Material, weights: Weights) -> Any:
             "images": [[pictures.open(sample_id)] for sample_id in batch["sample_id"]],
         }
 
-    columns = {"sample_id": list(targets), "target": list(targets.values())}
+    columns = {"sample_id": [image for image, _ in targets], "target": [text for _, text in targets]}
     return Dataset.from_dict(columns).with_transform(open_batch)
 
 

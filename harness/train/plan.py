@@ -263,6 +263,7 @@ def shown(plan: Plan) -> dict[str, Any]:
     summary = {
         "model": options.model.name,
         "images": images,
+        **({"pairs": material.counted} if material.counted else {}),
         "folder": str(plan.folder),
         "settings": _shown_arguments(plan),
     }
