@@ -9,8 +9,9 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
+import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from harness import registry
 from harness.errors import CimError, one_line
 from harness.resources import hub, machine
 from harness.resources.machine import Gpu
+from harness.retrieval import sources
 from harness.retrieval.gallery import Gallery
 from harness.stages.weights import Load
 from harness.train import alarms, memory, presets
@@ -77,8 +79,6 @@ def refuse(draft: Draft, rows: Sequence[Row]) -> None:
 
 def free(folder: Path) -> float:
     """GB free where a folder is, or will be."""
-    import shutil
-
     return shutil.disk_usage(next(path for path in (folder, *folder.absolute().parents) if path.exists())).free / 1e9
 
 
@@ -131,7 +131,17 @@ def _images(draft: Draft) -> Row:
     if kind in BRING:
         where = {"folder": Path(file).parent, "images": images[0] if images else "IMAGES"}
         command = BRING[kind].format(**where)
-    return _fault(draft, "images", command)
+    row = _fault(draft, "images", command)
+    return replace(row, detail=f"{row.detail}{_there(draft)}")
+
+
+def _there(draft: Draft) -> str:
+    """How many images of the pairs are there, where the pairs can be read."""
+    try:
+        pairs = [pair for kind, *places in draft.options.pairs for pair in sources.read(kind, *map(Path, places))]
+    except CimError:
+        return ""
+    return f" ({sum(pair.there() for pair in pairs)} of {len(pairs)} are)"
 
 
 def _step_count(draft: Draft) -> int | None:
@@ -223,7 +233,7 @@ def _smaller(job: memory.Job, card: float) -> str:
 
 def _disk(job: memory.Job, saves: int, free: float) -> Row:
     size = memory.disk(job, saves)
-    detail = f"{size:.0f} GB for {saves} checkpoints, {free:.0f} GB free"
+    detail = f"{hub.amount(size * hub.GIGABYTE)} for {saves} checkpoints, {free:.0f} GB free"
     if size <= free:
         return Row("disk", "ok", detail)
     return Row("disk", "missing", detail, "--results DIR, or CIM_RESULTS, on a larger disk")

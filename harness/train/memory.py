@@ -64,7 +64,7 @@ KNOWN = {
 
 def decoder(name: str, folder: Path | None) -> Decoder | None:
     """The language model of a checkpoint by its config.json, else as known by its hub id; None where neither helps."""
-    if folder is None:
+    if folder is None or not (folder / "config.json").is_file():
         return KNOWN.get(name)
     config = checkpoint.read_json(folder / "config.json")
     config = config.get("text_config") or config
