@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.errors import CimError
 from harness.resources import hub, machine
 from harness.resources.machine import Gpu
 from harness.stages import model
@@ -178,6 +179,9 @@ def test_the_launch_shards_a_full_fine_tune_only(lora: bool, tmp_path: Path, mon
     assert not read.use_fsdp or (read.fsdp_version, read.fsdp_state_dict_type) == ("2", "FULL_STATE_DICT")
     assert read.module and [read.training_script, *read.training_script_args][:2] == ["harness", "train"]
     assert launch.needed(draft)
+    monkeypatch.setenv(launch.LAUNCHED, "1")
+    with pytest.raises(CimError, match="the launcher set no WORLD_SIZE"):
+        launch.needed(draft)
     monkeypatch.setenv("WORLD_SIZE", "8")
     assert not launch.needed(plan.draft(large(lora=lora), tmp_path)), "a launched process starts no others"
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from harness.errors import CimError
 from harness.train.options import EMBEDDED
 from harness.train.plan import Draft
 
@@ -17,24 +18,39 @@ FSDP2 = (
 )
 
 
+LAUNCHED = "CIM_LAUNCHED"  # set for the processes that this one starts
+
+
 def needed(draft: Draft) -> bool:
-    """Whether this process is to start others; one that was launched is not."""
-    return draft.processes > 1 and "WORLD_SIZE" not in os.environ
+    """Whether this process is to start others.
+
+    Raises:
+        CimError: it was itself started so, and its launcher did not say how many it started.
+    """
+    if draft.processes == 1 or "WORLD_SIZE" in os.environ:
+        return False
+    if LAUNCHED in os.environ:
+        raise CimError("the launcher set no WORLD_SIZE", hint="run under accelerate launch or torchrun instead")
+    return True
 
 
 def command(draft: Draft, words: Sequence[str], *, gpu: bool) -> list[str]:
     """The command that runs ``cim`` with these words in as many processes as a run has, on this machine's GPUs or CPU.
 
     A full fine-tune of a large model is sharded (FSDP2); an adapter is trained on a whole base model in each process.
+    ``accelerate launch --cpu`` starts one process whatever it is told, so that a CPU has torch's own launcher.
     """
+    count = str(draft.processes)
+    if not gpu:
+        launcher = ["torch.distributed.run", "--standalone", "--nproc_per_node", count]
+        return [sys.executable, "-m", *launcher, "-m", "harness", *words]
     precision = "bf16" if draft.arguments.get("bf16") else "no"
-    sharded = gpu and not draft.options.lora and draft.preset.name != EMBEDDED
-    kind = list(FSDP2) if sharded else ["--multi_gpu"] if gpu else ["--cpu", "--num_cpu_threads_per_process", "1"]
-    shared = ["--num_machines", "1", "--num_processes", str(draft.processes)]
-    shared += ["--mixed_precision", precision, "--dynamo_backend", "no"]
+    sharded = not draft.options.lora and draft.preset.name != EMBEDDED
+    shared = ["--num_machines", "1", "--num_processes", count, "--mixed_precision", precision, "--dynamo_backend", "no"]
+    kind = FSDP2 if sharded else ("--multi_gpu",)
     return [sys.executable, "-m", "accelerate.commands.launch", *shared, *kind, "-m", "harness", *words]
 
 
 def run(command: Sequence[str]) -> int:
     """Run the command to its end; returns its exit code."""
-    return subprocess.call(command)
+    return subprocess.call(command, env={**os.environ, LAUNCHED: "1"})
