@@ -31,7 +31,7 @@ def with_cards(patch: pytest.MonkeyPatch, *cards: Gpu) -> None:
     patch.setattr(machine, "gpu_fault", lambda: None)
     patch.setattr(presets, "installed", lambda: dict(presets.TESTED))
     patch.setattr(hub, "here", lambda source: None)
-    for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "CUDA_VISIBLE_DEVICES", "CIM_MODELS"):
+    for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "CUDA_VISIBLE_DEVICES", "ACCELERATE_DYNAMO_BACKEND"):
         patch.delenv(name, raising=False)
 
 
@@ -179,9 +179,11 @@ def test_the_launch_shards_a_full_fine_tune_only(lora: bool, tmp_path: Path, mon
     assert not read.use_fsdp or (read.fsdp_version, read.fsdp_state_dict_type) == ("2", "FULL_STATE_DICT")
     assert read.module and [read.training_script, *read.training_script_args][:2] == ["harness", "train"]
     assert launch.needed(draft)
-    monkeypatch.setenv(launch.LAUNCHED, "1")
-    with pytest.raises(CimError, match="the launcher set no WORLD_SIZE"):
-        launch.needed(draft)
+    with monkeypatch.context() as patch:  # as `accelerate launch --cpu --num_processes 2` starts one process
+        patch.setenv("ACCELERATE_DYNAMO_BACKEND", "NO")
+        assert options.completed(large()).processes == 1
+        with pytest.raises(CimError, match="launched as 1, not 2"):
+            options.completed(large(processes=2))
     monkeypatch.setenv("WORLD_SIZE", "8")
     assert not launch.needed(plan.draft(large(lora=lora), tmp_path)), "a launched process starts no others"
 

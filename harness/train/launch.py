@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
 
-from harness.errors import CimError
-from harness.train.options import EMBEDDED
+from harness.train.options import EMBEDDED, launched
 from harness.train.plan import Draft
 
 # Weights, gradients and optimiser states are divided among the GPUs; a checkpoint is nevertheless one whole model.
@@ -18,20 +16,9 @@ FSDP2 = (
 )
 
 
-LAUNCHED = "CIM_LAUNCHED"  # set for the processes that this one starts
-
-
 def needed(draft: Draft) -> bool:
-    """Whether this process is to start others.
-
-    Raises:
-        CimError: it was itself started so, and its launcher did not say how many it started.
-    """
-    if draft.processes == 1 or "WORLD_SIZE" in os.environ:
-        return False
-    if LAUNCHED in os.environ:
-        raise CimError("the launcher set no WORLD_SIZE", hint="run under accelerate launch or torchrun instead")
-    return True
+    """Whether this process is to start others; one that was launched is not (``options.launched``)."""
+    return draft.processes > 1 and not launched()
 
 
 def command(draft: Draft, words: Sequence[str], *, gpu: bool) -> list[str]:
@@ -53,4 +40,4 @@ def command(draft: Draft, words: Sequence[str], *, gpu: bool) -> list[str]:
 
 def run(command: Sequence[str]) -> int:
     """Run the command to its end; returns its exit code."""
-    return subprocess.call(command, env={**os.environ, LAUNCHED: "1"})
+    return subprocess.call(command)

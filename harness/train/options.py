@@ -115,14 +115,22 @@ def _kind(path: Path) -> str:
     return KINDS[path.suffix]
 
 
+def launched() -> int:
+    """How many processes a launcher started, this one among them; 0 without a launcher.
+
+    ``accelerate launch`` sets no WORLD_SIZE for a single process, and on a CPU it starts one whatever it is told.
+    """
+    return int(os.environ.get("WORLD_SIZE", "ACCELERATE_DYNAMO_BACKEND" in os.environ))
+
+
 def _processes(options: Options) -> int:
     """How many processes share a step: those that were launched, the number asked for, else one for each GPU."""
-    launched = int(os.environ.get("WORLD_SIZE", "0"))
-    if launched and options.processes not in (None, launched):
-        what = f"{launched} processes were launched, not {options.processes}"
-        raise CimError(what, where="--processes", hint="leave it out under accelerate launch")
-    if launched or options.processes:
-        return launched or options.processes or 1
+    count = launched()
+    if count and options.processes not in (None, count):
+        hint = "torchrun --nproc_per_node N on a CPU; under a launcher leave --processes out"
+        raise CimError(f"launched as {count}, not {options.processes}", where="--processes", hint=hint)
+    if count or options.processes:
+        return count or options.processes or 1
     if options.preset == EMBEDDED or options.stage == "sft" or options.vllm_server or not machine.usable_gpu():
         return 1
-    return next(count for count in COUNTS if count <= max(1, machine.visible()))
+    return next(size for size in COUNTS if size <= max(1, machine.visible()))
