@@ -10,6 +10,11 @@ METRICS ?=
 PRESET ?=
 SEED ?=
 SEEDS ?=
+DATA ?=
+IMAGES ?=
+GALLERY ?=
+ROLLOUTS ?=
+PROCESSES ?=
 RUN ?=
 ARGS ?=
 PYTHON ?=
@@ -48,6 +53,11 @@ help:
 	@echo "  PRESET=    of train-cim: mini (embedded models), safe or paper"
 	@echo "  SEED=      of train-cim (default 0)"
 	@echo "  SEEDS=     of train-cim alone and ablation: how many runs an arm (default 1)"
+	@echo "  DATA=      of train-cim: refinedcaps (default of models from the hub), densefusion, or your own pairs, a file or folder"
+	@echo "  IMAGES=    of train-cim: the folder of the images of DATA"
+	@echo "  GALLERY=   of train-cim: where captions are looked up (default: refinedcaps)"
+	@echo "  ROLLOUTS=  of train-cim: vllm or transformers (default: vllm on a GPU)"
+	@echo "  PROCESSES= of train-cim: GPUs that share a step (default: all)"
 	@echo "  RUN=       of check and baseline: a stored run, in place of mini-detailed evaluated anew"
 	@echo "  ARGS=      further arguments for the command that runs"
 	@echo "  PYTHON=    the Python, 3.11 to 3.13, that makes $(VENV) (default: found on PATH)"
@@ -70,10 +80,13 @@ eval: $(VENV)/.ok-core  ## score captions: make eval MODEL=captions.jsonl [TASK=
 	@$(VENV)/bin/cim eval --model $(call quoted,$(MODEL)) $(call option,--task,$(TASK)) \
 	  $(call option,--engine,$(ENGINE)) $(call option,--limit,$(LIMIT)) $(call option,--metrics,$(METRICS)) $(ARGS)
 
+of_images = $(DATA)$(IMAGES)$(GALLERY)$(ROLLOUTS)$(PROCESSES)
 train-cim: $(VENV)/.ok-core  ## train by the CIM reward; alone: in the embedded world, evaluated and compared, SFT beside it
 	@need=train; ! $(gpu) || need=gpu; $(again) --no-print-directory $(VENV)/.ok-$$need
-	@if [ $(call quoted,$(one_model)$(PRESET)$(SEED)) = mini-base ]; then $(VENV)/bin/cim study $(call option,--seeds,$(SEEDS)) $(ARGS); \
-	else $(VENV)/bin/cim train --model $(call quoted,$(one_model)) $(call option,--preset,$(PRESET)) $(call option,--seed,$(SEED)) $(ARGS); fi
+	@if [ $(call quoted,$(one_model)$(PRESET)$(SEED)$(of_images)) = mini-base ]; then $(VENV)/bin/cim study $(call option,--seeds,$(SEEDS)) $(ARGS); \
+	else $(VENV)/bin/cim train --model $(call quoted,$(one_model)) $(call option,--preset,$(PRESET)) $(call option,--seed,$(SEED)) \
+	  $(call option,--from,$(DATA)) $(call option,--images,$(IMAGES)) $(call option,--gallery,$(GALLERY)) \
+	  $(call option,--rollouts,$(ROLLOUTS)) $(call option,--processes,$(PROCESSES)) $(ARGS); fi
 
 ablation: $(VENV)/.ok-core  ## every arm in the embedded world, one seed: make ablation [SEEDS=3]
 	@need=train; ! $(gpu) || need=gpu; $(again) --no-print-directory $(VENV)/.ok-$$need

@@ -77,6 +77,12 @@ def test_training_passes_everything_on() -> None:
     calls = make("-n", "train-cim", "PRESET=mini", "SEED=2", "ARGS=--steps 5").stdout
     calls = re.sub(r"\s+", " ", calls.replace("\\\n", " "))
     assert ".venv/bin/cim train --model 'mini-base' --preset 'mini' --seed '2' --steps 5; fi" in calls
+    images = make(
+        "-n", "train-cim", "DATA=my pairs.jsonl", "IMAGES=x", "GALLERY=g", "ROLLOUTS=vllm", "PROCESSES=8"
+    ).stdout
+    images = re.sub(r"\s+", " ", images.replace("\\\n", " "))
+    assert "--from 'my pairs.jsonl' --images 'x' --gallery 'g' --rollouts 'vllm' --processes '8' ; fi" in images
+    assert "if [ 'mini-basemy pairs.jsonlxgvllm8' = mini-base ]" in images
     assert "cim doctor --parity 'mini-base' " in make("-n", "parity").stdout
     assert "need=train;" in calls and "if [ 'mini-basemini2' = mini-base ]" in calls
 

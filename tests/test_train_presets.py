@@ -62,9 +62,10 @@ def test_paper_is_the_official_recipe() -> None:
     assert presets.preset("safe").stops and not presets.preset("paper").stops
 
 
-@pytest.mark.parametrize("processes", [1, 2, 4, 8])
-def test_a_step_is_the_same_on_any_number_of_processes(processes: int) -> None:
+@pytest.mark.parametrize(("processes", "micro_batch"), [(1, 8), (2, 8), (4, 8), (8, 8), (16, 5)])
+def test_a_step_is_the_same_on_any_number_of_processes(processes: int, micro_batch: int) -> None:
     made = presets.batches(presets.preset("paper"), processes)
+    assert made["per_device_train_batch_size"] == micro_batch
     per_process = made["per_device_train_batch_size"] * made["steps_per_generation"]
     assert per_process * processes == 1280 and per_process % made["num_generations"] == 0
     assert made["steps_per_generation"] == 4 * made["gradient_accumulation_steps"]
@@ -73,8 +74,14 @@ def test_a_step_is_the_same_on_any_number_of_processes(processes: int) -> None:
 def test_processes_that_do_not_divide_a_step_are_refused() -> None:
     with pytest.raises(CimError, match="cannot be split over 3 processes"):
         presets.batches(presets.preset("paper"), 3)
-    with pytest.raises(CimError, match="cannot be split over 2 processes"):
-        presets.batches(presets.preset("mini"), 2)
+    with pytest.raises(CimError, match="cannot be split over 32 processes"):
+        presets.batches(presets.preset("mini"), 32)
+
+
+def test_only_a_large_base_under_an_adapter_is_in_bf16() -> None:
+    dtypes = {(name, lora): presets.of_run(name, lora=lora).dtype for name in presets.NAMES for lora in (False, True)}
+    assert {run for run, dtype in dtypes.items() if dtype == "bfloat16"} == {("paper", True), ("safe", True)}
+    assert set(dtypes.values()) == {"bfloat16", "float32"}
 
 
 def test_no_correction_means_a_ratio_of_exactly_one() -> None:

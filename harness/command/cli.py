@@ -6,6 +6,7 @@ judge stopped, or a check failed; 2: bad input.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import gc
 import importlib
@@ -48,7 +49,7 @@ def _terminated(number: int, _: object) -> None:
 
 
 def _run(words: Sequence[str]) -> int:
-    args = arguments.parser(words).parse_args(words)
+    args = arguments.parser(words).parse_args(words, argparse.Namespace(words=tuple(words)))
     import logging  # here: help needs none of it
 
     log = logging.getLogger("harness")

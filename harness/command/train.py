@@ -8,36 +8,56 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from harness.command.places import split
 from harness.errors import CimError, one_line
-from harness.resources import paths
+from harness.resources import machine, paths
 
-NEEDED = ("torch", "transformers", "datasets", "accelerate", "peft")
+if TYPE_CHECKING:
+    from harness.train.checklist import Row
+    from harness.train.options import Options
 
 
 def train_verb(args: argparse.Namespace) -> int:
-    """Train a captioner."""
-    from harness.stages import model
-
-    _refuse_without_packages()
-    from harness import registry
-    from harness.train import plan, run
+    """Train a captioner; a dry run exits 1 where something is missing."""
+    from harness.train import checklist, launch, plan, run
 
     results = paths.results_root(args.results)
+    draft = plan.draft(_options(args, results), results)
+    cards = machine.gpus()
+    rows = checklist.rows(draft, cards, checklist.free(results))
+    if args.dry_run:
+        return _dry(args, checklist.shown(draft), rows)
+    checklist.refuse(draft, rows)
+    if launch.needed(draft):
+        return launch.run(launch.command(draft, args.words, gpu=bool(cards)))
+    result = run.run(plan.whole(draft), _say, _progress(), fresh=args.fresh)
+    if os.environ.get("RANK", "0") == "0":
+        _print(args, result)
+    return 0
+
+
+def _options(args: argparse.Namespace, results: Path) -> Options:
+    from harness import registry
+    from harness.stages import model
+    from harness.train.options import Options
+
     first, *others = model.resolve(args.model, results)
     if others:
         raise CimError(f"--model {args.model} means several runs", hint="name a model, or one folder")
     if args.vllm_server and args.rollouts != "vllm":
         raise CimError("--vllm-server is for --rollouts vllm")
-    options = plan.Options(
+    return Options(
         model=first,
         task=registry.named("trainings", args.task),
         stage=args.stage,
         preset=args.preset,
         pairs=args.pairs,
+        images=args.images,
         gallery=args.gallery,
         rewards=with_names(args.rewards),
         self_policy=args.self_policy,
@@ -52,15 +72,30 @@ def train_verb(args: argparse.Namespace) -> int:
         untested=args.untested,
         held_out=args.held_out,
         probe=not args.no_probe,
+        processes=args.processes,
     )
-    planned = plan.plan(options, results)
-    if args.dry_run:
-        _print(args, plan.shown(planned))
-        return 0
-    result = run.run(planned, _say, _progress(), fresh=args.fresh)
-    if os.environ.get("RANK", "0") == "0":
-        _print(args, result)
-    return 0
+
+
+def _dry(args: argparse.Namespace, shown: Mapping[str, Any], rows: Sequence[Row]) -> int:
+    """Print what would be done and the checklist; 1 where something is missing."""
+    missing = [row for row in rows if row.state == "missing"]
+    if args.json:
+        print(json.dumps({**shown, "checklist": [asdict(row) for row in rows]}, indent=1))
+        return int(bool(missing))
+    _print(args, shown)
+    print("\n".join(["", *listed(rows)]))
+    print(f"missing: {len(missing)}" if missing else "all is here; the same command without --dry-run trains")
+    return int(bool(missing))
+
+
+def listed(rows: Sequence[Row]) -> list[str]:
+    """The checklist as text, two lines for a row with a command."""
+    width = max(len(row.part) for row in rows)
+    lines = list[str]()
+    for row in rows:
+        lines.append(f"{row.state:<8}  {row.part:<{width}}  {row.detail}")
+        lines += [f"{'':<{width + 12}}-> {row.command}"] if row.command else []
+    return lines
 
 
 def with_names(rewards: str) -> str:
@@ -139,7 +174,9 @@ def _cells(values: Mapping[str, Mapping[str, Any]]) -> Iterator[list[str]]:
 
 
 def _refuse_without_packages() -> None:
-    if absent := [name for name in ("trl", *NEEDED) if importlib.util.find_spec(name) is None]:
+    from harness.train.checklist import NEEDED
+
+    if absent := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
         raise CimError(f"{', '.join(absent)} not installed", hint="run `make setup-train`")
 
 

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from harness.command.numbers import count, positive, seeds
 
+ROLLOUTS = ("auto", "transformers", "vllm")
+HELP_OF_ROLLOUTS = "what writes captions (default: vllm on a GPU that has it, transformers for embedded models)"
+
 
 def train(verb: argparse.ArgumentParser) -> None:
     """Options of ``cim train``."""
@@ -21,16 +24,20 @@ def train(verb: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar=("KIND", "PATH"),
-        help="your images, KIND FILE [IMAGES], as for cim gallery build",
+        help="your images, KIND FILE [IMAGES] as for cim gallery build, or a FILE or folder alone; refinedcaps or "
+        "densefusion alone: where $CIM_DATA would hold them (default: refinedcaps, or the embedded model's scenes)",
     )
-    verb.add_argument("--gallery", metavar="NAME", help="where captions are looked up (default: the environment's own)")
+    verb.add_argument("--images", metavar="DIR", help="the images of a --from that names none")
+    help_of_gallery = "where captions are looked up (default: refinedcaps, or the environment's own)"
+    verb.add_argument("--gallery", metavar="NAME", help=help_of_gallery)
     verb.add_argument("--rewards", default="cim", metavar="A[=W][,B]", help="default: cim, that is grc=1,qir=1")
     verb.add_argument("--self-policy", choices=("include", "exclude", "exclude_near"), help="default: the preset's")
     verb.add_argument("--seed", type=count, default=0, metavar="N", help="default 0")
     verb.add_argument("--steps", type=positive, metavar="N", help="generation batches (sft: updates)")
     verb.add_argument("--lora", action="store_true", help="train a LoRA adapter of rank 64 instead of all weights")
-    verb.add_argument("--rollouts", choices=("transformers", "vllm"), default="transformers", help="rollout engine")
+    verb.add_argument("--rollouts", choices=ROLLOUTS, default="auto", help=HELP_OF_ROLLOUTS)
     verb.add_argument("--vllm-server", metavar="URL", help="a vLLM server on other GPUs (default: colocated)")
+    verb.add_argument("--processes", type=positive, metavar="N", help="GPUs that share a step (default: all of them)")
     verb.add_argument("--set", dest="settings", action="append", default=[], metavar="NAME=VALUE", help="a TRL setting")
     verb.add_argument("--tolerate", metavar="A[,B]", help="alarms that are logged and do not stop the run")
     verb.add_argument("--name", help="folder under results/train (default: from model, preset and seed)")
@@ -40,10 +47,16 @@ def train(verb: argparse.ArgumentParser) -> None:
         metavar="N",
         help="of --from: images that choose a checkpoint (default: 1 in 20, 64 to 256; 0: none, the last is chosen)",
     )
-    verb.add_argument("--untested", action="store_true", help="accept untested versions")
+    verb.add_argument(
+        "--untested",
+        action="store_true",
+        help="accept untested versions, and a run that the arithmetic of memory refuses",
+    )
     verb.add_argument("--no-probe", action="store_true", help="skip the start-up check that the policy sees images")
     verb.add_argument("--fresh", action="store_true", help="discard what is stored of this run and start over")
-    verb.add_argument("--dry-run", action="store_true", help="print what would be done; write nothing")
+    verb.add_argument(
+        "--dry-run", action="store_true", help="print what would be done, and a checklist; 1: something lacks"
+    )
 
 
 def study(verb: argparse.ArgumentParser) -> None:

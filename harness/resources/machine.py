@@ -6,6 +6,7 @@ A fault is one line with what to do, or None. Shown by ``cim doctor``; checked b
 from __future__ import annotations
 
 import importlib.util
+import os
 import platform
 import re
 import shutil
@@ -39,6 +40,12 @@ def gpus() -> tuple[Gpu, ...]:
     """The GPUs that ``nvidia-smi`` lists; none where it is not there or does not answer."""
     program = shutil.which("nvidia-smi")
     return _listed(program) if program else ()
+
+
+def visible() -> int:
+    """How many of the GPUs this process may use: ``CUDA_VISIBLE_DEVICES`` hides the others."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return len(gpus()) if named is None else min(len(gpus()), len(list(filter(None, named.split(",")))))
 
 
 @cache

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,44 +15,14 @@ from harness.parts import RewardContext
 from harness.resources import paths
 from harness.retrieval.consistency import PAPER, SAFE, CimSettings, SelfPolicy
 from harness.retrieval.gallery import MANIFEST, Gallery, open_folder, place
-from harness.train import alarms, presets, reward
+from harness.train import alarms, memory, presets, reward
 from harness.train.examples import Material, of_pairs, of_world
+from harness.train.options import EMBEDDED, Options, completed
 from harness.types import Model
 from harness.weights import Weights
 from harness.worlds import Training, World
 
 MOST = 6_500  # images of a synthetic environment if ``steps`` is not set; the size of RefinedCaps
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """The options of ``cim train``.
-
-    ``steps`` counts generation batches, or updates of supervised fine-tuning (None: the preset's own). ``rollouts``
-    names the rollout engine, ``vllm_server`` the address of a vLLM server. ``settings`` override fields of TRL's
-    configuration; alarms that are ``tolerated`` are logged and stop nothing. ``pairs`` are sources of images of the
-    user's own, of which ``held_out`` choose a checkpoint (None: as many as are needed).
-    """
-
-    model: Model
-    task: str
-    stage: str = "cim"
-    preset: str | None = None
-    pairs: Sequence[Sequence[str]] = ()
-    gallery: str | None = None
-    rewards: str = "cim"
-    self_policy: SelfPolicy | None = None
-    seed: int = 0
-    steps: int | None = None
-    lora: bool = False
-    rollouts: str = "transformers"
-    vllm_server: str | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    tolerated: tuple[str, ...] = ()
-    name: str | None = None
-    untested: bool = False
-    probe: bool = True
-    held_out: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,35 +57,107 @@ class Plan:
         return self.folder / "checkpoints"
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A run of which something may be missing: ``faults`` by part; ``material`` and ``gallery`` are None where absent.
+
+    What is wrong with the options themselves is no part of it: that is refused at once.
+    """
+
+    options: Options
+    name: str
+    folder: Path
+    weights: Weights
+    preset: presets.Preset
+    arguments: Mapping[str, Any]
+    rewards: Mapping[str, float]
+    scoring: CimSettings | None
+    material: Material | None
+    gallery: Gallery | None
+    faults: Mapping[str, CimError]
+
+    @property
+    def processes(self) -> int:
+        """How many share a step."""
+        return self.options.processes or 1
+
+
 def plan(options: Options, results: Path) -> Plan:
     """Check all that can be checked without opening a model; writes nothing.
 
     Raises:
         CimError: an unknown name, a model without weights, no gallery, a preset that does not fit, untested versions.
     """
+    return whole(draft(options, results))
+
+
+def whole(draft: Draft) -> Plan:
+    """The plan of a draft; CimError with the first of its faults."""
+    for fault in draft.faults.values():
+        raise fault
+    assert draft.material is not None
+    shared = {name: getattr(draft, name) for name in Plan.__dataclass_fields__ if name != "material"}
+    return Plan(**shared, material=draft.material)
+
+
+def draft(options: Options, results: Path) -> Draft:
+    """What is known of a run, and what it lacks; nothing is loaded or written.
+
+    Raises:
+        CimError: an unknown name or setting, a model without weights, a step that cannot be split.
+    """
     training, weights = registry.training(options.task), _trainable(options.model)
-    presets.refuse_untested(presets.installed(), options.rollouts, options.untested)
     if strangers := [name for name in options.tolerated if name not in alarms.STOPPING]:
         hint = f"alarms that stop: {', '.join(alarms.STOPPING)}"
         raise CimError(f"unknown alarm {strangers[0]!r}", where="--tolerate", hint=hint)
-    preset = presets.preset(options.preset or ("safe" if options.pairs else "mini"))
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    arguments = (
-        presets.sft_arguments(preset, options.steps, options.settings)
-        if options.stage == "sft"
-        else presets.arguments(preset, processes, options.steps, options.settings)
-    )
-    material = _material(options, training, preset, arguments)
-    rewards, gallery, settings = dict[str, float](), None, None
+    options = completed(options)
+    preset = presets.of_run(str(options.preset), lora=options.lora)
+    arguments = _arguments(options, preset)
+    rewards, scoring = dict[str, float](), None
     if options.stage == "cim":
-        rewards, gallery = reward.weights_of(options.rewards), _gallery(options, material)
-        require(rewards, gallery, material)
-        settings = _scorer_settings(preset.name, options.self_policy, rewards)
+        rewards = {registry.check("rewards", name): of for name, of in reward.weights_of(options.rewards).items()}
+        scoring = _scorer_settings(preset.name, options.self_policy, rewards)
     name = options.name or _name(options, preset)
     if name.startswith(".") or "/" in name or "-step" in name or not name.isprintable():
         raise CimError(f"{name!r} cannot be the name of a run", where="--name", hint="no slash, no '-step'")
+    material, gallery, faults = None, None, dict[str, CimError]()
+    with _noted(faults, "packages"):
+        presets.refuse_untested(presets.installed(), options.rollouts, options.untested)
+    with _noted(faults, "images"):
+        material = _material(options, training, preset, arguments)
+    if options.stage == "cim":
+        with _noted(faults, "steps"):
+            _enough(material, preset)
+        with _noted(faults, "gallery"):
+            gallery = _gallery(options, material)
+        if gallery is not None and material is not None:
+            require(rewards, gallery, material)
     folder = results / paths.TRAINED / name
-    return Plan(options, name, folder, weights, preset, material, rewards, gallery, settings, arguments, processes)
+    return Draft(options, name, folder, weights, preset, arguments, rewards, scoring, material, gallery, faults)
+
+
+@contextmanager
+def _noted(faults: dict[str, CimError], part: str) -> Iterator[None]:
+    try:
+        yield
+    except CimError as error:
+        faults[part] = error
+
+
+def _arguments(options: Options, preset: presets.Preset) -> dict[str, Any]:
+    if options.stage == "sft":
+        return presets.sft_arguments(preset, options.steps, options.settings)
+    arguments = presets.arguments(preset, options.processes or 1, options.steps, options.settings)
+    if options.rollouts == "vllm" and not options.vllm_server and preset.name != EMBEDDED:
+        return memory.for_vllm(options, preset, arguments) | arguments
+    return arguments
+
+
+def _enough(material: Material | None, preset: presets.Preset) -> None:
+    """CimError where the training images are fewer than a step takes."""
+    if material is not None and len(material.train) < preset.prompts:
+        few, hint = f"{len(material.train)} training images", "a larger training set, or another preset"
+        raise CimError(f"{few}, a step takes {preset.prompts}", hint=hint)
 
 
 def _trainable(model: Model) -> Weights:
@@ -139,9 +181,8 @@ def _world(options: Options, training: Training) -> World:
 def _material(options: Options, training: Training, preset: presets.Preset, arguments: Mapping[str, Any]) -> Material:
     """The training images; for a synthetic environment one epoch's worth."""
     if options.pairs:
-        # No validation chooses a checkpoint of supervised fine-tuning, so nothing is held out for it.
-        count = 0 if options.stage == "sft" and options.held_out is None else options.held_out
-        return of_pairs(options.pairs, training, count)
+        unseen = options.stage == "sft" and options.held_out is None  # no validation chooses a checkpoint of it
+        return of_pairs(options.pairs, training, 0 if unseen else options.held_out)
     steps, images = options.steps if options.steps is not None else preset.steps, preset.prompts
     if options.stage == "sft":
         steps = arguments.get("max_steps")
@@ -149,13 +190,14 @@ def _material(options: Options, training: Training, preset: presets.Preset, argu
     return of_world(_world(options, training), MOST if steps is None else min(MOST, steps * images))
 
 
-def _gallery(options: Options, material: Material) -> Gallery:
+def _gallery(options: Options, material: Material | None) -> Gallery:
     """The opened gallery; the command that builds it where it is missing and the project knows how."""
-    name = options.gallery or material.gallery
+    own = material.gallery if material else None
+    name = options.gallery or own
     if name is None:
         raise CimError("no gallery to look captions up in", hint="--gallery NAME; cim gallery build --help makes one")
     folder = place(name)
-    if name == material.gallery and not (folder / MANIFEST).is_file():
+    if material and name == own and not (folder / MANIFEST).is_file():
         encoders = f"--text-encoder {name}_text --image-encoder {name}_image"
         hint = f"cim gallery build {name} --from {material.name} 8000 {encoders}, as `make train-cim` alone does"
         raise CimError("no gallery to look captions up in", where=str(folder), hint=hint)
@@ -213,8 +255,7 @@ def _lacking(need: str, gallery: Gallery, material: Material) -> str | None:
 def _name(options: Options, preset: presets.Preset) -> str:
     parts = [options.model.name, options.stage, preset.name]
     parts += [options.rewards] if options.rewards != "cim" and options.stage == "cim" else []
-    parts += ["lora"] if options.lora else []
-    return "-".join([*parts, f"seed{options.seed}"])
+    return "-".join([*parts, *(["lora"] if options.lora else []), f"seed{options.seed}"])
 
 
 def settings(plan: Plan) -> dict[str, Any]:
@@ -243,7 +284,9 @@ def settings(plan: Plan) -> dict[str, Any]:
             "validation": len(material.validation),
             **({"references": material.references.names} if material.references else {}),
             "processes": plan.processes,
-            "arguments": _shown_arguments(plan),
+            # How much memory vLLM takes is no setting of a run: it may go on where cards are larger.
+            "arguments": {name: value for name, value in shown_arguments(plan).items() if name != memory.SHARE},
+            **({"dtype": plan.preset.dtype} if plan.preset.dtype != "float32" else {}),
             **scorer,
             **({"tolerated": sorted(options.tolerated)} if options.tolerated else {}),
         },
@@ -252,45 +295,6 @@ def settings(plan: Plan) -> dict[str, Any]:
     return store.read_back(content)
 
 
-def _shown_arguments(plan: Plan) -> dict[str, Any]:
+def shown_arguments(plan: Plan | Draft) -> dict[str, Any]:
+    """Fields of TRL's configuration, but what they say of the model, which has settings of its own."""
     return {name: value for name, value in plan.arguments.items() if name != "model_init_kwargs"}
-
-
-def shown(plan: Plan) -> dict[str, Any]:
-    """What ``--dry-run`` prints."""
-    options, preset, material = plan.options, plan.preset, plan.material
-    images = f"{len(material.train)} of {material.name}, {len(material.validation)} for validation"
-    summary = {
-        "model": options.model.name,
-        "images": images,
-        **({"pairs": material.counted} if material.counted else {}),
-        "folder": str(plan.folder),
-        "settings": _shown_arguments(plan),
-    }
-    if options.stage == "sft":
-        return summary
-    stops = alarms.that_stop(preset.stops, options.tolerated)
-    silent = alarms.cannot_ring(
-        truth=material.truth_known, references=material.references is not None, validation=bool(material.validation)
-    )
-    return {
-        **summary,
-        "preset": f"{preset.name}: {preset.about}",
-        "gallery": options.gallery or material.gallery,
-        "rewards": ", ".join(f"{name} x {weight:g}" for name, weight in plan.rewards.items()),
-        "step": f"{preset.prompts} x {preset.group} captions, {preset.updates} updates",
-        "validation": _validation(material),
-        "alarms that stop": ", ".join(name for name in stops if name not in silent) or "none; they are logged",
-        "alarms that cannot ring": "; ".join(f"{name}: {silent[name]}" for name in stops if name in silent) or "none",
-    }
-
-
-def _validation(material: Material) -> str:
-    """What chooses a checkpoint, beside the reward."""
-    if not material.validation:
-        return "none: the last checkpoint is chosen, unseen"
-    if material.truth_known:
-        return "true statements"
-    if material.references is not None:
-        return f"{', '.join(material.references.names)} against the references; the first decides"
-    return "the reward alone: no references, or no metric of them that this machine can compute"

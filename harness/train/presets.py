@@ -185,21 +185,30 @@ def preset(name: str) -> Preset:
 def batches(chosen: Preset, processes: int) -> dict[str, int]:
     """How a step is split: captions per device and micro-batch, micro-batches per update and per step.
 
+    The micro-batch is the largest one, up to the preset's, that divides a process's share of an update.
+
     Raises:
         CimError: a step cannot be split evenly over this many processes with whole groups on each.
     """
     captions = chosen.prompts * chosen.group
-    per_step, rest = divmod(captions, chosen.micro_batch * processes)
-    if rest or per_step % chosen.updates or (captions // processes) % chosen.group:
+    share, rest = divmod(captions, processes * chosen.updates)
+    if rest or (captions // processes) % chosen.group:
         hint = "take a number of processes that divides it"
-        sizes = f"{captions} captions in {chosen.updates} updates of {chosen.micro_batch} per device"
+        sizes = f"{captions} captions in {chosen.updates} updates, groups of {chosen.group}"
         raise CimError(f"preset {chosen.name} cannot be split over {processes} processes ({sizes})", hint=hint)
+    micro_batch = next(size for size in range(chosen.micro_batch, 0, -1) if share % size == 0)
     return {
         "num_generations": chosen.group,
-        "per_device_train_batch_size": chosen.micro_batch,
-        "gradient_accumulation_steps": per_step // chosen.updates,
-        "steps_per_generation": per_step,
+        "per_device_train_batch_size": micro_batch,
+        "gradient_accumulation_steps": share // micro_batch,
+        "steps_per_generation": chosen.updates * share // micro_batch,
     }
+
+
+def of_run(name: str, *, lora: bool) -> Preset:
+    """The preset of a run: under an adapter, the frozen base of a large model is held in the bf16 it is computed in."""
+    chosen = preset(name)
+    return replace(chosen, dtype="bfloat16") if lora and chosen.settings["bf16"] else chosen
 
 
 def arguments(chosen: Preset, processes: int, steps: int | None, deviations: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from harness.errors import CimError
 from harness.parts import Metric, Records, RewardScorer
 from harness.retrieval.gallery import encoding
 from harness.runs import stats
+from harness.train import alarms
 from harness.types import Sample
 
 if TYPE_CHECKING:
@@ -176,3 +177,29 @@ def worth(
     if material.references is not None:
         scores["references"] = material.references.values(captions, start)
     return {"reward": reward, **terms, **scores}
+
+
+def guards(material: Material, stops: Sequence[str]) -> dict[str, str]:
+    """What ``--dry-run`` says of a run's protection: what chooses a checkpoint, and which alarms end the run.
+
+    Args:
+        stops: the alarms that end a run of this preset where they ring.
+    """
+    silent = alarms.cannot_ring(
+        truth=material.truth_known, references=material.references is not None, validation=bool(material.validation)
+    )
+    return {
+        "validation": _chooses(material),
+        "alarms that stop": ", ".join(name for name in stops if name not in silent) or "none; they are logged",
+        "alarms that cannot ring": "; ".join(f"{name}: {silent[name]}" for name in stops if name in silent) or "none",
+    }
+
+
+def _chooses(material: Material) -> str:
+    if not material.validation:
+        return "none: the last checkpoint is chosen, unseen"
+    if material.truth_known:
+        return "true statements"
+    if material.references is not None:
+        return f"{', '.join(material.references.names)} against the references; the first decides"
+    return "the reward alone: no references, or no metric of them that this machine can compute"
