@@ -52,7 +52,8 @@ def train(
         CimError: something is missing or broken, or the disk is full; the last complete checkpoint is intact.
     """
     quiet()
-    if (processes := int(PartialState().num_processes)) != plan.processes:
+    state = PartialState(cpu=not torch.cuda.is_available())  # torchrun's processes on a CPU are found only when told so
+    if (processes := int(state.num_processes)) != plan.processes:
         raise CimError(f"planned for {plan.processes} processes, {processes} run", hint="use accelerate launch")
     if dropped := checkpoints.drop_unfinished(plan.checkpoints):
         say(f"update {dropped[-1]} was not saved in full and is left out")
