@@ -56,7 +56,8 @@ def train(
         CimError: something is missing or broken, or the disk is full; the last complete checkpoint is intact.
     """
     quiet()
-    if (processes := int(PartialState().num_processes)) != plan.processes:
+    state = PartialState(cpu=not torch.cuda.is_available())  # torchrun's processes on a CPU are found only when told so
+    if (processes := int(state.num_processes)) != plan.processes:
         raise CimError(f"planned for {plan.processes} processes, {processes} run", hint="use accelerate launch")
     launch = layouts.of_launch(PartialState().distributed_type.value)
     done, place = checkpoints.resumable(plan.checkpoints, launch) or (-1, None)  # -1: keep no row, not even of step 0
