@@ -94,7 +94,7 @@ def list_verb(args: argparse.Namespace) -> int:
     if args.kind and args.kind not in registry.KINDS:
         raise CimError(f"unknown kind {args.kind!r}", hint=f"one of {', '.join(registry.KINDS)}")
     kinds = [args.kind] if args.kind else registry.KINDS
-    found = {kind: {name: registry.about(kind, name) for name in registry.names(kind)} for kind in kinds}
+    found = {kind: {name: _about(kind, name) for name in registry.names(kind)} for kind in kinds}
     facts = {name: registry.facts(name) for name in found.get("models", ())}
     if args.json:
         print(json.dumps({**found, **({"models": facts} if facts else {})}, indent=1, default=str))
@@ -107,6 +107,14 @@ def list_verb(args: argparse.Namespace) -> int:
         for name, about in parts.items():
             print(f"  {name:<{width}}  {one_line(about)}")
     return 0
+
+
+def _about(kind: str, name: str) -> str:
+    """What a part says of itself, and its variants, which are named in full on the command line."""
+    from harness import registry
+
+    variants = registry.variants(kind, name)
+    return registry.about(kind, name) + (f" Variants: {', '.join(variants)}." if variants else "")
 
 
 def _model_line(facts: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ Run ``cim data fetch minilm,effnet_lite0,spacy_sm,punkt``.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -18,11 +19,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from hashlib import sha256
 from pathlib import Path
 
 from harness.errors import CimError
-from harness.resources import data
 
 TIMEOUT = 1800  # seconds for a download, which pip ends earlier where nothing comes
 
@@ -196,9 +195,14 @@ def _download(wheel: Wheel, place: Path) -> Path:
     if done.returncode or len(archives) != 1:
         said = " ".join((done.stderr or done.stdout).split())[-200:] or f"exit {done.returncode}"
         raise CimError(f"{wheel} could not be brought by pip ({said})", hint=hint)
-    if (digest := data.sha256(archives[0])) != wheel.sha256:
+    if (digest := _sha256(archives[0])) != wheel.sha256:
         raise CimError(f"PyPI's {wheel} has other bytes than expected (sha256 {digest[:12]}...)", hint="it is not used")
     return archives[0]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _states(place: Path) -> tuple[tuple[str, int, int], ...]:
@@ -209,5 +213,5 @@ def _states(place: Path) -> tuple[tuple[str, int, int], ...]:
 @cache
 def _digest(place: Path, states: tuple[tuple[str, int, int], ...]) -> str:
     """sha256 over names and bytes of a folder's files; read again in a process only where size or time changed."""
-    listing = "\n".join(f"{data.sha256(place / name)} {name}" for name, _, _ in states)
-    return sha256(listing.encode()).hexdigest()
+    listing = "\n".join(f"{_sha256(place / name)} {name}" for name, _, _ in states)
+    return hashlib.sha256(listing.encode()).hexdigest()
