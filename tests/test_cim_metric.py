@@ -79,7 +79,8 @@ def test_looked_up_once_and_scored_without_gallery_or_encoder(made: World, cim: 
     batch = scorer.score(texts, [f"miniscenes:{one.id}" for one in made.samples[:5]], source_vectors=pixels)
     for name in ("reward", "grc", "qir"):
         assert row["values"][name] == pytest.approx(getattr(batch, name).sum() / 6)
-    assert row["n"] == 6 and row["counts"] == {"n_empty": 1} and PAPER.k == 3
+    assert row["n"] == 6 and PAPER.k == 3
+    assert row["counts"] == {"n_empty": 1, "n_own_image_first": 0, "n_own_image_retrieved": 0}
     for field in (f"gallery:scenes@{opened.sha[:12]}", "rows:12", "k:3", "self:include", "search:exact", "v:1"):
         assert f"|{field}|" in f"{row['signature']}|"
     folder = cim.results / "miniscenes" / "six"

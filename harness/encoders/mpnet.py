@@ -3,6 +3,7 @@
 As sentence-transformers computes them for this model: at most 384 tokens (sentence_bert_config.json of the checkpoint,
 which is not read), blanks at the ends removed, padding left out of the mean, L2 norm. Texts of similar length are
 encoded together; batching changes an embedding by rounding, about 1e-7. Used by the metrics through ``Records.encode``.
+``minilm.py`` is the same with smaller weights.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from harness.errors import CimError
 from harness.parts import Encode, Encoder
-from harness.resources import pretrained
+from harness.resources import checkpoint, pretrained
+from harness.resources.pretrained import Pretrained
 
 if TYPE_CHECKING:
     from harness.parts import Vectors
@@ -25,18 +28,28 @@ ROWS = {"cpu": 16, "cuda": 256}  # a batch; on a CPU 16 are faster than 4 and th
 
 
 @dataclass(frozen=True, slots=True)
+class Sentences:
+    """A sentence encoder: its weights, their architecture in config.json, tokens it reads, both markers included."""
+
+    weights: Pretrained
+    model_type: str
+    longest: int
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
-    """The model in memory with its tokenizer, on a device."""
+    """The model in memory with its tokenizer, on a device, and how many tokens it reads."""
 
     model: Any
     tokens: Any
     device: str
+    longest: int = LONGEST
 
     def batch(self, texts: Sequence[str]) -> Vectors:
         """L2-normalised embeddings (n, d) of a batch of texts."""
         import torch
 
-        encoded = self.tokens(list(texts), padding=True, truncation=True, max_length=LONGEST, return_tensors="pt")
+        encoded = self.tokens(list(texts), padding=True, truncation=True, max_length=self.longest, return_tensors="pt")
         encoded = encoded.to(self.device)
         with torch.inference_mode():
             states = self.model(input_ids=encoded["input_ids"], attention_mask=encoded["attention_mask"])[0]
@@ -51,7 +64,7 @@ def encode(loaded: Loaded, texts: Sequence[str]) -> Iterator[Vectors]:
     """One embedding (d,) per text, in order."""
     for start in range(0, len(texts), WINDOW):
         window = [pretrained.readable(text).strip() for text in texts[start : start + WINDOW]]
-        lengths = [len(ids) for ids in loaded.tokens(window, truncation=True, max_length=LONGEST)["input_ids"]]
+        lengths = [len(ids) for ids in loaded.tokens(window, truncation=True, max_length=loaded.longest)["input_ids"]]
         order = sorted(range(len(window)), key=lambda at: -lengths[at])
         embeddings: dict[int, Vectors] = {}
         for first in range(0, len(order), ROWS[loaded.device]):
@@ -61,31 +74,40 @@ def encode(loaded: Loaded, texts: Sequence[str]) -> Iterator[Vectors]:
 
 
 @contextmanager
-def session() -> Iterator[Encode]:
+def session(of: Sentences) -> Iterator[Encode]:
     """Load the weights and yield the function from texts to embeddings.
 
     Raises:
-        CimError: the weights are not here or not whole.
+        CimError: the weights are not here, not whole, or of another architecture.
     """
     import torch
     from transformers import AutoModel, AutoTokenizer
 
-    folder = pretrained.whole(pretrained.MPNET)
+    folder = pretrained.whole(of.weights)
+    if (kind := checkpoint.read_json(folder / "config.json").get("model_type")) != of.model_type:
+        hint = f"put it into a folder of its own name; {of.weights.name} is {of.weights.hub_id}"
+        raise CimError(f"is a model of type {kind}, not {of.model_type}", where=str(folder), hint=hint)
     options = {"local_files_only": True, "trust_remote_code": False}
     with pretrained.device() as device:
         model = AutoModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, **options)
         tokens = AutoTokenizer.from_pretrained(folder, **options)
-        yield partial(encode, Loaded(model.to(device).eval(), tokens, device))
+        yield partial(encode, Loaded(model.to(device).eval(), tokens, device, of.longest))
 
 
-def settings() -> dict[str, str]:
+def settings(of: Sentences) -> dict[str, str]:
     """All settings that can change an embedding."""
     return {
-        "weights": pretrained.identity(pretrained.MPNET),
-        "pooling": f"mean of {LONGEST} tokens, L2",
+        "weights": pretrained.identity(of.weights),
+        "pooling": f"mean of {of.longest} tokens, L2",
         "precision": "float32",
         "transformers": pretrained.major(),
     }
 
 
-ENCODER = Encoder("mpnet", settings, session, partial(pretrained.missing, pretrained.MPNET))
+def encoder(of: Sentences) -> Encoder:
+    """The encoder of these weights, under their name."""
+    missing = partial(pretrained.missing, of.weights)
+    return Encoder(of.weights.name, partial(settings, of), partial(session, of), missing)
+
+
+ENCODER = encoder(Sentences(pretrained.MPNET, "mpnet", LONGEST))

@@ -8,25 +8,24 @@ references, then over images, so mean F1 is not that of mean P and mean R. Two m
              ``zl2048/SC-Captioner:evaluate_*/capture.py@6c35a35`` does silently; here they are counted: ``skipped``
 
 In compat, statistics have a fourth column, 1 for an image that counts, so that resamples average the kept images; the
-value shown for a skipped image is 0. ``cim eval --metrics objects,attributes,objects@compat``
+value shown for a skipped image is 0. ``@lite`` is strict with a parser and an encoder for laptops.
+``cim eval --metrics objects,attributes,objects@compat``
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from harness.metrics import _match
-from harness.metrics._scenes import PRETRAINED, Scenes, missing, scenes, signature
+from harness.metrics._scenes import CIM, LITE, STRICT, Reading, Scenes, missing, scenes, signature
 from harness.parts import PRECISION_RECALL_F1, Measurement, Metric, Records, mean
 from harness.types import Element
 
 if TYPE_CHECKING:
     from harness.parts import Array
-
-STRICT, COMPAT = "scene_graph", "scene_graph@cim"
 
 
 def by_sample(values: Array, graphs: Scenes, kept: Array | None = None) -> Array:
@@ -38,8 +37,9 @@ def by_sample(values: Array, graphs: Scenes, kept: Array | None = None) -> Array
     return np.asarray(sums[:, :-1] / np.maximum(sums[:, -1:], 1))
 
 
-# From records, scenes, and whether two empty lists score 1: precision and recall (p,) of p pairs, counts to print.
-Ratios = Callable[[Records, Scenes, bool], tuple["Array", "Array", Mapping[str, float]]]
+# From records, scenes, an encoder, and whether two empty lists score 1: precision and recall (p,) of p pairs, counts to
+# print.
+Ratios = Callable[[Records, Scenes, str, bool], tuple["Array", "Array", Mapping[str, float]]]
 
 
 def _kept_mean(totals: Array, n: int | Array) -> Array:
@@ -47,9 +47,9 @@ def _kept_mean(totals: Array, n: int | Array) -> Array:
     return np.asarray(totals[..., :3] / np.maximum(totals[..., 3:], 1))
 
 
-def _measure(records: Records, ratios: Ratios, parser: str, *, compat: bool) -> Measurement:
-    graphs = scenes(records, parser)
-    precision, recall, counts = ratios(records, graphs, not compat)
+def _measure(records: Records, ratios: Ratios, how: Reading, *, compat: bool) -> Measurement:
+    graphs = scenes(records, how.parser)
+    precision, recall, counts = ratios(records, graphs, how.encoder, not compat)
     rows = 100.0 * np.column_stack([precision, recall, _match.f1(precision, recall)])
     bare = [
         [not graph.attributes for graph in (stated, true)]
@@ -84,24 +84,24 @@ def refined(
     elements: Callable[[Records, str], list[list[Element]]],
     *,
     order: int,
-    compat: bool = False,
+    variant: Literal["", "compat", "lite"] = "",
     made: Metric | None = None,
 ) -> Metric:
-    """The strict metric ``name``, which needs the annotations ``annotated``, or its variant ``compat``."""
-    parser, mode = (COMPAT, "compat") if compat else (STRICT, "strict")
+    """The strict metric ``name``, which needs the annotations ``annotated``, or a variant; ``lite`` is strict, too."""
+    how, compat = {"": STRICT, "compat": CIM, "lite": LITE}[variant], variant == "compat"
     return Metric(
-        name=f"{name}@compat" if compat else name,
+        name=f"{name}@{variant}" if variant else name,
         values=PRECISION_RECALL_F1,
         order=order,
-        measure=lambda records: _measure(records, ratios, parser, compat=compat),
-        signature=lambda: {**signature(parser), "mode": mode, "agg": "mean", "v": "1"},
+        measure=lambda records: _measure(records, ratios, how, compat=compat),
+        signature=lambda: {**signature(how), "mode": variant or "strict", "agg": "mean", "v": "1"},
         empty=(0.0, 0.0, 0.0),
         needs=frozenset({"references", annotated}),
-        parsers=(parser,),
+        parsers=(how.parser,),
         aggregate=_kept_mean if compat else mean,
         floor=True,
-        missing=missing,
+        missing=lambda: missing(how),
         made=made,
-        elements=lambda records: elements(records, parser),
-        pretrained=PRETRAINED,
+        elements=lambda records: elements(records, how.parser),
+        pretrained=how.pretrained,
     )

@@ -1,4 +1,4 @@
-"""Scene graphs of a run's captions and of their references, from parser ``scene_graph``, in a fixed order.
+"""Scene graphs of a run's captions and of their references in a fixed order, and which parser and encoder read them.
 
 A value is ``{"objects": [...], "attributes": {owner: [word]}, "relations": [[s, p, o]], "tokens": n, ...}``; objects,
 owners, the words of an owner and triples are taken in code-point order. ``cim parse --model M --metrics capture``
@@ -19,9 +19,20 @@ from harness.resources.wordnet import checksum, missing_wordnet
 from harness.runs.cache import settings_key
 from harness.types import Element, SceneGraph
 
-ENCODER = "mpnet"
-PRETRAINED = ("factual", ENCODER)  # weights of parser and encoder
 COUNTED = ("tokens", "tokens_cut", "inputs_cut", "outputs_cut", "malformed", "nouns_lost")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How captions are read: the parser of their graphs, the encoder of phrases, and the weights of both."""
+
+    parser: str
+    encoder: str = "mpnet"
+    pretrained: tuple[str, ...] = ("factual", "mpnet")
+
+
+STRICT, CIM, SC = map(Reading, ("scene_graph", "scene_graph@cim", "scene_graph@sc"))
+LITE = Reading("scene_graph@lite", "minilm", ("minilm", "spacy_sm"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,18 +118,17 @@ def _counts(side: str, values: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return {f"{side}_tokens_cut_percent": 100.0 * sums["tokens_cut"] / max(1, sums["tokens"]), **totals}
 
 
-def missing() -> str | None:
+def missing(how: Reading) -> str | None:
     """Why phrases cannot be looked up or encoded here, and the command that fixes it; None if they can."""
-    return missing_wordnet() or registry.encoder(ENCODER).missing()
+    return missing_wordnet() or registry.encoder(how.encoder).missing()
 
 
-def signature(parser: str) -> dict[str, str]:
+def signature(how: Reading) -> dict[str, str]:
     """Fields that all metrics over scene graphs share; parser and encoder with the key of their settings."""
-    encoder = registry.encoder(ENCODER)
     return {
         "impl": "capture-metric-0.1.13",
-        "parser": f"{parser}-{settings_key(registry.parser(parser).settings())}",
-        "enc": f"{ENCODER}-{settings_key(encoder.settings())}",
+        "parser": f"{how.parser}-{settings_key(registry.parser(how.parser).settings())}",
+        "enc": f"{how.encoder}-{settings_key(registry.encoder(how.encoder).settings())}",
         "wn": f"3.0-{checksum()}",
         "eps": "1e-6",
         "order": "sorted",

@@ -21,7 +21,7 @@ import numpy as np
 from harness.metrics import _graphs, _match
 from harness.metrics._match import EPS
 from harness.metrics._refined import refined
-from harness.metrics._scenes import ENCODER, Scenes, marked, owned, scenes
+from harness.metrics._scenes import Scenes, marked, owned, scenes
 from harness.parts import Records
 from harness.types import Element
 
@@ -39,10 +39,10 @@ def _sides(records: Records, scenes: Scenes) -> Iterator[tuple[Owned, Owned, Own
         yield from ((graph.attributes, true.attributes, known) for true in group)
 
 
-def _ratios(records: Records, scenes: Scenes, strict: bool) -> tuple[Array, Array, Mapping[str, float]]:
+def _ratios(records: Records, scenes: Scenes, encoder: str, strict: bool) -> tuple[Array, Array, Mapping[str, float]]:
     sides = list(_sides(records, scenes))
     phrases = (phrase for three in sides for side in three for item in side.items() for phrase in (item[0], *item[1]))
-    table, rows = _match.vectors(phrases, records, ENCODER)
+    table, rows = _match.vectors(phrases, records, encoder)
     rates = np.zeros((len(sides), 2))
     for at, three in enumerate(sides):
         stated, reference, annotated = (_laid(side, rows) if side else None for side in three)
@@ -88,4 +88,7 @@ METRIC = refined(
     order=3,
     made=_graphs.set_metric("attributes", "attribute", _graphs.attributes, 3),
 )
-VARIANTS = {"compat": refined("attributes", "attributes", _ratios, _elements, order=3, compat=True)}
+VARIANTS = {
+    "compat": refined("attributes", "attributes", _ratios, _elements, order=3, variant="compat"),
+    "lite": refined("attributes", "attributes", _ratios, _elements, order=3, variant="lite"),
+}

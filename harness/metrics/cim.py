@@ -3,7 +3,8 @@
 reward = GRC + QIR over the K = 3 best gallery captions, GRC = norm of their images' mean embedding, QIR = sum of
 2^-(rank - 1) times the cosine with the caption's image (arXiv 2603.01696; ``harness/retrieval/consistency.py``, the
 same code as the training reward). Mean over images. GRC of unrelated images is about 1/sqrt(3), QIR is at most
-1.75: neither is a scale from 0 to 1. Read from ``retrievals.jsonl``.
+1.75: neither is a scale from 0 to 1. Where the gallery shows a caption's own image and the self policy keeps it, QIR
+is 1 or more wherever it comes first: how many captions retrieve it is counted. Read from ``retrievals.jsonl``.
 Run with ``cim eval --model M --task T --metrics cim --gallery NAME``.
 """
 
@@ -28,6 +29,9 @@ def _measure(records: Records) -> Measurement:
     qir = EVALUATION.qir(cosines)
     values = np.stack([EVALUATION.reward(grc, qir), grc, qir], axis=1)
     counts = {"n_empty": float(sum(row["empty"] for row in rows))}
+    if any(own := [row.get("own", ()) for row in rows]):  # rows of before this was stored say nothing of it
+        counts |= {"n_own_image_first": float(sum(hits[:1] == [True] for hits in own))}
+        counts |= {"n_own_image_retrieved": float(sum(any(hits) for hits in own))}
     short = sum(0 < len(row["cosines"]) < k for row in rows)
     return Measurement(values, values, counts | ({"n_fewer_than_k": float(short)} if short else {}))
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from harness.metrics import _graphs, _match
 from harness.metrics._match import Pair
 from harness.metrics._refined import refined
-from harness.metrics._scenes import ENCODER, Scenes, marked, scenes
+from harness.metrics._scenes import Scenes, marked, scenes
 from harness.parts import Records
 from harness.types import Element
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from harness.parts import Array
 
 
-def _ratios(records: Records, scenes: Scenes, strict: bool) -> tuple[Array, Array, Mapping[str, float]]:
+def _ratios(records: Records, scenes: Scenes, encoder: str, strict: bool) -> tuple[Array, Array, Mapping[str, float]]:
     narrow = scenes.pairs(lambda graph: graph.objects)
     lists = [sample.objects for sample, group in zip(records.samples, scenes.references, strict=True) for _ in group]
     wide: list[Pair] = [(named, sorted({*true, *known})) for (named, true), known in zip(narrow, lists, strict=True)]
-    both = _match.match([*narrow, *wide], records, ENCODER)
+    both = _match.match([*narrow, *wide], records, encoder)
     recall, precision = both.part(slice(len(narrow))), both.part(slice(len(narrow), None))
     rates = precision.ratios()[0], recall.ratios()[1]
     if strict:
@@ -45,4 +45,7 @@ def _elements(records: Records, parser: str) -> list[list[Element]]:
 METRIC = refined(
     "objects", "objects", _ratios, _elements, order=2, made=_graphs.set_metric("objects", "object", _graphs.objects, 2)
 )
-VARIANTS = {"compat": refined("objects", "objects", _ratios, _elements, order=2, compat=True)}
+VARIANTS = {
+    "compat": refined("objects", "objects", _ratios, _elements, order=2, variant="compat"),
+    "lite": refined("objects", "objects", _ratios, _elements, order=2, variant="lite"),
+}

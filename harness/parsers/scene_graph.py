@@ -10,6 +10,7 @@ Three rules limit a sentence in T5 tokens, prompt and end marker included: none 
 sentences counted without end marker), as 0.7 does, so that the longest sentence of each group loses its last token.
 ``@bf16`` is strict in half precision. The steps are those of capture_metric 0.1.13 (capture.py,
 ``merge_sentence_results`` and ``sample_to_parse_results``) and FactualSceneGraph 0.6.1 (``graph_string_to_object``).
+``@lite`` is another parser, with values of the same form (``_light.py``).
 Run with ``cim parse --metrics capture``.
 """
 
@@ -26,7 +27,7 @@ from typing import Any
 
 from harness import registry
 from harness.errors import CimError
-from harness.parsers import factual
+from harness.parsers import _light, factual
 from harness.parts import Parse, Parser, Values
 from harness.resources import machine, nltk_data, pretrained, wordnet
 from harness.resources.wordnet_words import lemmatiser
@@ -183,6 +184,10 @@ def _session(rule: Rule, by: str, values: Values) -> Iterator[Parse]:
     yield partial(_parse, rule, by, values, tools)
 
 
+def _stop_settings() -> str:
+    return f"CAPTURE {sha256(STOP_WORDS.read_bytes()).hexdigest()[:12]}"
+
+
 def _settings(limit: str, by: str) -> dict[str, str]:
     found = wordnet.missing_wordnet() is None
     return {
@@ -191,7 +196,7 @@ def _settings(limit: str, by: str) -> dict[str, str]:
         "nltk": importlib.metadata.version("nltk"),
         **nltk_data.settings(),
         "wordnet": f"3.0-{wordnet.checksum()}" if found else "absent",
-        "stop": f"CAPTURE {sha256(STOP_WORDS.read_bytes()).hexdigest()[:12]}",
+        "stop": _stop_settings(),
         "steps": "capture-metric 0.1.13",
         "v": "1",
     }
@@ -228,6 +233,20 @@ def summary(values: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
+def _light_parser() -> Parser:
+    """The rules of ``_light.py`` with CAPTURE's stop words; quick, so that it runs wherever it is asked for."""
+
+    def settings() -> dict[str, str]:
+        return {**_light.settings(), "stop": _stop_settings()}
+
+    @contextmanager
+    def session(values: Values) -> Iterator[Parse]:
+        with _light.session(stop_words(), values) as parse:
+            yield parse
+
+    return Parser("scene_graph@lite", settings, session, _light.missing, kept=True)
+
+
 def _parser(name: str, rule: Rule, limit: str, by: str = "factual") -> Parser:
     settings, missing, session = partial(_settings, limit, by), partial(_missing, by), partial(_session, rule, by)
     return Parser(name, settings, session, missing, _slow, kept=True, summary=summary, pace=PACE)
@@ -239,4 +258,5 @@ VARIANTS = {
     "cim": _parser("scene_graph@cim", partial(_one_lost, SHORT), f"{SHORT}, last token lost as FactualSceneGraph 0.7"),
     "sc": _parser("scene_graph@sc", partial(_fixed, SHORT), f"{SHORT}, none lost as FactualSceneGraph 0.6"),
     "bf16": _parser("scene_graph@bf16", _STRICT, str(LONG), "factual@bf16"),
+    "lite": _light_parser(),
 }

