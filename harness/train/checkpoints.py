@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from harness import store
 from harness.engines import _weights
 from harness.errors import CimError
+from harness.train import inheritance
 from harness.weights import Weights
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def adapter(model: Any) -> Any:
 
 
 def merge(weights: Weights, dtype: str, folder: Path) -> None:
-    """Merge the adapter of a LoRA checkpoint into its base model, for engines and evaluation."""
+    """Merge the adapter of a LoRA checkpoint into its base model, stored in this dtype, for engines and evaluation."""
     from peft import PeftModel
 
     start = start_folder(weights)
@@ -131,20 +132,22 @@ def merge(weights: Weights, dtype: str, folder: Path) -> None:
 
 
 def model_toml(plan: Plan, step: int, inside: str) -> str:
-    """The ``model.toml`` of a checkpoint: evaluated with the sampling and image limits of its start model.
+    """The ``model.toml`` of a checkpoint: evaluated as its start model is.
 
     Args:
         inside: folder of the weights, relative to the file.
     """
-    options, weights = plan.options, plan.weights
+    options, weights, runs = plan.options, plan.weights, inheritance.of(plan.options.model)
+    about = f"{options.task} from {options.model.name}, preset {plan.preset.name}, step {step}. {runs.why}"
     lines = [
-        f"about = {_toml(f'{options.task} from {options.model.name}, preset {plan.preset.name}, step {step}.')}",
-        f"engine = {_toml('transformers')}",
+        f"about = {_toml(about.strip())}",
+        f"engine = {_toml(runs.engine)}",
         f"checkpoint = {_toml(inside)}",
-        f"dtype = {_toml(plan.preset.dtype)}",
+        f"dtype = {_toml(runs.dtype)}",
     ]
     lines += [f"tasks = {_toml(list(options.model.tasks))}"] if options.model.tasks else []
     lines += [f"system = {_toml(weights.system)}"] if weights.system is not None else []
+    lines += [f"thinking = {_toml(weights.thinking)}"] if weights.thinking is not None else []
     training = {
         "run": plan.name,
         "base": options.model.name,
@@ -176,7 +179,7 @@ def finish(plan: Plan, update: int) -> None:
     """Make a saved checkpoint a model folder under its final name, and drop the resume state of older ones."""
     folder, step = plan.checkpoints / f"checkpoint-{update}", update // plan.updates
     if plan.options.lora:
-        merge(plan.weights, plan.preset.dtype, folder)
+        merge(plan.weights, inheritance.of(plan.options.model).dtype, folder)
     (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle that nothing here reads
     content = model_toml(plan, step, f"./{MERGED}" if plan.options.lora else ".")
     store.write_bytes(folder / TOML, content.encode())
