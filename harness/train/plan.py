@@ -123,6 +123,9 @@ def _trainable(model: Model) -> Weights:
         raise CimError(f"model {model.name} cannot be trained", where="--model", hint=hint)
     if model.weights.trust_remote_code:
         raise CimError(f"model {model.name} needs code of its checkpoint, which training does not run")
+    if model.weights.adapter is not None:
+        hint = "train its base model, or merge it first: peft's merge_and_unload"
+        raise CimError(f"model {model.name} is a LoRA adapter, which is no start model", where="--model", hint=hint)
     return model.weights
 
 
