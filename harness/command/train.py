@@ -48,6 +48,8 @@ def train_verb(args: argparse.Namespace) -> int:
         vllm_server=args.vllm_server,
         settings=settings(args.settings),
         tolerated=tuple(split(args.tolerate)),
+        search=args.search,
+        precision=args.reward_precision,
         name=args.name,
         untested=args.untested,
         probe=not args.no_probe,

@@ -31,7 +31,7 @@ class Options:
     ``steps`` counts generation batches, or updates of supervised fine-tuning (None: the preset's own). ``rollouts``
     names the rollout engine, ``vllm_server`` the address of a vLLM server. ``settings`` override fields of TRL's
     configuration; alarms that are ``tolerated`` are logged and stop nothing. ``pairs`` are sources of images of the
-    user's own.
+    user's own. ``search`` and ``precision`` say how captions are looked up (None: as suits the machine).
     """
 
     model: Model
@@ -49,6 +49,8 @@ class Options:
     vllm_server: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     tolerated: tuple[str, ...] = ()
+    search: str | None = None
+    precision: str | None = None
     name: str | None = None
     untested: bool = False
     probe: bool = True
@@ -79,6 +81,11 @@ class Plan:
     def updates(self) -> int:
         """Optimiser updates per step."""
         return 1 if self.options.stage == "sft" else self.preset.updates
+
+    @property
+    def lookup(self) -> reward.Lookup:
+        """How captions are looked up on this machine."""
+        return reward.lookup(self.options.search, self.options.precision)
 
     @property
     def checkpoints(self) -> Path:
@@ -244,6 +251,7 @@ def settings(plan: Plan) -> dict[str, Any]:
             "processes": plan.processes,
             "arguments": _shown_arguments(plan),
             **scorer,
+            **({"lookup": changes} if scorer and (changes := plan.lookup.changes()) else {}),
             **({"tolerated": sorted(options.tolerated)} if options.tolerated else {}),
         },
         "versions": presets.installed(),
@@ -272,6 +280,7 @@ def shown(plan: Plan) -> dict[str, Any]:
         **summary,
         "preset": f"{preset.name}: {preset.about}",
         "gallery": options.gallery or material.gallery,
+        "lookup": f"{plan.lookup.search}, encoded in {plan.lookup.precision}",
         "rewards": ", ".join(f"{name} x {weight:g}" for name, weight in plan.rewards.items()),
         "step": f"{preset.prompts} x {preset.group} captions, {preset.updates} updates",
         "alarms that stop": stops or "none; they are logged",

@@ -57,7 +57,7 @@ def _train(plan: Plan, say: Callable[[str], None], advance: Callable[[int, int],
 
     if plan.gallery is None or plan.scoring is None:
         return _conclude(plan, trl_engine.train(plan, None, say, advance))
-    with reward.opened(plan.gallery, plan.scoring, plan.material, plan.rewards) as context:
+    with reward.opened(plan.gallery, plan.scoring, plan.material, plan.rewards, plan.lookup) as context:
         return _conclude(plan, trl_engine.train(plan, context, say, advance))
 
 

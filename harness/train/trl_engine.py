@@ -78,7 +78,11 @@ def train(
 def _log(plan: Plan, say: Callable[[str], None], done: int) -> TrainingLog:
     provenance = {}
     if plan.gallery is not None and plan.scoring is not None:
-        provenance = {"gallery": plan.gallery.sha[:12], "self_policy": plan.scoring.self_policy}
+        provenance = {
+            "gallery": plan.gallery.sha[:12],
+            "self_policy": plan.scoring.self_policy,
+            **plan.lookup.changes(),
+        }
     stopping = alarms.that_stop(plan.preset.stops, plan.options.tolerated)
     return TrainingLog(plan.folder, plan.updates, stopping, provenance, say, done)
 
