@@ -51,8 +51,7 @@ def _texts(model: Any, tokens: Any, device: str, texts: Sequence[str]) -> Iterat
 def _images(model: Any, transform: Any, device: str, paths: Sequence[str]) -> Iterator[Vectors]:
     import torch
 
-    def encode(part: list[str]) -> Any:
-        pixels = torch.stack([transform(open_image(Path(path), path)) for path in part])
-        return model.encode_image(pixels.to(device), normalize=True)
+    def encode(part: list[Any]) -> Any:
+        return model.encode_image(torch.stack(part).to(device), normalize=True)
 
-    return batches(paths, encode)
+    return batches(paths, encode, read=lambda path: transform(open_image(Path(path), path)))
