@@ -3,6 +3,10 @@
 A row is one JSON object per line. An append is one write call, so a killed process loses at most the
 row it was writing; a truncated last line is dropped when the file is opened again. Documents are
 written to a temporary file and renamed. JSON only: nothing read from disk can run code.
+
+A row that costs time or money to make again is sealed: its last field ``crc`` is the CRC-32 of the line without that
+field, in eight hex digits, and a row that is read back with another content is refused. Rows without it are taken as
+they are: those of other programs, and of runs from before rows were sealed.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import json
 import os
 import shutil
 import time
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +27,13 @@ from harness.errors import BusyError, CimError
 SYNC_ROWS = 256
 SYNC_SECONDS = 5.0
 LOCK = ".lock"
+SEAL = b',"crc":"'
+SEALED = len(SEAL) + 10  # bytes: name, eight digits, quote, brace
 DERIVED = ("per_sample.jsonl", "statistics.jsonl", "scores.json", "details.jsonl", "judged.jsonl", "report.html")
+
+
+class ChangedError(ValueError):
+    """A row is not the one that was written."""
 
 
 def dumps(value: Any) -> str:
@@ -31,21 +42,38 @@ def dumps(value: Any) -> str:
     return line.replace("\x85", "\\u0085").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
+def seal(row: Mapping[str, Any]) -> bytes:
+    """A row, which has a field, as a line that ends with its checksum."""
+    line = dumps(row).encode()
+    return line[:-1] + SEAL + b'%08x"}' % zlib.crc32(line)
+
+
+def unseal(line: bytes) -> bytes:
+    """A line without its checksum; ChangedError if it has one of another content."""
+    if line[-SEALED : -SEALED + len(SEAL)] != SEAL:
+        return line
+    content = line[:-SEALED] + b"}"
+    if line[-10:] != b'%08x"}' % zlib.crc32(content):
+        raise ChangedError("was changed after it was written: its checksum is another")
+    return content
+
+
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """Rows of a file that only this project writes; a missing file has none, a truncated last line is left out.
 
     Raises:
-        CimError: a complete line is not a JSON object; names file and line.
+        CimError: a complete line is not a JSON object, or not the one that was written; names file and line.
     """
     if not path.is_file():
         return []
     rows = []
     for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
         try:
-            row = json.loads(line)
+            row = json.loads(unseal(line))
         except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, a number of 5,000 digits, too deep
+            what = str(error) if isinstance(error, ChangedError) else f"is not JSON ({error})"
             remedy = "delete that line to have it made again, or start over with --fresh"
-            raise CimError(f"is not JSON ({error})", where=f"{path}:{number}", hint=remedy) from error
+            raise CimError(what, where=f"{path}:{number}", hint=remedy) from error
         if not isinstance(row, dict):
             raise CimError("is not a JSON object", where=f"{path}:{number}", hint="start over with --fresh")
         rows.append(row)
@@ -76,9 +104,10 @@ def write_document(path: Path, content: Mapping[str, Any]) -> None:
     write_bytes(path, (json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1) + "\n").encode())
 
 
-def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], *, sealed: bool = False) -> None:
     """Replace a file of rows as a whole."""
-    write_bytes(path, "".join(dumps(row) + "\n" for row in rows).encode())
+    lines = (seal(row) if sealed else dumps(row).encode() for row in rows)
+    write_bytes(path, b"".join(line + b"\n" for line in lines))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -104,7 +133,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 class Appender:
-    """Adds rows to a file, each with one write call; fsync every ``sync`` rows, or few seconds."""
+    """Adds sealed rows to a file, each with one write call; fsync every ``sync`` rows, or few seconds."""
 
     def __init__(self, path: Path, sync: int = SYNC_ROWS) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +144,7 @@ class Appender:
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Write one row; on a full disk the file keeps its whole rows only."""
-        line = (dumps(row) + "\n").encode()
+        line = seal(row) + b"\n"
         try:
             written = os.pwrite(self._file, line, self._end)
             while written < len(line):

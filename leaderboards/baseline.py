@@ -93,7 +93,8 @@ def _shown(number: float | None, digits: int) -> str:
 def write(run: StoredRun, metrics: Sequence[str], into: Path) -> int:
     """Write a baseline's files, the manifest last; returns their size in bytes."""
     captions = run.files.completions()
-    document = {**run.document, "scores": [row for row in run.document["scores"] if row["metric"] in metrics]}
+    document = {name: value for name, value in run.document.items() if name != "sums"}  # of other rows
+    document |= {"scores": [row for row in run.document["scores"] if row["metric"] in metrics]}
     store.write_rows(into / records.NAME, (records.row(captions[name]) for name in sorted(captions)))
     for name, rows in ((stored_run.PER_SAMPLE, run.per_sample), (stored_run.STATISTICS, run.statistics)):
         store.write_rows(into / name, (_of(rows[sample_id], metrics) for sample_id in sorted(rows)))

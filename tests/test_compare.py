@@ -22,6 +22,7 @@ from harness.runs import compare, stats, stored_run
 from tests import controls, synthetic_runs
 from tests.cli import Cim, captions_file
 from tests.conftest import ROOT
+from tests.edits import unsummed
 
 METRICS = "bleu4,bleu4_char,length"
 
@@ -198,6 +199,7 @@ def test_runs_over_different_images_are_not_compared(cim: Cim, tmp_path: Path) -
 def test_a_changed_signature_is_left_out_and_said(cim: Cim) -> None:
     cim("eval", "--model", "demo-terse,demo-detailed", "--metrics", METRICS)
     path = cim.results / "demo" / "demo-terse" / "scores.json"
+    unsummed(path.parent)
     path.write_text(path.read_text().replace("smooth:method3", "smooth:method1"))
     rows = _by_name(cim("compare", "demo-terse", "demo-detailed", "--json").json)
     assert rows["bleu4_char"] == {
@@ -217,6 +219,7 @@ def test_runs_that_are_not_there(cim: Cim) -> None:
 def test_a_cell_that_is_no_number_is_refused(cim: Cim, value: str) -> None:
     cim("eval", "--model", "demo-terse,demo-detailed", "--metrics", METRICS)
     path = cim.results / "demo" / "demo-terse" / "per_sample.jsonl"
+    unsummed(path.parent)
     path.write_text(path.read_text().replace('"words":6.0', f'"words":{value}', 1))
     assert "lack numbers of length" in cim.refused("compare", "demo-terse", "demo-detailed", "--json")
 
@@ -231,6 +234,7 @@ def test_a_score_file_of_another_form_is_refused(cim: Cim, content: str) -> None
 def test_order_of_rows_does_not_matter_and_columns_are_what_they_say(cim: Cim) -> None:
     cim("eval", "--model", "demo-terse,demo-detailed", "--metrics", METRICS)
     rows = cim("compare", "demo-terse", "demo-detailed", "--json").json["comparisons"]
+    unsummed(cim.results / "demo" / "demo-terse")
     for name in ("per_sample.jsonl", "statistics.jsonl"):
         path = cim.results / "demo" / "demo-terse" / name
         path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))

@@ -151,7 +151,7 @@ def test_a_long_cut_off_line_is_dropped(tmp_path: Path) -> None:
     path.write_bytes(b'{"a":1}\n{"caption":"' + b"x" * 200_000)
     with store.Appender(path) as rows:
         rows.append({"b": 2})
-    assert path.read_bytes() == b'{"a":1}\n{"b":2}\n'
+    assert path.read_bytes() == b'{"a":1}\n' + store.seal({"b": 2}) + b"\n"
 
 
 def test_a_damaged_row_in_the_middle_is_named(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_full_disk_leaves_whole_rows_only(tmp_path: Path) -> None:
     code = (
         "import resource, signal, sys; from pathlib import Path; from harness import store\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        f"resource.setrlimit(resource.RLIMIT_FSIZE, (100, {resource.RLIM_INFINITY}))\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, (130, {resource.RLIM_INFINITY}))\n"
         "path = Path(sys.argv[1])\n"
         "try:\n"
         "    with store.Appender(path / 'rows.jsonl') as rows:\n"

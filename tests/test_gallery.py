@@ -117,14 +117,38 @@ def test_other_settings_and_changed_sources_are_refused(tmp_path: Path, small: N
     with pytest.raises(SettingsError, match="made with other fine, dedupe"):
         build.build(plan(tmp_path / "g", fine=True, dedupe=True))
     changed = plan(tmp_path / "g", pairs=lambda: (replace(pair, caption=pair.caption + "!") for pair in pairs()))
-    with pytest.raises(CimError, match="the pairs of part 0 have changed"):
+    with pytest.raises(SettingsError, match="made with other pairs; give it another name, or begin anew with --fresh"):
         build.build(changed)
     build.discard(tmp_path / "g")
     assert build.build(replace(changed, dedupe=True))
+    with pytest.raises(SettingsError, match="made with other pairs"):
+        build.build(plan(tmp_path / "g", dedupe=True))
     opened = gallery.open_folder(tmp_path / "g")
     assert len(opened) == 26 and opened.manifest["repeats"]["dropped"] == 1 and "made:0 again" not in opened.rows
     with pytest.raises(CimError, match="encoder fake_image is of images, not of texts"):
         build.build(plan(tmp_path / "h", Fake("image", 6)))
+
+
+def test_a_finished_gallery_of_other_images_is_refused(tmp_path: Path, small: None) -> None:
+    """The same names and captions, one image replaced; every pair that was read is accounted for."""
+    for number in range(3):
+        (tmp_path / f"{number}.png").write_bytes(bytes([number]) * 20)
+
+    def read() -> Iterator[Pair]:
+        for number in (0, 1, 2, 2, 3):
+            yield Pair("made", f"{number}", f"caption {number}", tmp_path / f"{number}.png")
+
+    made = plan(tmp_path / "g", pairs=read, allow_missing=True, dedupe=True)
+    assert build.build(made) and build.build(made)
+    manifest = gallery.open_folder(tmp_path / "g").manifest
+    counts = manifest["read"], manifest["n"], manifest["left_out"], manifest["repeats"]["dropped"]
+    assert counts == (5, 3, 1, 1) and len(manifest["pairs_sha256"]) == 64
+    (tmp_path / "1.png").write_bytes(b"another picture")
+    with pytest.raises(SettingsError, match="made with other pairs"):
+        build.build(made)
+    path = tmp_path / "g" / gallery.MANIFEST  # of a gallery from before pairs were digested
+    path.write_text(json.dumps({name: value for name, value in manifest.items() if name != "pairs_sha256"}))
+    assert build.build(made)
 
 
 def test_unusable_pairs_are_named(tmp_path: Path, small: None) -> None:
@@ -310,7 +334,7 @@ def test_bad_sources_are_named(tmp_path: Path, kind: str, text: str, message: st
 
 def shard_of(path: Path, files: dict[str, bytes]) -> Path:
     """An uncompressed archive."""
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w") as shard:
         for name, raw in files.items():
             entry = tarfile.TarInfo(name)
@@ -361,6 +385,51 @@ def test_members_that_are_no_pair_are_named(tmp_path: Path) -> None:
         list(sources.read("webdataset", shard))
 
 
+def test_no_file_of_a_folder_is_passed_over(tmp_path: Path) -> None:
+    folder = tmp_path / "pics"
+    folder.mkdir()
+    (folder / "a.png").touch()
+    (folder / "a.txt").write_text(" ")
+    with pytest.raises(CimError, match=r"a.txt: is empty; write a caption"):
+        list(sources.read("folder", folder))
+    (folder / "a.txt").write_text("A.")
+    (folder / "b.heic").touch()
+    (folder / "b.txt").write_text("B.")
+    with pytest.raises(CimError, match=r"b.txt: has no image of its name beside it; images end in \.avif"):
+        list(sources.read("folder", folder))
+
+
+def test_shards_below_a_folder_are_all_read(tmp_path: Path) -> None:
+    """Of one name in two folders, too; a compressed one is named, not left out."""
+    for part in ("x", "y"):
+        shard_of(tmp_path / "set" / part / "0.tar", {"a.png": part.encode(), "a.txt": part.encode()})
+    pairs = list(sources.read("webdataset", tmp_path / "set"))
+    assert [(pair.image_id, pair.caption) for pair in pairs] == [("x/0/a", "x"), ("y/0/a", "y")]
+    (tmp_path / "set" / "1.tar.gz").touch()
+    with pytest.raises(CimError, match=r"1.tar.gz: is compressed"):
+        list(sources.read("webdataset", tmp_path / "set"))
+
+
+def test_captions_of_one_image_are_all_kept(tmp_path: Path) -> None:
+    """Five captions each, one repeated, one image under two ids: an image once, each caption once, all counted."""
+    from harness.retrieval import grouping
+
+    def read(last: str = "a.png") -> Iterator[Pair]:
+        for name in ("a.png", "b.png"):
+            for number in range(5):
+                yield Pair("made", name, f"{name} {number}", tmp_path / name)
+        yield Pair("made", "a.png", "a.png 0", tmp_path / "a.png")
+        yield Pair("made", "another id", "again", tmp_path / last)
+
+    grouped = grouping.group(read())
+    assert list(grouped.first) == ["made:a.png", "made:b.png"]
+    assert grouped.captions["made:a.png"] == [f"a.png {number}" for number in range(5)] + ["again"]
+    assert grouped.counted == "12 pairs read: 2 images with 11 captions, 1 repeat an image and its caption"
+    assert grouping.group(read()).sha256 == grouped.sha256 and len(grouping.group(read("c.png")).first) == 3
+    (tmp_path / "b.png").write_bytes(b"now it is there")
+    assert grouping.group(read()).sha256 != grouped.sha256
+
+
 def test_a_damaged_image_is_named_by_its_file_or_archive_member(tmp_path: Path, small: None) -> None:
     class Looking(Fake):
         def _encode(self, given: Any) -> Any:
@@ -384,7 +453,7 @@ def test_a_damaged_image_is_named_by_its_file_or_archive_member(tmp_path: Path, 
     pytest.importorskip("datasets", reason="datasets is not installed: run `make setup-train`")
     from harness.train import examples
 
-    trained = examples.of_pairs([["webdataset", str(shard)]], registry.training("cim_rl"))
+    trained = examples.of_pairs([["webdataset", str(shard)]], registry.training("cim_rl"), 0)
     opener = examples.Pictures(trained.place, None, trained.shown)
     assert opener.open("s0:s0/a").size == (60, 50)
     with pytest.raises(CimError, match=r"^s0.tar: b.png: image cannot be read \(truncated\)$"):
@@ -392,7 +461,7 @@ def test_a_damaged_image_is_named_by_its_file_or_archive_member(tmp_path: Path, 
     shard_of(tmp_path / "other" / "s0.tar", {"a.png": whole, "a.txt": b"A."})
     both = [["webdataset", str(path)] for path in (shard, tmp_path / "other" / "s0.tar")]
     with pytest.raises(CimError, match="has the key 's0:s0/a' of another image"):
-        examples.of_pairs(both, registry.training("cim_rl"))
+        examples.of_pairs(both, registry.training("cim_rl"), 0)
 
 
 def test_the_command_builds_and_shows(tmp_path: Path, cim: Cim, small: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from harness.resources import data
 from harness.runs import records, stored_run
 from tests import controls
 from tests.cli import Cim, captions_file
+from tests.edits import unsummed
 
 METRICS = ("--metrics", "bleu4_char,length")
 HOSTILE = {
@@ -95,7 +96,7 @@ def test_what_a_page_holds(cim: Cim, tmp_path: Path) -> None:
 
 def test_the_first_screen_says_what_is_no_better_than_a_control(cim: Cim, tmp_path: Path) -> None:
     run, _ = made(cim, {}, tmp_path)
-    document = json.loads((run / "scores.json").read_text())
+    document = unsummed(run)
     (bleu,) = (row for row in document["scores"] if row["metric"] == "bleu4_char")
     point, bounds = bleu["values"]["score"], bleu["ci95"]
 
@@ -186,7 +187,7 @@ def test_a_page_names_no_place_of_the_machine(cim: Cim, tmp_path: Path) -> None:
     stored = json.loads((run / "manifest.json").read_text())
     stored["settings"]["model"] |= {"base_url": "http://gpu7:8000/v1", "checkpoint": "/home/annabel/weights/qwen"}
     store.write_document(run / "manifest.json", {**stored, "origin": "/home/annabel/model.toml"})
-    document = json.loads((run / "scores.json").read_text())
+    document = unsummed(run)
     absent = {"metric": "cim", "values": {}, "ci95": {}, "n": 0, "n_failed": 0, "signature": None, "controls": {}}
     document["scores"].append({**absent, "not_computed": "no gallery at /home/annabel/scenes/x"})
     del document["outcomes"]  # counted anew
@@ -259,7 +260,7 @@ def test_a_damaged_run_is_one_line(cim: Cim, tmp_path: Path) -> None:
 
 def test_what_is_not_computed_says_why(cim: Cim, tmp_path: Path) -> None:
     run, _ = made(cim, {}, tmp_path)
-    document = json.loads((run / "scores.json").read_text())
+    document = unsummed(run)
     row = {**document["scores"][0], "metric": "capture", "values": {"score": None}, "ci95": {"score": [None, None]}}
     row |= {"not_computed": "no weights here; run `make x`", "signature": None, "controls": {}}
     store.write_document(run / "scores.json", {**document, "scores": [*document["scores"], row]})
@@ -312,6 +313,7 @@ def test_images_become_small_pictures(
 
 def test_stored_elements_verdicts_and_replies_are_shown(docci: tuple[Cim, Path]) -> None:
     _, run = docci
+    unsummed(run)
     sample = data.samples(registry.task("docci500"))[0]
     elements = [
         ("object", "muscovy ducks", "matched"),

@@ -67,7 +67,7 @@ class Fake:
 def fake(cim: Cim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
     made = Fake(cim, tmp_path)
     monkeypatch.setenv("CIM_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(study, "_command", made)
+    monkeypatch.setattr(study, "command", made)
     return made
 
 
@@ -225,4 +225,4 @@ def test_unknown_arms_are_refused() -> None:
 def test_a_command_that_fails_ends_the_study(cim: Cim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = list[str]()
     with pytest.raises(CimError, match=r"`cim eval --model nobody` ended with 2: unknown model 'nobody'"):
-        study._command(said.append, "eval", "--model", "nobody")
+        study.command(said.append, "eval", "--model", "nobody")

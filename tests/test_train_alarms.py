@@ -76,9 +76,9 @@ def test_everyone_retrieves_one_row() -> None:
 
 
 def test_sources_that_do_not_matter() -> None:
-    assert rung(scored(healthy(1).captions, healthy(1).batch.qir, shuffled=healthy(1).batch.qir.mean())) == {
-        "ungrounded"
-    }
+    blind = row(scored(healthy(1).captions, healthy(1).batch.qir, shuffled=healthy(1).batch.qir.mean()))
+    assert set(alarms.check([row(healthy()), blind, blind, blind], [])) == {"ungrounded"}
+    assert alarms.check([row(healthy()), blind, row(healthy(2)), blind], []) == {}, "an odd batch"
 
 
 def test_a_number_that_is_none() -> None:
@@ -110,6 +110,27 @@ def test_reward_up_and_truth_down_twice_in_a_row() -> None:
     assert validated((1.0, 80.0), (1.2, 78.0), (1.3, 60.0)) == set()
     assert validated((1.0, 80.0), (0.9, 60.0), (1.2, 60.0)) == set(), "bad, but no hack"
     assert validated((1.0, None), (1.2, None), (1.3, None)) == set()
+
+
+def test_reward_up_and_captions_worse_by_their_references_twice_in_a_row() -> None:
+    def validated(*rows: tuple[float, tuple[float, float] | None]) -> set[str]:
+        content = [
+            {"step": at, "reward": reward, "references": {"meteor": {"value": 30.0, "difference": -1.0, "ci95": ci}}}
+            for at, (reward, ci) in enumerate(rows)
+        ]
+        return rung(healthy(1), content)
+
+    worse, level = (-2.0, -0.5), (-1.0, 0.2)
+    assert validated((1.0, None), (1.2, worse), (1.3, worse)) == {"references"}
+    assert validated((1.0, None), (1.2, worse)) == validated((1.0, None), (1.2, worse), (1.3, level)) == set()
+    assert validated((1.0, None), (0.9, worse), (1.3, worse)) == set(), "worse, but no hack"
+
+
+def test_alarms_that_cannot_ring_are_no_guards() -> None:
+    known = {"truth": False, "references": True, "validation": True}
+    assert set(alarms.cannot_ring(**known)) == {"truth"}
+    assert set(alarms.cannot_ring(**{**known, "truth": True})) == {"references"}
+    assert set(alarms.cannot_ring(**{**known, "validation": False})) == {"truth", "references"}
 
 
 def test_numbers_of_a_known_batch() -> None:

@@ -106,10 +106,10 @@ def test_a_run_its_files_and_its_model(cim: Cim) -> None:
 
 def test_a_run_that_an_alarm_stopped_keeps_what_was_best(cim: Cim, monkeypatch: pytest.MonkeyPatch) -> None:
     """Captions get less true while the reward rises: exit 1 by name, the checkpoint before is the model, no resume."""
-    from harness.train import examples, presets
+    from harness.train import presets, validation
 
     found = iter([{"reward": 1.0 + step / 10, "truth": 90.0 - 20 * step**2} for step in (0, 0.1, 2, 3)])
-    monkeypatch.setattr(examples, "worth", lambda *_: next(found))
+    monkeypatch.setattr(validation, "worth", lambda *_: next(found))
     monkeypatch.setitem(presets._ALL, "mini", replace(presets._ALL["mini"], save_every=1))
     arguments = ("train", "--model", "mini-base", "--steps", "4", "--name", "hacked", "--no-probe", *SHORT)
     done = cim(*arguments)
@@ -276,8 +276,8 @@ def test_the_missing_gallery_of_a_world_is_named_with_its_command(
 
 
 def test_pairs_of_ones_own(cim: Cim, tmp_path: Path) -> None:
-    """Images from a file of pairs: one in twenty is held out, an image that is absent is named."""
-    names = [f"gallery_{number:06d}" for number in range(40)]
+    """Images from a file of pairs: 64 are held out and compared with references, an image that is absent is named."""
+    names = [f"gallery_{number:06d}" for number in range(128)]
     for name in names:
         (tmp_path / f"{name}.png").write_bytes(training.picture(name))
     lines = [json.dumps({"id": name, "image": f"{name}.png", "caption": f"caption of {name}"}) for name in names]
@@ -285,10 +285,49 @@ def test_pairs_of_ones_own(cim: Cim, tmp_path: Path) -> None:
     file.write_text("\n".join(lines) + "\n")
     base = ("train", "--model", "mini-base", "--preset", "mini", "--gallery", "miniscenes", "--from", "jsonl", file)
     told = cim(*base, "--dry-run", "--json").json
-    assert told["images"] == "38 of miniscenes, 2 for validation"
+    assert told["images"] == "64 of miniscenes, 64 for validation"
+    assert told["validation"] == "meteor, rouge_l against the references; the first decides"
+    assert told["alarms that cannot ring"] == "truth: no true statements are known of these images"
+    assert "references" in told["alarms that stop"] and "ungrounded" in told["alarms that stop"]
+    few = tmp_path / "few.jsonl"
+    few.write_text("\n".join(lines[:100]) + "\n")
+    assert "100 images: 64 held out to choose a checkpoint, and 64 to train on" in cim.refused(*base[:-1], few)
+    unseen = cim(*base[:-1], few, "--held-out", "0", "--dry-run", "--json").json
+    assert unseen["images"] == "100 of few, 0 for validation" and unseen["validation"].startswith("none")
     done = cim(*base, "--steps", "1", "--name", "own", *SHORT, "--no-probe")
     assert done.code == 0, done.err
     assert {row["source_id"] for row in rows(cim, "own", "completions.jsonl")} <= {f"miniscenes:{n}" for n in names}
-    assert rows(cim, "own", "validation.jsonl")[0]["truth"] is None
+    first, last = rows(cim, "own", "validation.jsonl")
+    assert first["truth"] is None and set(first["references"]) == {"meteor", "rouge_l"}
+    assert "ci95" not in first["references"]["meteor"] and len(last["references"]["meteor"]["ci95"]) == 2
+    written = rows(cim, "own", "greedy.jsonl")
+    assert [row["step"] for row in written] == [0] * 64 + [1] * 64 and all(row["caption"] for row in written)
+    again = cim(*base, "--steps", "1", "--name", "own", *SHORT, "--no-probe")
+    assert again.code == 0 and "is complete: nothing to train" in again.err and len(rows(cim, "own")) == 1
+    file.write_text(file.read_text().replace("caption of", "another caption of"))  # under the same ids
+    assert "stored run has other settings" in cim.refused(*base, "--steps", "1", "--name", "own", *SHORT, "--no-probe")
     (tmp_path / f"{names[0]}.png").unlink()
     assert f"1 images are not there, {tmp_path / names[0]}.png first" in cim.refused(*base)
+
+
+def test_five_captions_of_an_image_are_five_targets(cim: Cim, tmp_path: Path) -> None:
+    """One image once in a dry run, each of its captions a row of fine-tuning."""
+    from harness import registry
+    from harness.train import examples
+    from harness.weights import Weights
+
+    lines = list[str]()
+    for number in range(6):
+        (tmp_path / f"{number}.png").write_bytes(training.picture(f"gallery_{number:06d}"))
+        lines += [json.dumps({"image": f"{number}.png", "caption": f"words {at} of {number}"}) for at in range(5)]
+    (tmp_path / "pairs.jsonl").write_text("\n".join([*lines, lines[0]]))
+    source = ("jsonl", str(tmp_path / "pairs.jsonl"))
+    told = cim("train", "--model", "mini-base", "--stage", "sft", "--from", *source, "--dry-run", "--json").json
+    assert told["images"] == "6 of pairs, 0 for validation"
+    assert told["pairs"] == "31 pairs read: 6 images with 30 captions, 1 repeat an image and its caption"
+    material = examples.of_pairs([source], registry.training("cim_rl"), 0)
+    rows = examples.for_sft(material, Weights("x"))
+    assert len(rows) == 30 and sorted(rows.with_format(None)["target"]) == sorted(
+        json.loads(x)["caption"] for x in lines
+    )
+    assert len(examples.for_grpo(material, material.train, Weights("x"))) == 6

@@ -250,7 +250,11 @@ def test_a_run_killed_before_its_first_checkpoint_begins_anew(tmp_path: Path) ->
     assert [row["step"] for row in rows(tmp_path, "validation.jsonl")] == [0, 1, 2]
     assert before == {name: [row.get("loss") for row in rows(tmp_path, name)] for name in before}
     whole = rows(tmp_path, "validation.jsonl")
-    store.write_rows(tmp_path / "validation.jsonl", whole[:-1])  # killed between a checkpoint and its validation
+    store.write_rows(tmp_path / "validation.jsonl", whole[:-1])  # killed between the last checkpoint and its validation
+    steps = (tmp_path / "steps.jsonl").read_bytes()
+    assert training.train(plan) == 2 and rows(tmp_path, "validation.jsonl") == whole
+    assert (tmp_path / "steps.jsonl").read_bytes() == steps, "no step is made again"
+    store.write_rows(tmp_path / "validation.jsonl", whole[:-1])
     training.train(training.tiny(tmp_path, MINI, training.material(validation=3), steps=3))
     again = rows(tmp_path, "validation.jsonl")
     assert again[:3] == whole and [row["step"] for row in again] == [0, 1, 2, 3]

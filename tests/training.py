@@ -125,7 +125,7 @@ def material(validation: int = 0, draw: Callable[[str], bytes] = picture) -> Mat
         validation=train[:validation],
         keys={image: f"miniscenes:{image}" for image in train},
         place=draw,
-        target=lambda image: "",
+        targets=lambda image: [""],
         reference=lambda image: "",
         truth=lambda captions: {},
     )

@@ -6,9 +6,9 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.command.places import show_rows
 from harness.errors import CimError
@@ -91,4 +91,16 @@ def _build(args: argparse.Namespace, folder: Path) -> int:
         print(json.dumps({"folder": str(folder), **built.manifest}, indent=1))
     else:
         print(f"{len(built)} rows in {folder}, sha256 {built.sha}")
+        if "read" in built.manifest:  # not in galleries from before pairs were counted
+            print(_counted(built.manifest))
     return 0
+
+
+def _counted(manifest: Mapping[str, Any]) -> str:
+    """What became of the pairs that were read."""
+    read, missing, repeats = manifest["read"], manifest["left_out"], manifest["repeats"]
+    near = read - missing - repeats["dropped"] - manifest["n"]
+    return (
+        f"{read} pairs read, left out: {missing} without an image file, {repeats['dropped']} repeated, "
+        f"{near} of a benchmark; of those kept or repeated, {repeats['images']} show an image again"
+    )

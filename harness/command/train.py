@@ -52,6 +52,7 @@ def train_verb(args: argparse.Namespace) -> int:
         precision=args.reward_precision,
         name=args.name,
         untested=args.untested,
+        held_out=args.held_out,
         probe=not args.no_probe,
     )
     planned = plan.plan(options, results)

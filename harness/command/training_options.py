@@ -37,6 +37,12 @@ def train(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--set", dest="settings", action="append", default=[], metavar="NAME=VALUE", help="a TRL setting")
     verb.add_argument("--tolerate", metavar="A[,B]", help="alarms that are logged and do not stop the run")
     verb.add_argument("--name", help="folder under results/train (default: from model, preset and seed)")
+    verb.add_argument(
+        "--held-out",
+        type=int,
+        metavar="N",
+        help="of --from: images that choose a checkpoint (default: 1 in 20, 64 to 256; 0: none, the last is chosen)",
+    )
     verb.add_argument("--untested", action="store_true", help="accept untested versions")
     verb.add_argument("--no-probe", action="store_true", help="skip the start-up check that the policy sees images")
     verb.add_argument("--fresh", action="store_true", help="discard what is stored of this run and start over")

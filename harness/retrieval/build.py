@@ -27,6 +27,7 @@ from harness.parts import Encoder
 from harness.resources import data
 from harness.retrieval import gallery, leaks
 from harness.retrieval.gallery import IDS, IMAGE, MANIFEST, TEXT, TEXT_FINE, Encode, key, unit
+from harness.retrieval.grouping import PairDigest
 from harness.retrieval.merge import merge
 from harness.retrieval.sources import Pair
 from harness.types import Track, untracked
@@ -82,13 +83,15 @@ def build(plan: Plan, shard: tuple[int, int] = (0, 1), track: Track = untracked)
     for kind, encoder in (("text", plan.text), ("image", plan.image)):
         if encoder.kind != kind:
             raise CimError(f"encoder {encoder.name} is of {encoder.kind}s, not of {kind}s", hint="cim list encoders")
-    _agree(plan)
+    _agree(plan.folder, plan.settings())
+    survey = _survey(plan)  # sources that are refused leave nothing behind
+    settings = {**plan.settings(), "pairs_sha256": survey.sha256}
+    _agree(plan.folder, settings)
     if (plan.folder / MANIFEST).is_file():
         shutil.rmtree(plan.folder / PARTS, ignore_errors=True)  # left by a build that was killed during its clean-up
         return True
-    total, left_out, known, benchmarks = _survey(plan)  # sources that are refused leave nothing behind
-    numbers = range(-(-total // PART))
-    store.write_document(plan.folder / PARTS / PLAN, plan.settings())
+    numbers = range(-(-(survey.read - survey.missing) // PART))
+    store.write_document(plan.folder / PARTS / PLAN, settings)
     with store.writing(plan.folder / PARTS / f"shard-{index}-of-{of}", "this shard"):
         _make(plan, [number for number in numbers if number % of == index], len(numbers), track)
     if not all(_ids(plan, number).is_file() for number in numbers):
@@ -100,8 +103,8 @@ def build(plan: Plan, shard: tuple[int, int] = (0, 1), track: Track = untracked)
 
     with store.writing(plan.folder, "this gallery"):
         if not (plan.folder / MANIFEST).is_file():
-            facts = {**plan.settings(), "benchmarks": benchmarks, "left_out": left_out}
-            merge(plan.folder, plan.folder / PARTS, len(numbers), facts, encode if known else None)
+            facts = {**settings, "benchmarks": survey.benchmarks, "read": survey.read, "left_out": survey.missing}
+            merge(plan.folder, plan.folder / PARTS, len(numbers), facts, encode if survey.known else None)
     shutil.rmtree(plan.folder / PARTS, ignore_errors=True)
     return True
 
@@ -113,26 +116,40 @@ def discard(folder: Path) -> None:
     shutil.rmtree(folder / PARTS, ignore_errors=True)
 
 
-def _agree(plan: Plan) -> None:
-    """Refuse to go on with a gallery, or a build, of other settings."""
-    for path in (plan.folder / MANIFEST, plan.folder / PARTS / PLAN):
+def _agree(folder: Path, now: Mapping[str, Any]) -> None:
+    """Refuse to go on with a gallery, or a build, of other settings or pairs; old ones have no digest of pairs."""
+    for path in (folder / MANIFEST, folder / PARTS / PLAN):
         before = store.read_document(path)
-        now = plan.settings()
-        if before and (differing := [name for name in now if before.get(name) != now[name]]):
+        if before is None:
+            continue
+        before = {"pairs_sha256": now.get("pairs_sha256"), **before}
+        if differing := [name for name in now if before.get(name) != now[name]]:
             hint = "give it another name, or begin anew with --fresh"
-            raise SettingsError(f"made with other {', '.join(differing)}", where=str(plan.folder), hint=hint)
+            named = ", ".join(name.removesuffix("_sha256") for name in differing)
+            raise SettingsError(f"made with other {named}", where=str(folder), hint=hint)
 
 
 def _pairs(plan: Plan) -> Iterator[Pair]:
     return (pair for pair in plan.pairs() if not plan.allow_missing or pair.there())
 
 
-def _survey(plan: Plan) -> tuple[int, int, bool, dict[str, str]]:
-    """Number of pairs, number left out, whether a benchmark is on this machine, and the findings on ids per task."""
+@dataclass(frozen=True, slots=True)
+class _Survey:
+    """Pairs read, those without an image, and their digest; whether a benchmark is here, and findings per task."""
+
+    read: int
+    missing: int
+    sha256: str
+    known: bool
+    benchmarks: Mapping[str, str]
+
+
+def _survey(plan: Plan) -> _Survey:
     known, benchmarks = leaks.benchmark_ids()
-    ids, read = list[tuple[str, str]](), 0
+    ids, read, digest = list[tuple[str, str]](), 0, PairDigest()
     for pair in plan.pairs():
         read += 1
+        digest.add(pair)
         if pair.there():
             ids.append((pair.source, pair.image_id))
         elif not plan.allow_missing:
@@ -141,7 +158,8 @@ def _survey(plan: Plan) -> tuple[int, int, bool, dict[str, str]]:
     if not ids:
         raise CimError("the sources hold no pair", where=str(plan.folder))
     leaks.check_ids(ids, known)
-    return len(ids), read - len(ids), bool(known), {**benchmarks, **dict.fromkeys(known, "ids disjoint")}
+    findings = {**benchmarks, **dict.fromkeys(known, "ids disjoint")}
+    return _Survey(read, read - len(ids), digest.hex(), bool(known), findings)
 
 
 def _ids(plan: Plan, number: int) -> Path:

@@ -165,17 +165,29 @@ def _jsonl(path: Path, images: Path) -> Iterator[Pair]:
 
 
 def _folder(path: Path, images: Path) -> Iterator[Pair]:
-    for image in sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and not file.is_dir()):
+    files = sorted(file for file in path.rglob("*") if not file.is_dir())
+    pictures = [file for file in files if file.suffix.lower() in SUFFIXES]
+    stems = {file.with_suffix("") for file in pictures}
+    if alone := [file for file in files if file.suffix == ".txt" and file.with_suffix("") not in stems]:
+        hint = f"images end in {', '.join(SUFFIXES)}; move other texts away"
+        raise CimError("has no image of its name beside it", where=str(alone[0]), hint=hint)
+    for image in pictures:
         text = image.with_suffix(".txt")
         if not text.is_file():
             raise CimError("has no caption", where=str(image), hint=f"write it to {text.name}")
-        yield Pair(path.name, str(image.relative_to(path)), _decoded(text.read_bytes(), str(text)), image)
+        caption = _decoded(text.read_bytes(), str(text))
+        if not caption.strip():
+            raise CimError("is empty", where=str(text), hint="write a caption, or move its image away")
+        yield Pair(path.name, str(image.relative_to(path)), caption, image)
 
 
 def _webdataset(path: Path, images: Path) -> Iterator[Pair]:
-    """Pairs of one shard, or of all ``.tar`` in a folder; members of a pair are adjacent and share their folder and
+    """Pairs of one shard, or of all ``.tar`` below a folder; members of a pair are adjacent and share their folder and
     their name up to its first dot."""
-    for shard in sorted(path.glob("*.tar")) if path.is_dir() else [path]:
+    if packed := sorted(file for end in ("tar.*", "tgz") for file in path.rglob(f"*.{end}")):
+        raise CimError("is compressed", where=str(packed[0]), hint="unpack it to .tar: an image is a byte range of it")
+    for shard in sorted(path.rglob("*.tar")) if path.is_dir() else [path]:
+        known = str(shard.relative_to(path).with_suffix("")) if path.is_dir() else shard.stem
         key, caption, image = "", "", None
         for member in _members(shard):
             name = PurePosixPath(member.name)
@@ -183,7 +195,7 @@ def _webdataset(path: Path, images: Path) -> Iterator[Pair]:
             if not stem:
                 continue
             if str(name.parent / stem) != key:
-                yield from _whole(path, shard, key, caption, image)
+                yield from _whole(path.stem, known, shard, key, caption, image)
                 key, caption, image = str(name.parent / stem), "", None
             kind = suffix.lower()
             if f".{kind}" in SUFFIXES:
@@ -195,7 +207,7 @@ def _webdataset(path: Path, images: Path) -> Iterator[Pair]:
             elif kind == "json" and not caption:
                 content = _json(member(), str(member))
                 caption = str(content.get("caption") or "") if isinstance(content, dict) else ""
-        yield from _whole(path, shard, key, caption, image)
+        yield from _whole(path.stem, known, shard, key, caption, image)
 
 
 def _members(shard: Path) -> Iterator[Member]:
@@ -209,11 +221,11 @@ def _members(shard: Path) -> Iterator[Member]:
         raise CimError(f"is not an uncompressed webdataset shard ({error})", where=str(shard)) from error
 
 
-def _whole(path: Path, shard: Path, key: str, caption: str, image: Member | None) -> Iterator[Pair]:
+def _whole(source: str, known: str, shard: Path, key: str, caption: str, image: Member | None) -> Iterator[Pair]:
     if key and (image is None or not caption.strip()):
         raise CimError(f"{key!r} has no {'image' if image is None else 'caption'}", where=str(shard))
     if image is not None:
-        yield Pair(path.stem, f"{shard.stem}/{key}", caption, image)
+        yield Pair(source, f"{known}/{key}", caption, image)
 
 
 READERS: dict[str, Reader] = {

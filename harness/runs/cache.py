@@ -1,7 +1,7 @@
 """Values by content hash, shared by all runs: rows of ``{"key": ..., "value": ...}`` in one file.
 
-Several processes may add at once: each row is one appending write, a torn or foreign line is
-skipped, and a repeated key has the same value by construction.
+Several processes may add at once: each row is one appending write, a torn, changed or foreign line is
+skipped, so that its value is made again, and a repeated key has the same value by construction.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.store import dumps
+from harness.store import dumps, seal, unseal
 
 PREFIX = b'{"key":"'
 DIGITS = 32
@@ -46,7 +46,7 @@ class Cache:
         for line in self.path.read_bytes().split(b"\n"):
             if line.startswith(PREFIX) and line[start:end] in wanted:
                 try:
-                    values[line[start:end].decode()] = json.loads(line)["value"]
+                    values[line[start:end].decode()] = json.loads(unseal(line))["value"]
                 except (ValueError, KeyError):
                     continue
         return values
@@ -55,7 +55,7 @@ class Cache:
         """Append one value."""
         if self._file is None:
             self._file = self._open()
-        os.write(self._file, (dumps({"key": name, "value": value}) + "\n").encode())
+        os.write(self._file, seal({"key": name, "value": value}) + b"\n")
 
     def _open(self) -> int:
         self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -188,7 +188,7 @@ def _forget_replies(folder: Path, sample_id: str) -> None:
         rows = store.read_rows(path)
         kept = [row for row in rows if not f"{row.get('sample_id')}#".startswith(f"{sample_id}#")]
         if len(kept) < len(rows):
-            store.write_rows(path, kept)
+            store.write_rows(path, kept, sealed=True)
 
 
 def digest(captions: Mapping[str, Completion]) -> str:

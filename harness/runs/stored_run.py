@@ -6,7 +6,9 @@ Nothing is run or written here. An incomplete run is refused, or left out and re
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable
+import hashlib
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,7 @@ import numpy as np
 from harness import store
 from harness.errors import CimError
 from harness.parts import Metric, mean
-from harness.resources import paths
+from harness.resources import data, paths
 from harness.runs import manifest, signature, stats
 from harness.runs.form import DOCUMENT, malformed
 from harness.runs.outcomes import Outcomes, count
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 SCORES, PER_SAMPLE, STATISTICS, DETAILS = "scores.json", "per_sample.jsonl", "statistics.jsonl", "details.jsonl"
 JUDGED = "judged.jsonl"  # kind, state and expected answer of each fact that a judge was asked about, by metric
+ROWS = (PER_SAMPLE, STATISTICS, DETAILS, JUDGED)
 PUBLISHED, BASELINE = "published", "baseline"
 IMAGE_ID = "image_id"  # of a row of per_sample.jsonl, where an image has several captions
 NO_TASKS = (paths.TRAINED, PUBLISHED, BASELINE)  # folders of results that hold no runs
@@ -122,6 +125,22 @@ class StoredRun:
         return account
 
 
+def sums(folder: Path, document: Mapping[str, Any]) -> dict[str, str]:
+    """The sha256 of each file of scored rows of a run by name, and of the score document itself, its sums left out."""
+    content = json.dumps({name: value for name, value in document.items() if name != "sums"})
+    rows = {name: data.sha256(folder / name) for name in ROWS if (folder / name).is_file()}
+    return {SCORES: hashlib.sha256(content.encode()).hexdigest(), **rows}
+
+
+def changed(folder: Path, document: Mapping[str, Any]) -> list[str]:
+    """Score files that are not those that were written together; documents from before there were sums have none."""
+    written = document.get("sums")
+    if not isinstance(written, dict):
+        return []
+    now = sums(folder, document)
+    return [name for name in (SCORES, *ROWS) if now.get(name) != written.get(name)]
+
+
 def folders(results: Path, task: str | None = None, name: str | None = None) -> list[Path]:
     """Folders of stored runs below a results folder, by task and name; of one task or name only where it is set."""
     pattern = "/".join("*" if part is None else glob.escape(part) for part in (task, name))
@@ -164,6 +183,9 @@ def load(folder: Path, files: RowFiles | None = None) -> StoredRun:
         raise CimError("this run has no scores", where=str(folder), hint=hint)
     if faults := list(malformed(scores, DOCUMENT, SCORES)):
         raise CimError("; ".join(faults[:3]), where=str(folder), hint="score the run again")
+    if others := changed(folder, scores):
+        what = f"{', '.join(others)} was changed after it was scored"
+        raise CimError(what, where=str(folder), hint="score the run again")
     place, by_metric = folder.resolve(), {row["metric"]: row for row in scores["scores"]}
     files = files or RowFiles(folder)
     rows = files.rows(PER_SAMPLE), files.rows(STATISTICS)

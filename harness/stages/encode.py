@@ -1,7 +1,8 @@
 """Embeddings of texts and images: each computed once by an encoder, then read from ``results/.cache/vectors``.
 
-A part of the cache is two files, ``<id>.vectors.npy`` (n, d) float32 and ``<id>.keys.npy`` (n, 16) bytes of the
-texts' or files' sha256; the keys are written last, so a part without them is ignored. Used by the metrics through
+A part of the cache is two files, ``<id>.vectors.npy`` (n, d) float32 and ``<id>.keys.npy`` (n, 20): 16 bytes of a
+text's or file's sha256, then the CRC-32 of its embedding, which is compared when it is read (parts from before rows
+were checked have 16 bytes). The keys are written last, so a part without them is ignored. Used by the metrics through
 ``Records.encode``.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+import zlib
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from harness.parts import Vectors
 
 PART = 8192  # most embeddings per part, 25 MB of 768 numbers; a killed command loses only the last part
-BYTES = 16
+BYTES, CRC = 16, 4
 
 
 def _keys(encoder: Encoder, texts: Sequence[str]) -> list[bytes]:
@@ -45,6 +47,8 @@ class _Stored:
 
         self.folder, self._numpy = folder, np
         self._parts = list[Any]()
+        self._crcs = list[list[bytes]]()  # of each part's rows; empty where it has none
+        self._paths = list[Path]()
         self._ends = list[int]()  # cumulative row counts of the parts
         self.places = dict[bytes, int]()  # key to row over all parts
         for path in sorted(folder.glob("*.keys.npy")):
@@ -58,27 +62,36 @@ class _Stored:
             )
         except (ValueError, EOFError, OSError) as error:
             raise CimError(f"is damaged ({error})", where=str(path), hint="delete its two files") from error
-        if len(keys) != len(vectors) or keys.shape[1:] != (BYTES,):
+        if len(keys) != len(vectors) or keys.shape[1:] not in ((BYTES,), (BYTES + CRC,)):
             raise CimError("holds other rows than its vectors", where=str(path), hint="delete both files")
-        self._take_in([raw[at : at + BYTES] for raw in [keys.tobytes()] for at in range(0, len(raw), BYTES)], vectors)
+        rows = [row.tobytes() for row in keys]
+        self._take_in(path, [row[:BYTES] for row in rows], vectors, [row[BYTES:] for row in rows])
 
-    def _take_in(self, keys: Sequence[bytes], vectors: Any) -> None:
+    def _take_in(self, path: Path, keys: Sequence[bytes], vectors: Any, crcs: list[bytes]) -> None:
         first = self._ends[-1] if self._ends else 0
         self.places = dict(zip(keys, range(first, first + len(keys)), strict=True)) | self.places
         self._parts.append(vectors)
+        self._crcs.append(crcs)
+        self._paths.append(path)
         self._ends.append(first + len(keys))
 
     def add(self, keys: Sequence[bytes], vectors: Sequence[Vectors]) -> None:
         """Write one part; embeddings first, keys last."""
         name, array = uuid.uuid4().hex[:16], self._numpy.stack(vectors)
-        raw = self._numpy.frombuffer(b"".join(keys), dtype=self._numpy.uint8).reshape(-1, BYTES)
+        crcs = [_crc(row) for row in array]
+        rows = b"".join(key + crc for key, crc in zip(keys, crcs, strict=True))
+        raw = self._numpy.frombuffer(rows, dtype=self._numpy.uint8).reshape(-1, BYTES + CRC)
         for kind, content in (("vectors", array), ("keys", raw)):
             with store.replacing(self.folder / f"{name}.{kind}.npy") as stream:
                 self._numpy.save(stream, content, allow_pickle=False)
-        self._take_in(keys, array)
+        self._take_in(self.folder / f"{name}.keys.npy", keys, array, crcs)
 
     def take(self, keys: Sequence[bytes]) -> Vectors:
-        """Embeddings (n, d) of stored keys, in order; (0, 0) for none."""
+        """Embeddings (n, d) of stored keys, in order; (0, 0) for none.
+
+        Raises:
+            CimError: an embedding is not the one that was written.
+        """
         if not keys:
             return self._numpy.zeros((0, 0), dtype=self._numpy.float32)
         rows = self._numpy.fromiter(map(self.places.__getitem__, keys), self._numpy.intp, len(keys))
@@ -91,7 +104,15 @@ class _Stored:
                 self._numpy.take(self._parts[part], inside, axis=0, out=vectors, mode="clip")
             else:
                 vectors[here] = self._parts[part][inside]
+            crcs = self._crcs[part]
+            if any(crcs[at] not in (b"", _crc(self._parts[part][at])) for at in self._numpy.unique(inside)):
+                what = "an embedding was changed after it was written: its checksum is another"
+                raise CimError(what, where=str(self._paths[part]), hint="delete its two files")
         return vectors
+
+
+def _crc(row: Vectors) -> bytes:
+    return zlib.crc32(row.tobytes()).to_bytes(CRC, "big")
 
 
 class Encodings:

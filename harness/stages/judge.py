@@ -234,7 +234,7 @@ def _drop_failed(run: Run, file: str) -> None:
     rows = run.files.completions(file, FIELD).values()
     answered_rows = [reply for reply in rows if reply.final]
     if len(answered_rows) < len(rows):
-        store.write_rows(run.folder / file, [records.row(reply, FIELD) for reply in answered_rows])
+        store.write_rows(run.folder / file, [records.row(reply, FIELD) for reply in answered_rows], sealed=True)
 
 
 def _ask(run: Run, answerer: Model, todo: Sequence[Prompted], track: Track, generate: Generate) -> None:

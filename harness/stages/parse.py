@@ -192,4 +192,6 @@ def _keep(path: Path, parser: Parser, values: Mapping[str, Any]) -> None:
     new = [{"parser": _full_name(parser), "key": k, "value": value} for k, value in values.items()]
     if new != [row for row in rows if row.get("parser") == _full_name(parser)]:
         stem = parser.name + "-"
-        store.write_rows(path, [*(row for row in rows if not str(row.get("parser")).startswith(stem)), *new])
+        store.write_rows(
+            path, [*(row for row in rows if not str(row.get("parser")).startswith(stem)), *new], sealed=True
+        )

@@ -20,7 +20,7 @@ from harness.parts import Measurement, Metric, Records, mean
 from harness.runs import controls, manifest, records, signature, stats
 from harness.runs.cache import settings_key
 from harness.runs.run import Run
-from harness.runs.stored_run import DETAILS, IMAGE_ID, JUDGED, PER_SAMPLE, SCORES, STATISTICS
+from harness.runs.stored_run import DETAILS, IMAGE_ID, JUDGED, PER_SAMPLE, SCORES, STATISTICS, changed, sums
 from harness.stages import retrieve
 from harness.stages.caption import account, none_captioned, stored
 from harness.stages.choice import not_computed
@@ -160,6 +160,7 @@ def score(
     before = store.read_document(run.folder / SCORES) or {}
     interval = how_drawn(draws)
     same = before.get("captions") == digest and before.get("interval") == interval
+    same = same and not changed(run.folder, before)  # else all of its rows are made again
     rows = {result.metric: asdict(result) for result in (*computed.scores, *absent)}
     for row in before.get("scores", []) if same else []:
         if row["not_computed"] is None and rows.get(row["metric"], {"not_computed": ""})["not_computed"] is not None:
@@ -180,7 +181,7 @@ def score(
         "outcomes": account(run).as_row(),
         "scores": [rows[name] for name in sorted(rows)],
     }
-    store.write_document(run.folder / SCORES, content)
+    store.write_document(run.folder / SCORES, {**content, "sums": sums(run.folder, content)})
     return [*computed.scores, *absent]
 
 

@@ -21,6 +21,7 @@ TRUTH = 5.0  # points of the share of true statements that validation may lose w
 OPENING = 0.9
 LONGEST = 0.8
 HUB = 0.5
+ROWS = 3  # steps in a row
 FEWEST = 8  # captions of a batch below which hubs are not reported
 
 
@@ -82,6 +83,23 @@ def _truth(_: Sequence[Row], validations: Sequence[Row]) -> Reason:
     return f"reward {gained:+.3f} on validation while the share of true statements fell by {lost:.1f} points"
 
 
+def _references(_: Sequence[Row], validations: Sequence[Row]) -> Reason:
+    """Reward hacking on a user's own images: as ``truth``, but by the first metric that reads their references.
+
+    Captions are worse than the start model's where the whole interval of the paired difference lies below 0.
+    """
+    known = [row for row in validations[1:] if row.get("references") and row.get("reward") is not None]
+    if len(known) < 2:
+        return None
+    for row in known[-2:]:
+        (name, values), *_ = row["references"].items()
+        if not values.get("ci95") or values["ci95"][1] >= 0 or row["reward"] <= validations[0]["reward"]:
+            return None
+    gained = known[-1]["reward"] - validations[0]["reward"]
+    changed = f"{values['difference']:.2f} [{values['ci95'][0]:.2f}, {values['ci95'][1]:.2f}]"
+    return f"reward {gained:+.3f} on validation while {name} against the references changed by {changed}"
+
+
 def _opening(rows: Sequence[Row], _: Sequence[Row]) -> Reason:
     share, before = rows[-1]["text"]["same_opening"], rows[0]["text"]["same_opening"]
     if rows[-1]["images"] < IMAGES or share < OPENING or before >= OPENING:
@@ -102,10 +120,19 @@ def _hub(rows: Sequence[Row], _: Sequence[Row]) -> Reason:
 
 
 def _ungrounded(rows: Sequence[Row], _: Sequence[Row]) -> Reason:
-    gap, first = rows[-1]["retrieval"]["qir_gap"], rows[0]["retrieval"]["qir_gap"]
-    if rows[-1]["images"] < 2 or gap is None or first is None or gap > 0.5 * first or (gap > 0 and first <= 0):
+    """Captions fit other images nearly as well as their own, ``ROWS`` steps in a row: one batch may be an odd one.
+
+    No step of eleven runs in the embedded environment (nine rewards, seed 0) came below half of the first gap.
+    """
+    if len(rows) <= ROWS:
         return None
-    return f"QIR is {gap:+.3f} above that of other images, {first:+.3f} at the start"
+    gaps = [row["retrieval"]["qir_gap"] for row in rows[-ROWS:]]
+    first = rows[0]["retrieval"]["qir_gap"]
+    if first is None or any(row["images"] < 2 for row in rows[-ROWS:]) or any(gap is None for gap in gaps):
+        return None
+    if any(gap > 0.5 * first or (gap > 0 and first <= 0) for gap in gaps):
+        return None
+    return f"QIR is {gaps[-1]:+.3f} above that of other images, {first:+.3f} at the start"
 
 
 Check = Callable[[Sequence[Row], Sequence[Row]], Reason]
@@ -115,8 +142,21 @@ STOPPING: Mapping[str, Check] = {
     "repetition": _repetition,
     "mismatch": _mismatch,
     "truth": _truth,
+    "references": _references,
+    "ungrounded": _ungrounded,
 }
-WATCHED: Mapping[str, Check] = {"opening": _opening, "length": _length, "hub": _hub, "ungrounded": _ungrounded}
+WATCHED: Mapping[str, Check] = {"opening": _opening, "length": _length, "hub": _hub}
+OF_VALIDATION = ("truth", "references", "distinct")
+
+
+def cannot_ring(*, truth: bool, references: bool, validation: bool) -> dict[str, str]:
+    """Alarms that a run can never ring, with the reason: they are no guards of it."""
+    silent = {} if truth else {"truth": "no true statements are known of these images"}
+    if truth or not references:
+        silent["references"] = "true statements are known" if truth else "no metric reads references of these images"
+    if not validation:
+        silent |= dict.fromkeys(("truth", "references"), "no image is held out")
+    return silent
 
 
 def that_stop(guarded: bool, tolerated: Sequence[str]) -> tuple[str, ...]:

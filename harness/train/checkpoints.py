@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from harness import store
 from harness.engines import _weights
 from harness.errors import CimError
-from harness.train import inheritance
+from harness.train import inheritance, layouts
 from harness.weights import Weights
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 TOML = "model.toml"
 MERGED = "merged"  # LoRA adapter merged into its base model, for engines without adapter support
-STATE = ("optimizer.pt", "scheduler.pt", "rng_state*.pth", "scaler.pt")
 CRITERION = "reward"
 LOSS = 1.0  # points of the share of true statements that a chosen checkpoint may have lost on validation
 TRAINER = re.compile(r"checkpoint-(\d+)")
@@ -231,15 +230,27 @@ def drop_unfinished(folder: Path) -> list[int]:
 def forget_state(folder: Path, keep: int = 2) -> None:
     """Remove optimiser and RNG states, which only a resume needs, from all but the last ``keep`` checkpoints."""
     for _, path in whole(folder)[:-keep]:
-        for pattern in STATE:
-            for file in path.glob(pattern):
-                file.unlink()
+        layouts.remove_state(path)
 
 
-def resumable(folder: Path) -> tuple[int, Path] | None:
-    """The last finished checkpoint with the state that an exact resume needs."""
-    ready = [(number, path) for number, path in whole(folder) if (path / "optimizer.pt").is_file()]
-    return ready[-1] if ready else None
+def resumable(folder: Path, launch: layouts.Layout) -> tuple[int, Path] | None:
+    """The last finished checkpoint with its step, to be resumed from by a launch of this layout; None if there is none.
+
+    Raises:
+        CimError: it cannot be resumed from, so that going on would lose it and the rows up to it.
+    """
+    finished = whole(folder)
+    if not finished:
+        return None
+    step, place = finished[-1]
+    saved = layouts.layout_of(place)
+    if saved is None:
+        what = f"{place.name} has no optimiser state left, so the run cannot go on from it"
+        raise CimError(what, where=str(folder), hint="move it away to go on from the one before, or --fresh")
+    if saved is not launch:
+        what = f"{place.name} was saved under {saved.name}, this launch has {launch.name}"
+        raise CimError(what, where=str(folder), hint="launch as before, or --fresh to begin anew")
+    return step, place
 
 
 def choose(folder: Path, validations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -247,8 +258,9 @@ def choose(folder: Path, validations: Sequence[Mapping[str, Any]]) -> dict[str, 
 
     Captions stayed true where the share of true statements fell by at most ``LOSS`` points below the start model's. If
     it fell by more at every checkpoint, the one that lost least, with ``truth_kept`` false; where no truth is known the
-    reward alone decides and ``truth_kept`` is null. Ties go to the earlier one. If none was validated, the last, which
-    ``split`` then says.
+    reward alone decides and ``truth_kept`` is null. Of a user's own images captions are as good as the start model's
+    unless the interval of the paired difference in the first metric of references lies below 0 (``references_kept``).
+    Ties go to the earlier one. If none was validated, the last, which ``split`` then says.
 
     Raises:
         CimError: there is no finished checkpoint.
@@ -263,10 +275,14 @@ def choose(folder: Path, validations: Sequence[Mapping[str, Any]]) -> dict[str, 
     start = next((row.get("truth") for row in validations if row["step"] == 0), None)
     known = [row for row in rows if row.get("truth") is not None] if start is not None else []
     kept = [row for row in known if start - row["truth"] <= LOSS]
+    compared = [row for row in rows if row.get("references")]
+    level = [row for row in compared if _first(row).get("ci95", [0, 0])[1] >= 0]
     if known and not kept:
         best = max(known, key=lambda row: (row["truth"], -row["step"]))
+    elif compared and not level:
+        best = max(compared, key=lambda row: (_first(row)["difference"], -row["step"]))
     else:
-        best = max(kept or rows, key=lambda row: (row[CRITERION], -row["step"]))
+        best = max(kept or level or rows, key=lambda row: (row[CRITERION], -row["step"]))
     return {
         "checkpoint": paths[best["step"]].name,
         "step": best["step"],
@@ -275,5 +291,12 @@ def choose(folder: Path, validations: Sequence[Mapping[str, Any]]) -> dict[str, 
         "split": "validation",
         "candidates": len(rows),
         "truth_kept": bool(kept) if known else None,
+        "references_kept": bool(level) if compared else None,
         "last": paths[last].name,
     }
+
+
+def _first(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a validation row holds of the metric of references that decides."""
+    values: Mapping[str, Any] = next(iter(row["references"].values()))
+    return values

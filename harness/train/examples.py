@@ -18,22 +18,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from harness import registry
 from harness.errors import CimError
 from harness.images import open_image
-from harness.parts import Records, RewardScorer
-from harness.retrieval import sources
+from harness.parts import Records
+from harness.retrieval import grouping, sources
 from harness.retrieval.gallery import key
 from harness.runs import stats
+from harness.train.validation import References, held_out, of_captions
 from harness.types import Sample, SceneGraph
 from harness.weights import Weights
 from harness.worlds import Training, World
 
-HELD_OUT = 20  # one pair in this many is for validation,
-MOST = 256  # but at most this many
 Open = Callable[[str], bytes | Path]  # from a sample id to the image file or its bytes
 Truth = Callable[[Sequence[str]], dict[str, float | None]]
 
@@ -65,8 +63,10 @@ class Material:
     """Images by id, their keys in galleries, their captions, and what of validation captions is true.
 
     ``name`` says where they come from; ``parser`` reads captions of these images as scene graphs, ``own_gallery`` is
-    a gallery that holds them; ``place`` gives the file of an image or its bytes, ``target`` the caption that
+    a gallery that holds them; ``place`` gives the file of an image or its bytes, ``targets`` the captions that
     fine-tuning teaches, ``reference`` the one that rewards may read; ``shown`` is what an error calls an image.
+    ``references`` are the metrics that compare validation captions with the user's own references, if there are any.
+    ``counted`` says what was read and kept of the user's pairs, ``content`` is the sha256 of these.
     ``truth`` gives the values of a metric of true statements, the first their share in percent; none where no
     truth is known.
     """
@@ -77,21 +77,26 @@ class Material:
     validation: Sequence[str]
     keys: Mapping[str, str]
     place: Open
-    target: Callable[[str], str]
+    targets: Callable[[str], Sequence[str]]
     reference: Callable[[str], str]
     truth: Truth
     gallery: str | None = None
     parser: str = "scene_graph"
     own_gallery: str | None = None
     shown: Callable[[str], str] = str
+    references: References | None = None
+    truth_known: bool = False
+    counted: str = ""
+    content: str = ""
 
     def graphs(self, texts: Sequence[str]) -> list[SceneGraph]:
         """Scene graphs of captions of these images."""
         return [_graph(value) for value in _parsed(self.parser, texts)]
 
     def digest(self) -> str:
-        """Eight hex digits that identify the split into training and held-out images."""
+        """Eight hex digits that identify the split into training and held-out images, and the user's pairs."""
         lines = [self.keys[image] for image in self.train] + [""] + [self.keys[image] for image in self.validation]
+        lines += [self.content] if self.content else []
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:8]
 
 
@@ -110,9 +115,10 @@ def of_samples(world: World, images: Sequence[Sample], validation: Sequence[Samp
         validation=[sample.id for sample in validation],
         keys={image: key(world.name, image) for image in references},
         place=world.draw,
-        target=world.target,
+        targets=lambda image: [world.target(image)],
         reference=references.__getitem__,
         truth=_truth(validation, world),
+        truth_known=bool(validation),
         gallery=world.gallery,
         parser=world.parser,
         own_gallery=world.own_gallery,
@@ -143,68 +149,44 @@ def _truth(samples: Sequence[Sample], world: World) -> Truth:
     return truth
 
 
-def of_pairs(source_arguments: Sequence[Sequence[str]], training: Training) -> Material:
-    """Pairs of sources (kind, file, folder of images).
+def of_pairs(source_arguments: Sequence[Sequence[str]], training: Training, count: int | None = None) -> Material:
+    """Pairs of sources (kind, file, folder of images), ``count`` of their images held out.
 
     Raises:
-        CimError: no pair, a missing image, or a source that cannot be read.
+        CimError: no pair, a missing image, too few to hold some out, or a source that cannot be read.
     """
-    pairs = list[sources.Pair]()
     for source in source_arguments:
         if not 2 <= len(source) <= 3:
             raise CimError(f"--from takes KIND FILE [IMAGES], found {' '.join(source)!r}", where="--from")
-        pairs += sources.read(source[0], Path(source[1]), Path(source[2]) if len(source) > 2 else None)
-    by_key = dict[str, sources.Pair]()
-    for pair in pairs:
-        name = key(pair.source, pair.image_id)
-        if name in by_key and by_key[name].image != pair.image:
-            what = f"has the key {name!r} of another image, {by_key[name].place}"
-            raise CimError(what, where=pair.place, hint="rename one of them")
-        by_key[name] = pair
+    grouped = grouping.group(
+        pair for kind, *places in source_arguments for pair in sources.read(kind, *map(Path, places))
+    )
+    by_key = grouped.first
     if absent := [pair.place for pair in by_key.values() if not pair.there()]:
         raise CimError(f"{len(absent)} images are not there, {absent[0]} first", hint="copy them, or leave them out")
-    ordered = sorted(by_key, key=lambda name: hashlib.sha256(f"validation/{name}".encode()).digest())
-    held_out = set(ordered[: min(MOST, len(ordered) // HELD_OUT)])
-    train = [name for name in by_key if name not in held_out]
-    if not train:
+    if not by_key:
         raise CimError("no image to train on", where="--from", hint="cim train --help")
+    validation = held_out(list(by_key), count)
 
     def place(name: str) -> bytes | Path:
         image = by_key[name].image
         return image if isinstance(image, Path) else image()
 
     return Material(
-        name="+".join(dict.fromkeys(pair.source for pair in pairs)),
+        name="+".join(dict.fromkeys(pair.source for pair in by_key.values())),
         prompt=training.prompt,
-        train=train,
-        validation=[name for name in by_key if name in held_out],
+        train=[name for name in by_key if name not in validation],
+        validation=[name for name in by_key if name in validation],
         keys={name: name for name in by_key},
         place=place,
-        target=lambda name: by_key[name].caption,
+        targets=grouped.captions.__getitem__,
         reference=lambda name: by_key[name].caption,
         truth=lambda captions: {},  # nothing is known of these images
         shown=lambda name: by_key[name].place,
+        references=of_captions({name: grouped.captions[name] for name in by_key if name in validation}, _parsed),
+        counted=grouped.counted,
+        content=grouped.sha256,
     )
-
-
-def worth(
-    material: Material, rewards: Mapping[str, float], scorer: RewardScorer, captions: Sequence[str]
-) -> dict[str, Any]:
-    """Scores of greedy captions of the validation images: weighted GRC and QIR, statements that are true, length.
-
-    Rewards other than these two are left out: checkpoints are chosen by retrieval, with equal weights if the run
-    trains on neither.
-    """
-    batch = scorer.scored(captions, [material.keys[image] for image in material.validation])
-    terms = {"grc": float(np.mean(batch.grc)), "qir": float(np.mean(batch.qir))}
-    weights = {name: rewards[name] for name in terms if name in rewards} or dict.fromkeys(terms, 1.0)
-    reward = sum(weight * terms[name] for name, weight in weights.items())
-    words = float(np.mean([len(caption.split()) for caption in captions]))
-    distinct = len(set(captions)) / len(captions)
-    statements = material.truth(captions)
-    truth = next(iter(statements.values()), None)
-    scores = {"truth": truth, "statements": statements, "words": words, "distinct": distinct, "images": len(captions)}
-    return {"reward": reward, **terms, **scores}
 
 
 def messages(prompt: str, system: str | None) -> list[dict[str, str]]:
@@ -232,10 +214,10 @@ def for_grpo(material: Material, images: Sequence[str], weights: Weights) -> Any
 
 
 def for_sft(material: Material, weights: Weights) -> Any:
-    """Columns prompt, completion, images of training images with a target; the loss covers the completion only."""
+    """Columns prompt, completion, images: one row a target caption; the loss covers the completion only."""
     from datasets import Dataset
 
-    targets = {image: text for image in material.train if (text := material.target(image)).strip()}
+    targets = [(image, text) for image in material.train for text in material.targets(image) if text.strip()]
     if not targets:
         raise CimError("no training image has a target caption", hint="SFT needs a source with target captions")
     turns, pictures = (
@@ -250,7 +232,7 @@ def for_sft(material: Material, weights: Weights) -> Any:
             "images": [[pictures.open(sample_id)] for sample_id in batch["sample_id"]],
         }
 
-    columns = {"sample_id": list(targets), "target": list(targets.values())}
+    columns = {"sample_id": [image for image, _ in targets], "target": [text for _, text in targets]}
     return Dataset.from_dict(columns).with_transform(open_batch)
 
 

@@ -31,7 +31,8 @@ class Options:
     ``steps`` counts generation batches, or updates of supervised fine-tuning (None: the preset's own). ``rollouts``
     names the rollout engine, ``vllm_server`` the address of a vLLM server. ``settings`` override fields of TRL's
     configuration; alarms that are ``tolerated`` are logged and stop nothing. ``pairs`` are sources of images of the
-    user's own. ``search`` and ``precision`` say how captions are looked up (None: as suits the machine).
+    user's own, of which ``held_out`` choose a checkpoint (None: as many as are needed). ``search`` and ``precision``
+    say how captions are looked up (None: as suits the machine).
     """
 
     model: Model
@@ -54,6 +55,7 @@ class Options:
     name: str | None = None
     untested: bool = False
     probe: bool = True
+    held_out: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,9 @@ def _world(options: Options, training: Training) -> World:
 def _material(options: Options, training: Training, preset: presets.Preset, arguments: Mapping[str, Any]) -> Material:
     """The training images; for a synthetic environment one epoch's worth."""
     if options.pairs:
-        return of_pairs(options.pairs, training)
+        # No validation chooses a checkpoint of supervised fine-tuning, so nothing is held out for it.
+        count = 0 if options.stage == "sft" and options.held_out is None else options.held_out
+        return of_pairs(options.pairs, training, count)
     steps, images = options.steps if options.steps is not None else preset.steps, preset.prompts
     if options.stage == "sft":
         steps = arguments.get("max_steps")
@@ -248,6 +252,7 @@ def settings(plan: Plan) -> dict[str, Any]:
             "rollouts": options.rollouts,
             "images": material.name,
             "validation": len(material.validation),
+            **({"references": material.references.names} if material.references else {}),
             "processes": plan.processes,
             "arguments": _shown_arguments(plan),
             **scorer,
@@ -270,12 +275,16 @@ def shown(plan: Plan) -> dict[str, Any]:
     summary = {
         "model": options.model.name,
         "images": images,
+        **({"pairs": material.counted} if material.counted else {}),
         "folder": str(plan.folder),
         "settings": _shown_arguments(plan),
     }
     if options.stage == "sft":
         return summary
-    stops = ", ".join(alarms.that_stop(preset.stops, options.tolerated))
+    stops = alarms.that_stop(preset.stops, options.tolerated)
+    silent = alarms.cannot_ring(
+        truth=material.truth_known, references=material.references is not None, validation=bool(material.validation)
+    )
     return {
         **summary,
         "preset": f"{preset.name}: {preset.about}",
@@ -283,5 +292,18 @@ def shown(plan: Plan) -> dict[str, Any]:
         "lookup": f"{plan.lookup.search}, encoded in {plan.lookup.precision}",
         "rewards": ", ".join(f"{name} x {weight:g}" for name, weight in plan.rewards.items()),
         "step": f"{preset.prompts} x {preset.group} captions, {preset.updates} updates",
-        "alarms that stop": stops or "none; they are logged",
+        "validation": _validation(material),
+        "alarms that stop": ", ".join(name for name in stops if name not in silent) or "none; they are logged",
+        "alarms that cannot ring": "; ".join(f"{name}: {silent[name]}" for name in stops if name in silent) or "none",
     }
+
+
+def _validation(material: Material) -> str:
+    """What chooses a checkpoint, beside the reward."""
+    if not material.validation:
+        return "none: the last checkpoint is chosen, unseen"
+    if material.truth_known:
+        return "true statements"
+    if material.references is not None:
+        return f"{', '.join(material.references.names)} against the references; the first decides"
+    return "the reward alone: no references, or no metric of them that this machine can compute"

@@ -24,6 +24,7 @@ OURS = frozenset(
     | {"use_vllm", "vllm_mode", "vllm_server_base_url", "remove_unused_columns", "generation_kwargs", "num_generations"}
     | {"steps_per_generation", "generation_batch_size", "per_device_train_batch_size", "gradient_accumulation_steps"}
     | {"trust_remote_code", "push_to_hub", "log_completions_hub_repo", "ignore_data_skip", "vllm_enable_sleep_mode"}
+    | {"fsdp", "fsdp_config", "deepspeed"}  # accelerate launch says how a model is sharded
 )
 
 

@@ -31,7 +31,7 @@ def run(plan: Plan, say: Callable[[str], None], advance: Callable[[int, int], No
         AlarmError: a guard stopped the run; what it had saved is kept.
     """
     if os.environ.get("RANK", "0") != "0":
-        return _train(plan, say, advance)
+        return (None if fresh else _complete(plan)) or _train(plan, say, advance)
     with store.writing(plan.folder, "this training run"):
         if fresh:
             clear(plan.folder)
@@ -40,6 +40,9 @@ def run(plan: Plan, say: Callable[[str], None], advance: Callable[[int, int], No
         if (alarm := (manifest.read(plan.folder) or {}).get("alarm")) is not None:
             hint = f"cim eval --model {plan.folder} evaluates its best checkpoint; --fresh starts over"
             raise CimError(f"this run was stopped by alarm {alarm}", where=str(plan.folder), hint=hint)
+        if (stored := _complete(plan)) is not None:
+            say(f"{plan.folder} is complete: nothing to train (--fresh begins anew)")
+            return stored
         manifest.begin(plan.folder, current, {"about": plan.preset.about})
         try:
             result = _train(plan, say, advance)
@@ -50,6 +53,21 @@ def run(plan: Plan, say: Callable[[str], None], advance: Callable[[int, int], No
             raise
         manifest.advance(plan.folder, "complete")
         return result
+
+
+def _complete(plan: Plan) -> dict[str, Any] | None:
+    """What a run that has ended returned; None if there is none.
+
+    Raises:
+        CimError: the checkpoint that was chosen is gone.
+    """
+    if (manifest.read(plan.folder) or {}).get("status") != "complete":
+        return None
+    chosen, finished = store.read_document(plan.folder / CHOSEN), checkpoints.whole(plan.checkpoints)
+    if chosen is None or chosen["checkpoint"] not in [path.name for _, path in finished]:
+        hint = "bring it back, or train anew with --fresh"
+        raise CimError("this run is complete, but its chosen checkpoint is gone", where=str(plan.folder), hint=hint)
+    return {"steps": finished[-1][0], "chosen": chosen, "folder": str(plan.folder)}
 
 
 def _train(plan: Plan, say: Callable[[str], None], advance: Callable[[int, int], None]) -> dict[str, Any]:

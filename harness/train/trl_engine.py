@@ -27,7 +27,7 @@ from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 from harness.engines import _weights
 from harness.errors import CimError
 from harness.parts import RewardContext
-from harness.train import alarms, checkpoints, examples, fixes, forward
+from harness.train import alarms, checkpoints, examples, fixes, forward, layouts, validation
 from harness.train.log import Clock, TrainingLog, device_memory_mb, memory_mb
 from harness.train.reward import Scored, SharedScore, joined
 
@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 SMALL = 100_000_000  # parameters; below, a second CPU thread makes training slower
 PROBED = 8  # captions of the start-up check
 BATCH = 64  # greedy captions written at once
+
+
+class Trained(Exception):
+    """Ends a run that was killed after its last checkpoint; the trainer, once begun, would make one more step."""
 
 
 def train(
@@ -54,9 +58,10 @@ def train(
     quiet()
     if (processes := int(PartialState().num_processes)) != plan.processes:
         raise CimError(f"planned for {plan.processes} processes, {processes} run", hint="use accelerate launch")
-    if dropped := checkpoints.drop_unfinished(plan.checkpoints):
+    launch = layouts.of_launch(PartialState().distributed_type.value)
+    done, place = checkpoints.resumable(plan.checkpoints, launch) or (-1, None)  # -1: keep no row, not even of step 0
+    if PartialState().is_main_process and (dropped := checkpoints.drop_unfinished(plan.checkpoints)):
         say(f"update {dropped[-1]} was not saved in full and is left out")
-    done, place = checkpoints.resumable(plan.checkpoints) or (-1, None)  # -1: keep no row, not even of step 0
     if place is not None and plan.options.rollouts == "vllm":
         say("resumes; vLLM samples anew, so captions differ from those of an uninterrupted run")
     log = _log(plan, say, done) if PartialState().is_main_process else None
@@ -66,9 +71,10 @@ def train(
         trainer.create_model_card = lambda **_: None  # else a model card for the hub is written at every save
         trainer.add_callback(_callback(plan, context, trainer, log, place, advance))
         trainer.remove_callback(PrinterCallback)
-        if place is None or not 0 < trainer.args.max_steps <= done * plan.updates:
-            resumed = None if place is None else str(place)
-            checkpoints.save_or_say(plan.checkpoints, lambda: trainer.train(resume_from_checkpoint=resumed))
+        resumed = None if place is None else str(place)
+        checkpoints.save_or_say(plan.checkpoints, lambda: trainer.train(resume_from_checkpoint=resumed))
+    except Trained:
+        pass
     finally:
         if log is not None:
             log.close()
@@ -225,14 +231,17 @@ def _validator(plan: Plan, context: RewardContext, trainer: Any, log: TrainingLo
     """A function that scores greedy captions of the held-out images after a step; all processes write captions."""
     assert context.scorer is not None
     scorer = context.scorer
-    rows = examples.for_grpo(plan.material, plan.material.validation, plan.weights)
+    rows = examples.for_grpo(plan.material, images := plan.material.validation, plan.weights)
     banned = fixes.banned(trainer._tokenizer, keep=trainer.eos_token_ids)
 
     def validate(step: int) -> None:
         if len(rows):
             captions = forward.greedy(trainer, rows, banned, BATCH)
             if log is not None:
-                log.log_validation(step, examples.worth(plan.material, plan.rewards, scorer, captions))
+                written, first = dict(zip(images, captions, strict=True)), log.greedy(0) if step else {}
+                start = [first[image] for image in images] if first else None
+                values = validation.worth(plan.material, plan.rewards, scorer, captions, start)
+                log.log_validation(step, values, written)
 
     return validate
 
@@ -259,17 +268,19 @@ def _callback(
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if loaded is not None:
                 checkpoints.require_same(loaded, checkpoints.fingerprint(trainer.model), str(place))
-            if context is None:
-                return
-            if plan.options.probe:
-                probe_rows = [trainer.train_dataset[at] for at in range(min(PROBED, len(trainer.train_dataset)))]
-                forward.require(forward.probe(trainer, probe_rows, fresh=place is None), forward.Limits())
-            begun = state.global_step // updates
-            # The row is also missing if a run was killed between a checkpoint and its validation.
-            absent = [log is not None and all(row["step"] != begun for row in log.validations)]
-            if broadcast_object_list(absent)[0]:  # rank 0 decides, as the others have no log
-                validate(begun)
-            clock.take()
+            ended = state.global_step >= state.max_steps
+            if context is not None:
+                if plan.options.probe and not ended:
+                    probe_rows = [trainer.train_dataset[at] for at in range(min(PROBED, len(trainer.train_dataset)))]
+                    forward.require(forward.probe(trainer, probe_rows, fresh=place is None), forward.Limits())
+                begun = state.global_step // updates
+                # The row is also missing if a run was killed between a checkpoint and its validation.
+                absent = [log is not None and all(row["step"] != begun for row in log.validations)]
+                if broadcast_object_list(absent)[0]:  # rank 0 decides, as the others have no log
+                    validate(begun)
+                clock.take()
+            if ended:
+                raise Trained
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             if log is None or "loss" not in logs:
@@ -282,6 +293,7 @@ def _callback(
             advance(state.global_step // updates, state.max_steps // updates)
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            trainer.accelerator.wait_for_everyone()  # each process writes its RNG state, and maybe its shard
             if log is not None:
                 with forward.same_randomness():  # the RNG state saved for a resume is the one before this
                     checkpoints.finish(plan, state.global_step)

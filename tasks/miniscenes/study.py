@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,12 +131,8 @@ def study(
         CimError: a command failed; what the others made is kept.
     """
     galleries = [ARMS[arm].gallery for arm in arms] + (list(RANDOM.values()) if pearson else [])
-    for name in dict.fromkeys(galleries):
-        if not (place(name) / "manifest.json").is_file():
-            sources = [part for split in GALLERIES[name] for part in ("--from", TASK, split)]
-            say(f"gallery {name}")
-            _command(say, "gallery", "build", name, *sources, *ENCODERS)
-    _evaluate(results, BASE, BASE, metrics, say)
+    build_galleries(dict.fromkeys(galleries), say)
+    evaluate(results, BASE, BASE, metrics, say)
     if pearson:
         _correlate(results, say)
     rows = list[dict[str, Any]]()
@@ -152,6 +148,15 @@ def study(
         table |= _over_seeds(results, rows)
         store.write_document(results / paths.TRAINED / FILE, table)
     return table
+
+
+def build_galleries(names: Iterable[str], say: Callable[[str], None]) -> None:
+    """Build the galleries of the study that are not there."""
+    for name in names:
+        if not (place(name) / "manifest.json").is_file():
+            sources = [part for split in GALLERIES[name] for part in ("--from", TASK, split)]
+            say(f"gallery {name}")
+            command(say, "gallery", "build", name, *sources, *ENCODERS)
 
 
 def _over_seeds(results: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -197,7 +202,7 @@ def _views(results: Path, name: str, say: Callable[[str], None]) -> None:
         texts = {sample: shorten(str(after[sample].text or ""), str(before[sample].text or "")) for sample in after}
         store.write_rows(file, [{"sample_id": sample, "caption": text} for sample, text in texts.items()])
         options = ("--task", TASK, "--metrics", VIEWED, "--draws", "0", "--results", str(results))
-        _command(say, "eval", "--model", str(file), *options)
+        command(say, "eval", "--model", str(file), *options)
 
 
 def uncaught(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -221,10 +226,10 @@ def _correlate(results: Path, say: Callable[[str], None]) -> None:
         samples = data.samples(registry.task(PEARSON))
         store.write_rows(file, [{"sample_id": sample.id, "caption": varied(sample.id)} for sample in samples])
         options = ("--task", PEARSON, "--gallery", gallery, "--metrics", COMPARED, "--results", str(results))
-        _command(say, "eval", "--model", str(file), *options)
+        command(say, "eval", "--model", str(file), *options)
     if not (kept := results / paths.TRAINED / AUDIT).is_file():
         say("audit the reward")
-        _command(say, "audit-reward", "cim", "--gallery", "miniscenes", "--out", str(kept))
+        command(say, "audit-reward", "cim", "--gallery", "miniscenes", "--out", str(kept))
 
 
 def _complete(run: Path) -> bool:
@@ -234,32 +239,43 @@ def _complete(run: Path) -> bool:
 def _arm(results: Path, arm: str, seed: int, metrics: Sequence[str], say: Callable[[str], None]) -> dict[str, Any]:
     name, recipe = run_name(arm, seed), ARMS[arm]
     folder = results / paths.TRAINED / name
-    if (manifest.read(folder) or {}).get("status") not in ("complete", "stopped"):
+    if not _ended(folder):
         say(f"train {name}: {recipe.about}")
         begin = str(results / paths.TRAINED / run_name(recipe.after, seed)) if recipe.after else BASE
         if recipe.start:
             begin = str(results / paths.TRAINED / f"{arm}-start")
-            _command(say, begin, module=recipe.start)
-        options = ("--name", name, "--seed", str(seed), "--gallery", recipe.gallery, *recipe.options)
-        _command(say, "train", "--model", begin, *options, "--results", str(results), may_stop=True)
+            command(say, begin, module=recipe.start)
+        train(say, folder, seed, ("--model", begin, "--gallery", recipe.gallery, *recipe.options))
     stopped = (manifest.read(folder) or {}).get("alarm")
     row = {"arm": arm, "seed": seed, "stopped": stopped, "caught": list(recipe.caught)}
     if not (folder / "model.toml").is_file():
         return {**row, "values": {}}
-    _evaluate(results, str(folder), name, metrics, say)
+    evaluate(results, str(folder), name, metrics, say)
     base, trained = (stored_run.load(results / TASK / run) for run in (BASE, name))
     return {**row, "values": contrasts.against(base, trained)}
 
 
-def _evaluate(results: Path, model: str, name: str, metrics: Sequence[str], say: Callable[[str], None]) -> None:
+def _ended(folder: Path) -> bool:
+    return (manifest.read(folder) or {}).get("status") in ("complete", "stopped")
+
+
+def train(say: Callable[[str], None], folder: Path, seed: int, options: Sequence[str]) -> None:
+    """Train a run, unless it has ended; one that an alarm stops has ended."""
+    if not _ended(folder):
+        own = ("--name", folder.name, "--seed", str(seed), "--results", str(folder.parent.parent))
+        command(say, "train", *options, *own, may_stop=True)
+
+
+def evaluate(results: Path, model: str, name: str, metrics: Sequence[str], say: Callable[[str], None]) -> None:
+    """Evaluate a model on the test scenes, unless a run of this name is complete."""
     if _complete(results / TASK / name):
         return
     say(f"evaluate {name} on {TASK}")
     chosen = ("--metrics", ",".join(metrics)) if metrics else ()
-    _command(say, "eval", "--model", model, "--task", TASK, "--results", str(results), *chosen)
+    command(say, "eval", "--model", model, "--task", TASK, "--results", str(results), *chosen)
 
 
-def _command(say: Callable[[str], None], *arguments: str, may_stop: bool = False, module: str = "harness") -> None:
+def command(say: Callable[[str], None], *arguments: str, may_stop: bool = False, module: str = "harness") -> None:
     """Run ``cim``, or another module, in a process of its own, its progress passed on.
 
     Raises:
