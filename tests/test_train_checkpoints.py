@@ -12,7 +12,7 @@ import pytest
 
 from harness.errors import CimError
 from harness.models import model_file
-from harness.train import checkpoints, layouts, reward
+from harness.train import checkpoints, inheritance, layouts, reward
 from harness.weights import Sampling, Weights
 from tests import tiny_models
 from tests.training import healthy, material, tiny
@@ -71,14 +71,14 @@ def test_a_model_file_says_where_a_checkpoint_comes_from(tmp_path: Path) -> None
     plan = tiny(tmp_path, tmp_path, material(validation=1), seed=3)
     model = replace(plan.options.model, name="base\x7f")
     plan = replace(plan, name='a "run"', weights=weights, options=replace(plan.options, model=model))
-    (tmp_path / "model.toml").write_text(checkpoints.model_toml(plan, 7, "./merged"))
+    (tmp_path / "model.toml").write_text(inheritance.model_toml(plan, 7, "./merged"))
     read = model_file.read(tmp_path / "model.toml")
     assert read["system"] == weights.system and read["checkpoint"] == "./merged" and read["tasks"] == ["miniscenes"]
     assert read["sampling"] == asdict(weights.sampling) and read["image"] == {"max_pixels": 1000}
     origin = {"run": 'a "run"', "base": "base\x7f", "task": "cim_rl", "preset": "mini", "seed": 3}
     assert read["training"] == {**origin, "rewards": ["grc", "qir"], "chosen_on": "validation", "step": 7}
     bare = replace(plan, weights=Weights("x"), options=replace(plan.options, model=replace(model, tasks=())))
-    (tmp_path / "bare.toml").write_text(checkpoints.model_toml(bare, 7, "."))
+    (tmp_path / "bare.toml").write_text(inheritance.model_toml(bare, 7, "."))
     assert "tasks" not in model_file.read(tmp_path / "bare.toml")
 
 
@@ -106,7 +106,7 @@ def test_a_checkpoint_runs_as_its_start_model_does(
     weights = replace(plan.weights, dtype=dtype, thinking=False, vllm={"max_model_len": 99})
     model = replace(plan.options.model, engine=engine, weights=weights)
     plan = replace(plan, weights=weights, options=replace(plan.options, model=model))
-    (tmp_path / "model.toml").write_text(checkpoints.model_toml(plan, 7, "."))
+    (tmp_path / "model.toml").write_text(inheritance.model_toml(plan, 7, "."))
     read = model_file.read(tmp_path / "model.toml")
     assert (read["engine"], read["dtype"], read["thinking"], read["vllm"]) == (*runs, False, {"max_model_len": 99})
     assert ("vLLM does not load a llava" in read["about"]) == (engine != runs[0])

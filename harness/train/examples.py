@@ -271,3 +271,14 @@ def short_enough(
         hint = "set image.max_pixels in the model's TOML"
         raise CimError(f"every prompt has more than {limit} tokens, {least} at least", hint=hint)
     return kept
+
+
+def validation(material: Material) -> str:
+    """What chooses a checkpoint, beside the reward."""
+    if not material.validation:
+        return "none: the last checkpoint is chosen, unseen"
+    if material.truth_known:
+        return "true statements"
+    if material.references is not None:
+        return f"{', '.join(material.references.names)} against the references; the first decides"
+    return "the reward alone: no references, or no metric of them that this machine can compute"

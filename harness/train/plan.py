@@ -16,7 +16,7 @@ from harness.resources import paths
 from harness.retrieval.consistency import PAPER, SAFE, CimSettings, SelfPolicy
 from harness.retrieval.gallery import MANIFEST, Gallery, open_folder, place
 from harness.train import alarms, presets, reward
-from harness.train.examples import Material, of_pairs, of_world
+from harness.train.examples import Material, of_pairs, of_world, validation
 from harness.types import Model
 from harness.weights import Weights
 from harness.worlds import Training, World
@@ -292,18 +292,7 @@ def shown(plan: Plan) -> dict[str, Any]:
         "lookup": f"{plan.lookup.search}, encoded in {plan.lookup.precision}",
         "rewards": ", ".join(f"{name} x {weight:g}" for name, weight in plan.rewards.items()),
         "step": f"{preset.prompts} x {preset.group} captions, {preset.updates} updates",
-        "validation": _validation(material),
+        "validation": validation(material),
         "alarms that stop": ", ".join(name for name in stops if name not in silent) or "none; they are logged",
         "alarms that cannot ring": "; ".join(f"{name}: {silent[name]}" for name in stops if name in silent) or "none",
     }
-
-
-def _validation(material: Material) -> str:
-    """What chooses a checkpoint, beside the reward."""
-    if not material.validation:
-        return "none: the last checkpoint is chosen, unseen"
-    if material.truth_known:
-        return "true statements"
-    if material.references is not None:
-        return f"{', '.join(material.references.names)} against the references; the first decides"
-    return "the reward alone: no references, or no metric of them that this machine can compute"

@@ -82,13 +82,9 @@ def train(
 
 
 def _log(plan: Plan, say: Callable[[str], None], done: int) -> TrainingLog:
-    provenance = {}
+    provenance = plan.lookup.changes() if plan.scoring is not None else {}
     if plan.gallery is not None and plan.scoring is not None:
-        provenance = {
-            "gallery": plan.gallery.sha[:12],
-            "self_policy": plan.scoring.self_policy,
-            **plan.lookup.changes(),
-        }
+        provenance |= {"gallery": plan.gallery.sha[:12], "self_policy": plan.scoring.self_policy}
     stopping = alarms.that_stop(plan.preset.stops, plan.options.tolerated)
     return TrainingLog(plan.folder, plan.updates, stopping, provenance, say, done)
 
