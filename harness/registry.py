@@ -52,12 +52,16 @@ def about(kind: str, name: str) -> str:
 
 def facts(model: str) -> dict[str, Any]:
     """What a model's file says of it to a reader: each of ``FACTS``, None where it says nothing; read leniently."""
-    origin = places.of("models")[model].origin
-    try:
-        content = tomllib.loads(origin.read_bytes().decode())
-    except (ValueError, RecursionError) as error:
-        content = {"about": f"{origin} is not a readable TOML file ({error})"}
+    content = stated(places.of("models")[model].origin)
     return {name: content.get(name, "" if name == "about" else None) for name in FACTS}
+
+
+def stated(model_file: Path) -> dict[str, Any]:
+    """What a model's file says, read leniently."""
+    try:
+        return tomllib.loads(model_file.read_bytes().decode())
+    except (ValueError, RecursionError) as error:
+        return {"about": f"{model_file} is not a readable TOML file ({error})"}
 
 
 def check(kind: str, name: str, *, also: Iterable[str] = ()) -> str:

@@ -43,7 +43,7 @@ class Weights:
     the library that resizes it. ``image_placeholder`` is the text that stands for an image in the prompt of a
     checkpoint without a processor: the tokenizer's chat template is rendered, and the engine is handed the image.
     ``thinking`` sets the chat template's switch; None says nothing about it. ``vllm`` holds what only that engine is
-    told.
+    told. ``adapter`` is the absolute path of a LoRA adapter that is merged into the checkpoint, with its digest.
     """
 
     checkpoint: str
@@ -61,6 +61,8 @@ class Weights:
     trust_remote_code: bool = False
     thinking: bool | None = None
     vllm: Mapping[str, Any] = field(default_factory=dict)
+    adapter: str | None = None
+    adapter_digest: str | None = None
 
     @property
     def local(self) -> bool:
@@ -80,6 +82,7 @@ class Weights:
             "sampling": asdict(self.sampling),
             "image": {"min_pixels": self.min_pixels, "max_pixels": self.max_pixels, **self.image_settings()},
             **_set({"thinking": self.thinking, "image_placeholder": self.image_placeholder}),
+            **_set({"adapter": self.adapter_digest}),
         }
 
     def image_settings(self) -> dict[str, Any]:

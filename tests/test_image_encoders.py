@@ -15,6 +15,13 @@ from harness.retrieval.gallery import encoding
 
 torch = pytest.importorskip("torch", reason="torch is not installed: run `make setup-models`")
 transformers = pytest.importorskip("transformers", reason="transformers is not installed: run `make setup-models`")
+safetensors = pytest.importorskip("safetensors.torch", reason="safetensors is not installed: run `make setup-models`")
+
+TINY_CLIP: dict[str, Any] = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "patch_size": 16, "head_width": 16},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 1, "layers": 1},
+}
 
 FOLDERS = {"dinov2_l": "dinov2-large", "dinov3_l": "dinov3-vitl16-pretrain-lvd1689m"}
 SIGLIP = {"siglip_so400m": "ViT-SO400M-14-SigLIP-384", "siglip2_so400m": "ViT-SO400M-16-SigLIP2-384"}
@@ -120,3 +127,39 @@ def test_siglip_vectors_are_those_of_attention_pooling(name: str, pictures: list
     with torch.inference_mode():
         one = model.encode_image(transform(Image.open(pictures[7]))[None], normalize=True)[0].numpy()
     assert found[7] == pytest.approx(one, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["dinov2_l", "vit_h_14"])
+def test_threads_that_read_ahead_change_no_byte_of_a_gallery(
+    name: str, pictures: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One and four workers, seven pictures a batch; a picture that cannot be read is named by both."""
+    open_clip = pytest.importorskip("open_clip", reason="open_clip is not installed: run `make setup-models`")
+    from harness.encoders import _weights
+    from harness.retrieval import build
+    from harness.retrieval.sources import Pair
+
+    if name == "dinov2_l":
+        dino(name, tmp_path / "models")
+    else:
+        folder, config = tmp_path / "models" / "CLIP-ViT-H-14-laion2B-s32B-b79K", dict(TINY_CLIP)
+        folder.mkdir(parents=True)
+        torch.manual_seed(0)
+        safetensors.save_file(open_clip.CLIP(**config).state_dict(), folder / "open_clip_model.safetensors")
+        text = json.dumps({"model_cfg": config, "preprocess_cfg": {}})
+        (folder / "open_clip_config.json").write_text(text)
+    monkeypatch.setattr(_weights.batches, "__defaults__", (7, None))
+    pairs = [Pair("made", str(at), "a red disc .", Path(path)) for at, path in enumerate(pictures)]
+    encoders = registry.encoder("miniscenes_text"), registry.encoder(name)
+
+    def built(workers: int) -> dict[str, bytes]:
+        folder = tmp_path / f"by-{workers}"
+        plan = build.Plan(folder, lambda: iter(pairs), [{"kind": "made", "file": "-"}], *encoders, workers=workers)
+        assert build.build(plan)
+        return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in (".npy", ".jsonl")}
+
+    assert built(1) == built(4) and len(built(1)) == 3
+    Path(pictures[30]).write_bytes(b"no image")
+    for workers in (2, 3):
+        with pytest.raises(CimError, match=r"30.png: is no image that can be read"):
+            built(workers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ import pytest
 
 from harness.errors import CimError
 from harness.models import model_file
-from harness.train import checkpoints, layouts, reward
+from harness.train import checkpoints, inheritance, layouts, reward
 from harness.weights import Sampling, Weights
+from tests import tiny_models
 from tests.training import healthy, material, tiny
 
 
@@ -65,18 +67,73 @@ def test_what_is_not_finished_counts_for_nothing(tmp_path: Path) -> None:
 def test_a_model_file_says_where_a_checkpoint_comes_from(tmp_path: Path) -> None:
     """Quotes, control characters and empty tables survive the strict reader of models."""
     weights = Weights("x", system='say "what" you\nsee', sampling=Sampling(temperature=0.5), max_pixels=1000)
+    (tmp_path / "config.json").write_text('{"model_type": "qwen2_5_vl", "dtype": "float32"}')
     plan = tiny(tmp_path, tmp_path, material(validation=1), seed=3)
     model = replace(plan.options.model, name="base\x7f")
     plan = replace(plan, name='a "run"', weights=weights, options=replace(plan.options, model=model))
-    (tmp_path / "model.toml").write_text(checkpoints.model_toml(plan, 7, "./merged"))
+    (tmp_path / "model.toml").write_text(inheritance.model_toml(plan, 7, "./merged"))
     read = model_file.read(tmp_path / "model.toml")
     assert read["system"] == weights.system and read["checkpoint"] == "./merged" and read["tasks"] == ["miniscenes"]
     assert read["sampling"] == asdict(weights.sampling) and read["image"] == {"max_pixels": 1000}
     origin = {"run": 'a "run"', "base": "base\x7f", "task": "cim_rl", "preset": "mini", "seed": 3}
     assert read["training"] == {**origin, "rewards": ["grc", "qir"], "chosen_on": "validation", "step": 7}
     bare = replace(plan, weights=Weights("x"), options=replace(plan.options, model=replace(model, tasks=())))
-    (tmp_path / "bare.toml").write_text(checkpoints.model_toml(bare, 7, "."))
+    (tmp_path / "bare.toml").write_text(inheritance.model_toml(bare, 7, "."))
     assert "tasks" not in model_file.read(tmp_path / "bare.toml")
+
+
+QWEN = {"model_type": "qwen2_5_vl", "dtype": "bfloat16", "vision_config": {"model_type": "qwen2_5_vl"}}
+LLAVA = {"model_type": "llava", "dtype": "float16", "vision_config": {"model_type": "clip_vision_model"}}
+LARGE = {**QWEN, "dtype": "float32", "text_config": {"hidden_size": 4096, "num_hidden_layers": 32}}
+
+
+@pytest.mark.parametrize(
+    ("content", "engine", "dtype", "runs"),
+    [
+        (QWEN, "vllm", "auto", ("vllm", "bfloat16")),
+        (QWEN, "transformers", "float32", ("transformers", "float32")),
+        (LARGE, "vllm", "auto", ("vllm", "bfloat16")),
+        (LLAVA, "vllm", "bfloat16", ("transformers", "bfloat16")),
+        (LLAVA, "transformers", "auto", ("transformers", "float16")),
+    ],
+)
+def test_a_checkpoint_runs_as_its_start_model_does(
+    content: dict[str, Any], engine: str, dtype: str, runs: tuple[str, str], tmp_path: Path
+) -> None:
+    """Engine and dtype are inherited; a family that vLLM cannot read as transformers saves it says so."""
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    plan = tiny(tmp_path, tmp_path)
+    weights = replace(plan.weights, dtype=dtype, thinking=False, vllm={"max_model_len": 99})
+    model = replace(plan.options.model, engine=engine, weights=weights)
+    plan = replace(plan, weights=weights, options=replace(plan.options, model=model))
+    (tmp_path / "model.toml").write_text(inheritance.model_toml(plan, 7, "."))
+    read = model_file.read(tmp_path / "model.toml")
+    assert (read["engine"], read["dtype"], read["thinking"], read["vllm"]) == (*runs, False, {"max_model_len": 99})
+    assert ("vLLM does not load a llava" in read["about"]) == (engine != runs[0])
+
+
+def test_an_adapter_is_merged_in_the_dtype_of_its_base(tmp_path: Path) -> None:
+    """A bfloat16 base: half the bytes, and each weight the float32 sum rounded once."""
+    torch = pytest.importorskip("torch", reason="torch is not installed: run `make setup-train`")
+    peft = pytest.importorskip("peft", reason="peft is not installed: run `make setup-train`")
+    from safetensors.torch import load_file
+
+    start, folder = tiny_models.build(tmp_path / "start", "qwen2_vl"), tmp_path / "adapter"
+    base = checkpoints.load(str(start), str(start), "float32")
+    adapted = peft.get_peft_model(base, checkpoints.adapter(base))
+    torch.nn.init.normal_(adapted.base_model.model.model.language_model.layers[0].mlp.up_proj.lora_B.default.weight)
+    adapted.save_pretrained(folder)
+    weights, merged = Weights(str(start), digest="made-up"), dict[str, dict[str, Any]]()
+    for dtype in ("float32", "bfloat16"):
+        checkpoints.merge(weights, dtype, folder)
+        merged[dtype] = load_file(folder / checkpoints.MERGED / "model.safetensors")
+    assert {str(tensor.dtype) for tensor in merged["bfloat16"].values()} == {"torch.bfloat16"}
+    before = load_file(start / "model.safetensors")
+    changed = [name for name, tensor in before.items() if not torch.equal(tensor, merged["float32"][name])]
+    (name,) = changed
+    assert name.endswith("layers.0.mlp.up_proj.weight")
+    once = (before[name].bfloat16().float() + merged["float32"][name] - before[name]).bfloat16()
+    assert (once == merged["bfloat16"][name]).float().mean() > 0.99
 
 
 def test_prompts_that_are_too_long_are_left_out() -> None:

@@ -181,6 +181,7 @@ def _gallery(verbs: Any) -> None:
     build.add_argument("--text-encoder", default="mpnet", metavar="NAME", help="default: mpnet")
     build.add_argument("--image-encoder", default="vit_h_14", metavar="NAME", help="default: vit_h_14")
     build.add_argument("--shard", default="0/1", metavar="I/N", help="build one of N shards; one process per GPU")
+    build.add_argument("--workers", type=positive, metavar="N", help="threads that read images (default: cores, to 16)")
     build.add_argument("--fine", action="store_true", help="also keep caption embeddings at float32")
     build.add_argument("--dedupe", action="store_true", help="drop pairs that repeat an image and its caption")
     build.add_argument("--drop-near", action="store_true", help="drop rows that show a benchmark's image")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -58,6 +59,7 @@ def _plan(args: argparse.Namespace, folder: Path) -> Plan:
         dedupe=args.dedupe,
         drop_near=args.drop_near,
         allow_missing=args.allow_missing,
+        workers=args.workers or min(16, os.cpu_count() or 1),
     )
 
 

@@ -68,6 +68,8 @@ def _options(args: argparse.Namespace, results: Path) -> Options:
         vllm_server=args.vllm_server,
         settings=settings(args.settings),
         tolerated=tuple(split(args.tolerate)),
+        search=args.search,
+        precision=args.reward_precision,
         name=args.name,
         untested=args.untested,
         held_out=args.held_out,

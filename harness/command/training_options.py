@@ -31,6 +31,9 @@ def train(verb: argparse.ArgumentParser) -> None:
     help_of_gallery = "where captions are looked up (default: refinedcaps, or the environment's own)"
     verb.add_argument("--gallery", metavar="NAME", help=help_of_gallery)
     verb.add_argument("--rewards", default="cim", metavar="A[=W][,B]", help="default: cim, that is grc=1,qir=1")
+    verb.add_argument("--search", metavar="NAME", help="search of the gallery (default: exact, on a GPU exact-cuda)")
+    about = "of encoding captions (default: float32, on a GPU bfloat16)"
+    verb.add_argument("--reward-precision", choices=("float32", "bfloat16"), help=about)
     verb.add_argument("--self-policy", choices=("include", "exclude", "exclude_near"), help="default: the preset's")
     verb.add_argument("--seed", type=count, default=0, metavar="N", help="default 0")
     verb.add_argument("--steps", type=positive, metavar="N", help="generation batches (sft: updates)")

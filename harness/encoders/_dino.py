@@ -50,8 +50,8 @@ def _images(model: Any, pixels: Any, device: str, paths: Sequence[str]) -> Itera
     def read(path: str) -> Any:
         return pixels(images=open_image(Path(path), path), return_tensors="pt")["pixel_values"]
 
-    def encode(part: list[str]) -> Any:
-        values = torch.cat([read(path) for path in part]).to(device)
+    def encode(part: list[Any]) -> Any:
+        values = torch.cat(part).to(device)
         return torch.nn.functional.normalize(model(pixel_values=values).pooler_output, dim=1)
 
-    return batches(paths, encode)
+    return batches(paths, encode, read=read)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from harness.encoders._weights import Tower, batches
 from harness.images import open_image
 from harness.parts import Encode, Encoder
+from harness.resources import devices
 
 if TYPE_CHECKING:
     from harness.parts import Vectors
@@ -33,9 +34,8 @@ def encoder(name: str, hub_id: str, kind: Literal["text", "image"], text_tower: 
 @contextmanager
 def _session(tower: Tower, kind: str) -> Iterator[Encode]:
     import open_clip
-    import torch
 
-    device, place = "cuda" if torch.cuda.is_available() else "cpu", f"local-dir:{tower.found()}"
+    device, place = devices.torch_device(), f"local-dir:{tower.found()}"
     model, _, transform = open_clip.create_model_and_transforms(place, precision="fp32", device=device)
     model.eval()
     if kind == "text":
@@ -51,8 +51,7 @@ def _texts(model: Any, tokens: Any, device: str, texts: Sequence[str]) -> Iterat
 def _images(model: Any, transform: Any, device: str, paths: Sequence[str]) -> Iterator[Vectors]:
     import torch
 
-    def encode(part: list[str]) -> Any:
-        pixels = torch.stack([transform(open_image(Path(path), path)) for path in part])
-        return model.encode_image(pixels.to(device), normalize=True)
+    def encode(part: list[Any]) -> Any:
+        return model.encode_image(torch.stack(part).to(device), normalize=True)
 
-    return batches(paths, encode)
+    return batches(paths, encode, read=lambda path: transform(open_image(Path(path), path)))

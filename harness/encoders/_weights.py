@@ -9,7 +9,11 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
     from harness.parts import Vectors
 
 BATCH = 32
+AHEAD = 2  # batches that are read while one is encoded
+_WORKERS: ContextVar[int] = ContextVar("workers", default=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +92,53 @@ def _sha256(path: Path, size: int, changed: int) -> str:
     return data.sha256(path)
 
 
-def batches(inputs: Sequence[str], encode: Callable[[list[str]], Any], size: int = BATCH) -> Iterator[Vectors]:
-    """One embedding (d,) per text or path, in order; ``encode`` maps a batch to a tensor (n, d)."""
+@contextmanager
+def reading(workers: int) -> Iterator[None]:
+    """While it is held, so many threads open and resize images ahead of the encoder; embeddings are the same."""
+    token = _WORKERS.set(workers)
+    try:
+        yield
+    finally:
+        _WORKERS.reset(token)
+
+
+def batches(
+    inputs: Sequence[str],
+    encode: Callable[[list[Any]], Any],
+    size: int = BATCH,
+    read: Callable[[str], Any] | None = None,
+) -> Iterator[Vectors]:
+    """One embedding (d,) per text or path, in order.
+
+    Args:
+        encode: a batch to a tensor (n, d), of what ``read`` made of each input where there is such a function.
+    """
     import torch
 
-    rest = iter(inputs)
-    while part := list(islice(rest, size)):
+    for part in _parts(inputs, size) if read is None else _read_ahead(inputs, size, read):
         with torch.inference_mode():
             yield from encode(part).float().cpu().numpy()
+
+
+def _parts(inputs: Sequence[str], size: int) -> Iterator[list[Any]]:
+    rest = iter(inputs)
+    while part := list(islice(rest, size)):
+        yield part
+
+
+def _read_ahead(inputs: Sequence[str], size: int, read: Callable[[str], Any]) -> Iterator[list[Any]]:
+    """Batches of what is read, the next ``AHEAD`` of them on their way while one is encoded; by one worker, in turn."""
+    workers = _WORKERS.get()
+    if workers == 1:
+        yield from ([read(path) for path in part] for part in _parts(inputs, size))
+        return
+    pool, waiting = ThreadPoolExecutor(workers), deque[list[Future[Any]]]()
+    try:
+        for part in _parts(inputs, size):
+            waiting.append([pool.submit(read, path) for path in part])
+            if len(waiting) > AHEAD:
+                yield [future.result() for future in waiting.popleft()]
+        while waiting:
+            yield [future.result() for future in waiting.popleft()]
+    finally:
+        pool.shutdown(cancel_futures=True)

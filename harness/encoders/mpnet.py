@@ -52,7 +52,7 @@ class Loaded:
         encoded = self.tokens(list(texts), padding=True, truncation=True, max_length=self.longest, return_tensors="pt")
         encoded = encoded.to(self.device)
         with torch.inference_mode():
-            states = self.model(input_ids=encoded["input_ids"], attention_mask=encoded["attention_mask"])[0]
+            states = self.model(input_ids=encoded["input_ids"], attention_mask=encoded["attention_mask"])[0].float()
             mask = encoded["attention_mask"].unsqueeze(-1).to(states.dtype)
             mean = (states * mask).sum(1) / mask.sum(1)
             unit = torch.nn.functional.normalize(mean, dim=1)
@@ -67,8 +67,9 @@ def encode(loaded: Loaded, texts: Sequence[str]) -> Iterator[Vectors]:
         lengths = [len(ids) for ids in loaded.tokens(window, truncation=True, max_length=loaded.longest)["input_ids"]]
         order = sorted(range(len(window)), key=lambda at: -lengths[at])
         embeddings: dict[int, Vectors] = {}
-        for first in range(0, len(order), ROWS[loaded.device]):
-            rows = order[first : first + ROWS[loaded.device]]
+        size = ROWS[loaded.device.partition(":")[0]]
+        for first in range(0, len(order), size):
+            rows = order[first : first + size]
             embeddings |= zip(rows, loaded.batch([window[at] for at in rows]), strict=True)
         yield from (embeddings[at] for at in range(len(window)))
 

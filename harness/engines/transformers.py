@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from harness.engines import _weights
+from harness.engines import _adapter, _weights
 from harness.engines._choice import Choice
 from harness.engines._precision import announce, precision
 from harness.engines._text import TextProcessor
@@ -50,26 +50,7 @@ def load(weights: Weights) -> Loaded:
         raise CimError(reason, where=weights.checkpoint, hint="run it with --engine vllm")
     content, commit = _weights.config(weights)
     processor = _weights.load_processor(weights)
-    reads_text = isinstance(processor, TextProcessor)
-    kind = transformers.AutoModelForCausalLM if reads_text else transformers.AutoModelForImageTextToText
-    try:
-        model, info = kind.from_pretrained(
-            weights.checkpoint,
-            revision=commit or weights.revision,
-            dtype=getattr(torch, announce("transformers", weights, content)),
-            local_files_only=weights.local,
-            **_weights.code(weights),
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise CimError(f"checkpoint cannot be loaded ({reason})", where=weights.checkpoint) from error
-    if absent := sorted(info["missing_keys"]):  # transformers would go on with random numbers in their place
-        hint = "copy the whole checkpoint"
-        raise CimError(
-            f"checkpoint lacks {len(absent)} weights, {absent[0]} first", where=weights.checkpoint, hint=hint
-        )
+    model = _adapter.load(weights, processor, announce("transformers", weights, content), commit)
     model = model.to(device()).eval()
     if device() == "cpu" and model.num_parameters() < SMALL:
         torch.set_num_threads(1)

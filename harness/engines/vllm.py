@@ -15,7 +15,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from harness.engines import _weights
+from harness.engines import _adapter, _weights
 from harness.engines._precision import announce, precision
 from harness.engines._text import text_only
 from harness.engines._weights import Prompt, Written
@@ -102,9 +102,13 @@ def opened(weights: Weights, processor: Any) -> Iterator[Any]:
     from vllm.distributed import cleanup_dist_env_and_memory
 
     limits = {**_weights.image_limits(weights, processor), **_weights.backend(weights)}
-    chosen = options(weights, announce("vllm", weights, content), limits, looks=not text_only(content))
+    dtype = announce("vllm", weights, content)
+    chosen = options(weights, dtype, limits, looks=not text_only(content))
+    place, revision = weights.checkpoint, commit or weights.revision
+    if weights.adapter is not None:
+        place, revision = _adapter.folder(weights, processor, dtype, commit), None
     try:
-        llm = vllm.LLM(weights.checkpoint, revision=commit or weights.revision, **chosen)
+        llm = vllm.LLM(place, revision=revision, **chosen)
     except (RuntimeError, ValueError, OSError, ImportError, KeyError, AssertionError) as error:
         reason = " ".join(str(error).split())
         hint = next((advice for words, advice in HINTS if words in reason.lower()), "")

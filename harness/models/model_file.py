@@ -62,6 +62,7 @@ KEYS: dict[str, Key] = {
     "tasks": Key(list),
     "captions": Key(str),
     "checkpoint": Key(str),
+    "adapter": Key(str),
     "revision": Key(str),
     "dtype": Key(str, words=DTYPES),
     "system": Key(str),
@@ -128,7 +129,7 @@ TABLES: dict[str, dict[str, Key]] = {
         "pin_fingerprint": Key(bool),
     },
 }
-OF_WEIGHTS = ("checkpoint", "dtype", "trust_remote_code", "image_placeholder", "gated", "memory_gb")
+OF_WEIGHTS = ("checkpoint", "adapter", "dtype", "trust_remote_code", "image_placeholder", "gated", "memory_gb")
 # Which keys do not go together: a model is captions, weights or a server.
 STRANGERS = {
     "captions": (*OF_WEIGHTS, "revision", "system", "thinking", *TABLES),

@@ -20,10 +20,11 @@ from harness.errors import CimError
 from harness.resources import data
 
 MANIFEST = "manifest.json"
+ADAPTER, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 INDEX = "model.safetensors.index.json"
 # The files that make a model; what training leaves beside them (optimiser, logs) is no part of it.
 MAKES_A_MODEL = (
-    *("*.safetensors", "config.json", "generation_config.json", INDEX, "adapter_config.json"),
+    *("*.safetensors", "config.json", "generation_config.json", INDEX, ADAPTER),
     *("tokenizer*", "vocab.*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model", "*.tiktoken"),
     *("*processor_config.json", "chat_template*", "modeling_*.py", "configuration_*.py", "*process*_*.py"),
 )
@@ -47,6 +48,30 @@ def digest_of(sums: Mapping[str, str]) -> str:
     """The digest of a folder from the sha256 of each file that makes its model, by name."""
     listing = "\n".join(f"{sums[name]} {name}" for name in sorted(sums))
     return "sha256:" + hashlib.sha256(listing.encode()).hexdigest()
+
+
+def adapter_digest(folder: Path) -> str:
+    """Check a folder with a LoRA adapter; returns the sha256 over its configuration and weights.
+
+    Raises:
+        CimError: no such folder, another kind of adapter, pickled or damaged weights.
+    """
+    if not (folder / ADAPTER).is_file():
+        raise CimError(f"no LoRA adapter: {ADAPTER} is missing", where=str(folder), hint="copy the whole folder")
+    if (kind := read_json(folder / ADAPTER).get("peft_type")) != "LORA":
+        what, hint = (
+            f"is an adapter of type {str(kind)[:40]!r}",
+            "LoRA adapters are read; merge it where it was trained",
+        )
+        raise CimError(what, where=str(folder / ADAPTER), hint=hint)
+    weights = folder / ADAPTER_WEIGHTS
+    if not weights.is_file():
+        hint = "pickled weights are not read: save it with safe_serialization=True"
+        raise CimError(f"adapter has no {weights.name}", where=str(folder), hint=hint)
+    if wrong := _damage(weights):
+        raise CimError(wrong, where=str(weights), hint="copy the adapter again")
+    sums = [_sha256(path, *_state(path)) for path in (folder / ADAPTER, weights)]
+    return "sha256:" + hashlib.sha256("\n".join(sums).encode()).hexdigest()
 
 
 def check(folder: Path) -> None:

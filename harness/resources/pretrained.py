@@ -19,7 +19,7 @@ from pathlib import Path
 
 from harness import store
 from harness.errors import CimError
-from harness.resources import checkpoint, data, hub, packaged, paths
+from harness.resources import checkpoint, data, devices, hub, packaged, paths
 
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 _WEIGHTS = ("config.json", "model.safetensors")
@@ -197,7 +197,7 @@ def source(weights: Pretrained) -> hub.Source:
 
 @contextlib.contextmanager
 def device() -> Iterator[str]:
-    """``cuda`` or ``cpu``; while it is held, float32 is multiplied as float32, and transformers keeps quiet.
+    """The device of this process (``devices.py``); float32 is multiplied as float32 and transformers quiet meanwhile.
 
     Without this, TF32 counts on a GPU where somebody else in this process has allowed it.
     """
@@ -209,7 +209,7 @@ def device() -> Iterator[str]:
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
-        yield "cuda" if torch.cuda.is_available() else "cpu"
+        yield devices.torch_device()
     finally:
         torch.set_float32_matmul_precision(before)
 

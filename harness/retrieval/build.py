@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from io import BytesIO
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from harness import store
+from harness.encoders import _weights
 from harness.errors import CimError, SettingsError
 from harness.parts import Encoder
 from harness.resources import data
@@ -40,7 +42,8 @@ class Plan:
 
     ``pairs`` reads the sources anew; ``sources`` says what they are. ``fine`` also keeps caption embeddings at float32;
     ``dedupe`` drops pairs of equal image bytes and caption; ``drop_near`` drops rows that show a benchmark's image,
-    which are an error without it; ``allow_missing`` leaves out pairs whose image file is missing.
+    which are an error without it; ``allow_missing`` leaves out pairs whose image file is missing. ``workers`` threads
+    read images, which changes no byte.
     """
 
     folder: Path
@@ -52,6 +55,7 @@ class Plan:
     dedupe: bool = False
     drop_near: bool = False
     allow_missing: bool = False
+    workers: int = 1
 
     def settings(self) -> dict[str, Any]:
         """What identifies the build; one that was started resumes only with equal settings."""
@@ -171,6 +175,7 @@ def _make(plan: Plan, numbers: Sequence[int], count: int, track: Track) -> None:
     """Encode the missing parts of this shard; parts that exist must hold the same pairs."""
     pairs, todo = _pairs(plan), set(numbers)
     with ExitStack() as sessions:
+        sessions.enter_context(_weights.reading(plan.workers))
         encode = dict[str, Encode]()
         for number in track(range(count), "gallery parts", count):
             part = list(islice(pairs, PART))
@@ -199,12 +204,20 @@ def _encode(
     names = [key(pair.source, pair.image_id) for pair in part]
     hashes = list[str]()
 
-    def read(pair: Pair) -> bytes | Path:
-        content = pair.image if isinstance(pair.image, Path) else pair.image()
-        hashes.append(data.sha256(content) if isinstance(content, Path) else hashlib.sha256(content).hexdigest())
-        return content
+    with ThreadPoolExecutor(plan.workers) as pool:
+        # Files are hashed ahead; what is read from an archive is read in turn, one in memory at a time.
+        ahead = [pool.submit(data.sha256, pair.image) if isinstance(pair.image, Path) else None for pair in part]
 
-    vectors = gallery.encode_images(encode["image"], map(read, part), [pair.place for pair in part])
+        def read(pair: Pair, hashing: Future[str] | None) -> bytes | Path:
+            if hashing is not None and isinstance(pair.image, Path):
+                hashes.append(hashing.result())
+                return pair.image
+            content = pair.image() if callable(pair.image) else pair.image
+            hashes.append(data.sha256(content) if isinstance(content, Path) else hashlib.sha256(content).hexdigest())
+            return content
+
+        read_all = map(read, part, ahead)
+        vectors = gallery.encode_images(encode["image"], read_all, [pair.place for pair in part])
     image = unit(vectors, "image", names)
     text = unit(encode["text"]([pair.caption for pair in part]), "caption", names)
     for name, matrix in (("T", text if plan.fine else text.astype(np.float16)), ("I", image.astype(np.float16))):

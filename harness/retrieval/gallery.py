@@ -22,7 +22,7 @@ import numpy as np
 from harness import places, registry, store
 from harness.errors import CimError, OutageError
 from harness.parts import Encoder
-from harness.resources import data, paths
+from harness.resources import data, devices, paths
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -112,8 +112,11 @@ def positions(keys: Sequence[str]) -> dict[str, list[int]]:
 
 
 @contextmanager
-def encoding(encoder: Encoder) -> Iterator[Encode]:
+def encoding(encoder: Encoder, precision: str = "float32") -> Iterator[Encode]:
     """A session of an encoder as a function from n texts (or image paths) to embeddings (n, d).
+
+    Args:
+        precision: of its matrix products (``devices.PRECISIONS``); weights and embeddings stay float32.
 
     Raises:
         OutageError: from that function, if the encoder stops before the last text.
@@ -121,7 +124,8 @@ def encoding(encoder: Encoder) -> Iterator[Encode]:
     with encoder.session() as session:
 
         def encode(texts: Sequence[str]) -> Vectors:
-            embeddings = list(session(texts))
+            with devices.computing_in(precision):
+                embeddings = list(session(texts))
             if len(embeddings) != len(texts):
                 raise OutageError(f"encoder {encoder.name} gave {len(embeddings)} of {len(texts)} embeddings")
             return np.stack(embeddings) if embeddings else np.zeros((0, 0), dtype=np.float32)

@@ -7,11 +7,13 @@ their order but restores no missed row.
 
 from __future__ import annotations
 
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from harness.errors import CimError
+from harness.resources import devices
 from harness.retrieval.search import MARGIN, Find, Search, best_first, certain, check_queries, exact, fine, scan_error
 
 if TYPE_CHECKING:
@@ -23,17 +25,27 @@ NAMES = ("exact", "exact-cpu", "exact-cuda", "faiss-flat", "faiss-ivf", "faiss-h
 SAMPLE, SAMPLE_K = 256, 3  # gallery rows used as queries to measure recall, and how deep
 
 
+def require(name: str) -> None:
+    """CimError unless there is such a search and it can run here."""
+    if name not in NAMES:
+        raise CimError(f"unknown search {name!r}", hint=f"one of {', '.join(NAMES)}")
+    if name.startswith("faiss") and importlib.util.find_spec("faiss") is None:
+        raise CimError(f"search {name} needs faiss", hint="pip install faiss-cpu; or --search exact")
+    if name == "exact-cuda" and devices.torch_device() == "cpu":
+        raise CimError("search exact-cuda finds no GPU that torch can use", hint="--search exact")
+
+
 def by_name(name: str, text: NDArray[Any], stored: NDArray[Any] | None = None) -> Search:
     """The search of this name in rows ``text``; ``stored`` are the rows at the precision of the exact score.
 
     Raises:
-        CimError: no such search, or its library is not installed.
+        CimError: no such search, its library is not installed, or no GPU answers for ``exact-cuda``.
     """
-    if name not in NAMES:
-        raise CimError(f"unknown search {name!r}", hint=f"one of {', '.join(NAMES)}")
+    require(name)
     if name.startswith("faiss"):
         return build(name, text, stored)
-    return exact(text, stored, device=None if name == "exact" else name.removeprefix("exact-"))
+    device = devices.torch_device() if name == "exact-cuda" else None if name == "exact" else "cpu"
+    return exact(text, stored, device=device)
 
 
 def build(name: str, text: NDArray[Any], stored: NDArray[Any] | None = None) -> Search:
@@ -42,12 +54,8 @@ def build(name: str, text: NDArray[Any], stored: NDArray[Any] | None = None) -> 
     Raises:
         CimError: faiss is not installed.
     """
-    try:
-        import faiss
-    except ImportError as error:
-        raise CimError(
-            f"search {name} needs faiss ({error})", hint="pip install faiss-cpu; or --search exact"
-        ) from error
+    import faiss
+
     rows = np.ascontiguousarray(text, dtype=np.float32)
     n, width = rows.shape
     index: Any

@@ -87,7 +87,12 @@ class CimScorer:
 
     @classmethod
     def from_gallery(
-        cls, name: str, settings: CimSettings | str = "safe", *, search: Search | None = None
+        cls,
+        name: str,
+        settings: CimSettings | str = "safe",
+        *,
+        search: Search | None = None,
+        precision: str = "float32",
     ) -> CimScorer:
         """Open a gallery (a folder, or a name under ``$CIM_DATA/galleries``) and the encoder of its captions.
 
@@ -95,12 +100,13 @@ class CimScorer:
 
         Args:
             settings: ``paper`` (as released), ``safe`` (source image left out, blank captions get 0), or your own.
+            precision: in which captions are encoded, ``float32`` or ``bfloat16``.
 
         Raises:
             CimError: no gallery, unknown settings, or another encoder than the gallery's.
         """
         gallery, stack = open_folder(place(name)), ExitStack()
-        encode = stack.enter_context(encoding(gallery.encoder("text")))
+        encode = stack.enter_context(encoding(gallery.encoder("text"), precision))
         scorer = cls(gallery, encode, named(settings), search=search)
         scorer._stack = stack
         return scorer

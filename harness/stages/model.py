@@ -1,9 +1,10 @@
 """What ``--model M`` means: captions, a folder, a model's name, or the name of a stored run.
 
 In this order: ``x.toml`` is a model file, any other file one of captions, ``-`` captions on standard input; a folder
-with ``model.toml`` is a model, one with ``manifest.json`` a stored run, another with .txt files one of captions; a
-name of the registry (``cim list models``) is its TOML file; a name under the results folder is that stored run.
-Weights are identified by their bytes: a different checkpoint of the same name is a different model.
+with ``model.toml``, a checkpoint or a LoRA adapter is a model (``bare_folder.py``), one with ``manifest.json`` alone a
+stored run, another with .txt files one of captions; a name of the registry (``cim list models``) is its TOML file; a
+name under the results folder is that stored run. Weights are identified by their bytes: a different checkpoint of the
+same name is a different model.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from harness.models import model_file
 from harness.resources import checkpoint
 from harness.resources.paths import TRAINED
 from harness.runs import manifest, stored_run
+from harness.stages import bare_folder
 from harness.types import Model
 from harness.weights import LOSSY, Price, Sampling, Server, Weights
 
@@ -61,9 +63,12 @@ def resolve(
     if path == sources.STDIN or _is_captions(path, named):
         _no_engine(engine, given)
         return _captions_file(path, file=file or File())
-    if path.is_dir() and ("/" in given or (path / manifest.NAME).is_file() or (path / TOML).is_file()):
+    if path.is_dir() and ("/" in given or _known(path)):
         if (path / TOML).is_file():
             return [from_toml(path / TOML, engine)]
+        if bare_folder.is_model(path):
+            content, base = bare_folder.content(path)
+            return [_of_content(content, base, run_name(path.resolve().name, path), engine)]
         _no_engine(engine, given)
         return [_stored(path)]
     stored = stored_run.folders(results, name=given.replace("/", "_"))
@@ -87,9 +92,13 @@ def run_name(stem: str, where: Path) -> str:
 def _is_captions(path: Path, named: bool) -> bool:
     """A file, there or not, or a folder of .txt files that is no model and no run; registered names go first."""
     if path.is_dir():
-        known = (path / manifest.NAME).is_file() or (path / TOML).is_file()
-        return not named and not known and sources.is_folder(path)
+        return not named and not _known(path) and sources.is_folder(path)
     return path.suffix in captions.SUFFIXES or (path.is_file() and not named)
+
+
+def _known(folder: Path) -> bool:
+    """A folder with a model or a stored run."""
+    return any((folder / name).is_file() for name in (manifest.NAME, TOML)) or bare_folder.is_model(folder)
 
 
 def _captions_file(
@@ -135,8 +144,12 @@ def from_toml(path: Path, engine: str | None = None) -> Model:
     Raises:
         CimError: not TOML, unknown or missing key, wrong value, a broken checkpoint; names file and line.
     """
-    content = model_file.read(path)
     name = path.resolve().parent.name if path.name == TOML else path.stem
+    return _of_content(model_file.read(path), path, name, engine)
+
+
+def _of_content(content: Mapping[str, Any], path: Path, name: str, engine: str | None) -> Model:
+    """The model of a checked TOML file, to which its paths are relative."""
     if reason := content.get("unavailable"):
         raise CimError(f"cannot run here: {reason}", where=f"model {name}")
     tasks = tuple(content.get("tasks", ()))
@@ -216,6 +229,7 @@ def _weights(content: Mapping[str, Any], path: Path) -> Weights:
     if content.get("trust_remote_code") and (local or path.name == TOML):
         hint = f"code runs only from the hub, at a revision that a file of yours names ({TOML} comes with a folder)"
         raise CimError("key 'trust_remote_code' does not go with a checkpoint folder", where=str(path), hint=hint)
+    adapter = (path.parent / content["adapter"]).resolve() if "adapter" in content else None
     return Weights(
         checkpoint=str(folder) if local else given,
         digest=checkpoint.digest(folder) if local else None,
@@ -228,4 +242,6 @@ def _weights(content: Mapping[str, Any], path: Path) -> Weights:
         trust_remote_code=content.get("trust_remote_code", False),
         thinking=content.get("thinking"),
         vllm=content.get("vllm", {}),
+        adapter=None if adapter is None else str(adapter),
+        adapter_digest=None if adapter is None else checkpoint.adapter_digest(adapter),
     )

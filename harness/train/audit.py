@@ -24,7 +24,7 @@ from harness.runs import stats
 from harness.train import copies, reward
 from harness.train.audit_result import FACT, GROUP, TOTAL, Audit, Change, Effect, Price
 from harness.train.examples import of_samples
-from harness.train.plan import require
+from harness.train.needs import require
 from harness.types import Sample
 from harness.worlds import Edit, World
 

@@ -12,18 +12,16 @@ after a resume is the checkpoint, so the KL term would be measured from there: t
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import store
 from harness.engines import _weights
 from harness.errors import CimError
-from harness.train import layouts
+from harness.train import inheritance, layouts
 from harness.weights import Weights
 
 if TYPE_CHECKING:
@@ -121,7 +119,7 @@ def adapter(model: Any) -> Any:
 
 
 def merge(weights: Weights, dtype: str, folder: Path) -> None:
-    """Merge the adapter of a LoRA checkpoint into its base model, for engines and evaluation."""
+    """Merge the adapter of a LoRA checkpoint into its base model, stored in this dtype, for engines and evaluation."""
     from peft import PeftModel
 
     start = start_folder(weights)
@@ -130,55 +128,13 @@ def merge(weights: Weights, dtype: str, folder: Path) -> None:
     _weights.load_processor(weights).save_pretrained(folder / MERGED)
 
 
-def model_toml(plan: Plan, step: int, inside: str) -> str:
-    """The ``model.toml`` of a checkpoint: evaluated with the sampling and image limits of its start model.
-
-    Args:
-        inside: folder of the weights, relative to the file.
-    """
-    options, weights = plan.options, plan.weights
-    lines = [
-        f"about = {_toml(f'{options.task} from {options.model.name}, preset {plan.preset.name}, step {step}.')}",
-        f"engine = {_toml('transformers')}",
-        f"checkpoint = {_toml(inside)}",
-        f"dtype = {_toml(plan.preset.dtype)}",
-    ]
-    lines += [f"tasks = {_toml(list(options.model.tasks))}"] if options.model.tasks else []
-    lines += [f"system = {_toml(weights.system)}"] if weights.system is not None else []
-    training = {
-        "run": plan.name,
-        "base": options.model.name,
-        "task": options.task,
-        "preset": plan.preset.name,
-        "seed": options.seed,
-        "rewards": list(plan.rewards) or ["sft"],
-        "chosen_on": "validation" if plan.material.validation else "none",
-        "step": step,
-    }
-    tables: dict[str, Mapping[str, Any]] = {
-        "sampling": asdict(weights.sampling),
-        "image": weights.image_settings(),
-        "vllm": weights.vllm,
-        "training": training,
-    }
-    for name, table in tables.items():
-        if table:
-            lines += ["", f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items())]
-    return "\n".join(lines) + "\n"
-
-
-def _toml(value: Any) -> str:
-    """A string, number, bool or list of strings as TOML, whose basic strings are JSON's except for DEL."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
 def finish(plan: Plan, update: int) -> None:
     """Make a saved checkpoint a model folder under its final name, and drop the resume state of older ones."""
     folder, step = plan.checkpoints / f"checkpoint-{update}", update // plan.updates
     if plan.options.lora:
-        merge(plan.weights, plan.preset.dtype, folder)
+        merge(plan.weights, inheritance.of(plan.options.model).dtype, folder)
     (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle that nothing here reads
-    content = model_toml(plan, step, f"./{MERGED}" if plan.options.lora else ".")
+    content = inheritance.model_toml(plan, step, f"./{MERGED}" if plan.options.lora else ".")
     store.write_bytes(folder / TOML, content.encode())
     lasting = folder.with_name(f"{plan.name}-step{step}")
     if lasting.exists():

@@ -27,6 +27,7 @@ from harness.parts import Records
 from harness.retrieval import grouping, sources
 from harness.retrieval.gallery import key
 from harness.runs import stats
+from harness.train.presets import Preset
 from harness.train.validation import References, held_out, of_captions
 from harness.types import Sample, SceneGraph
 from harness.weights import Weights
@@ -270,4 +271,23 @@ def short_enough(
         least = min(counted.values(), default=0)
         hint = "set image.max_pixels in the model's TOML"
         raise CimError(f"every prompt has more than {limit} tokens, {least} at least", hint=hint)
+    return kept
+
+
+def short_prompts(
+    material: Material, preset: Preset, weights: Weights, processor: Any, say: Callable[[str], None]
+) -> list[str]:
+    """Training images whose prompts fit; CimError where they are fewer than a step takes."""
+
+    def count(size: tuple[int, int]) -> int:
+        return prompt_tokens(processor, material.prompt, weights.system, size)
+
+    pictures = Pictures(material.place, weights.max_pixels)
+    kept = short_enough(material.train, pictures, count, preset.prompt_tokens)
+    if len(kept) < len(material.train):
+        left_out = len(material.train) - len(kept)
+        say(f"{left_out} images are left out: prompts over {preset.prompt_tokens} tokens")
+    if len(kept) < preset.prompts:
+        what = f"{len(kept)} training images, a step takes {preset.prompts}"
+        raise CimError(what, hint="a larger training set, or another preset")
     return kept

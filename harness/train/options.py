@@ -40,7 +40,8 @@ class Options:
     names the rollout engine (``auto``: see ``completed``), ``vllm_server`` the address of a vLLM server. ``settings``
     override fields of TRL's configuration; alarms that are ``tolerated`` are logged and stop nothing. ``pairs`` are
     sources of images of the user's own; ``images`` is the folder of those that name none, and ``held_out`` of
-    them choose a checkpoint (None: as many as are needed). ``processes``, one per GPU, share a step.
+    them choose a checkpoint (None: as many as are needed). ``processes``, one per GPU, share a step. ``search``
+    and ``precision`` say how captions are looked up (None: as suits the machine).
     """
 
     model: Model
@@ -59,6 +60,8 @@ class Options:
     vllm_server: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     tolerated: tuple[str, ...] = ()
+    search: str | None = None
+    precision: str | None = None
     name: str | None = None
     untested: bool = False
     probe: bool = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,12 +11,12 @@ from typing import Any
 
 from harness import registry, store
 from harness.errors import CimError
-from harness.parts import RewardContext
 from harness.resources import paths
 from harness.retrieval.consistency import PAPER, SAFE, CimSettings, SelfPolicy
 from harness.retrieval.gallery import MANIFEST, Gallery, open_folder, place
 from harness.train import alarms, memory, presets, reward
 from harness.train.examples import Material, of_pairs, of_world
+from harness.train.needs import require
 from harness.train.options import EMBEDDED, Options, completed
 from harness.types import Model
 from harness.weights import Weights
@@ -50,6 +50,11 @@ class Plan:
     def updates(self) -> int:
         """Optimiser updates per step."""
         return 1 if self.options.stage == "sft" else self.preset.updates
+
+    @property
+    def lookup(self) -> reward.Lookup:
+        """How captions are looked up on this machine."""
+        return reward.lookup(self.options.search, self.options.precision)
 
     @property
     def checkpoints(self) -> Path:
@@ -166,6 +171,9 @@ def _trainable(model: Model) -> Weights:
         raise CimError(f"model {model.name} cannot be trained", where="--model", hint=hint)
     if model.weights.trust_remote_code:
         raise CimError(f"model {model.name} needs code of its checkpoint, which training does not run")
+    if model.weights.adapter is not None:
+        hint = "train its base model, or merge it first: peft's merge_and_unload"
+        raise CimError(f"model {model.name} is a LoRA adapter, which is no start model", where="--model", hint=hint)
     return model.weights
 
 
@@ -216,42 +224,6 @@ def _scorer_settings(preset: str, policy: SelfPolicy | None, weights: Mapping[st
     return chosen
 
 
-def require(names: Iterable[str], gallery: Gallery, material: Material) -> None:
-    """Whether every reward can be computed for images of a gallery; called before anything is written or loaded.
-
-    Raises:
-        CimError: an unknown reward, one that needs what this run does not have, or one that reads an image's own
-            gallery row where training images have none.
-    """
-    for part in [registry.reward(registry.check("rewards", name)) for name in names]:
-        for need in part.needs:
-            if reason := _lacking(need, gallery, material):
-                what = f"reward {part.name} needs {need}: {reason}"
-                raise CimError(what, where="--rewards", hint="cim list rewards")
-        absent = [image for image in material.train if material.keys[image] not in gallery.rows]
-        if part.own_row and absent:
-            share = f"{len(absent)} of {len(material.train)} images lack, first {material.keys[absent[0]]!r}"
-            hint = "train on images of the gallery"
-            if material.own_gallery:
-                hint += f", such as --gallery {material.own_gallery} in the embedded environment"
-            what = f"reward {part.name} reads an image's own gallery row, which {share}"
-            raise CimError(what, where=f"gallery {gallery.name}", hint=hint)
-
-
-def _lacking(need: str, gallery: Gallery, material: Material) -> str | None:
-    """Why a run cannot have a field of ``RewardContext``; None if it can."""
-    if need == "graphs":
-        return registry.parser(material.parser).missing()
-    if need == "phrases":
-        return gallery.encoder("text").missing()
-    if need == "image_text":
-        images = gallery.encoder("image")
-        if images.text_tower is None:
-            return f"image encoder {images.name} of gallery {gallery.name} has no text tower"
-        return registry.encoder(images.text_tower).missing()
-    return None if need in RewardContext.__dataclass_fields__ else "no run has it"
-
-
 def _name(options: Options, preset: presets.Preset) -> str:
     parts = [options.model.name, options.stage, preset.name]
     parts += [options.rewards] if options.rewards != "cim" and options.stage == "cim" else []
@@ -288,6 +260,7 @@ def settings(plan: Plan) -> dict[str, Any]:
             "arguments": {name: value for name, value in shown_arguments(plan).items() if name != memory.SHARE},
             **({"dtype": plan.preset.dtype} if plan.preset.dtype != "float32" else {}),
             **scorer,
+            **({"lookup": changes} if scorer and (changes := plan.lookup.changes()) else {}),
             **({"tolerated": sorted(options.tolerated)} if options.tolerated else {}),
         },
         "versions": presets.installed(),

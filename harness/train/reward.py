@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,8 @@ import numpy as np
 from harness import registry, store
 from harness.errors import CimError
 from harness.parts import RewardContext
-from harness.resources import paths
+from harness.resources import devices, paths
+from harness.retrieval import index
 from harness.retrieval.consistency import CimSettings
 from harness.retrieval.gallery import Gallery, encoding
 from harness.retrieval.scorer import CimBatch, CimScorer
@@ -173,11 +174,39 @@ def weights_of(text: str) -> dict[str, float]:
     return weights
 
 
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """How captions are looked up: a search of ``index.NAMES``, and the precision in which texts are encoded."""
+
+    search: str = "exact"
+    precision: str = "float32"
+
+    def changes(self) -> dict[str, str]:
+        """What differs from numpy in float32, on which every number of a CPU stands."""
+        return {name: value for name, value in asdict(self).items() if value != getattr(Lookup(), name)}
+
+
+def lookup(search: str | None, precision: str | None) -> Lookup:
+    """What was asked for; where nothing was, bfloat16 and search on the GPU where one answers, else the defaults.
+
+    Raises:
+        CimError: no such search, or it cannot run here.
+    """
+    if search is not None:
+        index.require(search)
+    if search and precision:
+        return Lookup(search, precision)
+    usual = Lookup("exact-cuda", "bfloat16") if devices.gpu_answers() else Lookup()
+    return Lookup(search or usual.search, precision or usual.precision)
+
+
 @contextmanager
 def opened(
-    gallery: Gallery, scoring: CimSettings, material: Material, rewards: Iterable[str]
+    gallery: Gallery, scoring: CimSettings, material: Material, rewards: Iterable[str], by: Lookup | None = None
 ) -> Iterator[RewardContext]:
     """What rewards read: the scorer over a gallery, with all images encoded, and what they need beside.
+
+    Texts are encoded as ``by`` says; images, once at the start, in float32 as the gallery's were.
 
     Raises:
         CimError: other encoders than the gallery's, or an image that cannot be read.
@@ -185,9 +214,12 @@ def opened(
     images = {key: image for image, key in material.keys.items()}
     needs = {need for name in rewards for need in registry.reward(name).needs}
     tower = gallery.encoder("image").text_tower if "image_text" in needs else None
+    by = by or Lookup()
     with ExitStack() as stack:
-        encode = stack.enter_context(encoding(gallery.encoder("text")))  # once, for captions and for phrases
-        scorer = CimScorer(gallery, encode, scoring)
+        # once, for captions and for phrases
+        encode = stack.enter_context(encoding(gallery.encoder("text"), by.precision))
+        search = None if by.search == "exact" else index.by_name(by.search, gallery.text, gallery.text_fine)
+        scorer = CimScorer(gallery, encode, scoring, search=search)
         scorer.add_images({key: partial(material.place, image) for key, image in images.items()})
         yield RewardContext(
             scorer=scorer,

@@ -16,7 +16,7 @@ from typing import Any
 from harness import store
 from harness.errors import AlarmError, CimError
 from harness.runs import manifest
-from harness.train import checkpoints, reward
+from harness.train import checkpoints, inheritance, reward
 from harness.train.log import FILES, VALIDATION
 from harness.train.plan import Plan, settings
 
@@ -75,7 +75,7 @@ def _train(plan: Plan, say: Callable[[str], None], advance: Callable[[int, int],
 
     if plan.gallery is None or plan.scoring is None:
         return _conclude(plan, trl_engine.train(plan, None, say, advance))
-    with reward.opened(plan.gallery, plan.scoring, plan.material, plan.rewards) as context:
+    with reward.opened(plan.gallery, plan.scoring, plan.material, plan.rewards, plan.lookup) as context:
         return _conclude(plan, trl_engine.train(plan, context, say, advance))
 
 
@@ -85,7 +85,7 @@ def _conclude(plan: Plan, steps: int) -> dict[str, Any]:
     if os.environ.get("RANK", "0") == "0":
         inside = f"./checkpoints/{chosen['checkpoint']}" + (f"/{checkpoints.MERGED}" if plan.options.lora else "")
         store.write_document(plan.folder / CHOSEN, chosen)
-        store.write_bytes(plan.folder / checkpoints.TOML, checkpoints.model_toml(plan, chosen["step"], inside).encode())
+        store.write_bytes(plan.folder / checkpoints.TOML, inheritance.model_toml(plan, chosen["step"], inside).encode())
     return {"steps": steps, "chosen": chosen, "folder": str(plan.folder)}
 
 

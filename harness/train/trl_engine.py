@@ -86,6 +86,7 @@ def _log(plan: Plan, say: Callable[[str], None], done: int) -> TrainingLog:
     provenance = {}
     if plan.gallery is not None and plan.scoring is not None:
         provenance = {"gallery": plan.gallery.sha[:12], "self_policy": plan.scoring.self_policy}
+        provenance |= plan.lookup.changes()
     stopping = alarms.that_stop(plan.preset.stops, plan.options.tolerated)
     return TrainingLog(plan.folder, plan.updates, stopping, provenance, say, done)
 
@@ -127,7 +128,11 @@ def build(
         model=model,
         reward_funcs=shared.functions(),
         args=config,
-        train_dataset=examples.for_grpo(plan.material, _short_prompts(plan, processor, say), plan.weights),
+        train_dataset=examples.for_grpo(
+            plan.material,
+            examples.short_prompts(plan.material, plan.preset, plan.weights, processor, say),
+            plan.weights,
+        ),
         processing_class=processor,
         peft_config=checkpoints.adapter(model) if plan.options.lora else None,
     )
@@ -197,24 +202,6 @@ def _policy(plan: Plan, place: Path | None) -> Any:
     if not torch.cuda.is_available() and model.num_parameters() < SMALL:
         torch.set_num_threads(1)
     return model
-
-
-def _short_prompts(plan: Plan, processor: Any, say: Callable[[str], None]) -> list[str]:
-    """Training images whose prompts fit; CimError where they are fewer than a step takes."""
-    material, preset, weights = plan.material, plan.preset, plan.weights
-
-    def count(size: tuple[int, int]) -> int:
-        return examples.prompt_tokens(processor, material.prompt, weights.system, size)
-
-    pictures = examples.Pictures(material.place, weights.max_pixels)
-    kept = examples.short_enough(material.train, pictures, count, preset.prompt_tokens)
-    if len(kept) < len(material.train):
-        left_out = len(material.train) - len(kept)
-        say(f"{left_out} images are left out: prompts over {preset.prompt_tokens} tokens")
-    if len(kept) < preset.prompts:
-        what = f"{len(kept)} training images, a step takes {preset.prompts}"
-        raise CimError(what, hint="a larger training set, or another preset")
-    return kept
 
 
 def _ends(model: Any, tokenizer: Any) -> frozenset[int]:

@@ -53,10 +53,10 @@ def _session(kind: str) -> Iterator[Encode]:
     else:
         tower = dual_encoder.tower()
 
-        def look(paths: list[str]) -> Any:
-            return sides.image(dual_encoder.seen(tower, [_pixels(path) for path in paths]))
+        def look(pixels: list[Any]) -> Any:
+            return sides.image(dual_encoder.seen(tower, pixels))
 
-        yield partial(batches, encode=look, size=BATCH)
+        yield partial(batches, encode=look, size=BATCH, read=_pixels)
 
 
 def _pixels(path: str) -> Any:
