@@ -76,7 +76,7 @@ def test_a_killed_sharded_run_loses_nothing(event: str, tmp_path: Path) -> None:
     assert launch(TORCHRUN, killed, MINI, 2, event, **FSDP2).returncode != 0
     assert "tiny-step1" in [path.name for path in (killed / "checkpoints").iterdir()]
     before = content(killed)
-    refused = launch(TORCHRUN, killed, MINI, 2, ACCELERATE_USE_CPU="true")
+    refused = launch((*ACCELERATE[:1], "--num_processes", "2", *ACCELERATE[1:]), killed, MINI, 2)
     assert "tiny-step1 was saved under FSDP" in refused.stderr and content(killed) == before
     resumed = launch(TORCHRUN, killed, MINI, 2, **FSDP2)
     assert resumed.returncode == 0, resumed.stderr[-3000:]
