@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,11 +51,7 @@ def watch(
     Raises:
         CimError: a wrong argument, a metric that is the reward, images that are not there.
     """
-    for name, number in (("every", every), ("max_tokens", max_tokens), ("batch", batch), ("images", images)):
-        if number is not None and number < 1:
-            raise CimError(f"{name} is {number}", hint="1 or more")
-    if stop not in ("worse", None):
-        raise CimError(f"stop is {stop!r}", hint='"worse", or None')
+    _check({"every": every, "max_tokens": max_tokens, "batch": batch, "images": images}, stop)
     rewards = getattr(trainer, "reward_func_names", [])  # only TRL's trainers with rewards have it
     names, benchmark = evaluations.names(metrics, rewards), registry.task(registry.named("tasks", task))
     evaluations.Evaluations(Path(folder), task, names, alpha=alpha)
@@ -63,20 +59,14 @@ def watch(
         from harness.watching import callback
     except ImportError as error:
         raise CimError(f"watch needs {error.name}", hint="pip install cim-harness[train]") from error
-    return callback.Watch(
-        trainer,
-        callback.Settings(
-            task=benchmark,
-            named=task,
-            metrics=names,
-            every=every,
-            images=images,
-            folder=Path(folder),
-            stop=stop is not None,
-            alpha=alpha,
-            max_tokens=max_tokens,
-            batch=batch,
-            system=system,
-            caption=caption,
-        ),
-    )
+    stops, place = stop is not None, Path(folder)
+    how = (names, every, images, place, stops, alpha, max_tokens, batch, system, caption)
+    return callback.Watch(trainer, callback.Settings(benchmark, task, *how))
+
+
+def _check(counts: Mapping[str, int | None], stop: str | None) -> None:
+    for name, number in counts.items():
+        if number is not None and number < 1:
+            raise CimError(f"{name} is {number}", hint="1 or more")
+    if stop not in ("worse", None):
+        raise CimError(f"stop is {stop!r}", hint='"worse", or None')
