@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from harness.errors import CimError
     from harness.retrieval.scorer import CimScorer
     from harness.train.reward import trl_reward
+    from harness.watching.watch import watch
 
 __version__ = "0.1.0"
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "score",
     "tasks",
     "trl_reward",
+    "watch",
 ]
 _MODULES = {
     "harness.api.comparison": ("Comparisons", "compare"),
@@ -43,6 +45,7 @@ _MODULES = {
     "harness.errors": ("CimError",),
     "harness.retrieval.scorer": ("CimScorer",),
     "harness.train.reward": ("trl_reward",),
+    "harness.watching.watch": ("watch",),
 }
 
 

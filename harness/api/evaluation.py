@@ -88,6 +88,7 @@ def evaluate(
     draws: int = stats.DRAWS,
     fresh: bool = False,
     progress: bool = False,
+    page: bool = True,
 ) -> Result:
     """Evaluate captions or a model on a benchmark, as ``cim eval`` does; a stored run is continued.
 
@@ -106,6 +107,7 @@ def evaluate(
         draws: bootstrap resamples; 0 leaves confidence intervals out.
         fresh: discard a stored run of this name first.
         progress: show a progress bar on standard error.
+        page: write the page of a run that is stored.
 
     Raises:
         CimError: unknown task, metric or model, ids that are missing or unknown, data that is not there.
@@ -126,7 +128,7 @@ def evaluate(
         planned = run.plan(resolved, benchmark, folder, limit=limit, partial=partial, fresh=fresh)
         planned = replace(planned, judge=judge, gallery=gallery or planned.gallery)
         options = stages.Options(fresh=fresh, draws=draws, track=_track(progress))
-        stored = _evaluate(planned, _names(metrics), options)
+        stored = _evaluate(planned, _names(metrics), options, page)
         kept = results is not None or not isinstance(captions, Mapping)
         result = of_stored(stored)
         return result if kept else replace(result, run=replace(stored, files=RowFiles(Path(name))), folder=None)
@@ -143,7 +145,7 @@ def _single(source: str, results: Path, benchmark: Task, engine: str | None) -> 
     return resolved
 
 
-def _evaluate(planned: run.Run, metrics: Sequence[str], options: stages.Options) -> StoredRun:
+def _evaluate(planned: run.Run, metrics: Sequence[str], options: stages.Options, page: bool) -> StoredRun:
     """Do all stages of one run; a parser, judge or encoder that stops is told by its metrics."""
     with parse.Parses(planned.results, options.track) as parses:
         works = stages.plan([planned], metrics, parses, fresh=options.fresh)
@@ -151,7 +153,7 @@ def _evaluate(planned: run.Run, metrics: Sequence[str], options: stages.Options)
             if work.failure is not None:
                 raise work.failure
             stored = stored_run.load(planned.folder, planned.files)
-            if len(planned.samples) <= report.LARGEST:
+            if page and len(planned.samples) <= report.LARGEST:
                 report.write(stored)
     return stored
 

@@ -1,4 +1,4 @@
-# Never run by ms-swift, which was not at hand: a test calls it as ms-swift does.
+# Never run in training; ms-swift 4.6.0 has loaded it, its rewards were called by hand and by a test as ms-swift does.
 """The CIM reward for ms-swift, from the reward server of this project: ``--external_plugins cim_plugin.py``.
 
 ms-swift (modelscope/ms-swift@3602360, 4.6.0.dev0; ``swift/rl_core/grpo_algorithm.py``) makes an object of the class and

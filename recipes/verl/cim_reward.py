@@ -1,4 +1,4 @@
-# Never run by verl, which was not at hand: a test calls both functions as verl does.
+# Never run in training; verl 0.9.1's reward managers have called both functions, and a test calls them as verl does.
 """The CIM reward for verl, from the reward server of this project.
 
 ``compute_score`` is what verl-project/verl@1dda039b (0.10.0.dev) calls for each caption, on threads of eight workers
