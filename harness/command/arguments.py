@@ -104,6 +104,13 @@ def parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:
     training_options.study(
         _add(verbs, "study", "train arms in the embedded environment, evaluate them and compare them with mini-base")
     )
+    watch = _add(
+        verbs, "watch", "evaluate a trainer's checkpoints as it saves them, by metrics that are not its reward"
+    )
+    if wanted == "watch":
+        from harness.command import watch as watching
+
+        watching.options(watch)
     training_options.audit_reward(
         _add(verbs, "audit-reward", "what a reward pays for: edits of captions with known truth", results=False)
     )

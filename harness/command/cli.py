@@ -38,6 +38,7 @@ VERBS = {
     "model": "places.model_verb",
     "gallery": "gallery.gallery_verb",
     "train": "train.train_verb",
+    "watch": "watch.watch_verb",
     "audit-reward": "audit_reward.audit_verb",
     "study": "train.study_verb",
 }

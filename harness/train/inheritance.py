@@ -56,14 +56,14 @@ def model_toml(plan: Plan, step: int, inside: str) -> str:
     options, weights, runs = plan.options, plan.weights, of(plan.options.model)
     about = f"{options.task} from {options.model.name}, preset {plan.preset.name}, step {step}. {runs.why}"
     lines = [
-        f"about = {_toml(about.strip())}",
-        f"engine = {_toml(runs.engine)}",
-        f"checkpoint = {_toml(inside)}",
-        f"dtype = {_toml(runs.dtype)}",
+        f"about = {toml_value(about.strip())}",
+        f"engine = {toml_value(runs.engine)}",
+        f"checkpoint = {toml_value(inside)}",
+        f"dtype = {toml_value(runs.dtype)}",
     ]
-    lines += [f"tasks = {_toml(list(options.model.tasks))}"] if options.model.tasks else []
-    lines += [f"system = {_toml(weights.system)}"] if weights.system is not None else []
-    lines += [f"thinking = {_toml(weights.thinking)}"] if weights.thinking is not None else []
+    lines += [f"tasks = {toml_value(list(options.model.tasks))}"] if options.model.tasks else []
+    lines += [f"system = {toml_value(weights.system)}"] if weights.system is not None else []
+    lines += [f"thinking = {toml_value(weights.thinking)}"] if weights.thinking is not None else []
     training = {
         "run": plan.name,
         "base": options.model.name,
@@ -82,10 +82,10 @@ def model_toml(plan: Plan, step: int, inside: str) -> str:
     }
     for name, table in tables.items():
         if table:
-            lines += ["", f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items())]
+            lines += ["", f"[{name}]", *(f"{key} = {toml_value(value)}" for key, value in table.items())]
     return "\n".join(lines) + "\n"
 
 
-def _toml(value: Any) -> str:
+def toml_value(value: Any) -> str:
     """A string, number, bool or list of strings as TOML, whose basic strings are JSON's except for DEL."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
