@@ -164,3 +164,6 @@ def _training(folder: Path, arm: str, seed: int, steps: int = 30) -> None:
     store.write_rows(folder / "steps.jsonl", rows)
     held = [{"step": at, "reward": 1.6 + at / 100, "truth": 90 - at / 3, "images": 100} for at in range(0, 31, 10)]
     store.write_rows(folder / "validation.jsonl", [] if arm == "sft" else held)
+    said = [{"step": at, "image": "a", "caption": f"<b>a dog</b> at {at} ."} for at in (0, 10, 20, 30)]
+    store.write_rows(folder / "greedy.jsonl", [] if arm == "sft" else said)
+    store.write_document(folder / "chosen.json", {"step": 20})

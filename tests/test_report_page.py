@@ -74,6 +74,8 @@ def test_what_a_report_holds(studied: Path, report: tuple[Path, dict[str, Any]])
         "No scored run on Oxford-IIIT Pet has both",
         "extrapolated",
         "Gallery of 8,000 rows",
+        "chosen, step 20",
+        "<b>a dog</b> at 20 .",
     ):
         assert text in page.text, text
     names = sorted(path.name for path in (folder / "figures").iterdir())

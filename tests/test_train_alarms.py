@@ -77,8 +77,25 @@ def test_everyone_retrieves_one_row() -> None:
 
 def test_sources_that_do_not_matter() -> None:
     blind = row(scored(healthy(1).captions, healthy(1).batch.qir, shuffled=healthy(1).batch.qir.mean()))
-    assert set(alarms.check([row(healthy()), blind, blind, blind], [])) == {"ungrounded"}
-    assert alarms.check([row(healthy()), blind, row(healthy(2)), blind], []) == {}, "an odd batch"
+    sound = [row(healthy(seed)) for seed in range(3)]
+    assert set(alarms.check([*sound, blind, blind, blind], [])) == {"ungrounded"}
+    assert alarms.check([*sound, blind, row(healthy(2)), blind], []) == {}, "an odd batch"
+
+
+@pytest.mark.parametrize(
+    ("gaps", "rings"),
+    [
+        ([0.2] * 3 + [0.09] * 3, True),
+        ([0.2] * 6, False),
+        ([-0.1] * 6, False),
+        ([0.0] * 6, False),
+        ([-0.1, -0.06, -0.07, -0.08, -0.05, -0.02], False),
+        ([0.02, 0.2, 0.2, 0.15, 0.15, 0.15], False),
+    ],
+)
+def test_who_sees_nothing_at_first_has_nothing_to_lose(gaps: list[float], rings: bool) -> None:
+    rows = [{**row(healthy()), "retrieval": {**row(healthy())["retrieval"], "qir_gap": gap}} for gap in gaps]
+    assert ("ungrounded" in alarms.check(rows, [])) is rings
 
 
 def test_a_number_that_is_none() -> None:
@@ -127,10 +144,16 @@ def test_reward_up_and_captions_worse_by_their_references_twice_in_a_row() -> No
 
 
 def test_alarms_that_cannot_ring_are_no_guards() -> None:
-    known = {"truth": False, "references": True, "validation": True}
-    assert set(alarms.cannot_ring(**known)) == {"truth"}
-    assert set(alarms.cannot_ring(**{**known, "truth": True})) == {"references"}
-    assert set(alarms.cannot_ring(**{**known, "validation": False})) == {"truth", "references"}
+    def silent(*, truth: bool = False, references: bool = True, validation: bool = True, images: int = 256) -> set[str]:
+        return set(
+            alarms.cannot_ring(truth=truth, references=references, validation=validation, images=images, vllm=True)
+        )
+
+    assert silent() == {"truth"} and silent(truth=True) == {"references"}
+    assert silent(validation=False) == {"truth", "references"} and silent(images=1) == {"truth", "ungrounded"}
+    assert silent(images=3, validation=False) == {"truth", "references", "distinct"}
+    here = alarms.cannot_ring(truth=True, references=False, validation=True, images=16, vllm=False)
+    assert set(here) == {"references", "mismatch"}
 
 
 def test_numbers_of_a_known_batch() -> None:

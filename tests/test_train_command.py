@@ -287,7 +287,7 @@ def test_pairs_of_ones_own(cim: Cim, tmp_path: Path) -> None:
     told = cim(*base, "--dry-run", "--json").json
     assert told["images"] == "64 of miniscenes, 64 for validation"
     assert told["validation"] == "meteor, rouge_l against the references; the first decides"
-    assert told["alarms that cannot ring"] == "truth: no true statements are known of these images"
+    assert told["alarms that cannot ring"].startswith("truth: no true statements are known of these images")
     assert "references" in told["alarms that stop"] and "ungrounded" in told["alarms that stop"]
     few = tmp_path / "few.jsonl"
     few.write_text("\n".join(lines[:100]) + "\n")

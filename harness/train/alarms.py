@@ -124,14 +124,13 @@ def _ungrounded(rows: Sequence[Row], _: Sequence[Row]) -> Reason:
 
     No step of eleven runs in the embedded environment (nine rewards, seed 0) came below half of the first gap.
     """
-    if len(rows) <= ROWS:
+    opening, last = rows[:ROWS], rows[-ROWS:]
+    gaps = [row["retrieval"]["qir_gap"] for row in (*opening, *last)]
+    if len(rows) < 2 * ROWS or None in gaps or any(row["images"] < 2 for row in last):
         return None
-    gaps = [row["retrieval"]["qir_gap"] for row in rows[-ROWS:]]
-    first = rows[0]["retrieval"]["qir_gap"]
-    if first is None or any(row["images"] < 2 for row in rows[-ROWS:]) or any(gap is None for gap in gaps):
-        return None
-    if any(gap > 0.5 * first or (gap > 0 and first <= 0) for gap in gaps):
-        return None
+    first = sum(gaps[:ROWS]) / ROWS
+    if first <= 0 or any(gap > 0.5 * first for gap in gaps[ROWS:]):
+        return None  # a start model that does not tell images apart has nothing to lose
     return f"QIR is {gaps[-1]:+.3f} above that of other images, {first:+.3f} at the start"
 
 
@@ -149,13 +148,24 @@ WATCHED: Mapping[str, Check] = {"opening": _opening, "length": _length, "hub": _
 OF_VALIDATION = ("truth", "references", "distinct")
 
 
-def cannot_ring(*, truth: bool, references: bool, validation: bool) -> dict[str, str]:
-    """Alarms that a run can never ring, with the reason: they are no guards of it."""
+def cannot_ring(*, truth: bool, references: bool, validation: bool, images: int, vllm: bool) -> dict[str, str]:
+    """Alarms that a run can never ring, with the reason: they are no guards of it.
+
+    Args:
+        images: how many a step takes.
+        vllm: are captions written by another engine than the trainer's?
+    """
     silent = {} if truth else {"truth": "no true statements are known of these images"}
     if truth or not references:
         silent["references"] = "true statements are known" if truth else "no metric reads references of these images"
     if not validation:
         silent |= dict.fromkeys(("truth", "references"), "no image is held out")
+    if images < 2:
+        silent["ungrounded"] = "a step has one image"
+    if images < IMAGES and not validation:
+        silent["distinct"] = f"a step has fewer than {IMAGES} images, and none is held out"
+    if not vllm:
+        silent["mismatch"] = "captions are written by the trainer itself"
     return silent
 
 

@@ -259,5 +259,9 @@ def shown(draft: Draft) -> dict[str, Any]:
         "weights": f"{preset.dtype}{', a LoRA adapter is trained' if options.lora else ''}",
         "rollouts": options.vllm_server or options.rollouts,
         "processes": draft.processes,
-        **(validation.guards(material, stops) if material else {}),
+        **(
+            validation.guards(material, stops, images=preset.prompts, vllm=options.rollouts == "vllm")
+            if material
+            else {}
+        ),
     }

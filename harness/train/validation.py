@@ -179,14 +179,20 @@ def worth(
     return {"reward": reward, **terms, **scores}
 
 
-def guards(material: Material, stops: Sequence[str]) -> dict[str, str]:
+def guards(material: Material, stops: Sequence[str], *, images: int, vllm: bool) -> dict[str, str]:
     """What ``--dry-run`` says of a run's protection: what chooses a checkpoint, and which alarms end the run.
 
     Args:
         stops: the alarms that end a run of this preset where they ring.
+        images: how many a step takes.
+        vllm: are captions written by another engine than the trainer's?
     """
     silent = alarms.cannot_ring(
-        truth=material.truth_known, references=material.references is not None, validation=bool(material.validation)
+        truth=material.truth_known,
+        references=material.references is not None,
+        validation=bool(material.validation),
+        images=images,
+        vllm=vllm,
     )
     return {
         "validation": _chooses(material),

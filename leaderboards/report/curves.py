@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from harness import store
 from harness.resources import paths
 from harness.runs import manifest
 
-STEPS, VALIDATION = "steps.jsonl", "validation.jsonl"
+STEPS, VALIDATION, GREEDY, CHOSEN = "steps.jsonl", "validation.jsonl", "greedy.jsonl", "chosen.json"
+SHOWN = 3  # held-out images whose captions are shown
 SEED = "-seed"
 
 
@@ -50,7 +51,10 @@ Line = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """One training run: lines of (step, value) by dotted name, alarms as (step, name), and how it ended."""
+    """One training run: lines of (step, value) by dotted name, alarms as (step, name), and how it ended.
+
+    ``captions_of`` are greedy captions of the first held-out images: (image, what the checkpoint is, step, caption).
+    """
 
     arm: str
     seed: int
@@ -60,6 +64,7 @@ class Training:
     steps: int
     captions: int
     held_out: int
+    captions_of: tuple[tuple[str, str, int, str], ...] = ()
 
     @property
     def name(self) -> str:
@@ -75,9 +80,29 @@ def read(results: Path, order: Sequence[str] = ()) -> list[Training]:
         if stored is not None and rows:
             arm, _, seed = path.parent.name.rpartition(SEED)
             named = (arm, int(seed)) if arm and seed.isdigit() else (path.parent.name, 0)
-            runs.append(_training(*named, stored, rows, store.read_rows(path.parent / VALIDATION)))
+            run = _training(*named, stored, rows, store.read_rows(path.parent / VALIDATION))
+            runs.append(replace(run, captions_of=_captions(path.parent)))
     places = {arm: at for at, arm in enumerate(order)}
     return sorted(runs, key=lambda run: (places.get(run.arm, len(places)), run.arm, run.seed))
+
+
+def _captions(folder: Path) -> tuple[tuple[str, str, int, str], ...]:
+    """What the start model, the chosen and the last checkpoint say of the first held-out images."""
+    rows = store.read_rows(folder / GREEDY)
+    if not rows:
+        return ()
+    chosen = (store.read_document(folder / CHOSEN) or {}).get("step")
+    steps = {0: "start", max(int(row["step"]) for row in rows): "last"}
+    if isinstance(chosen, int):
+        steps[chosen] = "chosen, last" if steps.get(chosen) == "last" else "chosen"
+    images = list(dict.fromkeys(str(row["image"]) for row in rows))[:SHOWN]
+    said = {(str(row["image"]), int(row["step"])): str(row["caption"]) for row in rows}
+    return tuple(
+        (image, steps[step], step, said[image, step])
+        for image in images
+        for step in sorted(steps)
+        if (image, step) in said
+    )
 
 
 def _training(

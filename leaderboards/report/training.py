@@ -46,7 +46,17 @@ def section(runs: Sequence[Training]) -> Section:
         "Alarms: name and the first step at which it was raised."
     )
     numbers = {run.name: {"steps": run.steps, "ended": run.ended} for run in runs}
-    return Section("training", title, (*parts, Table("Runs", head, rows, note)), numbers)
+    parts.append(Table("Runs", head, rows, note))
+    if said := [(run.name, *row) for run in runs for row in run.captions_of]:
+        parts.append(_captions(said))
+    return Section("training", title, tuple(parts), numbers)
+
+
+def _captions(said: Sequence[tuple[str, str, str, int, str]]) -> Table:
+    head = ("run", "held-out image", "checkpoint", "caption")
+    rows = tuple((run, image, f"{which}, step {step}", caption or NONE) for run, image, which, step, caption in said)
+    note = "Greedy captions of the first held-out images: read them before you believe a curve."
+    return Table("What the checkpoints say", head, rows, note, folded=True)
 
 
 def _row(run: Training) -> tuple[str, ...]:
