@@ -44,6 +44,7 @@ def train_verb(args: argparse.Namespace) -> int:
 def _options(args: argparse.Namespace, results: Path) -> Options:
     from harness import registry
     from harness.stages import model
+    from harness.train import trackers
     from harness.train.options import Options
 
     first, *others = model.resolve(args.model, results)
@@ -73,6 +74,7 @@ def _options(args: argparse.Namespace, results: Path) -> Options:
         name=args.name,
         untested=args.untested,
         held_out=args.held_out,
+        report_to=trackers.checked(split(args.report_to)),
         probe=not args.no_probe,
         processes=args.processes,
     )

@@ -85,6 +85,8 @@ class TrainingLog:
         self.validations = list[Mapping[str, Any]](store.read_rows(folder / VALIDATION))
         self._rows: list[Mapping[str, Any]] = [row for row in store.read_rows(folder / STEPS) if "reward" in row]
         self._steps = store.Appender(folder / STEPS)
+        self.last: Mapping[str, Any] = {}  # row of steps.jsonl
+        self.captions = list[dict[str, Any]]()  # of the last batch
         self._batches = list[Scored]()
         self._reported = set[str]()
 
@@ -92,7 +94,8 @@ class TrainingLog:
         """Keep a scored batch until its update is logged, and write its captions."""
         self._batches.append(scored)
         with store.Appender(self._folder / COMPLETIONS) as appender:
-            for row in completions(scored):
+            self.captions = completions(scored)
+            for row in self.captions:
                 appender.append({"step": scored.step // self._updates + 1, **row})
 
     def log_update(self, update: int, logs: Mapping[str, float], resources: Mapping[str, Any]) -> None:
@@ -113,7 +116,8 @@ class TrainingLog:
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Write a row of ``steps.jsonl``."""
-        self._steps.append(plain(row))
+        self.last = plain(row)
+        self._steps.append(self.last)
 
     def _alarms(self, row: Mapping[str, Any]) -> dict[str, str]:
         if "reward" not in row:

@@ -67,6 +67,7 @@ class Options:
     probe: bool = True
     processes: int | None = None
     held_out: int | None = None
+    report_to: tuple[str, ...] = ()
 
 
 def completed(options: Options) -> Options:

@@ -27,7 +27,7 @@ from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 from harness.engines import _weights
 from harness.errors import CimError
 from harness.parts import RewardContext
-from harness.train import alarms, checkpoints, examples, fixes, forward, layouts, validation
+from harness.train import alarms, checkpoints, examples, fixes, forward, layouts, trackers, validation
 from harness.train.log import Clock, TrainingLog, device_memory_mb, memory_mb
 from harness.train.reward import Scored, SharedScore, joined
 
@@ -151,7 +151,7 @@ def fine_tuner(plan: Plan, place: Path | None) -> Any:
     fields = {
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
-        "report_to": [],
+        "report_to": list(plan.options.report_to),
         "max_length": None,  # truncating a prompt would remove image tokens
         "completion_only_loss": True,
         "remove_unused_columns": False,
@@ -187,6 +187,7 @@ def _config(plan: Plan, kind: Any, fields: Mapping[str, Any]) -> Any:
         close = difflib.get_close_matches(strangers[0], known, n=1)
         raise CimError(f"TRL has no setting {strangers[0]!r}", hint=f"did you mean {close[0]}?" if close else "")
     run = {"output_dir": str(plan.checkpoints), "seed": plan.options.seed, "disable_tqdm": True}
+    run |= {"report_to": list(plan.options.report_to), "run_name": plan.name} if plan.options.report_to else {}
     try:
         return kind(**{**plan.arguments, **run, **fields, "use_cpu": not torch.cuda.is_available()})
     except (TypeError, ValueError) as error:
@@ -225,7 +226,10 @@ def _validator(plan: Plan, context: RewardContext, trainer: Any, log: TrainingLo
                 written, first = dict(zip(images, captions, strict=True)), log.greedy(0) if step else {}
                 start = [first[image] for image in images] if first else None
                 values = validation.worth(plan.material, plan.rewards, scorer, captions, start)
-                log.log_validation(step, values, written)
+                try:
+                    log.log_validation(step, values, written)
+                finally:
+                    trackers.report(trainer, {"validation": log.validations[-1]}, (), str)
 
     return validate
 
@@ -246,7 +250,12 @@ def _callback(
     loaded = checkpoints.fingerprint(trainer.model) if exact else None
     if context is not None:
         clock.watch(trainer)
+    keys = {key: image for image, key in plan.material.keys.items()}
+    pictures = examples.Pictures(plan.material.place, plan.weights.max_pixels, plan.material.shown)
     validate = (lambda step: None) if context is None else _validator(plan, context, trainer, log)
+
+    def picture(key: str) -> Any:
+        return pictures.open(keys[key])
 
     class Callback(TrainerCallback):  # type: ignore[misc]
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -273,7 +282,10 @@ def _callback(
                 log.append({"step": state.global_step, "update": state.global_step, **logs})
             else:
                 resources = {"seconds": clock.take(), "rss_mb": memory_mb(), "device_mb": device_memory_mb()}
-                log.log_update(state.global_step, logs, resources)
+                try:
+                    log.log_update(state.global_step, logs, resources)
+                finally:  # the row of an alarm as well
+                    trackers.report(trainer, log.last, log.captions, picture)
             advance(state.global_step // updates, state.max_steps // updates)
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
