@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 
 def train_verb(args: argparse.Namespace) -> int:
     """Train a captioner; a dry run exits 1 where something is missing."""
-    from harness.train import checklist, launch, plan, run
+    from harness.train import checklist, launch, plan, run, view
 
     results = paths.results_root(args.results)
     draft = plan.draft(_options(args, results), results)
+    if args.watch:
+        return int(not view.follow(draft.folder, checklist.step_count(draft), lambda line: print(line, flush=True)))
     cards = machine.gpus()
     rows = checklist.rows(draft, cards, checklist.free(results))
     if args.dry_run:

@@ -58,6 +58,7 @@ def train(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("--no-probe", action="store_true", help="skip the start-up check that the policy sees images")
     verb.add_argument("--fresh", action="store_true", help="discard what is stored of this run and start over")
+    verb.add_argument("--watch", action="store_true", help="follow this command's run, begun in another terminal")
     verb.add_argument(
         "--dry-run", action="store_true", help="print what would be done, and a checklist; 1: something lacks"
     )

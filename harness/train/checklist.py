@@ -144,24 +144,24 @@ def _there(draft: Draft) -> str:
     return f" ({sum(pair.there() for pair in pairs)} of {len(pairs)} are)"
 
 
-def _step_count(draft: Draft) -> int | None:
+def step_count(draft: Draft) -> int | None:
     """Generation batches of the run, as TRL counts them: an epoch's last, incomplete one is dropped."""
     if (updates := draft.arguments.get("max_steps")) is not None:
-        return int(updates) // draft.preset.updates
+        return int(updates) // (1 if draft.options.stage == "sft" else draft.preset.updates)
     if draft.material is None:
         return None
     return math.ceil(float(draft.arguments["num_train_epochs"]) * (len(draft.material.train) // draft.preset.prompts))
 
 
 def _saves(draft: Draft) -> int | None:
-    count = _step_count(draft)
+    count = step_count(draft)
     return None if count is None else math.ceil(count / draft.preset.save_every)
 
 
 def _steps(draft: Draft, saves: int | None) -> Row:
     if "steps" in draft.faults:
         return _fault(draft, "steps")
-    preset, count, micro = draft.preset, _step_count(draft), draft.arguments["per_device_train_batch_size"]
+    preset, count, micro = draft.preset, step_count(draft), draft.arguments["per_device_train_batch_size"]
     size = f"{preset.prompts} x {preset.group} captions in {preset.updates} updates"
     split = f"{draft.processes} process{'es' * (draft.processes > 1)} with {micro} at a time"
     rollouts = draft.options.vllm_server or draft.options.rollouts
