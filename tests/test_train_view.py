@@ -57,7 +57,7 @@ def test_steps_validations_alarms_and_captions_in_their_order(folder: Path) -> N
         "step 3 of 10",
     ]
     assert said[0] == "validation, step 0: reward 1.500, true statements 88.0 %"
-    assert said[1] == "step 1 of 10  reward 1.6, QIR 0.9, KL 0.01, tokens 14, 2.0 s per step, 18 s left"
+    assert said[1] == "step 1 of 10  reward 1.6, QIR 0.9, KL 0.01, 2.0 s per step, 18 s left"
     assert said[3] == "  alarm length: reward follows length"
     assert "meteor 31.0 (-1.2 [-2.0, -0.5])" in said[4] and "\x1b" not in said[5] and said[5].endswith("...")
     assert all(len(line) <= view.WIDTH for line in said)

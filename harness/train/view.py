@@ -20,7 +20,7 @@ from harness.runs import manifest
 from harness.train.log import GREEDY, STEPS, VALIDATION
 
 ENDED = ("complete", "stopped")
-WIDTH = 78
+WIDTH = 79
 SHOWN = 2  # captions of a validation
 Row = Mapping[str, Any]
 
