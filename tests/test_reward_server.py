@@ -125,6 +125,7 @@ def test_what_is_served_and_other_paths(served: Served) -> None:
     with urllib.request.urlopen(f"http://127.0.0.1:{served.port}/") as answer:
         about = json.loads(answer.read())
     assert about["gallery"] == four().sha and about["n"] == 4 and about["settings"]["k"] == 3
+    assert (about["search"], about["precision"]) == ("exact", "float32")
     assert served.post({}, "/other")[0] == 404
     answered = served.post({"captions": ["q"], "source_ids": ["g:0"]})[1]
     assert answered["gallery"] == four().sha and answered["similarities"] == [[1, 1, pytest.approx(0.6)]]

@@ -25,10 +25,12 @@ from typing import Any
 import numpy as np
 
 from harness.errors import CimError
+from harness.resources.devices import PRECISIONS
 from harness.retrieval.consistency import PAPER, SAFE
 from harness.retrieval.gallery import encoding, open_folder
 from harness.retrieval.index import NAMES, by_name
 from harness.retrieval.scorer import CimBatch, CimScorer
+from harness.train.reward import lookup
 
 HOST = "127.0.0.1"
 WINDOW = 0.005  # seconds that the first request of a batch waits for others
@@ -203,10 +205,15 @@ def _handler(batcher: Batcher, about: dict[str, Any]) -> type[BaseHTTPRequestHan
     return Handler
 
 
-def server(scorer: CimScorer, port: int = 0) -> tuple[ThreadingHTTPServer, Batcher]:
-    """A bound server that is not serving yet (a free port if ``port`` is 0), and its batcher."""
+def server(scorer: CimScorer, port: int = 0, precision: str = "float32") -> tuple[ThreadingHTTPServer, Batcher]:
+    """A bound server that is not serving yet (a free port if ``port`` is 0), and its batcher.
+
+    Args:
+        precision: in which the scorer encodes texts, to be said by ``GET /``.
+    """
     batcher, gallery = Batcher(scorer), scorer.gallery
     about = {"gallery": gallery.sha, "name": gallery.name, "n": len(gallery), "search": scorer.search.name}
+    about |= {"precision": precision}
     handler = _handler(batcher, {**about, "settings": asdict(scorer.settings)})
     http_server = ThreadingHTTPServer((HOST, port), handler, bind_and_activate=False)
     http_server.daemon_threads, http_server.request_queue_size = True, BACKLOG
@@ -221,14 +228,18 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], Any] = sys
     parser.add_argument("--gallery", required=True, type=Path, metavar="FOLDER")
     parser.add_argument("--port", type=int, default=8737)
     parser.add_argument("--preset", choices=("paper", "safe"), default="paper")
-    parser.add_argument("--search", choices=NAMES, default="exact")
+    parser.add_argument("--search", choices=NAMES, help="default: exact, on a GPU exact-cuda")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, help="of encoding captions; default: float32, on a GPU bfloat16"
+    )
     args = parser.parse_args(arguments)
     try:
         gallery = open_folder(args.gallery)
-        with encoding(gallery.encoder("text")) as encode:
-            search = by_name(args.search, gallery.text, gallery.text_fine)
+        by = lookup(args.search, args.precision)
+        with encoding(gallery.encoder("text"), by.precision) as encode:
+            search = by_name(by.search, gallery.text, gallery.text_fine)
             settings = PAPER if args.preset == "paper" else SAFE
-            serving, batcher = server(CimScorer(gallery, encode, settings, search=search), args.port)
+            serving, batcher = server(CimScorer(gallery, encode, settings, search=search), args.port, by.precision)
             say(f"http://{HOST}:{serving.server_address[1]} gallery {gallery.sha} of {len(gallery)} rows\n")
             try:
                 serving.serve_forever()
