@@ -194,7 +194,7 @@ def test_the_weights_of_contributing_are_read(tmp_path: Path) -> None:
         for table in content.keys() & model_file.TABLES.keys():
             shown.setdefault(table, set()).update(content[table])
         assert model.from_toml(tmp_path / name).engine == "vllm"
-    assert shown.pop("") == model_file.KEYS.keys() - {"captions", "unavailable"}
+    assert shown.pop("") == model_file.KEYS.keys() - {"captions", "unavailable", "adapter"}
     shown_elsewhere = ("openai", "price", "training")
     assert shown == {name: {*keys} for name, keys in model_file.TABLES.items() if name not in shown_elsewhere}
     assert model.from_toml(tmp_path / "my-model.toml").settings["sampling"]["temperature"] == 0.7

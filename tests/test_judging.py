@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import registry
+from harness import registry, store
 from harness.errors import CimError
 from harness.resources import data
 from harness.runs import records, signature, stats
@@ -84,7 +84,8 @@ def test_verify_scores_with_the_judge_that_scored(cim: Cim, full: Path, models: 
     assert {row["check"] for row in checked.json} >= {QA, FENCED, "taxonomy", "per_sample.jsonl", "statistics.jsonl"}
     assert score(run(cim, full, "score", "--judge", "second"))["values"]["score"] == 100
     file = cim.results / "miniscenes" / "full" / "replies.relation_qa.second.jsonl"
-    file.write_text(file.read_text().replace("1: Yes", "1: No"))
+    rows = store.read_rows(file)
+    store.write_rows(file, [{**row, "reply": str(row["reply"]).replace("1: Yes", "1: No")} for row in rows])
     assert [row["check"] for row in cim("verify", "full", "--json").json if row["result"] == "failed"] == [QA]
 
 

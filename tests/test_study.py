@@ -107,7 +107,6 @@ def test_an_alarm_is_told_and_the_study_goes_on(cim: Cim, fake: Fake) -> None:
 def test_a_control_that_no_alarm_stops_fails_the_command(cim: Cim, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     from harness.command import train as cli_train
 
-    monkeypatch.setattr(cli_train, "NEEDED", ())
     monkeypatch.setattr(cli_train, "_refuse_without_packages", lambda: None)
     done = cim("study", "--arms", "grc")
     assert done.code == 1 and "control grc, seed 0, was to be stopped by truth, was by none" in done.err

@@ -182,7 +182,7 @@ def test_a_checkpoint_is_a_model(two_steps: Path, tmp_path: Path) -> None:
     place = two_steps / "checkpoints" / "tiny-step2"
     (one,) = model.resolve(str(place), tmp_path / "results")
     assert one.name == "tiny-step2" and one.tasks == ("miniscenes",) and one.engine == "transformers"
-    assert one.weights is not None and one.weights.dtype == "float32" and one.weights.sampling.max_tokens == 8
+    assert one.weights is not None and one.weights.dtype == "bfloat16" and one.weights.sampling.max_tokens == 8
     assert not list(place.glob("training_args.bin"))
 
 

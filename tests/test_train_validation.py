@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -43,8 +44,8 @@ def test_too_few_are_refused_with_the_number_needed(images: int, count: int | No
         validation.held_out(NAMES[:images], count)
 
 
-def _words(name: str, texts: list[str]) -> list[list[str]]:
-    return [text.split() for text in texts]
+def _words(name: str, texts: Sequence[str]) -> list[str]:
+    return [" ".join(text.split()) for text in texts]
 
 
 def test_worse_captions_are_told_from_as_good_ones(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,13 +104,7 @@ def parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:
     training_options.study(
         _add(verbs, "study", "train arms in the embedded environment, evaluate them and compare them with mini-base")
     )
-    watch = _add(
-        verbs, "watch", "evaluate a trainer's checkpoints as it saves them, by metrics that are not its reward"
-    )
-    if wanted == "watch":
-        from harness.command import watch as watching
-
-        watching.options(watch)
+    _watch(verbs, wanted)
     training_options.audit_reward(
         _add(verbs, "audit-reward", "what a reward pays for: edits of captions with known truth", results=False)
     )
@@ -124,6 +118,14 @@ def parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:
 
             options.OF[name](board)
     return top
+
+
+def _watch(verbs: Any, wanted: str) -> None:
+    verb = _add(verbs, "watch", "evaluate a trainer's checkpoints as it saves them, by metrics that are not its reward")
+    if wanted == "watch":
+        from harness.command import watch
+
+        watch.options(verb)
 
 
 def _data(verbs: Any) -> None:

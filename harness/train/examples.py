@@ -190,6 +190,13 @@ def of_pairs(source_arguments: Sequence[Sequence[str]], training: Training, coun
     )
 
 
+def opener(material: Material, weights: Weights) -> Callable[[str], Any]:
+    """Opens the image of a source id as a run of these weights sees it."""
+    images = {key: image for image, key in material.keys.items()}
+    pictures = Pictures(material.place, weights.max_pixels, material.shown)
+    return lambda key: pictures.open(images[key])
+
+
 def messages(prompt: str, system: str | None) -> list[dict[str, str]]:
     """The conversation before the caption; TRL puts the image into the user's turn."""
     turns = [] if system is None else [{"role": "system", "content": system}]

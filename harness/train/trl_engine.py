@@ -250,12 +250,8 @@ def _callback(
     loaded = checkpoints.fingerprint(trainer.model) if exact else None
     if context is not None:
         clock.watch(trainer)
-    keys = {key: image for image, key in plan.material.keys.items()}
-    pictures = examples.Pictures(plan.material.place, plan.weights.max_pixels, plan.material.shown)
+    picture = examples.opener(plan.material, plan.weights)
     validate = (lambda step: None) if context is None else _validator(plan, context, trainer, log)
-
-    def picture(key: str) -> Any:
-        return pictures.open(keys[key])
 
     class Callback(TrainerCallback):  # type: ignore[misc]
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
