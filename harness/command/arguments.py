@@ -84,11 +84,7 @@ def parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:
     verify = _add(verbs, "verify", "check a stored run: schema, hashes, counts, scores recomputed")
     verify.add_argument("run", help="run folder, or run name")
     verify.add_argument("--task", help="task of the run, where a name is given")
-    agreement = _add(verbs, "validate", "does a metric agree with people? agreement with intervals and paired tests")
-    if wanted == "validate":
-        from harness.command import validate
-
-        validate.options(agreement)
+    _validate(verbs, wanted)
     listing = _add(verbs, "list", "what there is, by kind")
     listing.add_argument("kind", nargs="?", help=_kinds() if wanted == "list" else None)
     _add(verbs, "where", "the folders and programs in use")
@@ -118,6 +114,14 @@ def parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:
 
             options.OF[name](board)
     return top
+
+
+def _validate(verbs: Any, wanted: str) -> None:
+    verb = _add(verbs, "validate", "does a metric agree with people? agreement with intervals and paired tests")
+    if wanted == "validate":
+        from harness.command import validate
+
+        validate.options(verb)
 
 
 def _watch(verbs: Any, wanted: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from harness.command.places import split
@@ -33,7 +34,7 @@ def watch_verb(args: argparse.Namespace) -> int:
                 engine=args.engine,
                 poll=args.poll,
             ),
-            lambda text: print(text, flush=True),
+            lambda row: print(json.dumps(row) if args.json else evaluations.line(row), flush=True),
         )
     except KeyboardInterrupt:
         return 0

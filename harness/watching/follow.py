@@ -48,8 +48,8 @@ class Following:
     poll: float = 30.0
 
 
-def follow(following: Following, say: Callable[[str], None]) -> bool:
-    """Evaluate checkpoints as they are finished; True where one is worse than the base and ``stop`` is set.
+def follow(following: Following, tell: Callable[[Mapping[str, Any]], None]) -> bool:
+    """Evaluate checkpoints as they are finished and ``tell`` each row; True where one is worse and ``stop`` is set.
 
     Raises:
         CimError: no such folder, model or task, a metric that cannot be computed, or another base in ``out``.
@@ -59,7 +59,7 @@ def follow(following: Following, say: Callable[[str], None]) -> bool:
     stated, place = _stated(following.base)
     checkpoints.finished(following.folder)  # refused before the base is evaluated
     if evaluations.row(0) is None:
-        say(line(_evaluated(following, evaluations, 0, stated, place)))
+        tell(_evaluated(following, evaluations, 0, stated, place))
     while True:
         for saved in checkpoints.finished(following.folder):
             if saved.step % following.every or evaluations.row(saved.step) is not None:
@@ -67,7 +67,7 @@ def follow(following: Following, say: Callable[[str], None]) -> bool:
             weights = {"adapter": str(saved.folder)} if saved.adapter else {"checkpoint": str(saved.folder)}
             content = stated if saved.adapter else {k: v for k, v in stated.items() if k not in OF_THE_HUB}
             row = _evaluated(following, evaluations, saved.step, {**content, **weights}, place)
-            say(line(row))
+            tell(row)
             if row["worse"] and following.stop:
                 store.write_bytes(following.out / STOP, f"{line(row)}\n".encode())
                 return True
