@@ -300,6 +300,9 @@ def test_pairs_of_ones_own(cim: Cim, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "100 images: 64 held out to choose a checkpoint, and 64 to train on" in cim.refused(*base[:-1], few)
     unseen = cim(*base[:-1], few, "--held-out", "0", "--dry-run", "--json").json
     assert unseen["images"] == "100 of few, 0 for validation" and unseen["validation"].startswith("none")
+    pair = cim(*base, "--validate-gallery", "miniscenes-1000", "--dry-run", "--json").json
+    assert pair["validation"] == "cim by gallery miniscenes-1000"
+    assert "has the encoders of the reward" in cim.refused(*base, "--validate-gallery", "miniscenes")
     done = cim(*base, "--steps", "1", "--name", "own", *SHORT, "--no-probe")
     assert done.code == 0, done.err
     assert {row["source_id"] for row in rows(cim, "own", "completions.jsonl")} <= {f"miniscenes:{n}" for n in names}

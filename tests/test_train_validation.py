@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,26 @@ def test_worse_captions_are_told_from_as_good_ones(monkeypatch: pytest.MonkeyPat
     mixed = [text if at % 2 else text.replace("a room", "the room") for at, text in enumerate(captions)]
     again = references.values(mixed, [*mixed[1:], mixed[0]])["rouge_l"]
     assert again["ci95"][0] > 0, "better than the captions of other images"
+
+
+def test_a_second_pair_of_encoders_tells_right_captions_from_those_of_other_images() -> None:
+    pytest.importorskip("torch", reason="torch is not installed: run `make setup-models`")
+    from tasks.miniscenes.training import WORLD
+    from tests import training
+
+    images = [f"validation_{number:06d}" for number in range(64)]
+    keys = {image: f"own:{image}" for image in images}
+    material = replace(training.material(), validation=images, keys=keys)
+    pair = validation.second_pair("miniscenes-1000", material, None)
+    right = [WORLD.caption(image, "full") for image in images]
+    start = [WORLD.caption(image, "base") for image in images]
+    better, same = pair.values(right, start)[pair.names[0]], pair.values(start, start)[pair.names[0]]
+    assert better["ci95"][0] > 0 and better["value"] > better["floor"] + 0.3
+    assert same["difference"] == 0 and same["ci95"] == [0, 0]
+    with pytest.raises(CimError, match="has the encoders of the reward"):
+        validation.second_pair("miniscenes-1000", material, pair.gallery)
+    with pytest.raises(CimError, match="no image is held out"):
+        validation.second_pair("miniscenes-1000", training.material(), None)
 
 
 def test_without_references_nothing_is_known() -> None:

@@ -76,6 +76,7 @@ def _options(args: argparse.Namespace, results: Path) -> Options:
         name=args.name,
         untested=args.untested,
         held_out=args.held_out,
+        validate_gallery=args.validate_gallery,
         report_to=trackers.checked(split(args.report_to)),
         probe=not args.no_probe,
         processes=args.processes,

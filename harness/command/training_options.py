@@ -44,6 +44,8 @@ def train(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--set", dest="settings", action="append", default=[], metavar="NAME=VALUE", help="a TRL setting")
     verb.add_argument("--tolerate", metavar="A[,B]", help="alarms that are logged and do not stop the run")
     verb.add_argument("--name", help="folder under results/train (default: from model, preset and seed)")
+    help_of_pair = "judge validation by another gallery and its encoders, in place of references"
+    verb.add_argument("--validate-gallery", metavar="NAME", help=help_of_pair)
     verb.add_argument("--report-to", metavar="A[,B]", help="trackers: tensorboard, wandb, trackio (default: none)")
     verb.add_argument(
         "--held-out",

@@ -59,6 +59,7 @@ def rows(draft: Draft, cards: Sequence[Gpu], free: float) -> list[Row]:
     if draft.options.stage == "cim":
         saves = _saves(draft)
         listed += [_steps(draft, saves), _gallery(draft), *_encoders(draft)]
+        listed += [_fault(draft, "validation")] if "validation" in draft.faults else []
         listed += _memory(draft, job, cards) if large or cards else []
         listed += [_disk(job, saves, free)] if job and saves else []
         listed += [Row("hours", "estimate", "not measured on a GPU")] if large else []

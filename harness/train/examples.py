@@ -28,7 +28,7 @@ from harness.retrieval import grouping, sources
 from harness.retrieval.gallery import key
 from harness.runs import stats
 from harness.train.presets import Preset
-from harness.train.validation import References, held_out, of_captions
+from harness.train.validation import References, SecondPair, held_out, of_captions
 from harness.types import Sample, SceneGraph
 from harness.weights import Weights
 from harness.worlds import Training, World
@@ -85,7 +85,7 @@ class Material:
     parser: str = "scene_graph"
     own_gallery: str | None = None
     shown: Callable[[str], str] = str
-    references: References | None = None
+    references: References | SecondPair | None = None
     truth_known: bool = False
     counted: str = ""
     content: str = ""

@@ -68,6 +68,7 @@ class Options:
     processes: int | None = None
     held_out: int | None = None
     report_to: tuple[str, ...] = ()
+    validate_gallery: str | None = None
 
 
 def completed(options: Options) -> Options:

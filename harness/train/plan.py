@@ -18,6 +18,7 @@ from harness.train import alarms, memory, presets, reward
 from harness.train.examples import Material, of_pairs, of_world
 from harness.train.needs import require
 from harness.train.options import EMBEDDED, Options, completed
+from harness.train.validation import second_pair
 from harness.types import Model
 from harness.weights import Weights
 from harness.worlds import Training, World
@@ -137,6 +138,10 @@ def draft(options: Options, results: Path) -> Draft:
             gallery = _gallery(options, material)
         if gallery is not None and material is not None:
             require(rewards, gallery, material)
+        if material is not None and options.validate_gallery:
+            with _noted(faults, "validation"):
+                pair = second_pair(options.validate_gallery, material, gallery)
+                material = replace(material, references=pair)
     folder = results / paths.TRAINED / name
     return Draft(options, name, folder, weights, preset, arguments, rewards, scoring, material, gallery, faults)
 

@@ -14,14 +14,18 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from harness import registry
 from harness.errors import CimError
-from harness.parts import Metric, Records, RewardScorer
-from harness.retrieval.gallery import encoding
+from harness.parts import Metric, Records, RewardScorer, mean
+from harness.retrieval.consistency import SAFE
+from harness.retrieval.gallery import Gallery, encoding, open_folder, place
+from harness.retrieval.scorer import CimScorer
 from harness.runs import stats
 from harness.train import alarms
 from harness.types import Sample
@@ -63,16 +67,69 @@ class References:
             start: the captions that the start model wrote, one per sample; None where ``captions`` are these.
         """
         now, others = self.columns(captions), self.columns([*captions[1:], captions[0]])
-        before = self.columns(start) if start is not None else None
-        content = dict[str, dict[str, Any]]()
-        for at, metric in enumerate(self.metrics):
-            main = next(place for place, value in enumerate(metric.values) if value.main)
-            values = {"value": stats.point(now[at])[main], "floor": stats.point(others[at])[main]}
-            content[metric.name] = {name: None if math.isnan(v) else float(v) for name, v in values.items()}
-            if before is not None:
-                test = stats.paired([(before[at], now[at])], DRAWS)[0][main]
-                content[metric.name] |= {"difference": test.difference, "ci95": list(test.ci95)}
-        return content
+        before = self.columns(start) if start is not None else [None] * len(self.metrics)
+        mains = [next(at for at, value in enumerate(metric.values) if value.main) for metric in self.metrics]
+        judged = map(_judged, now, others, before, mains)
+        return dict(zip(self.names, judged, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class SecondPair:
+    """The CIM reward of the validation images by a gallery, and encoders, that the run is not trained on.
+
+    It sees what such encoders see: as a judge it protects against overfitting to one pair, and not against statements
+    that neither reads. ``places`` are the images by source id; they are encoded at every validation, as the encoders
+    are closed in between.
+    """
+
+    gallery: Gallery
+    places: Mapping[str, Callable[[], bytes | Path]]
+
+    @property
+    def names(self) -> list[str]:
+        """The name of its one value."""
+        return [f"cim by gallery {self.gallery.name}"]
+
+    def values(self, captions: Sequence[str], start: Sequence[str] | None) -> dict[str, dict[str, Any]]:
+        """As those of ``References``: mean reward, floor, difference to the start model's captions."""
+        with encoding(self.gallery.encoder("text")) as encode:
+            scorer = CimScorer(self.gallery, encode, SAFE)
+            scorer.add_images(self.places)
+            others = [*captions[1:], captions[0]]
+            columns = [None if texts is None else self._column(scorer, texts) for texts in (captions, others, start)]
+        now, floor, before = columns
+        assert now is not None and floor is not None
+        return {self.names[0]: _judged(now, floor, before, 0)}
+
+    def _column(self, scorer: CimScorer, captions: Sequence[str]) -> stats.Column:
+        rewards = scorer.score(captions, list(self.places)).reward
+        return stats.Column(np.asarray(rewards, dtype=np.float64)[:, None], mean)
+
+
+def _judged(now: stats.Column, floor: stats.Column, before: stats.Column | None, at: int) -> dict[str, Any]:
+    values = {"value": stats.point(now)[at], "floor": stats.point(floor)[at]}
+    content: dict[str, Any] = {name: None if math.isnan(v) else float(v) for name, v in values.items()}
+    if before is not None:
+        test = stats.paired([(before, now)], DRAWS)[0][at]
+        content |= {"difference": test.difference, "ci95": list(test.ci95)}
+    return content
+
+
+def second_pair(name: str, material: Material, trained: Gallery | None) -> SecondPair:
+    """Validation by another gallery than the one of the reward.
+
+    Raises:
+        CimError: no such gallery, no held-out image, or the encoders of the reward.
+    """
+    gallery = open_folder(place(name))
+    kinds: tuple[Literal["text", "image"], ...] = ("text", "image")
+    if trained and all(gallery.encoder(kind).settings() == trained.encoder(kind).settings() for kind in kinds):
+        hint = "a gallery of other encoders: cim gallery build --text-encoder --image-encoder"
+        raise CimError("has the encoders of the reward", where=f"--validate-gallery {name}", hint=hint)
+    if not material.validation:
+        raise CimError("no image is held out", where=f"--validate-gallery {name}", hint="leave --held-out 0 out")
+    places = {material.keys[image]: partial(material.place, image) for image in material.validation}
+    return SecondPair(gallery, places)
 
 
 def usable() -> list[Metric]:
@@ -207,5 +264,6 @@ def _chooses(material: Material) -> str:
     if material.truth_known:
         return "true statements"
     if material.references is not None:
-        return f"{', '.join(material.references.names)} against the references; the first decides"
+        judges = "" if isinstance(material.references, SecondPair) else " against the references; the first decides"
+        return f"{', '.join(material.references.names)}{judges}"
     return "the reward alone: no references, or no metric of them that this machine can compute"
