@@ -169,18 +169,21 @@ def _model(verbs: Any) -> None:
 
 
 def _gallery(verbs: Any) -> None:
-    about = "build, verify or show a gallery of images and captions"
+    about = "build, fetch, verify or show a gallery of images and captions"
     actions = verbs.add_parser("gallery", help=about, description=about, allow_abbrev=False).add_subparsers(
         dest="action", metavar="ACTION", required=True, parser_class=_Parser
     )
     stages = {
         "build": "encode pairs into a gallery; the same command resumes a killed one",
+        "fetch": "bring a published one by the address and sha256 of its manifest; the same command goes on",
         "verify": "check the bytes of its files, and that all embeddings are L2-normalised",
         "show": "what it holds and how it was built",
     }
     build, *others = (_add(actions, name, about, results=False) for name, about in stages.items())
     for action in (build, *others):
         action.add_argument("name", help="a folder, or a name under $CIM_DATA/galleries")
+    others[0].add_argument("url", help="address of its manifest.json; its other files lie beside it")
+    others[0].add_argument("sha256", help="of that manifest.json, from who published it")
     build.add_argument(
         "--from",
         dest="source",

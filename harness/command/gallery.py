@@ -19,11 +19,16 @@ if TYPE_CHECKING:
 
 
 def gallery_verb(args: argparse.Namespace) -> int:
-    """Build, verify or show a gallery; exit 1 if verification fails."""
+    """Build, fetch, verify or show a gallery; exit 1 if verification fails."""
     from harness.retrieval import gallery
 
     if args.action == "build":
         return _build(args, gallery.home(args.name))
+    if args.action == "fetch":
+        from harness.retrieval import published
+
+        published.bring(gallery.home(args.name), args.url, args.sha256, lambda line: print(line, file=sys.stderr))
+        return 0
     folder = gallery.place(args.name)
     if args.action == "verify":
         return show_rows(args, (folder.name, "state", "detail"), gallery.verify(folder))
