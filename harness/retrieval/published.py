@@ -61,8 +61,8 @@ def _file(path: Path, url: str, sha256: str, say: Callable[[str], None], track: 
     archive = Archive(url=url, bytes=0, sha256=None, member=lambda _: "", licence="", source="", kept=0.0)
     fetch.download(archive, path.parent, say, track)
     part = path.parent / fetch.PART
-    if (found := data.sha256(part)) != sha256:
+    if (digest := data.sha256(part)) != sha256:
         part.unlink()
-        raise CimError(f"{url} sent other bytes than are pinned", where=f"sha256 {found}", hint="ask who published it")
+        raise CimError(f"{url} sent other bytes than are pinned", where=f"sha256 {digest}", hint="ask who published it")
     part.replace(path)
     (path.parent / fetch.STATE).unlink(missing_ok=True)

@@ -262,8 +262,8 @@ def _ended(folder: Path) -> bool:
 def train(say: Callable[[str], None], folder: Path, seed: int, options: Sequence[str]) -> None:
     """Train a run, unless it has ended; one that an alarm stops has ended."""
     if not _ended(folder):
-        own = ("--name", folder.name, "--seed", str(seed), "--results", str(folder.parent.parent))
-        command(say, "train", *options, *own, may_stop=True)
+        naming = ("--name", folder.name, "--seed", str(seed), "--results", str(folder.parent.parent))
+        command(say, "train", *options, *naming, may_stop=True)
 
 
 def evaluate(results: Path, model: str, name: str, metrics: Sequence[str], say: Callable[[str], None]) -> None:
