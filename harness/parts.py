@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -45,7 +45,7 @@ class Engine:
 
     name: str
     generate: Callable[[Model, Sequence[Request]], Iterable[Completion]]
-    known: Callable[[Model], frozenset[str]] | None = None
+    known: Callable[[Model], Collection[str]] | None = None
     missing: Callable[[], str | None] = none_missing
     describe: Callable[[Model], Mapping[str, Any]] | None = None
     session: Callable[[Model], AbstractContextManager[Generate]] | None = None

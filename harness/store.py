@@ -66,18 +66,20 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """
     if not path.is_file():
         return []
-    rows = []
-    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
-        try:
-            row = json.loads(unseal(line))
-        except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, a number of 5,000 digits, too deep
-            what = str(error) if isinstance(error, ChangedError) else f"is not JSON ({error})"
-            remedy = "delete that line to have it made again, or start over with --fresh"
-            raise CimError(what, where=f"{path}:{number}", hint=remedy) from error
-        if not isinstance(row, dict):
-            raise CimError("is not a JSON object", where=f"{path}:{number}", hint="start over with --fresh")
-        rows.append(row)
-    return rows
+    return [row(line, f"{path}:{number}") for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1)]
+
+
+def row(line: bytes, where: str) -> dict[str, Any]:
+    """What a line of a file holds that only this project writes; CimError as ``read_rows``."""
+    try:
+        content = json.loads(unseal(line))
+    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, a number of 5,000 digits, too deep
+        what = str(error) if isinstance(error, ChangedError) else f"is not JSON ({error})"
+        remedy = "delete that line to have it made again, or start over with --fresh"
+        raise CimError(what, where=where, hint=remedy) from error
+    if not isinstance(content, dict):
+        raise CimError("is not a JSON object", where=where, hint="start over with --fresh")
+    return content
 
 
 def read_document(path: Path) -> dict[str, Any] | None:
@@ -106,8 +108,8 @@ def write_document(path: Path, content: Mapping[str, Any]) -> None:
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], *, sealed: bool = False) -> None:
     """Replace a file of rows as a whole."""
-    lines = (seal(row) if sealed else dumps(row).encode() for row in rows)
-    write_bytes(path, b"".join(line + b"\n" for line in lines))
+    with replacing(path) as stream:
+        stream.writelines((seal(row) if sealed else dumps(row).encode()) + b"\n" for row in rows)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

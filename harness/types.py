@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -158,7 +158,7 @@ class Task:
     files: tuple[DataFile, ...]
     count: int | None
     provides: frozenset[str]
-    load: Callable[[Path], list[Sample]]
+    load: Callable[[Path], Sequence[Sample]]
     licence: str
     source: str
     folder: Path | None = None

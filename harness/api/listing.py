@@ -33,7 +33,7 @@ def load_samples(task: str) -> list[Sample]:
     Raises:
         CimError: unknown benchmark, or its data is missing or changed; says what to run.
     """
-    return data.samples(registry.task(registry.named("tasks", task)))
+    return list(data.samples(registry.task(registry.named("tasks", task))))
 
 
 def _described(kind: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from harness.benchmark import labels
 from harness.benchmark.definition import FILES, JUDGEMENTS, PINNED, WHICH, Definition, checked, read
 from harness.errors import CimError
 from harness.forms import ids, sources, texts
+from harness.lines import Lines, mapped
 from harness.types import DataFile, Sample, Task
 
 # arXiv 2603.01696 supplement, Figure 6: the prompt of the paper's own benchmarks.
@@ -87,9 +88,9 @@ def task(definition: Definition) -> Task:
     return _task(definition, tuple(_file(definition, name) for name in _used(definition)), _samples(definition))
 
 
-def _task(definition: Definition, files: tuple[DataFile, ...], samples: list[Sample]) -> Task:
+def _task(definition: Definition, files: tuple[DataFile, ...], samples: Sequence[Sample]) -> Task:
     used = [file.name for file in files]
-    n_questions = sum(len(sample.questions) for sample in samples)
+    n_questions = sum(len(sample.questions) for sample in samples) if "questions" in definition.tables else 0
     provides = {*used, *(["gallery"] if definition.tables.keys() & {"images"} or "gallery" in definition.texts else [])}
     return Task(
         name=definition.name,
@@ -170,7 +171,7 @@ def image_names(folder: Path) -> list[str]:
     return names
 
 
-def _samples(definition: Definition) -> list[Sample]:
+def _samples(definition: Definition) -> Sequence[Sample]:
     if table := next((name for name in WHICH if name in definition.tables), None):
         samples = _of_texts(definition, table)
     else:
@@ -184,14 +185,17 @@ def _samples(definition: Definition) -> list[Sample]:
         if kind not in (*WHICH, "images")
     }
     matched = {kind: _by_sample(values, samples, definition.path(kind)) for kind, values in by_kind.items()}
-    return [_annotated(sample, matched, definition) for sample in samples]
+    return mapped(samples, lambda sample: _annotated(sample, matched, definition)) if matched else samples
 
 
-def _of_texts(definition: Definition, name: str) -> list[Sample]:
+def _of_texts(definition: Definition, name: str) -> Sequence[Sample]:
     path, table = definition.path(name), definition.tables[name]
     kind = texts.REFERENCES if name == "references" else texts.CAPTIONS
+    rows = texts.read(path, kind, table.get("id_key"), table.get("text_key")).rows
+    if isinstance(rows, Lines) and kind is texts.REFERENCES and "images" not in definition.tables:
+        return rows.mapped(lambda row: Sample(row.id, row.texts, row.image))
     references, files = dict[str, tuple[str, ...]](), dict[str, str]()
-    for row in texts.read(path, kind, table.get("id_key"), table.get("text_key")).rows:
+    for row in rows:
         references[row.id] = references.get(row.id, ()) + (row.texts if name == "references" else ())
         if row.image:
             files[row.id] = row.image
@@ -217,7 +221,7 @@ def _images(names: list[str], named: Mapping[str, str], folder: Path) -> dict[st
     return images
 
 
-def _by_sample(values: Mapping[str, list[Any]], samples: list[Sample], path: Path) -> dict[str, list[Any]]:
+def _by_sample(values: Mapping[str, list[Any]], samples: Sequence[Sample], path: Path) -> dict[str, list[Any]]:
     """Annotations by sample id, ids matched as those of captions are; CimError where none matches."""
     names = [sample.id for sample in samples]
     _, matched = ids.matched(values.keys(), names)

@@ -8,14 +8,19 @@ owner wants to know about. Ids that are not the task's own are matched by ``form
 from __future__ import annotations
 
 import functools
+import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
+
+import numpy as np
 
 from harness.errors import CimError
 from harness.forms import sources, texts
 from harness.forms.texts import Form, Row
+from harness.lines import Index, Lines, Numbers, Spool, picked
 from harness.parts import Engine
 from harness.types import Completion, Model, Request
 
@@ -32,7 +37,7 @@ class System:
     image, and where its second caption stands.
     """
 
-    captions: dict[str, str]
+    captions: Mapping[str, str]
     repeated: tuple[str, str] | None = None
 
 
@@ -62,14 +67,39 @@ def read(
 
 @functools.lru_cache(maxsize=8)
 def _systems(file: texts.Texts) -> CaptionsFile:
-    by_system = dict[str, list[Row]]()
-    for row in file.rows:
-        by_system.setdefault(row.system, []).append(row)
-    systems = {name: _system(rows) for name, rows in by_system.items()}
+    numbers = dict[str, Numbers]()
+    for at, row in enumerate(file.rows):
+        numbers.setdefault(row.system, Numbers()).add(at)
+    rows = {name: picked(file.rows, of_system.array()) for name, of_system in numbers.items()}
+    systems = {name: _indexed(some) if isinstance(some, Lines) else _system(some) for name, some in rows.items()}
     return CaptionsFile(file.sha256, file.form, systems)
 
 
-def _system(rows: list[Row]) -> System:
+def _indexed(rows: Lines[Row]) -> System:
+    """As ``_system``, of rows on the disk."""
+    hashes = Numbers()
+    for row in rows:
+        for _ in row.texts:
+            hashes.add(hash(row.id))
+    of_text = hashes.array()
+    _, inverse, counts = np.unique(of_text, return_inverse=True, return_counts=True)
+    if len(counts) == len(rows) == len(of_text):
+        return System(Index(rows, of_text, lambda row: row.id, lambda row: row.texts[0]))
+    places, number, second, spool = np.zeros(len(counts), np.int64), 0, None, Spool()
+    for row in rows:
+        for text in row.texts:
+            of_id, number = inverse[number], number + 1
+            places[of_id] += 1
+            caption_id = row.id if counts[of_id] == 1 else f"{row.id}#{places[of_id]}"
+            second = (row.id, row.where) if places[of_id] == 2 and second is None else second
+            spool.add(caption_id, json.dumps([caption_id, text]).encode())
+    captions = spool.index(json.loads, itemgetter(0), itemgetter(1))
+    if len(captions) < number:
+        raise CimError("an id is also a caption of another id and its place", where=rows[0].where.partition(":")[0])
+    return System(captions, second)
+
+
+def _system(rows: Sequence[Row]) -> System:
     count, place, second = Counter[str](), Counter[str](), dict[str, str]()
     for row in rows:
         count[row.id] += len(row.texts)
@@ -95,8 +125,8 @@ def _of(model: Model) -> System:
     return _file(model).systems[model.settings.get("system", "")]
 
 
-def _known(model: Model) -> frozenset[str]:
-    return frozenset(_of(model).captions)
+def _known(model: Model) -> Collection[str]:
+    return _of(model).captions.keys()
 
 
 def _generate(model: Model, requests: Sequence[Request]) -> Iterator[Completion]:

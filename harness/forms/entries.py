@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import ast
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from harness.errors import CimError
-from harness.forms import tables
+from harness.forms import sources, tables
 from harness.forms.keys import ABSENT, IDS, ROW_NUMBERS, Kind, Named, strings, value
 from harness.forms.sources import Source, decoded
 
+BOM = b"\xef\xbb\xbf"
 LONGEST_LIST = 1_000_000  # characters
 WRAPPERS = ("data", "results", "annotations", "predictions", "samples", "rows")
 
@@ -55,6 +57,36 @@ def of(source: Source, kind: Kind, named: Named) -> tuple[str, list[Entry]]:
     return _lines(source, kind, named)
 
 
+def lines_of(path: Path, kind: Kind) -> Iterator[tuple[int, int, Entry]]:
+    """Where each object of a file of JSON lines begins, its bytes, and the object; none of a file of another form.
+
+    Raises:
+        CimError: as ``of``.
+    """
+    with path.open("rb") as file:
+        start, first = 0, True
+        for number, line in enumerate(file, start=1):
+            size, text, begin = len(line), line.strip(b" \t\r\n"), start
+            start += size
+            if number == 1:
+                sources.refuse_other_format(line, str(path))
+                begin, text = begin + len(line) - len(line.removeprefix(BOM)), text.removeprefix(BOM)
+            if not text:
+                continue
+            if first and (not _is_object(text) or not file.peek(1)):
+                return
+            first, where = False, f"{path}:{number}"
+            entry = _checked(Entry(where, _row(text, where, kind, last=not line.endswith(b"\n"))), kind)
+            yield begin, start - begin, entry
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
 def listed(text: str) -> Any:
     """A list that was written as text, by JSON or by Python, as lmms-eval does with targets; else the text itself.
 
@@ -77,10 +109,7 @@ def _document(source: Source, kind: Kind) -> Any:
     """A JSON object that is the whole file, or None where each line is one (or was meant to be)."""
     lines = source.content.lstrip().split(b"\n", 1)
     alone = len(lines) == 1 or not lines[1].strip()
-    try:
-        first = isinstance(json.loads(lines[0]), dict)
-    except (ValueError, RecursionError):
-        first = False
+    first = _is_object(lines[0])
     if (first and not alone) or (not first and (alone or source.suffix == ".jsonl")):
         return None
     return _row(lines[0], f"{source.name}:1", kind, last=True) if alone else _json(source.content, source.name)
@@ -98,7 +127,7 @@ def _object(whole: dict[str, Any], source: Source, kind: Kind, named: Named) -> 
             replace(row, content={**row.content, "file_name": file})
             for row, file in zip(rows, named_files, strict=True)
         ]
-    if _by_id(whole, kind, named):
+    if is_by_id(whole, kind, named):
         return f"{kind.name}s by id", [Entry(f"{source.name}: {name!r}", text, name) for name, text in whole.items()]
     if not whole.keys() & {*IDS}:
         for key in WRAPPERS:
@@ -109,7 +138,7 @@ def _object(whole: dict[str, Any], source: Source, kind: Kind, named: Named) -> 
 
 
 def _array(rows: list[Any], where: str, kind: Kind, named: Named) -> tuple[str, list[Entry]]:
-    if rows and all(isinstance(row, dict) and len(row) == 1 and _by_id(row, kind, named) for row in rows):
+    if rows and all(isinstance(row, dict) and len(row) == 1 and is_by_id(row, kind, named) for row in rows):
         return f"array of {kind.name}s by id", _outside(_rows(rows, where, "entry", kind))
     return "JSON array", _rows(rows, where, "entry", kind)
 
@@ -121,7 +150,7 @@ def _lines(source: Source, kind: Kind, named: Named) -> tuple[str, list[Entry]]:
         _checked(Entry(where, _row(line, where, kind, last=number == len(lines))), kind)
         for where, line, number in placed
     ]
-    if entries and all(len(entry.content) == 1 and _by_id(entry.content, kind, named) for entry in entries):
+    if entries and all(len(entry.content) == 1 and is_by_id(entry.content, kind, named) for entry in entries):
         return f"lines of {kind.name}s by id", _outside(entries)
     return "JSON lines", entries
 
@@ -136,7 +165,7 @@ def _outside(entries: list[Entry]) -> list[Entry]:
     return [Entry(entry.where, text, name) for entry in entries for name, text in entry.content.items()]
 
 
-def _by_id(content: dict[str, Any], kind: Kind, named: Named) -> bool:
+def is_by_id(content: dict[str, Any], kind: Kind, named: Named) -> bool:
     """Is every entry of an object a text, texts or an object with texts under its id, and none a usual key of a row?"""
     if not content or named.id or content.keys() & {*IDS, *ROW_NUMBERS, *kind.texts}:
         return False

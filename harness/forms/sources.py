@@ -69,14 +69,20 @@ def state(path: Path, kind: str) -> object:
 def read(path: Path) -> Source:
     """The bytes of a file, of standard input (once per process) or of a folder's .txt files."""
     if path != STDIN and path.is_dir():
-        files = {file.name: _no_other_format(file.read_bytes(), str(file)) for file in texts_in(path)}
+        files = {file.name: refuse_other_format(file.read_bytes(), str(file)) for file in texts_in(path)}
         parts = [part for file in files for part in (file.encode(errors="surrogateescape"), files[file])]
         lengths = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
         return Source(str(path), ".txt", hashlib.sha256(lengths).hexdigest(), files=files)
     packed = _standard_input() if path == STDIN else path.read_bytes()
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
-    content = _no_other_format(_unpacked(packed, name(path)), name(path)).removeprefix(b"\xef\xbb\xbf")
+    content = refuse_other_format(_unpacked(packed, name(path)), name(path)).removeprefix(b"\xef\xbb\xbf")
     return Source(name(path), (suffixes or [""])[-1], hashlib.sha256(packed).hexdigest(), content)
+
+
+def digest(path: Path) -> str:
+    """The sha256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def decoded(content: bytes, where: str) -> str:
@@ -106,7 +112,8 @@ def texts_in(folder: Path) -> list[Path]:
     return files
 
 
-def _no_other_format(content: bytes, where: str) -> bytes:
+def refuse_other_format(content: bytes, where: str) -> bytes:
+    """The content; CimError where its first bytes are those of a known format that is no text."""
     for start, (what, hint) in ENCODED.items():
         if content.startswith(start):
             raise CimError(what, where=where, hint=hint)

@@ -7,16 +7,23 @@ parquet and xlsx, ``sources.py`` the bytes. Keys are named or guessed (``keys.py
 from __future__ import annotations
 
 import functools
+import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from harness.errors import CimError
 from harness.forms import entries, sources
 from harness.forms.entries import Entry
 from harness.forms.keys import ABSENT, CAPTIONS, REFERENCES, Keys, Kind, Named, guess, is_file, is_name, strings, value
+from harness.lines import Lines, Numbers, Spool, is_large
+
+if TYPE_CHECKING:
+    from harness.lines import Ints
 
 __all__ = ["CAPTIONS", "LONGEST", "REFERENCES", "Form", "Kind", "Row", "Texts", "read"]
 
@@ -63,7 +70,7 @@ class Texts:
 
     form: Form
     sha256: str
-    rows: tuple[Row, ...]
+    rows: Sequence[Row]
 
 
 def read(
@@ -91,6 +98,8 @@ def read(
 
 @functools.lru_cache(maxsize=8)
 def _read(path: Path, kind: Kind, named: Named, _state: object) -> Texts:
+    if is_large(path) and (streamed := _stream(path, kind, named)):
+        return streamed
     source = sources.read(path)
     form_name, listing = entries.of(source, kind, named)
     if not listing:
@@ -106,6 +115,54 @@ def _read(path: Path, kind: Kind, named: Named, _state: object) -> Texts:
     note = _note(listing, rows, keys) if kind is CAPTIONS else ""
     form = Form(form_name, shown.id, ", ".join(shown.texts), shown.system, kind.name, note)
     return Texts(form, source.sha256, tuple(_joined(rows) if kind is REFERENCES else rows))
+
+
+def _stream(path: Path, kind: Kind, named: Named) -> Texts | None:
+    """A large file of JSON lines with one text or list of texts per row, which stays on the disk; None of others."""
+    placed = entries.lines_of(path, kind)
+    if (first := next(placed, None)) is None or entries.is_by_id(first[2].content, kind, named):
+        return None
+    keys = guess(first[2].content, kind, named, outside=False)
+    if keys.by_column:
+        return None
+    starts, sizes, hashes, systems, ratings = Numbers(), Numbers(), Numbers(), set[str | None](), 0
+    unnamed = replace(keys, system=named.system or "")
+    for start, size, entry in itertools.chain([first], placed):
+        for row in _rows(entry, kind, unnamed):
+            starts.add(start)
+            sizes.add(size)
+            hashes.add(hash(row.id))
+        name = value(entry.content, keys.system) if keys.system else ABSENT
+        systems.add(str(name) if is_name(name) else None)
+        ratings += _ratings(entry, keys)
+    keys = keys if named.system or (len(systems) > 1 and None not in systems) else unnamed
+    where = sources.name(path)
+    rows = Lines(
+        path.open("rb"),
+        starts.array(),
+        sizes.array().astype(np.int32),
+        lambda line: next(_rows(Entry(where, json.loads(line)), kind, keys)),
+    )
+    note = f"{ratings} ratings of {sum(len(row.texts) for row in rows)} captions" if ratings else ""
+    form = Form("JSON lines", keys.id, ", ".join(keys.texts), keys.system, kind.name, note)
+    return Texts(form, sources.digest(path), _gathered(rows, hashes.array()) if kind is REFERENCES else rows)
+
+
+def _gathered(rows: Lines[Row], hashes: Ints) -> Sequence[Row]:
+    """As ``_joined``, of rows on the disk."""
+    known, first, of_row, counts = np.unique(hashes, return_index=True, return_inverse=True, return_counts=True)
+    if len(known) == len(rows):
+        return rows
+    grouped, ends, spool = np.argsort(of_row, kind="stable"), np.cumsum(counts), Spool()
+    for group in np.argsort(first):
+        (row,) = _joined(list(rows.picked(grouped[ends[group] - counts[group] : ends[group]])))
+        spool.add(row.id, json.dumps([row.where, row.id, row.texts, "", row.image]).encode())
+    return spool.index(_spooled, lambda row: row.id).lines
+
+
+def _spooled(line: bytes) -> Row:
+    where, row_id, texts, system, image = json.loads(line)
+    return Row(where, row_id, tuple(texts), system, image)
 
 
 def _note(listing: list[Entry], rows: list[Row], keys: Keys) -> str:

@@ -13,10 +13,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.runs.cache_index import DIGITS, CacheIndex
 from harness.store import dumps, seal, unseal
-
-PREFIX = b'{"key":"'
-DIGITS = 32
 
 
 def key(text: str) -> str:
@@ -35,20 +33,19 @@ class Cache:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: int | None = None
+        self._index: CacheIndex | None = None
 
     def find(self, keys: Collection[str]) -> dict[str, Any]:
         """The stored values of those keys that are there."""
-        wanted = {name.encode() for name in keys}
         values: dict[str, Any] = {}
-        if not wanted or not self.path.is_file():
+        if not keys or not self.path.is_file():
             return values
-        start, end = len(PREFIX), len(PREFIX) + DIGITS
-        for line in self.path.read_bytes().split(b"\n"):
-            if line.startswith(PREFIX) and line[start:end] in wanted:
-                try:
-                    values[line[start:end].decode()] = json.loads(unseal(line))["value"]
-                except (ValueError, KeyError):
-                    continue
+        self._index = self._index or CacheIndex(self.path)
+        for name, line in self._index.lines(keys):
+            try:
+                values[name] = json.loads(unseal(line))["value"]
+            except (ValueError, KeyError, TypeError, RecursionError):
+                continue
         return values
 
     def add(self, name: str, value: Any) -> None:

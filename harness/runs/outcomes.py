@@ -11,14 +11,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from harness.errors import one_line
+from harness.lines import Numbers
 from harness.runs import no_caption
 from harness.types import Completion
 
+if TYPE_CHECKING:
+    from harness.lines import Ints
+
 CUT = frozenset({"length", "max_tokens", "max_output_tokens"})  # finish reasons, as servers spell them
 SAME, SAME_PERCENT = 3, 2.0  # a text is the same for many images from so many on, and of so many percent of all
+MANY = 1000  # failed captions of which the reasons are counted
 LONGEST = 200  # characters of a reason that are shown
 # Percent of a run's captions above which a count is a warning, and what to do.
 LIMITS: Mapping[str, tuple[float, str]] = {
@@ -101,29 +108,51 @@ class Outcomes:
 
 def count(captions: Iterable[Completion], settings: Mapping[str, Any]) -> Outcomes:
     """The account of captions that a model of these settings (``manifest.settings.model``) wrote."""
-    rows = list(captions)
-    texts = [row.text for row in rows if row.text is not None]
-    written = [text for text in texts if text.strip()]
-    tokens = [token for text in written if (token := no_caption.template_token(text))]
-    failed = [row for row in rows if not row.final]
-    refused = [row for row in rows if row.final and row.text is None]
+    counts, failed, refused = Counter[str](), list[Completion](), list[Completion]()
+    token, hashes = None, Numbers()
+    for row in captions:
+        counts.update(name for name, applies in _of(row).items() if applies)
+        if row.text is None and len(some := refused if row.final else failed) < MANY:
+            some.append(row)
+        if row.text and row.text.strip():
+            token = token or no_caption.template_token(row.text)
+            hashes.add(hash(row.text))
     return Outcomes(
-        n=len(rows),
-        captioned=len(written),
-        failed=len(failed),
-        refused=len(refused),
-        empty=len(texts) - len(written),
-        cut=sum(str(row.finish_reason).lower() in CUT for row in rows),
-        reasoning=sum(row.reasoning is not None for row in rows),
-        reasoning_left=sum(map(no_caption.thoughts, written)),
-        template=len(tokens),
-        refusals=sum(map(no_caption.refusal, written)),
-        repeated=sum(map(no_caption.loops, written)),
-        same=_same(written),
+        n=counts["n"],
+        captioned=counts["captioned"],
+        failed=counts["failed"],
+        refused=counts["refused"],
+        empty=counts["empty"],
+        cut=counts["cut"],
+        reasoning=counts["reasoning"],
+        reasoning_left=counts["reasoning_left"],
+        template=counts["template"],
+        refusals=counts["refusals"],
+        repeated=counts["repeated"],
+        same=_same(hashes.array()),
         reason=reason(failed or refused),
-        token=tokens[0] if tokens else None,
+        token=token,
         max_tokens=_limit(settings),
     )
+
+
+def _of(row: Completion) -> dict[str, bool]:
+    """Which counts a caption belongs to."""
+    text = row.text or ""
+    written = bool(text.strip())
+    return {
+        "n": True,
+        "captioned": written,
+        "failed": not row.final,
+        "refused": row.final and row.text is None,
+        "empty": row.text is not None and not written,
+        "cut": str(row.finish_reason).lower() in CUT,
+        "reasoning": row.reasoning is not None,
+        "reasoning_left": written and no_caption.thoughts(text),
+        "template": written and no_caption.template_token(text) is not None,
+        "refusals": written and no_caption.refusal(text),
+        "repeated": written and no_caption.loops(text),
+    }
 
 
 def reason(rows: Sequence[Completion]) -> str | None:
@@ -133,10 +162,10 @@ def reason(rows: Sequence[Completion]) -> str | None:
     return f"{reasons[0][:LONGEST]}{others}" if reasons else None
 
 
-def _same(texts: Sequence[str]) -> int:
-    """Captions whose text many images share."""
-    least = max(SAME, SAME_PERCENT * len(texts) / 100)
-    return sum(times for times in Counter(texts).values() if times >= least)
+def _same(hashes: Ints) -> int:
+    """Captions whose text many images share, from the hash (n,) of each."""
+    times = np.unique(hashes, return_counts=True)[1]
+    return int(times[times >= max(SAME, SAME_PERCENT * len(hashes) / 100)].sum())
 
 
 def _limit(settings: Mapping[str, Any]) -> int | None:

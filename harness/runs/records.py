@@ -17,10 +17,12 @@ from typing import Any
 
 from harness import store
 from harness.errors import CimError, OutageError
+from harness.lines import Index, index, is_large
 from harness.runs import reasoning, served
 from harness.types import Completion, Model, Request, Track
 
 NAME = "captions.jsonl"
+MANY = 50_000  # rows that are kept in memory as they are added
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 Add = Callable[[Mapping[str, Any]], None]
@@ -54,26 +56,52 @@ def row(completion: Completion, field: str = "caption") -> dict[str, Any]:
     }
 
 
-def read(folder: Path, name: str = NAME, field: str = "caption") -> dict[str, Completion]:
+def read(folder: Path, name: str = NAME, field: str = "caption") -> Mapping[str, Completion]:
     """Stored completions by sample id, in the order they arrived; of a failed one, what came when it was asked again.
 
     Raises:
         CimError: a row is damaged, or an id is repeated though its first row did not fail; names file and line.
     """
     path, completions = folder / name, dict[str, Completion]()
+    if is_large(path):
+        rows = index(path, lambda line, where: completion(store.row(line, where), where, field), _sample_id)
+        if rows.repeated:
+            _check_repeated(path, rows.every)
+        return rows
     for number, content in enumerate(store.read_rows(path), start=1):
         completed = completion(content, f"{path}:{number}", field)
         if completed.sample_id in completions and completions[completed.sample_id].final:
-            hint = "two runs were mixed: make it again with --fresh"
-            raise CimError(
-                f"sample_id {completed.sample_id!r} stands a second time", where=f"{path}:{number}", hint=hint
-            )
+            raise _stands_twice(completed.sample_id, f"{path}:{number}")
         completions[completed.sample_id] = completed
     return completions
 
 
+def _sample_id(completed: Completion) -> str:
+    return completed.sample_id
+
+
+def _stands_twice(sample_id: str, where: str) -> CimError:
+    hint = "two runs were mixed: make it again with --fresh"
+    return CimError(f"sample_id {sample_id!r} stands a second time", where=where, hint=hint)
+
+
+def _check_repeated(path: Path, rows: Iterable[Completion]) -> None:
+    final = set[int]()
+    for number, completed in enumerate(rows, start=1):
+        if (name := hash(completed.sample_id)) in final:
+            raise _stands_twice(completed.sample_id, f"{path}:{number}")
+        if completed.final:
+            final.add(name)
+
+
+def _row_id(row: Mapping[str, Any]) -> str:
+    return str(row.get("sample_id"))
+
+
 class RowFiles:
     """The row files of one run's folder: each is parsed once, and again only after another process has changed it.
+
+    Rows of a large file stay there (``harness/lines.py``) and are parsed when they are asked for.
 
     Size, time and inode of a file say whether it is still the one that was parsed. What this process appends is added
     to the parsed rows. Callers must not change what they are given.
@@ -83,16 +111,21 @@ class RowFiles:
         self.folder = folder
         self._parsed: dict[str, tuple[Any, Any]] = {}
 
-    def completions(self, name: str = NAME, field: str = "caption") -> dict[str, Completion]:
+    def completions(self, name: str = NAME, field: str = "caption") -> Mapping[str, Completion]:
         """Stored completions by sample id, as ``read``."""
-        rows: dict[str, Completion] = self._once(name, lambda: read(self.folder, name, field))
+        rows: Mapping[str, Completion] = self._once(name, lambda: read(self.folder, name, field))
         return rows
 
-    def rows(self, name: str) -> dict[str, dict[str, Any]]:
+    def rows(self, name: str) -> Mapping[str, dict[str, Any]]:
         """Rows of any file by sample id, of two with one id the later."""
         path = self.folder / name
-        rows: dict[str, dict[str, Any]] = self._once(
-            name, lambda: {str(row.get("sample_id")): row for row in store.read_rows(path)}
+        rows: Mapping[str, dict[str, Any]] = self._once(
+            name,
+            lambda: (
+                index(path, store.row, _row_id)
+                if is_large(path)
+                else {_row_id(row): row for row in store.read_rows(path)}
+            ),
         )
         return rows
 
@@ -122,18 +155,22 @@ class RowFiles:
             field: where the text of completions stands; None for rows of another form.
         """
         before = self.completions(name, field) if field else self.rows(name)
-        added, count = dict[str, Any](), 0
+        added, count, few = dict[str, Any](), 0, not isinstance(before, Index)
         with store.Appender(self.folder / name) as file:
 
             def add(content: Mapping[str, Any]) -> None:
-                nonlocal count
+                nonlocal count, few
                 file.append(content)
-                row = dict(content)
-                added[row["sample_id"]] = completion(row, f"{self.folder / name}", field) if field else row
+                if few:
+                    row = dict(content)
+                    added[row["sample_id"]] = completion(row, f"{self.folder / name}", field) if field else row
+                if len(added) > MANY:  # they are read from the file when they are asked for
+                    few = False
+                    added.clear()
                 count += 1
 
             yield add
-        if len(all_rows := before | added) == len(before) + count:  # else an id stands twice, which parsing judges
+        if few and len(all_rows := {**before, **added}) == len(before) + count:  # else parsing judges ids that repeat
             self._parsed[name] = self._state(name), all_rows
 
 
@@ -193,5 +230,7 @@ def _forget_replies(folder: Path, sample_id: str) -> None:
 
 def digest(captions: Mapping[str, Completion]) -> str:
     """Twelve hex digits that identify a run's captions, independent of their order."""
-    rows = "\n".join(store.dumps(row(captions[name])) for name in sorted(captions))
-    return hashlib.sha256(rows.encode()).hexdigest()[:12]
+    digest = hashlib.sha256()
+    for number, name in enumerate(sorted(captions)):
+        digest.update((b"\n" if number else b"") + store.dumps(row(captions[name])).encode())
+    return digest.hexdigest()[:12]

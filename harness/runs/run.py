@@ -17,6 +17,7 @@ from harness import registry
 from harness.benchmark.definition import PINNED
 from harness.errors import CimError, SettingsError
 from harness.forms import ids
+from harness.lines import picked
 from harness.resources import data
 from harness.runs import manifest
 from harness.runs.records import RowFiles
@@ -54,7 +55,7 @@ class Run:
         return self.files.folder
 
     @property
-    def captions(self) -> dict[str, Completion]:
+    def captions(self) -> Mapping[str, Completion]:
         """Captions stored so far, by sample id."""
         return self.files.completions()
 
@@ -91,7 +92,7 @@ def default_tasks(model: Model) -> tuple[str, ...]:
     return DEFAULT_TASKS if known is None else (_owner(known(model), model),)
 
 
-def _owner(ids: frozenset[str], model: Model) -> str:
+def _owner(ids: Collection[str], model: Model) -> str:
     """The one task that a captions file's ids belong to, by most ids shared; of equals the one that is a part."""
     shared, absent = dict[str, int](), list[str]()
     for name in registry.names("tasks"):
@@ -147,15 +148,18 @@ def plan(
     if engine.known is None:
         chosen = whole[:limit]
     else:
-        stored_part, known = model.engine == "replay", engine.known(model)
-        rule, by_sample, unknown = _assigned(known, [sample.id for sample in whole])
-        if unknown and not ignore_unknown:
-            raise _unknown(unknown, whole, model)
-        chosen = _choose(whole, by_sample, model, limit, partial or stored_part)
-        if rule:
-            model = replace(model, settings={**model.settings, "ids_matched": rule})
-        chosen, file_ids = _expanded(chosen, by_sample)
-        model = replace(model, file_ids=file_ids)
+        known, partial = engine.known(model), partial or model.engine == "replay"
+        if sum(sample.id in known for sample in whole) == len(known):  # each caption is one of a sample's own id
+            chosen = _choose(whole, known, model, limit, partial)
+        else:
+            rule, by_sample, unknown = _assigned(known, [sample.id for sample in whole])
+            if unknown and not ignore_unknown:
+                raise _unknown(unknown, whole, model)
+            chosen = _choose(whole, by_sample, model, limit, partial)
+            if rule:
+                model = replace(model, settings={**model.settings, "ids_matched": rule})
+            chosen, file_ids = _expanded(chosen, by_sample)
+            model = replace(model, file_ids=file_ids)
     settings = {
         "task": {
             "name": task.name,
@@ -236,10 +240,10 @@ def _unknown(unknown: Sequence[str], whole: Sequence[Sample], model: Model) -> C
 
 def _choose(
     whole: Sequence[Sample], known: Collection[str], model: Model, limit: int | None, partial: bool
-) -> list[Sample]:
+) -> Sequence[Sample]:
     if partial:
-        return [sample for sample in whole if sample.id in known][:limit]
-    chosen = list(whole[:limit])
+        return picked(whole, [at for at, sample in enumerate(whole) if sample.id in known][:limit])
+    chosen = whole[:limit]
     if missing := [sample.id for sample in chosen if sample.id not in known]:
         hint = "add them, or score only what is there with --partial"
         what = f"no caption for {len(missing)} of {len(chosen)} samples: {_some(missing)}"
@@ -261,6 +265,6 @@ def _expanded(chosen: Sequence[Sample], by_sample: Mapping[str, list[str]]) -> t
     return samples, file_ids
 
 
-def _some(ids: Sequence[str] | frozenset[str]) -> str:
-    first = [repr(name[:60]) for name in (sorted(ids) if isinstance(ids, frozenset) else ids)[:FEW]]
+def _some(ids: Collection[str]) -> str:
+    first = [repr(name[:60]) for name in (ids if isinstance(ids, Sequence) else sorted(ids))[:FEW]]
     return ", ".join(first) + (", ..." if len(ids) > FEW else "")

@@ -48,8 +48,8 @@ class StoredRun:
     manifest: dict[str, Any]
     document: dict[str, Any]
     scores: dict[str, dict[str, Any]]
-    per_sample: dict[str, dict[str, Any]]
-    statistics: dict[str, dict[str, Any]]
+    per_sample: Mapping[str, dict[str, Any]]
+    statistics: Mapping[str, dict[str, Any]]
     files: RowFiles
 
     @property
@@ -58,7 +58,7 @@ class StoredRun:
         return self.files.folder.resolve().parent.parent
 
     @property
-    def details(self) -> dict[str, dict[str, Any]]:
+    def details(self) -> Mapping[str, dict[str, Any]]:
         """What metrics keep for a report, by sample id and metric."""
         return self.files.rows(DETAILS)
 

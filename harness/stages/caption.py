@@ -7,11 +7,12 @@ a killed one. What the server refused for good is not asked again. Run with ``ci
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from harness import registry, store
 from harness.benchmark.definition import PINNED
 from harness.errors import CimError, OutageError
+from harness.lines import mapped, picked
 from harness.resources import data
 from harness.runs import manifest, outcomes, records
 from harness.runs.run import FEW, Run, looks
@@ -37,10 +38,13 @@ def check(run: Run, *, fresh: bool = False) -> None:
         raise CimError(f"{len(missing)} of {len(images)} images are not there: {first}", where=str(place), hint=hint)
 
 
-def todo(run: Run) -> list[Sample]:
+def todo(run: Run) -> Sequence[Sample]:
     """Samples without a caption, and those whose caption failed."""
     stored = run.captions
-    return [sample for sample in run.samples if sample.id not in stored or not stored[sample.id].final]
+    if not stored:
+        return run.samples
+    lacking = (at for at, sample in enumerate(run.samples) if sample.id not in stored or not stored[sample.id].final)
+    return picked(run.samples, list(lacking))
 
 
 def caption(run: Run, track: Track = untracked, generate: Generate | None = None) -> int:
@@ -55,8 +59,8 @@ def caption(run: Run, track: Track = untracked, generate: Generate | None = None
     """
     check(run)
     done = run.captions
-    if strangers := done.keys() - {sample.id for sample in run.samples}:
-        hint = "start over with --fresh"
+    if done and sum(sample.id in done for sample in run.samples) < len(done):
+        strangers, hint = done.keys() - {sample.id for sample in run.samples}, "start over with --fresh"
         raise CimError(f"captions of other samples: {sorted(strangers)[:3]}", where=str(run.folder), hint=hint)
     requests = requests_of(run, todo(run))
     facts = {
@@ -84,22 +88,23 @@ def caption(run: Run, track: Track = untracked, generate: Generate | None = None
 
 def none_captioned(run: Run) -> str:
     """Why no sample of a run has a caption; empty where one has."""
-    rows = [run.captions[sample.id] for sample in run.samples]
-    if not rows or any(row.text is not None for row in rows):
+    captions = run.captions
+    if not run.samples or any(captions[sample.id].text is not None for sample in run.samples):
         return ""
-    return f"none of {len(rows)} captions could be made: {outcomes.reason(rows)}"
+    reason = outcomes.reason([captions[sample.id] for sample in run.samples])
+    return f"none of {len(run.samples)} captions could be made: {reason}"
 
 
 def account(run: Run) -> outcomes.Outcomes:
     """The account of a run's stored captions."""
     captions, settings = stored(run), run.settings.get("model", {})  # captions in memory have no model
     counted: outcomes.Outcomes = run.files.derived(
-        records.NAME, "outcomes", lambda: outcomes.count([captions[sample.id] for sample in run.samples], settings)
+        records.NAME, "outcomes", lambda: outcomes.count((captions[sample.id] for sample in run.samples), settings)
     )
     return counted
 
 
-def stored(run: Run) -> dict[str, Completion]:
+def stored(run: Run) -> Mapping[str, Completion]:
     """The captions of a run by sample id; CimError if some are missing."""
     captions = run.captions
     if lacking := [sample.id for sample in run.samples if sample.id not in captions]:
@@ -109,10 +114,10 @@ def stored(run: Run) -> dict[str, Completion]:
     return captions
 
 
-def requests_of(run: Run, samples: Sequence[Sample]) -> list[Request]:
+def requests_of(run: Run, samples: Sequence[Sample]) -> Sequence[Request]:
     """Engine requests for these samples; the task's synthetic images are rendered if the model needs images."""
     folder, prompt = run.images, run.task.prompt
-    requests = [Request(sample.id, prompt, folder / sample.image if sample.image else None) for sample in samples]
+    requests = mapped(samples, lambda s: Request(s.id, prompt, folder / s.image if s.image else None))
     for sample, request in zip(samples, requests, strict=True) if run.task.draw and looks(run.model) else ():
         if run.task.draw and request.image and not request.image.is_file():
             store.write_bytes(request.image, run.task.draw(sample.task_id))

@@ -138,7 +138,7 @@ def questions(run: Run, judge: str, captions: Mapping[str, Completion], probe: s
     ]
 
 
-def _rows(run: Run, judge: str, probe: str = "") -> dict[str, Completion]:
+def _rows(run: Run, judge: str, probe: str = "") -> Mapping[str, Completion]:
     return run.files.completions(file_name(judge, answering_name(run) or "", probe), FIELD)
 
 

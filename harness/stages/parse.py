@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from harness.parts import Vectors
 
 NAME = "parses.jsonl"
+MANY = 100_000  # values that are kept in memory
 
 
 def _full_name(parser: Parser) -> str:
@@ -46,6 +47,7 @@ class Parses:
         self._open: dict[str, Parse] = {}
         self._given: Mapping[str, Mapping[str, Any]] = {}
         self._read: dict[str, dict[str, Any]] = {}  # known values by full name and key
+        self._caches: dict[str, Cache] = {}
         self._encodings = Encodings(results, track, self.device)
 
     def __enter__(self) -> Parses:
@@ -81,7 +83,9 @@ class Parses:
         full = _full_name(registry.parser(name))
         keys = {key(text) for text in texts}
         of_run, read = self._given.get(full, {}), self._read.setdefault(full, {})
-        read |= Cache(self._folder / f"{full}.jsonl").find(keys - of_run.keys() - read.keys())
+        if len(read) > MANY:
+            read.clear()
+        read |= self._cache(full).find(keys - of_run.keys() - read.keys())
         return {k: of_run[k] if k in of_run else read[k] for k in keys if k in of_run or k in read}
 
     def parse(self, name: str, texts: Sequence[str]) -> list[Any]:
@@ -95,7 +99,7 @@ class Parses:
         absent = {k: text for k, text in zip(keys, texts, strict=True) if k not in values}
         if absent:
             session, count, full = self._session(parser), 0, _full_name(parser)
-            cache, read = Cache(self._folder / f"{full}.jsonl"), self._read[full]
+            cache, read = self._cache(full), self._read[full]
             try:
                 parsed = session(list(absent.values()))
                 for k, value in zip(absent, self._track(parsed, name, len(absent)), strict=False):
@@ -107,6 +111,11 @@ class Parses:
             if count < len(absent):
                 raise OutageError(f"parser {name} gave {count} of {len(absent)} values")
         return [values[k] for k in keys]
+
+    def _cache(self, full: str) -> Cache:
+        if full not in self._caches:
+            self._caches[full] = Cache(self._folder / f"{full}.jsonl")
+        return self._caches[full]
 
     def _session(self, parser: Parser) -> Parse:
         if parser.weights:
