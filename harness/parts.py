@@ -130,7 +130,7 @@ class Records:
     one that reads the task's captions as scene graphs), ``replies(judge)`` the raw replies of each sample by the
     judge's keys, ``encode(encoder, phrases)`` L2-normalised embeddings (n, d), ``retrievals()`` the rows retrieved
     per caption (``stages/retrieve.py``). ``shared`` is a memo across the metrics of one run; a key names all
-    that its value depends on.
+    that its value depends on. ``corpus`` is what metrics know of all samples where these are a block of many.
     """
 
     samples: Sequence[Sample]
@@ -141,6 +141,18 @@ class Records:
     encode: Callable[[str, Sequence[str]], Vectors] | None = None
     retrievals: Callable[[], list[dict[str, Any]]] | None = None
     shared: dict[Any, Any] = field(default_factory=dict)
+    corpus: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Share(float):
+    """A ratio among the counts of a measurement; ``weight`` is its denominator, by which several are averaged."""
+
+    weight: float
+
+    def __new__(cls, value: float, weight: float) -> Share:
+        share = super().__new__(cls, value)
+        share.weight = weight
+        return share
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +160,8 @@ class Measurement:
     """A metric's result per sample: ``values`` (n, v) as shown, and ``statistics`` (n, s).
 
     The sum of ``statistics`` over any resample of images is all that ``Metric.aggregate`` needs; for a plain mean
-    they are the values themselves. ``counts`` are whole-run numbers to print beside them, such as skipped images.
+    they are the values themselves. ``counts`` are whole-run numbers to print beside them, such as skipped images: sums,
+    or ``Share``.
     """
 
     values: Array
@@ -195,6 +208,8 @@ class Metric:
     are made from a scene graph. ``elements`` gives a report what to mark sample by sample, ``verdicts`` how each
     question was answered, ``judged`` what people may label of it: the first value is 100 times the share that is right.
     ``constants`` are replies, by key, of judges that read no caption: control rows. ``pretrained`` names weights.
+    ``corpus`` is set for a metric whose values depend on all samples: what it keeps of them, block by block, is found
+    in ``Records.corpus`` under its name when a run is too large to be measured at once.
     """
 
     name: str
@@ -217,6 +232,7 @@ class Metric:
     judged: Callable[[Records], list[list[Judged]]] | None = None
     constants: Mapping[str, Callable[[Sample], Mapping[str, str]]] = field(default_factory=dict)
     pretrained: tuple[str, ...] = ()
+    corpus: Callable[[Iterator[Records]], Any] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -101,7 +101,7 @@ def _letters(run: Run, options: Options) -> int:
     """Characters of references and captions; a caption that is not made counts as a mean reference."""
     lengths = [len(text) for sample in run.all_samples for text in sample.references]
     mean = sum(lengths) / max(1, len(lengths))
-    return sum(map(len, parse.texts(run))) + round(mean * _to_make(run, options))
+    return sum(len(text) for block in parse.texts(run) for text in block) + round(mean * _to_make(run, options))
 
 
 def shown(value: Any) -> str:

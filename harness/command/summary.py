@@ -86,7 +86,7 @@ def table(runs: Sequence[Scored], width: int, mark: str) -> Iterator[str]:
 
 def _count(run: Run) -> str:
     """How many captions, and of how many images where that is another number."""
-    captions, images = len(run.samples), len({sample.image_key for sample in run.samples})
+    captions, images = len(run.samples), controls.count_images(run.samples)
     return str(captions) if captions == images else f"{captions} of {images} images"
 
 

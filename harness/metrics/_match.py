@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.parts import Records
+from harness.parts import Records, Share
 
 if TYPE_CHECKING:
     from harness.parts import Array
@@ -79,7 +79,7 @@ class Match:
         exact, substring, synonym = 2 * self.stages.sum(axis=0)
         parts = {"exact": exact, "substring": substring, "synonym": synonym, "soft": self.soft.sum()}
         total = sum(parts.values())
-        return {f"credit_{name}_percent": float(100 * part / total) for name, part in parts.items() if total}
+        return {f"credit_{name}_percent": Share(100 * part / total, total) for name, part in parts.items() if total}
 
 
 def f1(precision: Array, recall: Array) -> Array:

@@ -14,7 +14,7 @@ from harness import registry
 from harness.errors import CimError
 from harness.metrics import _match
 from harness.metrics._match import Hard, Pair, Phrase
-from harness.parts import Records
+from harness.parts import Records, Share
 from harness.resources.wordnet import checksum, missing_wordnet
 from harness.runs.cache import settings_key
 from harness.types import Element, SceneGraph
@@ -115,7 +115,8 @@ def _checked(value: Any) -> dict[str, Any]:
 def _counts(side: str, values: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     sums = {name: sum(value[name] for value in values) for name in COUNTED}
     totals = {f"{side}_{name}": float(sums[name]) for name in COUNTED if name not in ("tokens", "tokens_cut")}
-    return {f"{side}_tokens_cut_percent": 100.0 * sums["tokens_cut"] / max(1, sums["tokens"]), **totals}
+    tokens = max(1, sums["tokens"])
+    return {f"{side}_tokens_cut_percent": Share(100.0 * sums["tokens_cut"] / tokens, tokens), **totals}
 
 
 def missing(how: Reading) -> str | None:

@@ -9,15 +9,17 @@ Version 1 of the signature lacked the factor of 100. Source: ``pycocoevalcap==1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.metrics import _ngrams, _tokens
+from harness.metrics import _frequencies, _ngrams, _tokens
 from harness.parts import Measurement, Metric, Records, Value
 
 if TYPE_CHECKING:
+    from harness.metrics._frequencies import Frequencies
     from harness.metrics._ngrams import Counts, Ints
     from harness.parts import Array
 
@@ -30,19 +32,41 @@ def _measure(records: Records) -> Measurement:
     sample_of = np.repeat(np.arange(n), [len(group) for group in references])
     bigrams = np.maximum(0, np.array([len(words) for words in numbered], dtype=np.int64) - 1)
     delta = (bigrams[:n][sample_of] - bigrams[n:]).astype(np.float64)
-    orders = [_similarity(counts, n, sample_of) for counts in _ngrams.count(numbered)]
+    orders = list(_orders(records, numbered, n, sample_of))
     similarity = np.mean(orders, axis=0) * np.exp(-(delta**2) / (2 * SIGMA**2))
     group_sizes = np.bincount(sample_of, minlength=n)
     values = 1000.0 * np.bincount(sample_of, weights=similarity, minlength=n) / group_sizes
     return Measurement(values[:, None], values[:, None])
 
 
-def _similarity(counts: Counts, n: int, sample_of: Ints) -> Array:
-    """Clipped tf-idf cosine of one order, one value per reference."""
+def _orders(records: Records, numbered: Sequence[Ints], n: int, sample_of: Ints) -> Iterator[Array]:
+    frequencies: Frequencies | None = records.corpus.get(METRIC.name)
+    if frequencies is None:
+        for counts in _ngrams.count(numbered):
+            references = counts.rows(n, len(numbered))
+            keys = np.unique(sample_of[references.texts] * counts.size + references.grams)
+            known, holders = np.unique(keys % counts.size, return_counts=True)
+            yield _similarity(counts, n, sample_of, partial(_idf, known, holders, n))
+        return
+    hashed = _frequencies.hashed(records.shared["words"])
+    for order, (counts, distinct) in enumerate(_frequencies.count(numbered, hashed)):
+        idf = np.log(float(frequencies.n)) - np.log(frequencies.of(order, distinct))
+        yield _similarity(counts, n, sample_of, idf.__getitem__)
+
+
+def _corpus(blocks: Iterator[Records]) -> Frequencies:
+    gathering = _frequencies.Gathering()
+    for records in blocks:
+        _, references = _tokens.numbers(records)
+        gathering.add(references, _frequencies.hashed(records.shared["words"]))
+    return gathering.frequencies()
+
+
+def _similarity(counts: Counts, n: int, sample_of: Ints, idf: Callable[[Ints], Array]) -> Array:
+    """Clipped tf-idf cosine of one order, one value per reference; ``idf`` of n-grams by their numbers."""
     candidates, references = counts.rows(0, n), counts.rows(n, n + len(sample_of))
     keys = sample_of[references.texts] * counts.size + references.grams
-    known, holders = np.unique(np.unique(keys) % counts.size, return_counts=True)
-    weights, weights_r = (side.counts * _idf(side.grams, known, holders, n) for side in (candidates, references))
+    weights, weights_r = (side.counts * idf(side.grams) for side in (candidates, references))
     norm = np.sqrt(np.bincount(candidates.texts, weights=weights**2, minlength=n))
     norms = np.sqrt(np.bincount(references.texts, weights=weights_r**2, minlength=len(sample_of)))
     at = np.minimum(np.searchsorted(candidates.keys, keys), max(len(candidates.keys) - 1, 0))
@@ -56,7 +80,7 @@ def _similarity(counts: Counts, n: int, sample_of: Ints) -> Array:
     return np.asarray(np.divide(dot, scale, out=np.zeros(len(dot)), where=scale != 0))
 
 
-def _idf(grams: Ints, known: Ints, holders: Ints, n: int) -> Array:
+def _idf(known: Ints, holders: Ints, n: int, grams: Ints) -> Array:
     """log(n) - log(max(1, document frequency)); ``known`` are the references' n-grams, ascending."""
     at = np.minimum(np.searchsorted(known, grams), max(len(known) - 1, 0))
     images = np.where(known[at] == grams, holders[at], 1) if len(known) else np.ones(len(grams))
@@ -86,4 +110,5 @@ METRIC = Metric(
     scale=1000.0,
     fewest=2,
     missing=_tokens.missing,
+    corpus=_corpus,
 )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness import registry
-from harness.parts import Measurement, Metric, Records, ReplyParser, Value
+from harness.parts import Measurement, Metric, Records, ReplyParser, Share, Value
 from harness.types import Judged, Question, Sample
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _measure(judged: str, records: Records) -> Measurement:
     statistics = np.array(rows, dtype=np.float64)
     values = np.nan_to_num(aggregate(statistics, 1))  # of one image 0 where it has no such question
     totals = dict(zip(COUNTS, statistics.sum(axis=0).tolist(), strict=True))
-    return Measurement(values, statistics, {**totals, "macro": float(values[:, 0].mean())})
+    return Measurement(values, statistics, {**totals, "macro": Share(values[:, 0].mean(), len(values))})
 
 
 def _verdicts(judged: str, records: Records) -> list[list[str]]:

@@ -8,10 +8,18 @@ says nothing about the images.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from harness.lines import Lines
+from harness.runs import stats
 from harness.types import Sample
+
+if TYPE_CHECKING:
+    from harness.runs.stats import Ints
 
 WRONG_IMAGE, NEXT_CAPTION = "wrong_image", "next_caption"
 CONTROLLED = 3  # of a metric with more values than these, the row of a control shows the first
@@ -63,41 +71,72 @@ def under(
 
 def texts(samples: Sequence[Sample], all_samples: Sequence[Sample], captions: Sequence[str]) -> dict[str, list[str]]:
     """What stands in for the captions of samples, by control; none where all are of one image."""
-    both = {WRONG_IMAGE: next_references(samples, all_samples), NEXT_CAPTION: next_captions(samples, captions)}
-    return {name: of_others for name, of_others in both.items() if of_others is not None}
+    of_others, places = dict[str, list[str]](), positions(samples, all_samples)
+    if WRONG_IMAGE in places:
+        of_others[WRONG_IMAGE] = [first_reference(all_samples[at]) for at in places[WRONG_IMAGE]]
+    if NEXT_CAPTION in places:
+        of_others[NEXT_CAPTION] = [captions[at] for at in places[NEXT_CAPTION]]
+    return of_others
 
 
-def next_references(samples: Sequence[Sample], all_samples: Sequence[Sample]) -> list[str] | None:
-    """For each sample the first reference of the next image of the task, cyclically.
+def first_reference(sample: Sample) -> str:
+    """The reference that stands in for captions of another image."""
+    return sample.references[0] if sample.references else ""
 
-    None where there is one image, or no reference.
+
+def image_hashes(samples: Sequence[Sample]) -> Ints:
+    """A number (n,) for each sample, equal where they are of one image."""
+    return _hashes_of_lines(samples) if isinstance(samples, Lines) else _hashes(samples)
+
+
+@functools.lru_cache(maxsize=4)
+def _hashes_of_lines(samples: Lines[Sample]) -> Ints:
+    return _hashes(samples)
+
+
+def _hashes(samples: Sequence[Sample]) -> Ints:
+    return np.fromiter((hash(sample.image_key) for sample in samples), np.int64)
+
+
+def image_numbers(samples: Sequence[Sample]) -> Ints | None:
+    """The number (n,) of each sample's image, in the order in which images come; None where each has its own."""
+    return stats.image_numbers(image_hashes(samples))
+
+
+def count_images(samples: Sequence[Sample]) -> int:
+    """How many images samples are of."""
+    return len(np.unique(image_hashes(samples)))
+
+
+def positions(samples: Sequence[Sample], all_samples: Sequence[Sample]) -> dict[str, Ints]:
+    """For each sample the number (n,) of the one whose text stands in for its caption, by control.
+
+    Of ``wrong_image`` a number of ``all_samples``: the last sample of the task's next image, cyclically. Of
+    ``next_caption`` one of ``samples``: of the next image among them; the k-th caption of an image gets the k-th of the
+    next, counted modulo how many that has. Left out where there is one image, or no reference.
     """
-    order_of_images = {sample.image_key: sample for sample in all_samples}
-    following = _following(list(order_of_images))
-    if following is None or not any(sample.references for sample in all_samples):
-        return None
-    nexts = (order_of_images[following[sample.image_key]].references for sample in samples)
-    return [references[0] if references else "" for references in nexts]
+    of_others: dict[str, Ints] = {}
+    every, images = image_hashes(all_samples), image_hashes(samples)
+    keys, first = np.unique(every, return_index=True)
+    if len(keys) > 1 and any(sample.references for sample in all_samples):
+        last = len(every) - 1 - np.unique(every[::-1], return_index=True)[1]
+        in_order = np.argsort(first)
+        following = np.empty(len(keys), np.int64)
+        following[in_order] = last[np.roll(in_order, -1)]
+        of_others[WRONG_IMAGE] = following[np.searchsorted(keys, images)]
+    numbers = image_numbers(samples)
+    count = len(samples) if numbers is None else int(numbers.max(initial=0)) + 1
+    if count > 1:
+        numbers = np.arange(len(samples)) if numbers is None else numbers
+        grouped, sizes = np.argsort(numbers, kind="stable"), np.bincount(numbers)
+        starts = np.cumsum(sizes) - sizes
+        ranks = np.empty(len(samples), np.int64)
+        ranks[grouped] = np.arange(len(samples)) - starts[numbers[grouped]]
+        following = (numbers + 1) % count
+        of_others[NEXT_CAPTION] = grouped[starts[following] + ranks % sizes[following]]
+    return of_others
 
 
 def next_captions(samples: Sequence[Sample], captions: Sequence[str]) -> list[str] | None:
-    """For each sample a caption of the next image among them, cyclically; None where all are of one image.
-
-    The k-th caption of an image gets the k-th of the next, counted modulo how many that has.
-    """
-    by_image = dict[str, list[str]]()
-    ranks = list[int]()
-    for sample, caption in zip(samples, captions, strict=True):
-        texts = by_image.setdefault(sample.image_key, [])
-        ranks.append(len(texts))
-        texts.append(caption)
-    following = _following(list(by_image))
-    if following is None:
-        return None
-    nexts = (by_image[following[sample.image_key]] for sample in samples)
-    return [texts[rank % len(texts)] for rank, texts in zip(ranks, nexts, strict=True)]
-
-
-def _following(images: Sequence[str]) -> dict[str, str] | None:
-    """The next image of each, cyclically; None where there is no other."""
-    return dict(zip(images, [*images[1:], images[0]], strict=True)) if len(images) > 1 else None
+    """For each sample a caption of the next image among them; None where all are of one image."""
+    return texts(samples, (), captions).get(NEXT_CAPTION)

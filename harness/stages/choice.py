@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from harness import registry
 from harness.errors import CimError
 from harness.parts import Metric
+from harness.runs import controls
 from harness.runs.run import Run
 from harness.stages import parse, retrieve
 from harness.stages.judge import missing
@@ -59,7 +60,7 @@ def missing_here(metric: Metric, run: Run, parses: Parses, *, named: bool, fresh
 
 def _too_few(metric: Metric, run: Run) -> str | None:
     """Why a metric is undefined on so few images, or None."""
-    images = len({sample.image_key for sample in run.samples})
+    images = controls.count_images(run.samples)
     return f"undefined for {images} image, needs {metric.fewest} or more" if images < metric.fewest else None
 
 

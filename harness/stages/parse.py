@@ -7,7 +7,8 @@ where that parser cannot run. ``cim parse --model M`` runs ahead of scoring; sco
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from harness.parts import Vectors
 
 NAME = "parses.jsonl"
-MANY = 100_000  # values that are kept in memory
+MANY = 20_000  # texts that are parsed at a time; no more values than a few times that are kept in memory
 
 
 def _full_name(parser: Parser) -> str:
@@ -83,7 +84,7 @@ class Parses:
         full = _full_name(registry.parser(name))
         keys = {key(text) for text in texts}
         of_run, read = self._given.get(full, {}), self._read.setdefault(full, {})
-        if len(read) > MANY:
+        if len(read) > 4 * MANY:
             read.clear()
         read |= self._cache(full).find(keys - of_run.keys() - read.keys())
         return {k: of_run[k] if k in of_run else read[k] for k in keys if k in of_run or k in read}
@@ -125,17 +126,26 @@ class Parses:
         return self._open[parser.name]
 
 
-def texts(run: Run) -> list[str]:
-    """The texts of a run that parsers read: its captions so far and all references of its task, each once."""
-    return list(dict.fromkeys([*_captions(run), *_references(run)]))
+def texts(run: Run) -> Iterator[list[str]]:
+    """The texts of a run that parsers read, in blocks: its captions so far and all references of its task.
+
+    A text stands once in a block.
+    """
+    return _blocks(itertools.chain(_captions(run), _references(run)))
 
 
-def _captions(run: Run) -> list[str]:
-    return [caption.text or "" for caption in run.captions.values()]
+def _blocks(listing: Iterable[str]) -> Iterator[list[str]]:
+    remaining = iter(listing)
+    while block := list(itertools.islice(remaining, MANY)):
+        yield list(dict.fromkeys(block))
 
 
-def _references(run: Run) -> list[str]:
-    return [reference for sample in run.all_samples for reference in sample.references]
+def _captions(run: Run) -> Iterator[str]:
+    return (caption.text or "" for caption in run.captions.values())
+
+
+def _references(run: Run) -> Iterator[str]:
+    return (reference for sample in run.all_samples for reference in sample.references)
 
 
 def missing(run: Run, metric: Metric, parses: Parses, *, named: bool) -> str | None:
@@ -145,8 +155,10 @@ def missing(run: Run, metric: Metric, parses: Parses, *, named: bool) -> str | N
         reason = parser.missing() or (None if named else parser.slow())
         if reason is None:
             continue
-        done, wanted = run.captions, texts(run)
-        if any(sample.id not in done for sample in run.samples) or len(parses.stored(name, wanted)) < len(wanted):
+        done = run.captions
+        if any(sample.id not in done for sample in run.samples):
+            return reason
+        if any(len(parses.stored(name, wanted)) < len(wanted) for wanted in texts(run)):
             return reason
     return None
 
@@ -161,14 +173,18 @@ def names(run: Run, metrics: Sequence[Metric]) -> list[str]:
 
 def ahead(run: Run, metrics: Sequence[Metric], parses: Parses) -> list[str]:
     """One line per slow parser with texts to parse: their number and the estimated CPU time."""
-    wanted, lines = texts(run), list[str]()
+    lines = list[str]()
     for parser in map(registry.parser, names(run, metrics)):
         if parser.pace is None or parser.slow() is None:
             continue
-        stored = parses.stored(parser.name, wanted)
-        if new := [text for text in wanted if key(text) not in stored]:
-            hours = sum(map(len, new)) / parser.pace / 3600
-            lines.append(f"{parser.name}: {len(new)} of {len(wanted)} texts to parse, about {hours:.1f} CPU hours")
+        new = total = characters = 0
+        for wanted in texts(run):
+            stored = parses.stored(parser.name, wanted)
+            unknown = [text for text in wanted if key(text) not in stored]
+            new, total, characters = new + len(unknown), total + len(wanted), characters + sum(map(len, unknown))
+        if new:
+            hours = characters / parser.pace / 3600
+            lines.append(f"{parser.name}: {new} of {total} texts to parse, about {hours:.1f} CPU hours")
     return lines
 
 
@@ -177,9 +193,10 @@ def summaries(run: Run, metrics: Sequence[Metric], parses: Parses) -> list[str]:
     lines = list[str]()
     for name in names(run, metrics):
         summary = registry.parser(name).summary
-        for what, some in (("captions", _captions(run)), ("references", _references(run))):
-            known = parses.stored(name, some) if summary else {}
-            values = [known[k] for k in map(key, some) if k in known]
+        for what, some in (("captions", _captions(run)), ("references", _references(run))) if summary else ():
+            every = list(some)
+            known = parses.stored(name, every)
+            values = [known[k] for k in map(key, every) if k in known]
             if values and summary:
                 lines.append(f"{name}, {len(values)} {what}: {summary(values)}")
     return lines
@@ -187,12 +204,17 @@ def summaries(run: Run, metrics: Sequence[Metric], parses: Parses) -> list[str]:
 
 def parse(run: Run, metrics: Sequence[Metric], parses: Parses) -> dict[str, int]:
     """Parse captions and references with all parsers that the metrics name; returns the number of texts per parser."""
-    wanted, parsers = texts(run), names(run, metrics)
-    for name in parsers:
-        values = parses.parse(name, wanted)
+    parsers, total = names(run, metrics), 0
+    for number, name in enumerate(parsers):
+        kept = dict[str, Any]()
+        for wanted in texts(run):
+            values = parses.parse(name, wanted)
+            total += 0 if number else len(wanted)
+            if registry.parser(name).kept:
+                kept |= dict(zip(map(key, wanted), values, strict=True))
         if registry.parser(name).kept:
-            _keep(run.folder / NAME, registry.parser(name), dict(zip(map(key, wanted), values, strict=True)))
-    return dict.fromkeys(parsers, len(wanted))
+            _keep(run.folder / NAME, registry.parser(name), kept)
+    return dict.fromkeys(parsers, total)
 
 
 def _keep(path: Path, parser: Parser, values: Mapping[str, Any]) -> None:

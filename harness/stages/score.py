@@ -7,32 +7,32 @@ Run with ``cim score --model M --task docci500 --metrics bleu4,cider``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from harness import registry, store
-from harness.errors import OutageError
-from harness.parts import Measurement, Metric, Records, mean
+from harness.parts import Metric, Records, mean
 from harness.runs import controls, manifest, records, signature, stats
 from harness.runs.cache import settings_key
 from harness.runs.run import Run
 from harness.runs.stored_run import DETAILS, IMAGE_ID, JUDGED, PER_SAMPLE, SCORES, STATISTICS, changed, sums
-from harness.stages import retrieve
+from harness.stages import measure, retrieve
 from harness.stages.caption import account, none_captioned, stored
 from harness.stages.choice import not_computed
-from harness.stages.judge import answered, replies, signed
+from harness.stages.judge import signed
+from harness.stages.measure import Block, Stopped, Sums
 from harness.stages.parse import Parses
-from harness.stages.probes import CONTROLS
 from harness.types import Judged, Sample, Score
 
 if TYPE_CHECKING:
     from harness.parts import Array
 
 
+Rows = list[dict[str, Any]]
 ROWS = ("per_sample", "statistics", "details", "judged")
 
 
@@ -68,50 +68,57 @@ def compute(run: Run, metrics: Sequence[Metric], parses: Parses, *, draws: int =
     Raises:
         CimError: captions are missing.
     """
-    by_id = stored(run)
+    rows = tuple(list[dict[str, Any]]() for _ in ROWS)
+
+    def add(part: tuple[Rows, ...]) -> None:
+        for all_rows, new in zip(rows, part, strict=True):
+            all_rows.extend(new)
+
+    try:
+        return RunScores(_compute(run, metrics, parses, draws, add), *rows)
+    except Stopped as stop:
+        others = compute(run, [metric for metric in metrics if metric.name != stop.metric.name], parses, draws=draws)
+        return replace(others, scores=[*others.scores, _stopped(stop, run)])
+
+
+def _compute(
+    run: Run, metrics: Sequence[Metric], parses: Parses, draws: int, add: Callable[[tuple[Rows, ...]], None]
+) -> list[Score]:
+    """The scores of a run; its rows of ``ROWS`` are handed to ``add`` block by block.
+
+    Raises:
+        Stopped: a metric stopped after rows with its values were handed over.
+    """
+    by_id, n = stored(run), len(run.samples)
+    images = controls.image_numbers(run.samples)
+    whole = n <= measure.WHOLE or any(metric.judge or retrieve.NEEDED in metric.needs for metric in metrics)
+    totals = measure.Sums(images, n, whole)
+    if failure := none_captioned(run):
+        totals.stopped = {metric.name: failure for metric in metrics}
+    for block in measure.blocks(run, by_id, metrics, parses, totals):
+        done = [metric for metric in metrics if metric.name in block.metrics]
+        add(_block_rows(block, done, several=images is not None))
     failed = sum(by_id[sample.id].text is None for sample in run.samples)
-    captions = [by_id[sample.id].text or "" for sample in run.samples]
-    failure = none_captioned(run)
-    answers, looked_up = partial(replies, run), partial(retrieve.retrievals, run)
-    inputs = Records(run.samples, captions, parses.parse, answers, run.task.parser, parses.encode, looked_up)
-    names = [metric.name for metric in metrics]
-    measured, beside, stopped = dict[str, Measurement](), dict[str, dict[str, Measurement]](), dict[str, Score]()
-    for metric in metrics:
-        try:
-            if failure:
-                raise OutageError(failure)
-            measurement = metric.measure(inputs)
-            beside[metric.name] = {name: metric.measure(other) for name, other in _controls(run, metric, inputs)}
-            measured[metric.name] = measurement
-        except OutageError as error:
-            stopped[metric.name] = not_computed(metric, str(error), len(run.samples), outage=True)
-    metrics = [metric for metric in metrics if metric.name in measured]
-    computed = {score.metric: score for score in _scores(run, metrics, measured, beside, failed, draws)}
-    return RunScores(
-        [computed[name] if name in computed else stopped[name] for name in names],
-        _of_images(run, _rows(run, {m.name: [_named(m, row) for row in measured[m.name].values] for m in metrics})),
-        _rows(run, {m.name: measured[m.name].statistics.tolist() for m in metrics if m.aggregate is not mean}),
-        _rows(run, {m.name: _details(m, inputs) for m in metrics if m.elements or m.verdicts}),
-        _rows(run, {m.name: judged_rows(m.judged(inputs)) for m in metrics if m.judged}),
+    left = [metric for metric in metrics if metric.name not in totals.stopped]
+    computed = {score.metric: score for score in _scores(run, left, totals, failed, draws)}
+    reasons = totals.stopped
+    return [computed.get(m.name) or not_computed(m, reasons[m.name], n, outage=True) for m in metrics]
+
+
+def _block_rows(block: Block, metrics: Sequence[Metric], *, several: bool) -> tuple[Rows, ...]:
+    samples, inputs, measured = block.inputs.samples, block.inputs, block.metrics
+    values = _rows(samples, {m.name: [_named(m, row) for row in measured[m.name].values] for m in metrics})
+    if several:
+        values = [
+            {"sample_id": row["sample_id"], IMAGE_ID: s.image_key, **row}
+            for row, s in zip(values, samples, strict=True)
+        ]
+    return (
+        values,
+        _rows(samples, {m.name: measured[m.name].statistics.tolist() for m in metrics if m.aggregate is not mean}),
+        _rows(samples, {m.name: _details(m, inputs) for m in metrics if m.elements or m.verdicts}),
+        _rows(samples, {m.name: judged_rows(m.judged(inputs)) for m in metrics if m.judged}),
     )
-
-
-def _controls(run: Run, metric: Metric, inputs: Records) -> Iterator[tuple[str, Records]]:
-    """What a metric reads for each of its controls: other captions, constant judges, replies about other captions."""
-    for name, captions in controls.texts(run.samples, run.all_samples, inputs.captions).items():
-        if metric.floor:
-            yield name, replace(inputs, captions=captions)
-        elif retrieve.NEEDED in metric.needs and retrieve.whole(run, name):
-            yield name, replace(inputs, retrievals=partial(retrieve.retrievals, run, name))
-    for name, reply in metric.constants.items():
-        yield name, replace(inputs, replies=partial(_constant, run, reply))
-    for name in CONTROLS if metric.judge else ():
-        if metric.judge and answered(run, metric.judge, name):
-            yield name, replace(inputs, replies=partial(replies, run, probe=name))
-
-
-def _constant(run: Run, reply: Callable[[Sample], Mapping[str, str]], _: str) -> list[dict[str, str]]:
-    return [dict(reply(sample)) for sample in run.samples]
 
 
 def _details(metric: Metric, inputs: Records) -> list[dict[str, Any]]:
@@ -131,19 +138,11 @@ def judged_rows(judged: Sequence[Sequence[Judged]]) -> list[list[tuple[str, str,
     return [[(fact.kind, states[fact.right], fact.expected) for fact in facts] for facts in judged]
 
 
-def _rows(run: Run, columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+def _rows(samples: Sequence[Sample], columns: Mapping[str, Sequence[Any]]) -> Rows:
     names = sorted(columns)
     return [
-        {"sample_id": sample.id, **{name: columns[name][at] for name in names}} for at, sample in enumerate(run.samples)
+        {"sample_id": sample.id, **{name: columns[name][at] for name in names}} for at, sample in enumerate(samples)
     ]
-
-
-def _of_images(run: Run, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows, each with its image where an image has several captions."""
-    keys = [sample.image_key for sample in run.samples]
-    if stats.image_numbers(keys) is None:
-        return rows
-    return [{"sample_id": row["sample_id"], IMAGE_ID: key, **row} for row, key in zip(rows, keys, strict=True)]
 
 
 def score(
@@ -155,23 +154,16 @@ def score(
     draws: int = stats.DRAWS,
 ) -> list[Score]:
     """Score the stored captions of a run and write its score files; returns the new scores and ``absent``."""
-    computed = compute(run, metrics, parses, draws=draws)
     digest = records.digest(run.captions)
     before = store.read_document(run.folder / SCORES) or {}
-    interval = how_drawn(draws)
+    interval = how_drawn(draws, controls.count_images(run.samples))
     same = before.get("captions") == digest and before.get("interval") == interval
     same = same and not changed(run.folder, before)  # else all of its rows are made again
-    rows = {result.metric: asdict(result) for result in (*computed.scores, *absent)}
+    computed = _write(run, metrics, parses, draws, same=same)
+    rows = {result.metric: asdict(result) for result in (*computed, *absent)}
     for row in before.get("scores", []) if same else []:
         if row["not_computed"] is None and rows.get(row["metric"], {"not_computed": ""})["not_computed"] is not None:
             rows[row["metric"]] = row
-    for name, new in (
-        (PER_SAMPLE, computed.per_sample),
-        (STATISTICS, computed.statistics),
-        (DETAILS, computed.details),
-        *([(JUDGED, computed.judged)] if any(metric.judged for metric in metrics) else []),
-    ):
-        store.write_rows(run.folder / name, _merged(run.files.rows(name) if same else {}, new))
     content = {
         "format": manifest.FORMAT,
         "task": run.task.name,
@@ -182,12 +174,36 @@ def score(
         "scores": [rows[name] for name in sorted(rows)],
     }
     store.write_document(run.folder / SCORES, {**content, "sums": sums(run.folder, content)})
-    return [*computed.scores, *absent]
+    return [*computed, *absent]
 
 
-def how_drawn(draws: int) -> dict[str, Any]:
-    """The interval settings recorded in a score document."""
-    return {"method": "percentile bootstrap over images", "draws": draws, "seed": stats.SEED}
+def _write(run: Run, metrics: Sequence[Metric], parses: Parses, draws: int, *, same: bool) -> list[Score]:
+    """Score and write the rows per sample as they are made, beside stored columns of other metrics if ``same``."""
+    names = [PER_SAMPLE, STATISTICS, DETAILS, *([JUDGED] if any(metric.judged for metric in metrics) else [])]
+    kept = [run.files.rows(name) if same else {} for name in names]
+    try:
+        with ExitStack() as files:
+            streams = [files.enter_context(store.replacing(run.folder / name)) for name in names]
+
+            def add(part: tuple[Rows, ...]) -> None:
+                for stream, before, new in zip(streams, kept, part, strict=False):
+                    stream.writelines(store.dumps(row).encode() + b"\n" for row in _merged(before, new))
+
+            return _compute(run, metrics, parses, draws, add)
+    except Stopped as stop:
+        others = [metric for metric in metrics if metric.name != stop.metric.name]
+        scores = _write(run, others, parses, draws, same=same)
+        return [*scores, _stopped(stop, run)]
+
+
+def _stopped(stop: Stopped, run: Run) -> Score:
+    return not_computed(stop.metric, str(stop), len(run.samples), outage=True)
+
+
+def how_drawn(draws: int, images: int) -> dict[str, Any]:
+    """The interval settings recorded in a score document of so many images."""
+    units = "images" if images <= stats.GROUPS else f"{stats.GROUPS} random groups of images"
+    return {"method": f"percentile bootstrap over {units}", "draws": draws, "seed": stats.SEED}
 
 
 def _merged(stored: Mapping[str, Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -200,31 +216,17 @@ def _merged(stored: Mapping[str, Mapping[str, Any]], new: Sequence[Mapping[str, 
     ]
 
 
-def _scores(
-    run: Run,
-    metrics: Sequence[Metric],
-    measured: Mapping[str, Measurement],
-    of_controls: Mapping[str, Mapping[str, Measurement]],
-    failed: int,
-    draws: int,
-) -> list[Score]:
-    images = stats.image_numbers([sample.image_key for sample in run.samples])
-    columns = [stats.Column(measured[metric.name].statistics, metric.aggregate, images) for metric in metrics]
-    beside = [
-        (metric, control, measurement)
-        for metric in metrics
-        for control, measurement in of_controls[metric.name].items()
-    ]
-    columns += [stats.Column(measurement.statistics, metric.aggregate, images) for metric, _, measurement in beside]
+def _scores(run: Run, metrics: Sequence[Metric], totals: Sums, failed: int, draws: int) -> list[Score]:
+    beside = [(metric, control) for metric in metrics for control in totals.controls(metric)]
+    columns = [*(totals.column(metric) for metric in metrics), *(totals.column(*pair) for pair in beside)]
     points = [stats.point(column) for column in columns]
-    enough = draws > 0 and len({sample.image_key for sample in run.samples}) > 1 and columns
+    enough = draws > 0 and columns and controls.count_images(run.samples) > 1
     bounds = [stats.interval(drawn) for drawn in stats.bootstrap(columns, draws)] if enough else [None] * len(columns)
     below: dict[str, dict[str, dict[str, Any]]] = {metric.name: {} for metric in metrics}
-    for (metric, control, measurement), at, around in zip(
-        beside, points[len(metrics) :], bounds[len(metrics) :], strict=True
-    ):
+    for (metric, control), at, around in zip(beside, points[len(metrics) :], bounds[len(metrics) :], strict=True):
         row = {"values": _named(metric, at), "ci95": _bounds(metric, around)}
-        below[metric.name][control] = row | ({"counts": measurement.counts} if measurement.counts else {})
+        counts = totals.counted(metric, control)
+        below[metric.name][control] = row | ({"counts": counts} if counts else {})
     return [
         Score(
             metric.name,
@@ -234,7 +236,7 @@ def _scores(
             failed,
             _signature(run, metric),
             below[metric.name],
-            measured[metric.name].counts,
+            totals.counted(metric),
         )
         for index, metric in enumerate(metrics)
     ]

@@ -79,7 +79,12 @@ def _claims(run: StoredRun, task: Task) -> Iterator[str]:
     draws = document["interval"]["draws"]
     if not 0 <= draws <= MOST_DRAWS:
         yield f"{draws} draws; 0 to {MOST_DRAWS} are made again"
-    expected = {"format": manifest.FORMAT, "task": task.name, "model": run.model, "interval": score.how_drawn(draws)}
+    expected = {
+        "format": manifest.FORMAT,
+        "task": task.name,
+        "model": run.model,
+        "interval": score.how_drawn(draws, run.n_images),
+    }
     for name, value in expected.items():
         if document.get(name) != value:
             yield f"{name} in {stored_run.SCORES} is {document.get(name)}, must be {value}"
