@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests import bench_boards, bench_cim, bench_feed, bench_match, bench_parse, controls
+from tests import bench_boards, bench_cim, bench_feed, bench_match, bench_parse, bench_scale, controls
 from tests.clock import measured
 from tests.conftest import ROOT, SHARED
 
@@ -245,6 +245,7 @@ def main() -> None:
         "feed": lambda: bench_feed.feed(say, limit),
         "rewards": lambda: bench_cim.apart(say, limit),
         "meteor": lambda: meteor(say, limit or CAPTIONS),
+        "scale": lambda: bench_scale.scale(say, limit),
         "leaderboards": lambda: bench_boards.main(say, limit or bench_boards.MODELS),
     }
     wanted = given.parts.split(",") if given.parts else list(parts)

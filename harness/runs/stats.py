@@ -92,7 +92,8 @@ def swaps(n: int, draws: int = DRAWS, seed: int = SEED) -> Iterator[Array]:
 
 def bootstrap(columns: Sequence[Column], draws: int = DRAWS, seed: int = SEED) -> list[Array]:
     """Values (draws, v) of every column on the same resamples; all columns have the same rows, images and captions."""
-    stacked, captions = units(np.hstack([column.statistics for column in columns]), columns[0])
+    together = [units(column.statistics, column) for column in columns]
+    stacked, captions = np.hstack([statistics for statistics, _ in together]), together[0][1]
     rows: int | Array = len(stacked)
     if captions is not None:
         stacked = np.hstack([stacked, captions[:, None]])
@@ -169,7 +170,7 @@ def paired(pairs: Sequence[tuple[Column, Column]], draws: int = DRAWS, seed: int
     """Paired tests of system b against a, for every value of every metric; rows are the same captioned images."""
     n = pairs[0][0].n
     drawn = bootstrap([column for pair in pairs for column in pair], draws, seed)
-    jumps, _ = units(np.hstack([b.statistics - a.statistics for a, b in pairs]), pairs[0][0])
+    jumps = np.hstack([units(b.statistics - a.statistics, a)[0] for a, b in pairs])
     moved = np.vstack([flips @ jumps for flips in swaps(len(jumps), draws, seed)])
     parts = np.split(moved, np.cumsum([a.statistics.shape[1] for a, _ in pairs])[:-1], axis=1)
     tests = []

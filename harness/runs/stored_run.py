@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import itertools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 SCORES, PER_SAMPLE, STATISTICS, DETAILS = "scores.json", "per_sample.jsonl", "statistics.jsonl", "details.jsonl"
 JUDGED = "judged.jsonl"  # kind, state and expected answer of each fact that a judge was asked about, by metric
 ROWS = (PER_SAMPLE, STATISTICS, DETAILS, JUDGED)
+BLOCK = 10_000  # rows that are read at a time
 PUBLISHED, BASELINE = "published", "baseline"
 IMAGE_ID = "image_id"  # of a row of per_sample.jsonl, where an image has several captions
 NO_TASKS = (paths.TRAINED, PUBLISHED, BASELINE)  # folders of results that hold no runs
@@ -73,7 +75,9 @@ class StoredRun:
         Raises:
             CimError: a row lacks it, or holds no finite number.
         """
-        return self._finite(metric, [_cell(row, metric, value) for _, row in sorted(self.per_sample.items())])
+        return self._finite(metric, (_cell(row, metric, value) for row in self.per_sample.values()))[
+            self._order(PER_SAMPLE)
+        ]
 
     def column(self, metric: Metric) -> stats.Column:
         """Statistics (n, s) of a metric, in the order of ids; CimError as ``numbers``, or for another n than scored."""
@@ -82,14 +86,23 @@ class StoredRun:
         if aggregate is mean:
             values = np.stack([self.numbers(metric.name, name) for name in metric.names], axis=1)
         else:
-            values = self._finite(metric.name, [row.get(metric.name) for _, row in sorted(self.statistics.items())])
+            rows = (row.get(metric.name) for row in self.statistics.values())
+            values = self._finite(metric.name, rows)[self._order(STATISTICS)]
         if len(values) != self.scores[metric.name]["n"] or values.ndim != 2:
             raise self._lacks(metric.name)
         return stats.Column(values, aggregate, self.images)
 
-    def _finite(self, metric: str, rows: list[Any]) -> Array:
+    def _order(self, name: str) -> list[int]:
+        """The places of a file's rows in the order of their ids."""
+        ids = list(self.per_sample if name == PER_SAMPLE else self.statistics)
+        return sorted(range(len(ids)), key=ids.__getitem__)
+
+    def _finite(self, metric: str, rows: Iterator[Any]) -> Array:
+        blocks = [np.empty(0)]
         try:
-            values = np.array(rows, dtype=np.float64)
+            while block := list(itertools.islice(rows, BLOCK)):
+                blocks.append(np.array(block, dtype=np.float64))
+            values = np.concatenate(blocks[1:] or blocks)
         except (TypeError, ValueError, OverflowError) as error:
             raise self._lacks(metric) from error
         if not np.isfinite(values).all():
@@ -103,7 +116,8 @@ class StoredRun:
     @property
     def images(self) -> stats.Ints | None:
         """The number of each sample's image (n,), in the order of ids; None where each has an image of its own."""
-        return stats.image_numbers([row.get(IMAGE_ID, name) for name, row in sorted(self.per_sample.items())])
+        images = np.fromiter((hash(row.get(IMAGE_ID, name)) for name, row in self.per_sample.items()), np.int64)
+        return stats.image_numbers(images[self._order(PER_SAMPLE)])
 
     @property
     def n_images(self) -> int:
