@@ -16,6 +16,7 @@ from harness import lines, registry
 from harness.errors import CimError, OutageError
 from harness.forms import texts
 from harness.lines import Index, Lines
+from harness.pages import cards, report
 from harness.parts import Records, mean
 from harness.runs import records, stats
 from harness.runs.cache import Cache, key
@@ -128,6 +129,22 @@ def test_whoever_reads_stored_runs_reads_large_ones(cim: Cim, tmp_path: Path, re
     assert [(ended.code, ended.out) for ended in large] == [(ended.code, ended.out) for ended in small]
     assert [ended.code for ended in large] == [0] * len(readers)
     assert pages and {path.name: path.read_bytes() for path in site.rglob("*.html")} == pages
+
+
+def test_the_page_of_a_large_run_shows_its_ends_and_some_at_random(
+    cim: Cim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, limit in (("MOST", 10), ("RANDOM", 4)):
+        monkeypatch.setattr(report, name, limit)
+    monkeypatch.setattr(cards, "SHOWN", 2)
+    assert cim("eval", *_write(tmp_path), "--metrics", "bleu4_char").code == 0
+    assert cim("report", "mine").code == 0
+    (page,) = cim.results.glob("*/mine/report.html")
+    shown = page.read_text().count("<article ")
+    assert (
+        4 <= shown <= 8
+        and f"Shown are {shown} of {N} samples, the best and the worst and 4 at random" in page.read_text()
+    )
 
 
 @pytest.mark.usefixtures("small_limits")

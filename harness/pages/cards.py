@@ -67,17 +67,17 @@ def pictures(task: Task, samples: Sequence[Sample], results: Path) -> Pictures:
         return dict(zip((sample.id for sample in samples), pool.map(picture, samples), strict=True))
 
 
-def ends(run: StoredRun, columns: Sequence[Column], samples: Sequence[Sample]) -> Ends | None:
+def ends(run: StoredRun, columns: Sequence[Column], names: Iterable[str]) -> Ends | None:
     """The best and the worst samples by the first main value that has a direction; None where there is none."""
     column = next((column for column in columns if column.main and column.higher_is_better is not None), None)
     if column is None:
         return None
     sign = -1 if column.higher_is_better else 1
-    cells = [(_cell(run.per_sample.get(sample.id, {}), column), sample.id) for sample in samples]
-    numbers = sorted((sign * number, name, number) for number, name in cells if number is not None)
-    ranked = [(name, column.text(number)) for _, name, number in numbers]
-    shown = min(SHOWN, (len(ranked) + 1) // 2)
-    return Ends(column.label, ranked[:shown], ranked[shown:][-shown:][::-1])
+    cells = ((_cell(run.per_sample.get(name, {}), column), name) for name in names)
+    numbers = sorted((sign * number, name) for number, name in cells if number is not None)
+    shown = min(SHOWN, (len(numbers) + 1) // 2)
+    best, worst = numbers[:shown], numbers[shown:][-shown:][::-1]
+    return Ends(column.label, *([(name, column.text(sign * number)) for number, name in end] for end in (best, worst)))
 
 
 def cards(run: StoredRun, columns: Sequence[Column], samples: Sequence[Sample], shown: Pictures) -> list[Card]:

@@ -9,6 +9,8 @@ may run its own script (named by its hash) and load nothing; a caption is text w
 
 from __future__ import annotations
 
+import hashlib
+import heapq
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +29,7 @@ from harness.runs.stored_run import StoredRun
 from harness.types import Sample
 
 NAME = "report.html"
+MOST, RANDOM = 20_000, 500  # samples; of more, the page shows the best, the worst and some at random
 LARGEST = 2000  # samples; the page of a larger run is heavy, so it is made on request only: cim report RUN
 LONG = 2500  # characters; a longer text scrolls in its box
 OPEN = 5  # values per sample; the others are folded
@@ -93,13 +96,11 @@ def page(run: StoredRun, site: Site | None = None) -> str:
         CimError: details are malformed; for the run's folder also: its task's data, or its version, is not here.
     """
     captions = run.files.completions()
-    shown = site.benchmark if site else benchmark(run.manifest["settings"]["task"]["name"], run.results, captions)
-    samples, absent = _samples(run, shown, site)
     columns = sorted(scores.columns(run), key=lambda column: not column.main)
-    ends = cards.ends(run, columns, samples)
-    if site and ends and (len(samples) > LARGEST or not site.whole):
-        extremes = {name for name, _ in (*ends.best, *ends.worst)}
-        samples = [sample for sample in samples if sample.id in extremes]
+    ends = cards.ends(run, columns, captions)
+    names, others = _names(captions, ends, site)
+    shown = site.benchmark if site else benchmark(run.manifest["settings"]["task"]["name"], run.results, names)
+    samples, absent = _samples(run, shown, site, names)
     shown_cards = cards.cards(run, columns, samples, shown.pictures or {})
     manifest = provenance.fields(run, times=site is not None)
     facts = provenance.facts(manifest)
@@ -128,6 +129,7 @@ def page(run: StoredRun, site: Site | None = None) -> str:
             "validity": scores.validity(run),
             "columns": columns,
             "ends": ends,
+            "others": others,
             "cards": shown_cards,
             "numbers": {card.sample.id: card.number for card in shown_cards},
             "by_elements": any(card.elements for card in shown_cards),
@@ -142,13 +144,25 @@ def page(run: StoredRun, site: Site | None = None) -> str:
     )
 
 
-def _samples(run: StoredRun, shown: Benchmark, site: Site | None) -> tuple[list[Sample], str]:
-    """The captioned samples, and why they lack their annotations; empty where they do not."""
-    settings, captions = run.manifest["settings"]["task"], run.files.completions()
+def _names(captions: Collection[str], ends: cards.Ends | None, site: Site | None) -> tuple[Collection[str], int]:
+    """The captions that have cards, and how many of them were chosen at random."""
+    extremes = {name for name, _ in (*ends.best, *ends.worst)} if ends else set[str]()
+    if site and ends and (len(captions) > LARGEST or not site.whole):
+        return [name for name in captions if name in extremes], 0
+    if site or len(captions) <= MOST:
+        return captions, 0
+    others = heapq.nsmallest(RANDOM, captions, key=lambda name: hashlib.sha256(name.encode()).digest())
+    extremes.update(others)
+    return [name for name in captions if name in extremes], RANDOM
+
+
+def _samples(run: StoredRun, shown: Benchmark, site: Site | None, names: Collection[str]) -> tuple[list[Sample], str]:
+    """The captioned samples of these names, and why they lack their annotations; empty where they do not."""
+    settings = run.manifest["settings"]["task"]
     absent = shown.absent
     if not absent and settings["data"] != shown.version:
         absent = f"made on another version of {settings['name']}"
         if site is None:
             raise CimError(absent, where=str(run.files.folder), hint="score it again with --fresh")
-    samples = [Sample(name, ()) for name in captions] if absent else shown.samples
-    return of_captions(samples, captions), absent
+    samples = [Sample(name, ()) for name in names] if absent else shown.samples
+    return of_captions(samples, names), absent
