@@ -67,6 +67,9 @@ def read(
 
 @functools.lru_cache(maxsize=8)
 def _systems(file: texts.Texts) -> CaptionsFile:
+    if file.hashes is not None and isinstance(file.rows, Lines) and not file.form.system_key:
+        plain = System(Index(file.rows, file.hashes, lambda row: row.id, lambda row: row.texts[0]))
+        return CaptionsFile(file.sha256, file.form, {"": plain})
     numbers = dict[str, Numbers]()
     for at, row in enumerate(file.rows):
         numbers.setdefault(row.system, Numbers()).add(at)
@@ -83,8 +86,6 @@ def _indexed(rows: Lines[Row]) -> System:
             hashes.add(hash(row.id))
     of_text = hashes.array()
     _, inverse, counts = np.unique(of_text, return_inverse=True, return_counts=True)
-    if len(counts) == len(rows) == len(of_text):
-        return System(Index(rows, of_text, lambda row: row.id, lambda row: row.texts[0]))
     places, number, second, spool = np.zeros(len(counts), np.int64), 0, None, Spool()
     for row in rows:
         for text in row.texts:

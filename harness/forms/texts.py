@@ -10,7 +10,7 @@ import functools
 import itertools
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,11 +66,15 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """A file's rows in its order, what it was read as, and the sha256 of its bytes (a folder's: of names and bytes)."""
+    """A file's rows in its order, what it was read as, and the sha256 of its bytes (a folder's: of names and bytes).
+
+    ``hashes`` (n,) are those of the ids of rows that stay on the disk, where each has one text and an id of its own.
+    """
 
     form: Form
     sha256: str
     rows: Sequence[Row]
+    hashes: Ints | None = field(default=None, compare=False)
 
 
 def read(
@@ -125,13 +129,14 @@ def _stream(path: Path, kind: Kind, named: Named) -> Texts | None:
     keys = guess(first[2].content, kind, named, outside=False)
     if keys.by_column:
         return None
-    starts, sizes, hashes, systems, ratings = Numbers(), Numbers(), Numbers(), set[str | None](), 0
+    starts, sizes, hashes, systems, ratings, texts = Numbers(), Numbers(), Numbers(), set[str | None](), 0, 0
     unnamed = replace(keys, system=named.system or "")
     for start, size, entry in itertools.chain([first], placed):
         for row in _rows(entry, kind, unnamed):
             starts.add(start)
             sizes.add(size)
             hashes.add(hash(row.id))
+            texts += len(row.texts)
         name = value(entry.content, keys.system) if keys.system else ABSENT
         systems.add(str(name) if is_name(name) else None)
         ratings += _ratings(entry, keys)
@@ -143,9 +148,12 @@ def _stream(path: Path, kind: Kind, named: Named) -> Texts | None:
         sizes.array().astype(np.int32),
         lambda line: next(_rows(Entry(where, json.loads(line)), kind, keys)),
     )
-    note = f"{ratings} ratings of {sum(len(row.texts) for row in rows)} captions" if ratings else ""
+    note = f"{ratings} ratings of {texts} captions" if ratings else ""
     form = Form("JSON lines", keys.id, ", ".join(keys.texts), keys.system, kind.name, note)
-    return Texts(form, sources.digest(path), _gathered(rows, hashes.array()) if kind is REFERENCES else rows)
+    ids = hashes.array()
+    plain = len(np.unique(ids)) == len(rows) == texts
+    listing = _gathered(rows, ids) if kind is REFERENCES else rows
+    return Texts(form, sources.digest(path), listing, ids if plain else None)
 
 
 def _gathered(rows: Lines[Row], hashes: Ints) -> Sequence[Row]:

@@ -111,11 +111,13 @@ def count(captions: Iterable[Completion], settings: Mapping[str, Any]) -> Outcom
     counts, failed, refused = Counter[str](), list[Completion](), list[Completion]()
     token, hashes = None, Numbers()
     for row in captions:
-        counts.update(name for name, applies in _of(row).items() if applies)
+        applying = [name for name, applies in _of(row).items() if applies]
+        counts.update(applying)
         if row.text is None and len(some := refused if row.final else failed) < MANY:
             some.append(row)
-        if row.text and row.text.strip():
-            token = token or no_caption.template_token(row.text)
+        if token is None and "template" in applying:
+            token = no_caption.template_token(row.text or "")
+        if "captioned" in applying:
             hashes.add(hash(row.text))
     return Outcomes(
         n=counts["n"],
