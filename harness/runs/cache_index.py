@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import io
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 PREFIX = b'{"key":"'
 DIGITS = 32
 KEY = slice(len(PREFIX), len(PREFIX) + DIGITS)
-WORTH = 1 << 22  # bytes that were scanned anew from which an index is written, where that is an eighth of the file
+WORTH = 1 << 22  # bytes that were scanned anew from which an index is written, where that is a third of the file
+PIECES = 16  # in which keys are searched one after another, before they are sorted together
 NOTHING = np.empty((0, 2), dtype=np.int64)
 
 
@@ -33,7 +34,8 @@ class CacheIndex:
 
     def __init__(self, path: Path) -> None:
         self.path, self._stored = path, path.with_suffix(".index.npy")
-        self._end, self._rows = self._load()
+        self._end, rows = self._load()
+        self._pieces, self._kept = [rows], self._end  # ascending each; what the index on disk knows
 
     def lines(self, keys: Collection[str]) -> Iterator[tuple[str, bytes]]:
         """The rows of these keys as they stand in the file, in its order, without their line feed."""
@@ -41,7 +43,7 @@ class CacheIndex:
             self._scan(file)
             lines = list(self._of(keys, file))
             if any(not line.startswith(PREFIX) for _, line in lines):  # the file was written anew
-                self._end, self._rows = 0, NOTHING
+                self._end, self._pieces = 0, []
                 self._scan(file)
                 lines = list(self._of(keys, file))
         wanted = set(keys)
@@ -49,9 +51,11 @@ class CacheIndex:
 
     def _of(self, keys: Collection[str], file: BinaryIO) -> Iterator[tuple[int, bytes]]:
         wanted = np.unique(np.array([_number(key.encode()) for key in keys], dtype=np.int64))
-        first, last = (np.searchsorted(self._rows[:, 0], wanted, side) for side in ("left", "right"))
-        places = [self._rows[a:b, 1] for a, b in zip(first, last, strict=True) if a < b]
-        for start in np.sort(np.concatenate([*places, np.empty(0, np.int64)])):
+        places = [NOTHING[:, 1]]
+        for rows in self._pieces:
+            first, last = (np.searchsorted(rows[:, 0], wanted, side) for side in ("left", "right"))
+            places += [rows[a:b, 1] for a, b in zip(first, last, strict=True) if a < b]
+        for start in np.sort(np.concatenate(places)):
             file.seek(int(start))
             yield int(start), file.readline().removesuffix(b"\n")
 
@@ -59,7 +63,7 @@ class CacheIndex:
         """Add the rows that were appended since."""
         keys, starts, before = Numbers(), Numbers(), self._end
         if file.seek(0, io.SEEK_END) < before:
-            before, self._rows = 0, NOTHING
+            before, self._pieces = 0, []
         end = file.seek(before)
         for line in file:
             if not line.endswith(b"\n"):
@@ -70,9 +74,11 @@ class CacheIndex:
             end += len(line)
         if end == self._end:
             return
-        rows = np.concatenate([self._rows, np.stack([keys.array(), starts.array()], axis=1)])
-        self._rows, self._end = rows[np.lexsort((rows[:, 1], rows[:, 0]))], end
-        if end - before > max(WORTH, before // 8):
+        self._pieces.append(_ascending([np.stack([keys.array(), starts.array()], axis=1)]))
+        self._end = end
+        if len(self._pieces) > PIECES:
+            self._pieces = [_ascending(self._pieces)]
+        if end - self._kept > max(WORTH, self._kept // 2):
             self._keep(file)
 
     def _keep(self, file: BinaryIO) -> None:
@@ -80,8 +86,10 @@ class CacheIndex:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # let go when the file is closed
         except BlockingIOError:
             return
+        self._pieces, self._kept = [_ascending(self._pieces)], self._end
         content = io.BytesIO()
-        np.save(content, np.concatenate([np.array([[self._end, 0]], dtype=np.int64), self._rows]), allow_pickle=False)
+        head = np.array([[self._end, 0]], dtype=np.int64)
+        np.save(content, np.concatenate([head, *self._pieces]), allow_pickle=False)
         try:
             store.write_bytes(self._stored, content.getvalue())
         except OSError:  # a full or read-only disk: the file is scanned again next time
@@ -97,6 +105,11 @@ class CacheIndex:
         ends, places = int(rows[0, 0]), rows[1:]
         sound = ends >= 0 and (not len(places) or (places[:, 1].min() >= 0 and places[:, 1].max() < ends))
         return (ends, places) if sound and bool((np.diff(places[:, 0]) >= 0).all()) else (0, NOTHING)
+
+
+def _ascending(pieces: Sequence[Ints]) -> Ints:
+    rows: Ints = np.concatenate([NOTHING, *pieces])
+    return np.asarray(rows[np.lexsort((rows[:, 1], rows[:, 0]))])
 
 
 def _number(key: bytes) -> int | None:

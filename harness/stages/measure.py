@@ -51,6 +51,7 @@ class Sums:
     stopped: dict[str, str] = field(default_factory=dict)
     counts: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)
     _sums: dict[tuple[str, str], Array] = field(default_factory=dict)
+    _grouping: tuple[Ints, int] | None = None
 
     def add(self, block: Block) -> None:
         """Add the statistics of a block."""
@@ -82,8 +83,10 @@ class Sums:
         return stats.Column(self._sums[metric.name, control], metric.aggregate, None, captions)
 
     def _groups(self) -> tuple[Ints, int]:
-        group, count = stats.grouping(self.images, self.n)
-        return (np.arange(self.n) if group is None else group), count
+        if self._grouping is None:
+            group, count = stats.grouping(self.images, self.n)
+            self._grouping = np.arange(self.n) if group is None else group, count
+        return self._grouping
 
 
 def pooled(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
