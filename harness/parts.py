@@ -41,6 +41,8 @@ class Engine:
     ``describe`` says what a run was really made with (build, version, device, sampling as received); an engine with it
     runs weights. ``session`` loads a model and yields the function from requests to completions, for several runs;
     ``start`` is what a user is told of how long that takes. ``refuses`` says why it cannot run some weights.
+    ``batches`` are the requests in the order and the batches in which a session runs them: shared work along these borders gives
+    the same bytes.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Engine:
     session: Callable[[Model], AbstractContextManager[Generate]] | None = None
     start: str = ""
     refuses: Callable[[Weights], str | None] = runs_any
+    batches: Callable[[Sequence[Request]], Iterator[list[Request]]] | None = None
 
 
 ReplyParser = Callable[[str, int], Sequence[str | None]]
@@ -88,7 +91,7 @@ class Parser:
     why it is not run here unless it is asked for by name; what a ``kept`` one made is stored with the run as well, so
     that the run can be scored where it cannot run. ``summary`` says in one line what values hold or lack; ``pace`` is
     about how many characters a CPU core reads in a second, for an estimate where it is slow. ``weights``: a session
-    holds a model in the memory of the GPU.
+    holds a model in the memory of the GPU; ``derived``: it builds on the values of other parsers.
     """
 
     name: str
@@ -100,6 +103,7 @@ class Parser:
     summary: Callable[[Sequence[Any]], str] | None = None
     pace: float | None = None
     weights: bool = False
+    derived: bool = False
 
 
 Encode = Callable[[Sequence[str]], "Iterator[Vectors]"]
