@@ -41,8 +41,8 @@ class Engine:
     ``describe`` says what a run was really made with (build, version, device, sampling as received); an engine with it
     runs weights. ``session`` loads a model and yields the function from requests to completions, for several runs;
     ``start`` is what a user is told of how long that takes. ``refuses`` says why it cannot run some weights.
-    ``batches`` are the requests in the order and the batches in which a session runs them: shared work along these borders gives
-    the same bytes.
+    ``batches`` are the requests in the order and the batches in which a session runs them: work that is shared along
+    these borders gives the same bytes.
     """
 
     name: str

@@ -16,6 +16,7 @@ import os
 import socket
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -139,6 +140,9 @@ def _stream(
     blocks = -(-len(shares) // max(1, min(BLOCK, len(shares) // (size * PER_ACTOR))))
     rows = [{"share": json.dumps(share)} for share in shares]
     folder, threads = os.getcwd(), os.environ.get(THREADS)  # noqa: PTH109
+    warnings.filterwarnings(
+        "ignore", category=DeprecationWarning, message=".*ray_remote_args"
+    )  # no other way to say it
     answers = ray.data.from_items(rows, override_num_blocks=blocks).map_batches(
         Actor,
         fn_constructor_args=(opened, list(arguments), folder, threads),
@@ -146,7 +150,8 @@ def _stream(
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=size, initial_size=size),
         num_cpus=1,
         num_gpus=gpus,
-        ray_actor_options={"max_restarts": 0, "max_task_retries": 0},
+        max_restarts=0,
+        max_task_retries=0,
     )
     for row in answers.iter_rows():
         yield json.loads(row["answer"])
