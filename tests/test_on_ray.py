@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import signal
 import subprocess
@@ -183,7 +184,8 @@ def test_options_that_contradict_are_refused(cim: Cim, options: list[str], line:
 
 
 def test_without_ray_the_line_says_what_installs_it(cim: Cim, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ray" else find(name))
     assert "make setup-ray" in cim.refused(*CAPTION, "--on", "ray")
 
 
