@@ -158,12 +158,10 @@ CAPTION = ["caption", "--model", "mini-base", "--task", "miniscenes"]
 
 
 def test_parses_are_those_of_one_process(machines: Machines, tmp_path: Path) -> None:
-    """The cache's rows, in the same order."""
-    file = tmp_path / "c.jsonl"
-    file.write_text("".join(f'{{"sample_id": "scene_{at:04d}", "caption": "A red cube {at}."}}\n' for at in range(3)))
+    """The cache's rows of all references, in the same order."""
     made = list[dict[str, bytes]]()
     for name, options in (("alone", []), ("ray", ["--on", "ray", "--ray-address", machines.address])):
-        command = ["parse", "--model", "mini-base", "--task", "miniscenes", "--limit", "9", "--metrics", "meteor_nltk"]
+        command = ["parse", "--model", "mini-base", "--task", "miniscenes", "--limit", "9", "--metrics", "bleu4"]
         running = process(*command, *options, results=tmp_path / name)
         assert running.wait() == 0, running.communicate()
         cache = tmp_path / name / ".cache" / "parses"

@@ -178,8 +178,8 @@ def _connected(cluster: Cluster) -> Any:
 
     if ray.is_initialized():
         return ray
-    for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what it logs as an error is raised as well
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     quiet["runtime_env"] = {"env_vars": _environment()}
     if cluster.address is None:
