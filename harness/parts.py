@@ -40,9 +40,7 @@ class Engine:
     ``known`` gives the sample ids a model of this engine can caption; None where it captions any image.
     ``describe`` says what a run was really made with (build, version, device, sampling as received); an engine with it
     runs weights. ``session`` loads a model and yields the function from requests to completions, for several runs;
-    ``start`` is what a user is told of how long that takes. ``refuses`` says why it cannot run some weights.
-    ``batches`` are the requests in the order and the batches in which a session runs them: work that is shared along
-    these borders gives the same bytes.
+    ``start`` says how long that takes, ``refuses`` why it cannot run some weights; ``batches`` are its batches, in order.
     """
 
     name: str
@@ -91,7 +89,7 @@ class Parser:
     why it is not run here unless it is asked for by name; what a ``kept`` one made is stored with the run as well, so
     that the run can be scored where it cannot run. ``summary`` says in one line what values hold or lack; ``pace`` is
     about how many characters a CPU core reads in a second, for an estimate where it is slow. ``weights``: a session
-    holds a model in the memory of the GPU; ``derived``: it builds on the values of other parsers.
+    holds a model in the memory of the GPU; ``derived``: it builds on other parsers.
     """
 
     name: str
