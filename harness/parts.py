@@ -40,7 +40,7 @@ class Engine:
     ``known`` gives the sample ids a model of this engine can caption; None where it captions any image.
     ``describe`` says what a run was really made with (build, version, device, sampling as received); an engine with it
     runs weights. ``session`` loads a model and yields the function from requests to completions, for several runs;
-    ``start`` says how long that takes, ``refuses`` why it cannot run some weights; ``batches`` are its batches, in order.
+    ``start`` says how long it takes, ``refuses`` why it cannot run some weights; ``batches`` are its batches in order.
     """
 
     name: str
