@@ -43,7 +43,7 @@ small_weights = $(VENV)/bin/cim data fetch $(LITE),effnet_lite0 || echo "test: g
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup setup-models setup-lite setup-train setup-vllm setup-gpu eval train-cim ablation report tables audit leaderboard check baseline parity mini-models test test-slow lint bench gpu-check
+.PHONY: help setup setup-models setup-lite setup-ray setup-train setup-vllm setup-gpu eval train-cim ablation report tables audit leaderboard check baseline parity mini-models test test-slow lint bench gpu-check
 
 help:
 	@echo "usage: make TARGET [NAME=value ...]"
@@ -74,6 +74,8 @@ setup-models: $(VENV)/.ok-models  ## setup, and CPU torch and transformers for m
 
 setup-lite: $(VENV)/.ok-lite  ## setup-models, and spaCy with small weights for the metrics @lite
 	@$(VENV)/bin/cim data fetch $(LITE)
+
+setup-ray: $(VENV)/.ok-ray  ## setup, and Ray for --on ray (docs/scale.md)
 
 setup-train: $(VENV)/.ok-train  ## setup-models, and TRL for training
 
@@ -133,11 +135,11 @@ parity: $(VENV)/.ok-dev  ## compare engines, then CAPTURE with its reference on 
 	@$(VENV)/bin/cim doctor --parity $(call quoted,$(one_model)) $(call option,--task,$(TASK)) $(call option,--limit,$(LIMIT)) $(ARGS)
 	@$(PY) -m pytest -q -m slow tests/test_capture_parity.py
 
-test: $(VENV)/.ok-dev $(VENV)/.ok-report $(VENV)/.ok-$(for_tests)  ## the tests that take minutes
+test: $(VENV)/.ok-dev $(VENV)/.ok-report $(VENV)/.ok-ray $(VENV)/.ok-$(for_tests)  ## the tests that take minutes
 	@$(small_weights)
 	@$(PY) -m pytest -q $(PARALLEL) -m "not slow" $(ARGS)
 
-test-slow: $(VENV)/.ok-dev $(VENV)/.ok-report $(VENV)/.ok-$(for_tests)  ## all tests
+test-slow: $(VENV)/.ok-dev $(VENV)/.ok-report $(VENV)/.ok-ray $(VENV)/.ok-$(for_tests)  ## all tests
 	@$(small_weights)
 	@$(PY) -m pytest -q $(PARALLEL) $(ARGS)
 
@@ -257,6 +259,11 @@ $(VENV)/.ok-train: $(VENV)/.ok-models requirements/train.lock
 $(VENV)/.ok-lite: $(VENV)/.ok-models requirements/lite.lock
 	@echo "setup: packages of requirements/lite.lock"; $(installer); \
 	install -r requirements/lite.lock || { $(not_installed); }
+	@touch $@
+
+$(VENV)/.ok-ray: $(VENV)/.ok-core requirements/ray.lock
+	@echo "setup: packages of requirements/ray.lock"; $(installer); \
+	install -r requirements/ray.lock || { $(not_installed); }
 	@touch $@
 
 $(VENV)/.ok-report: $(VENV)/.ok-core requirements/report.lock

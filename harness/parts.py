@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     Vectors = NDArray[np.float32]
 
 
+Generate = Callable[[Sequence[Request]], Iterable[Completion]]
+
+
 def none_missing() -> str | None:
     """The answer of a part that needs nothing beyond the core packages."""
     return None
-
-
-Generate = Callable[[Sequence[Request]], Iterable[Completion]]
 
 
 def runs_any(weights: Weights) -> str | None:
@@ -40,7 +40,7 @@ class Engine:
     ``known`` gives the sample ids a model of this engine can caption; None where it captions any image.
     ``describe`` says what a run was really made with (build, version, device, sampling as received); an engine with it
     runs weights. ``session`` loads a model and yields the function from requests to completions, for several runs;
-    ``start`` is what a user is told of how long that takes. ``refuses`` says why it cannot run some weights.
+    ``start`` says how long it takes, ``refuses`` why it cannot run some weights; ``batches`` are its batches in order.
     """
 
     name: str
@@ -51,6 +51,7 @@ class Engine:
     session: Callable[[Model], AbstractContextManager[Generate]] | None = None
     start: str = ""
     refuses: Callable[[Weights], str | None] = runs_any
+    batches: Callable[[Sequence[Request]], Iterator[list[Request]]] | None = None
 
 
 ReplyParser = Callable[[str, int], Sequence[str | None]]
@@ -88,7 +89,7 @@ class Parser:
     why it is not run here unless it is asked for by name; what a ``kept`` one made is stored with the run as well, so
     that the run can be scored where it cannot run. ``summary`` says in one line what values hold or lack; ``pace`` is
     about how many characters a CPU core reads in a second, for an estimate where it is slow. ``weights``: a session
-    holds a model in the memory of the GPU.
+    holds a model in the memory of the GPU; ``derived``: it builds on other parsers.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Parser:
     summary: Callable[[Sequence[Any]], str] | None = None
     pace: float | None = None
     weights: bool = False
+    derived: bool = False
 
 
 Encode = Callable[[Sequence[str]], "Iterator[Vectors]"]
@@ -126,11 +128,10 @@ class Encoder:
 class Records:
     """What a metric reads: samples and their captions, row by row, and the stored parses of texts.
 
-    A failed caption arrives as the empty text. ``parse(parser, texts)`` gives one value per text (``parser`` is the
-    one that reads the task's captions as scene graphs), ``replies(judge)`` the raw replies of each sample by the
-    judge's keys, ``encode(encoder, phrases)`` L2-normalised embeddings (n, d), ``retrievals()`` the rows retrieved
-    per caption (``stages/retrieve.py``). ``shared`` is a memo across the metrics of one run; a key names all
-    that its value depends on. ``corpus`` is what metrics know of all samples where these are a block of many.
+    A failed caption is the empty text. ``parse(parser, texts)`` gives one value per text (``parser`` reads the task's
+    captions as scene graphs), ``replies(judge)`` raw replies per sample by key, ``encode(encoder, phrases)`` gives
+    L2-normalised embeddings (n, d), ``retrievals()`` rows retrieved per caption. ``shared`` is a memo of one run; a key
+    names all its value depends on. ``corpus`` is what metrics keep of all samples where these are a block of many.
     """
 
     samples: Sequence[Sample]
@@ -144,24 +145,12 @@ class Records:
     corpus: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Share(float):
-    """A ratio among the counts of a measurement; ``weight`` is its denominator, by which several are averaged."""
-
-    weight: float
-
-    def __new__(cls, value: float, weight: float) -> Share:
-        share = super().__new__(cls, value)
-        share.weight = weight
-        return share
-
-
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """A metric's result per sample: ``values`` (n, v) as shown, and ``statistics`` (n, s).
 
-    The sum of ``statistics`` over any resample of images is all that ``Metric.aggregate`` needs; for a plain mean
-    they are the values themselves. ``counts`` are whole-run numbers to print beside them, such as skipped images: sums,
-    or ``Share``.
+    The sum of ``statistics`` over any resample is all that ``Metric.aggregate`` needs; for a plain mean they are the
+    values. ``counts`` are printed beside them, such as skipped images: sums or ``Share``.
     """
 
     values: Array
@@ -207,9 +196,8 @@ class Metric:
     is none, ``fewest`` the number of images under which it is undefined. ``made`` takes its place on tasks whose images
     are made from a scene graph. ``elements`` gives a report what to mark sample by sample, ``verdicts`` how each
     question was answered, ``judged`` what people may label of it: the first value is 100 times the share that is right.
-    ``constants`` are replies, by key, of judges that read no caption: control rows. ``pretrained`` names weights.
-    ``corpus`` is set for a metric whose values depend on all samples: what it keeps of them, block by block, is found
-    in ``Records.corpus`` under its name when a run is too large to be measured at once.
+    ``constants`` are control replies, by key, of judges that read no caption. ``pretrained`` names weights, ``corpus``
+    keeps what values depend on beyond their sample, for ``Records.corpus``, of blocks of a large run.
     """
 
     name: str
@@ -280,9 +268,8 @@ class RewardScorer(Protocol):
 class RewardContext:
     """What rewards may read beside captions; a field is None where the run does not have it.
 
-    ``image_text`` encodes texts into the space of the gallery's images (the text tower of a CLIP model), ``phrases``
-    encodes words; both give L2-normalised embeddings (n, d). ``graphs`` parses texts into scene graphs. ``samples``
-    gives the sample of a source id, ``image`` its file's path; ``references`` the reference caption by source id.
+    ``image_text`` encodes texts into the space of the gallery's images, ``phrases`` words: L2-normalised (n, d).
+    ``graphs`` parses texts into scene graphs; ``samples`` and ``references`` give sample and caption of a source id.
     """
 
     scorer: RewardScorer | None = None

@@ -274,3 +274,14 @@ class Score:
     counts: Mapping[str, float] = field(default_factory=dict)
     not_computed: str | None = None
     outage: bool = False
+
+
+class Share(float):
+    """A ratio among the counts of a measurement; ``weight`` is its denominator, by which several are averaged."""
+
+    weight: float
+
+    def __new__(cls, value: float, weight: float) -> Share:
+        share = super().__new__(cls, value)
+        share.weight = weight
+        return share

@@ -72,6 +72,8 @@ def parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:
             stage.add_argument("--metrics", metavar="A[,B]", help="default: all that this machine can compute")
         if name == wanted == "caption":
             stage.add_argument("--shard", metavar="I/N", help="caption one of N parts, I from 0, as a Slurm array does")
+        if name == wanted and name in ("caption", "parse"):
+            _on_ray(stage)
         if name == wanted == "judge":
             judge_arguments.judge(stage, positive)
     compare = _add(verbs, "compare", "paired tests of stored runs against the first of them, and which is better")
@@ -198,6 +200,7 @@ def _gallery(verbs: Any) -> None:
     build.add_argument("--image-encoder", default="vit_h_14", metavar="NAME", help="default: vit_h_14")
     build.add_argument("--shard", default="0/1", metavar="I/N", help="build one of N shards; one process per GPU")
     build.add_argument("--workers", type=positive, metavar="N", help="threads that read images (default: cores, to 16)")
+    _on_ray(build)
     build.add_argument("--fine", action="store_true", help="also keep caption embeddings at float32")
     build.add_argument("--dedupe", action="store_true", help="drop pairs that repeat an image and its caption")
     build.add_argument("--drop-near", action="store_true", help="drop rows that show a benchmark's image")
@@ -211,6 +214,26 @@ def _add(verbs: Any, name: str, about: str, *, results: bool = True) -> argparse
         verb.add_argument("--results", metavar="DIR", help="folder of all runs (default: $CIM_RESULTS, then results/)")
     verb.add_argument("--json", action="store_true", help="print JSON and nothing else on standard output")
     return verb
+
+
+def _on_ray(verb: argparse.ArgumentParser) -> None:
+    ray = verb.add_argument_group("on several machines (docs/scale.md)")
+    ray.add_argument("--on", choices=("ray",), help="spread the work over a Ray cluster; the same files come of it")
+    ray.add_argument(
+        "--ray-address", metavar="HOST:PORT", help="of a cluster that runs (default: one for this command)"
+    )
+    ray.add_argument(
+        "--actors", type=positive, metavar="N", help="processes that load the model (default: all that fit)"
+    )
+    about = "default: 1 for a model that uses one, where the cluster has GPUs"
+    ray.add_argument("--gpus-per-actor", type=_gpus, metavar="X", help=about)
+
+
+def _gpus(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 64 or (value > 1 and value != int(value)):
+        raise argparse.ArgumentTypeError("0, a part of 1, or a whole number")
+    return value
 
 
 def _stage(verb: argparse.ArgumentParser) -> None:
@@ -228,7 +251,7 @@ def _stage(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--gallery", metavar="NAME", help="where metric cim looks captions up (default: the task's own)")
     about = "whether cim may retrieve an image's own gallery row or its near-duplicates (default: include)"
     verb.add_argument("--self-policy", choices=("include", "exclude", "exclude_near"), help=about)
-    verb.set_defaults(among=(), shard=None, metrics=None)
+    verb.set_defaults(among=(), shard=None, metrics=None, on=None)
     verb.add_argument(
         "--workers", type=positive, default=1, metavar="N", help="processes that load the model, each on its own GPUs"
     )

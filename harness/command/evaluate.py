@@ -62,10 +62,11 @@ def _plan(args: argparse.Namespace) -> list[Run]:
 
 def evaluate_verb(args: argparse.Namespace) -> int:
     """Do the stages that the verb asks for over all runs; exit 1 where something stopped answering."""
-    from harness.command import batch, label, terminal
+    from harness.command import batch, cluster, label, terminal
     from harness.runs import stats
     from harness.stages import device, evaluate, parse, probes
 
+    told = cluster.told(args)
     runs = _plan(args)
     judging = args.verb == "judge"
     if judging and args.batch:
@@ -75,12 +76,15 @@ def evaluate_verb(args: argparse.Namespace) -> int:
     draws = stats.DRAWS if args.draws is None else args.draws
     options = evaluate.Options(args.fresh, draws, altered, terminal.track, offline=True)
     stages = tuple(evaluate.STAGES) if args.verb == "eval" else (args.verb,)
-    with parse.Parses(runs[0].results, terminal.track, device.Device(_say, args.workers)) as parses:
+    with (
+        cluster.using(None if args.dry_run else told) as ray,
+        parse.Parses(runs[0].results, terminal.track, device.Device(_say, args.workers, ray)) as parses,
+    ):
         works = evaluate.plan(runs, _metrics(args), parses, among=args.among, fresh=args.fresh)
         if judging and (args.label or args.labels or args.out):
             return label.label_verb(args, works)
         if args.dry_run:
-            return _dry_run(args, works, stages, options)
+            return _dry_run(args, works, stages, options, {} if told is None else {"on": str(told)})
         if judging:
             _refuse_without_judge(works)
         scored: list[Scored] = []
@@ -226,10 +230,12 @@ def _print_stage(verb: str, run: Run, report: dict[str, Any]) -> None:
     print(f"{run.model.name} on {run.task.name}: {done} {detail or 'nothing to do'}; stored in {run.folder}")
 
 
-def _dry_run(args: argparse.Namespace, works: Sequence[Work], stages: Sequence[str], options: Options) -> int:
+def _dry_run(
+    args: argparse.Namespace, works: Sequence[Work], stages: Sequence[str], options: Options, where: dict[str, str]
+) -> int:
     from harness.command import dry
 
-    plans = [dry.plan(work, stages, options) for work in works]
+    plans = [dry.plan(work, stages, options) | where for work in works]
     if args.json:
         print(json.dumps(plans[0] if len(plans) == 1 else plans, indent=1))
     for plan in () if args.json else plans:

@@ -75,9 +75,10 @@ def _read(kind: str, paths: Sequence[str]) -> Iterator[Pair]:
 
 
 def _build(args: argparse.Namespace, folder: Path) -> int:
-    from harness.command import terminal
+    from harness.command import cluster, terminal
     from harness.retrieval import build, gallery
 
+    told = cluster.told(args)
     index, slash, of = args.shard.partition("/")
     if not (slash and index.isascii() and index.isdigit() and of.isascii() and of.isdigit()):
         raise CimError(f"--shard {args.shard[:20]!r}", hint="--shard 0/8")
@@ -87,7 +88,8 @@ def _build(args: argparse.Namespace, folder: Path) -> int:
             raise CimError(f"encoder {encoder.name} cannot run here: {reason}")
     if args.fresh:
         build.discard(folder)
-    done = build.build(plan, (int(index), int(of)), terminal.track)
+    with cluster.using(told) as ray:
+        done = build.build(plan, (int(index), int(of)), terminal.track, ray)
     if not done:
         print(f"shard {args.shard} of {folder} is made; the last one to end puts them together", file=sys.stderr)
         return 0

@@ -242,4 +242,5 @@ ENGINE = Engine(
     describe=_describe,
     session=_session,
     refuses=_refuses,
+    batches=batches,
 )

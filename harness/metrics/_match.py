@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.parts import Records, Share
+from harness.parts import Records
+from harness.types import Share
 
 if TYPE_CHECKING:
     from harness.parts import Array

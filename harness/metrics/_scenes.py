@@ -14,10 +14,10 @@ from harness import registry
 from harness.errors import CimError
 from harness.metrics import _match
 from harness.metrics._match import Hard, Pair, Phrase
-from harness.parts import Records, Share
+from harness.parts import Records
 from harness.resources.wordnet import checksum, missing_wordnet
 from harness.runs.cache import settings_key
-from harness.types import Element, SceneGraph
+from harness.types import Element, SceneGraph, Share
 
 COUNTED = ("tokens", "tokens_cut", "inputs_cut", "outputs_cut", "malformed", "nouns_lost")
 

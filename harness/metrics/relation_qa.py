@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness import registry
-from harness.parts import Measurement, Metric, Records, ReplyParser, Share, Value
-from harness.types import Judged, Question, Sample
+from harness.parts import Measurement, Metric, Records, ReplyParser, Value
+from harness.types import Judged, Question, Sample, Share
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -249,7 +249,7 @@ def _light_parser() -> Parser:
 
 def _parser(name: str, rule: Rule, limit: str, by: str = "factual") -> Parser:
     settings, missing, session = partial(_settings, limit, by), partial(_missing, by), partial(_session, rule, by)
-    return Parser(name, settings, session, missing, _slow, kept=True, summary=summary, pace=PACE)
+    return Parser(name, settings, session, missing, _slow, kept=True, summary=summary, pace=PACE, derived=True)
 
 
 _STRICT = partial(_fixed, LONG)

@@ -7,20 +7,22 @@ Run with ``cim gallery build NAME --from refinedcaps train_coco6k_sft.json IMAGE
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from harness import store
+from harness.cluster import pool
 from harness.encoders import _weights
 from harness.errors import CimError, SettingsError
 from harness.parts import Encoder
@@ -31,6 +33,9 @@ from harness.retrieval.grouping import PairDigest
 from harness.retrieval.merge import merge
 from harness.retrieval.sources import Pair
 from harness.types import Track, untracked
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 PART = 1024
 PARTS, PLAN = "parts", "plan.json"
@@ -70,8 +75,13 @@ class Plan:
         }
 
 
-def build(plan: Plan, shard: tuple[int, int] = (0, 1), track: Track = untracked) -> bool:
+def build(
+    plan: Plan, shard: tuple[int, int] = (0, 1), track: Track = untracked, cluster: pool.Cluster | None = None
+) -> bool:
     """Make the missing parts of this shard; merges and returns True if all parts of the gallery are there.
+
+    Args:
+        cluster: whose actors encode the parts; this process alone writes them.
 
     Raises:
         CimError: an image is missing, unusable or from a benchmark; the sources changed; an embedding is not finite.
@@ -93,7 +103,7 @@ def build(plan: Plan, shard: tuple[int, int] = (0, 1), track: Track = untracked)
     numbers = range(-(-(survey.read - survey.missing) // PART))
     store.write_document(plan.folder / PARTS / PLAN, settings)
     with store.writing(plan.folder / PARTS / f"shard-{index}-of-{of}", "this shard"):
-        _make(plan, [number for number in numbers if number % of == index], len(numbers), track)
+        _make(plan, [number for number in numbers if number % of == index], len(numbers), track, cluster)
     if not all(_ids(plan, number).is_file() for number in numbers):
         return False
 
@@ -171,36 +181,75 @@ def _identity(pair: Pair) -> dict[str, Any]:
     return {"source": pair.source, "image": pair.image_id, "caption_sha256": caption}
 
 
-def _make(plan: Plan, numbers: Sequence[int], count: int, track: Track) -> None:
-    """Encode the missing parts of this shard; parts that exist must hold the same pairs."""
-    pairs, todo = _pairs(plan), set(numbers)
+def _make(plan: Plan, numbers: Sequence[int], count: int, track: Track, cluster: pool.Cluster | None = None) -> None:
+    """Encode and write the missing parts of this shard."""
+    if cluster is not None:
+        absent = [number for number, _ in _absent(plan, numbers, range(count))]
+        answers = pool.ordered(cluster, encoding_parts, (plan,), absent, gpu=True)
+        for number, answer in zip(absent, track(answers, "gallery parts", len(absent)), strict=True):
+            matrices = np.load(BytesIO(base64.b64decode(answer["matrices"])), allow_pickle=False)
+            _write(plan, number, _Part(matrices["T"], matrices["I"], answer["rows"]))
+        return
     with ExitStack() as sessions:
         sessions.enter_context(_weights.reading(plan.workers))
         encode = dict[str, Encode]()
-        for number in track(range(count), "gallery parts", count):
-            part = list(islice(pairs, PART))
-            if number not in todo:
-                continue
-            stored = store.read_rows(_ids(plan, number))
-            identities = [_identity(pair) for pair in part]
-            if stored:
-                if [{name: row[name] for name in identities[0]} for row in stored] != identities:
-                    hint = "begin anew with --fresh"
-                    raise CimError(f"the pairs of part {number} have changed", where=str(plan.folder), hint=hint)
-                continue
+        for number, part in _absent(plan, numbers, track(range(count), "gallery parts", count)):
             if not encode:
                 for encoder in (plan.text, plan.image):
                     encode[encoder.kind] = sessions.enter_context(gallery.encoding(encoder))
-            _encode(plan, number, part, identities, encode)
+            _write(plan, number, _encode(plan, part, encode))
 
 
-def _encode(
-    plan: Plan,
-    number: int,
-    part: Sequence[Pair],
-    identities: Sequence[dict[str, Any]],
-    encode: Mapping[str, Encode],
-) -> None:
+@contextmanager
+def encoding_parts(plan: Plan) -> Iterator[Callable[[int], dict[str, Any]]]:
+    """A session from a part's number to its embeddings (base64 of .npz) and rows, as a cluster's actor opens it."""
+    pairs, at = _pairs(plan), 0
+    with ExitStack() as sessions:
+        sessions.enter_context(_weights.reading(plan.workers))
+        encode: dict[str, Encode] = {
+            encoder.kind: sessions.enter_context(gallery.encoding(encoder)) for encoder in (plan.text, plan.image)
+        }
+
+        def make(number: int) -> dict[str, Any]:
+            nonlocal pairs, at
+            if number < at:
+                pairs, at = _pairs(plan), 0
+            ahead = (number - at) * PART
+            part, at = list(islice(pairs, ahead, ahead + PART)), number + 1
+            made, buffer = _encode(plan, part, encode), BytesIO()
+            np.savez(buffer, T=made.text, I=made.image)
+            return {"matrices": base64.b64encode(buffer.getvalue()).decode(), "rows": made.rows}
+
+        yield make
+
+
+def _absent(plan: Plan, numbers: Sequence[int], parts: Iterable[int]) -> Iterator[tuple[int, list[Pair]]]:
+    """Those of the parts that are not made, with their pairs; parts that exist must hold the same pairs."""
+    pairs, todo = _pairs(plan), set(numbers)
+    for number in parts:
+        part = list(islice(pairs, PART))
+        if number not in todo:
+            continue
+        stored = store.read_rows(_ids(plan, number))
+        if not stored:
+            yield number, part
+            continue
+        identities = [_identity(pair) for pair in part]
+        if [{name: row[name] for name in identities[0]} for row in stored] != identities:
+            hint = "begin anew with --fresh"
+            raise CimError(f"the pairs of part {number} have changed", where=str(plan.folder), hint=hint)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """L2-normalised embeddings of captions and images, (n, d) each, and n rows of ids."""
+
+    text: NDArray[Any]
+    image: NDArray[Any]
+    rows: Sequence[Mapping[str, Any]]
+
+
+def _encode(plan: Plan, part: Sequence[Pair], encode: Mapping[str, Encode]) -> _Part:
     names = [key(pair.source, pair.image_id) for pair in part]
     hashes = list[str]()
 
@@ -220,9 +269,13 @@ def _encode(
         vectors = gallery.encode_images(encode["image"], read_all, [pair.place for pair in part])
     image = unit(vectors, "image", names)
     text = unit(encode["text"]([pair.caption for pair in part]), "caption", names)
-    for name, matrix in (("T", text if plan.fine else text.astype(np.float16)), ("I", image.astype(np.float16))):
+    rows = [{**_identity(pair), "image_sha256": sha} for pair, sha in zip(part, hashes, strict=True)]
+    return _Part(text if plan.fine else text.astype(np.float16), image.astype(np.float16), rows)
+
+
+def _write(plan: Plan, number: int, part: _Part) -> None:
+    for name, matrix in (("T", part.text), ("I", part.image)):
         buffer = BytesIO()
         np.save(buffer, matrix, allow_pickle=False)
         store.write_bytes(plan.folder / PARTS / f"{number:06d}.{name}.npy", buffer.getvalue())
-    rows = [{**identity, "image_sha256": sha} for identity, sha in zip(identities, hashes, strict=True)]
-    store.write_rows(_ids(plan, number), rows)
+    store.write_rows(_ids(plan, number), part.rows)

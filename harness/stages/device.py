@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from typing import Any, TypeVar
 
 from harness import registry
+from harness.cluster import models, pool
 from harness.parts import Generate
 from harness.stages import workers
 from harness.types import Completion, Model, Request
@@ -29,11 +30,12 @@ def unsaid(_: str) -> None:
 class Device:
     """The one open session of a command that holds a model in memory; ``say`` receives a line before each load.
 
-    With several ``workers`` captioners and judges with weights are loaded by so many processes (``workers.py``).
+    With several ``workers`` captioners and judges with weights are loaded by so many processes (``workers.py``), with a
+    ``cluster`` captioners and parsers by its actors (``cluster/pool.py``).
     """
 
-    def __init__(self, say: Say = unsaid, workers: int = 1) -> None:
-        self.say, self.workers = say, workers
+    def __init__(self, say: Say = unsaid, workers: int = 1, cluster: pool.Cluster | None = None) -> None:
+        self.say, self.workers, self.cluster = say, workers, cluster
         self._holder: Any = None
         self._session: Any = None
         self._stack = ExitStack()
@@ -53,6 +55,8 @@ class Device:
     def generate(self, role: str, model: Model, requests: Sequence[Request]) -> Iterable[Completion]:
         """Completions by the model's engine; weights are loaded once for consecutive calls with one model."""
         engine = registry.engine(model.engine)
+        if self.cluster is not None:
+            return self._on_cluster(self.cluster, model, requests)
         if engine.session is None:
             if model.weights is not None:  # loaded by each call, so nothing may stay open beside it
                 self.close()
@@ -64,6 +68,14 @@ class Device:
             session = partial(workers.session, model, self.workers, self.say)
         return self.open(name, session, key=model, note=engine.start)(requests)
 
+    def _on_cluster(self, cluster: pool.Cluster, model: Model, requests: Sequence[Request]) -> Iterator[Completion]:
+        """Completions in the order of one process: shares are the batches that its engine would make."""
+        batches = registry.engine(model.engine).batches or partial(_parts, size=workers.LARGEST)
+        shares = [[models.request_row(request) for request in batch] for batch in batches(requests)]
+        row = models.model_row(model, "--on ray")
+        for answers in pool.ordered(cluster, models.answering, (row,), shares, gpu=True):
+            yield from map(models.completion, answers)
+
     def close(self) -> None:
         """Close the open session and give its memory back; nothing happens where none is open."""
         if self._holder is None:
@@ -73,6 +85,10 @@ class Device:
             self._stack.close()
         finally:
             _give_back()
+
+
+def _parts(requests: Sequence[Request], size: int) -> Iterator[Sequence[Request]]:
+    return (requests[at : at + size] for at in range(0, len(requests), size))
 
 
 def _give_back() -> None:

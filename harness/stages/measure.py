@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.errors import OutageError
-from harness.parts import Measurement, Metric, Records, Share
+from harness.parts import Measurement, Metric, Records
 from harness.runs import controls, stats
 from harness.runs.run import Run
 from harness.stages import retrieve
 from harness.stages.judge import answered, replies
 from harness.stages.parse import Parses
 from harness.stages.probes import CONTROLS
-from harness.types import Completion, Sample
+from harness.types import Completion, Sample, Share
 
 if TYPE_CHECKING:
     from harness.parts import Array

@@ -8,13 +8,14 @@ where that parser cannot run. ``cim parse --model M`` runs ahead of scoring; sco
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import registry, store
+from harness.cluster import pool
 from harness.errors import CimError, OutageError
 from harness.parts import Metric, Parse, Parser
 from harness.runs.cache import Cache, key, settings_key
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 NAME = "parses.jsonl"
 MANY = 20_000  # texts that are parsed at a time; no more values than a few times that are kept in memory
+
+
+SHARE = 256  # texts that an actor of a cluster parses at once
 
 
 def _full_name(parser: Parser) -> str:
@@ -99,10 +103,10 @@ class Parses:
         values, keys = self.stored(name, texts), [key(text) for text in texts]
         absent = {k: text for k, text in zip(keys, texts, strict=True) if k not in values}
         if absent:
-            session, count, full = self._session(parser), 0, _full_name(parser)
+            parse, count, full = self._parsing(parser), 0, _full_name(parser)
             cache, read = self._cache(full), self._read[full]
             try:
-                parsed = session(list(absent.values()))
+                parsed = parse(list(absent.values()))
                 for k, value in zip(absent, self._track(parsed, name, len(absent)), strict=False):
                     cache.add(k, value)
                     values[k] = read[k] = value
@@ -118,6 +122,12 @@ class Parses:
             self._caches[full] = Cache(self._folder / f"{full}.jsonl")
         return self._caches[full]
 
+    def _parsing(self, parser: Parser) -> Parse:
+        cluster = self.device.cluster
+        if cluster is None or parser.derived:  # what a derived parser builds on is asked of the cluster
+            return self._session(parser)
+        return partial(_on_cluster, cluster, parser)
+
     def _session(self, parser: Parser) -> Parse:
         if parser.weights:
             return self.device.open(f"parser {parser.name}", partial(parser.session, self.parse))
@@ -132,6 +142,23 @@ def texts(run: Run) -> Iterator[list[str]]:
     A text stands once in a block.
     """
     return _blocks(itertools.chain(_captions(run), _references(run)))
+
+
+@contextmanager
+def parsing(name: str) -> Iterator[Callable[[Sequence[str]], list[Any]]]:
+    """A session of a parser that builds on no other, as a cluster's actor opens it."""
+    with registry.parser(name).session(_no_values) as session:
+        yield lambda texts: list(session(texts))
+
+
+def _no_values(name: str, _: Sequence[str]) -> list[Any]:
+    raise CimError(f"parser {name} is asked for by one that is not marked as derived")
+
+
+def _on_cluster(cluster: pool.Cluster, parser: Parser, texts: Sequence[str]) -> Iterator[Any]:
+    shares = [list(texts[at : at + SHARE]) for at in range(0, len(texts), SHARE)]
+    for values in pool.ordered(cluster, parsing, (parser.name,), shares, gpu=parser.weights):
+        yield from values
 
 
 def _blocks(listing: Iterable[str]) -> Iterator[list[str]]:

@@ -17,18 +17,16 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
-from harness import registry
+from harness.cluster import models
 from harness.errors import CimError, OutageError
 from harness.parts import Generate
 from harness.resources import machine
 from harness.types import Completion, Model, Request
-from harness.weights import Sampling, Weights
 
 LARGEST = 1024  # requests of a share: what is read again if its worker dies
 PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size")
@@ -83,7 +81,7 @@ class Worker:
         )
         self.alive = True
         with suppress(BrokenPipeError):  # it has died at once: then reading says so
-            self._send({"engine": model.engine, "name": model.name, "weights": asdict(_plain(model))})
+            self._send(models.model_row(model, "--workers"))
 
     def write(self, requests: Sequence[Request]) -> Iterator[Completion]:
         """Completions of these requests.
@@ -95,14 +93,14 @@ class Worker:
         stdout = self.process.stdout
         assert stdout is not None
         try:
-            self._send([{**asdict(one), "image": one.image and os.fspath(one.image)} for one in requests])
+            self._send([models.request_row(request) for request in requests])
             for line in stdout:
                 answer = json.loads(line)
                 if answer is None:
                     return
                 if "failed" in answer:
                     raise (OutageError if answer["outage"] else CimError)(answer["failed"])
-                yield Completion(**answer)
+                yield models.completion(answer)
         except (BrokenPipeError, json.JSONDecodeError):
             pass  # it died, perhaps in the middle of a line
         code = self.process.wait()
@@ -126,12 +124,6 @@ class Worker:
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(content).encode() + b"\n")
         self.process.stdin.flush()
-
-
-def _plain(model: Model) -> Weights:
-    if model.weights is None:
-        raise CimError(f"model {model.name} has no weights to share among workers", where="--workers")
-    return replace(model.weights, vllm=dict(model.weights.vllm))
 
 
 def _ending(code: int) -> str:
@@ -222,15 +214,10 @@ def main() -> None:
     lines: queue.Queue[Any] = queue.Queue()
     threading.Thread(target=_read, args=(lines,), daemon=True).start()
     start = lines.get()
-    content = start["weights"]
-    weights = Weights(**{**content, "sampling": Sampling(**content["sampling"])})
-    model = Model(start["name"], start["engine"], None, {}, weights=weights)
-    engine = registry.engine(model.engine)
-    assert engine.session is not None
     try:
-        with engine.session(model) as write:
+        with models.opened(start) as write:
             while (requests := lines.get()) is not None:
-                for completion in write([_request(row) for row in requests]):
+                for completion in write([models.request(row) for row in requests]):
                     print(json.dumps(asdict(completion)), file=answers)
                 print("null", file=answers)
     except CimError as error:
@@ -242,10 +229,6 @@ def _read(lines: queue.Queue[Any]) -> None:
         for line in stdin:
             lines.put(json.loads(line))
     os.killpg(0, signal.SIGKILL)  # the command has died; the engine may have helpers of its own
-
-
-def _request(row: Mapping[str, Any]) -> Request:
-    return Request(row["sample_id"], row["prompt"], None if row["image"] is None else Path(row["image"]))
 
 
 if __name__ == "__main__":
