@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests import bench_boards, bench_cim, bench_feed, bench_match, bench_parse, bench_scale, controls
+from tests import bench_boards, bench_cim, bench_feed, bench_match, bench_parse, bench_scale, bench_search, controls
 from tests.clock import measured
 from tests.conftest import ROOT, SHARED
 
@@ -244,6 +244,7 @@ def main() -> None:
         "matching": lambda: bench_match.main(say, limit or CAPTIONS),
         "feed": lambda: bench_feed.feed(say, limit),
         "rewards": lambda: bench_cim.apart(say, limit),
+        "search": lambda: bench_search.main(say, 100 * limit if limit else bench_search.ROWS),
         "meteor": lambda: meteor(say, limit or CAPTIONS),
         "scale": lambda: bench_scale.scale(say, limit),
         "leaderboards": lambda: bench_boards.main(say, limit or bench_boards.MODELS),

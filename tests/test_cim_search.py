@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import pairwise
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from harness.errors import CimError
-from harness.retrieval import index, search
+from harness.retrieval import index, rows, search
 
 
 def unit(drawn: NDArray[Any]) -> NDArray[np.float32]:
@@ -78,13 +79,40 @@ def test_blocks_and_batches_change_nothing() -> None:
     assert single == whole[1].tolist()
 
 
-def test_shards_equal_the_whole() -> None:
-    queries, rows = near_ties(seed=4)
-    half, whole = rows.astype(np.float16), search.exact(rows.astype(np.float16), rows).find(queries, 7)
-    cuts = [0, 500, 517, 2900, len(rows)]
-    parts = [(a, search.exact(half[a:b], rows[a:b])) for a, b in pairwise(cuts)]
-    found = search.sharded(parts).find(queries, 7)
-    assert np.array_equal(found[0], whole[0]) and np.array_equal(found[1], whole[1])
+@pytest.mark.parametrize("name", ["exact", "exact-cpu", "faiss-flat"])
+def test_joined_parts_equal_the_whole(name: str) -> None:
+    pytest.importorskip({"exact": "numpy", "exact-cpu": "torch"}.get(name, "faiss"))
+    queries, whole = near_ties(seed=4)
+    half, cuts = whole.astype(np.float16), [0, 500, 517, 2900, len(whole)]
+    parts = [rows.joined([matrix[a:b] for a, b in pairwise(cuts)]) for matrix in (half, whole)]
+    scores, order = index.by_name(name, half, whole).find(queries, 7)
+    found = index.by_name(name, *parts).find(queries, 7)
+    assert np.array_equal(found[0], scores) and np.array_equal(found[1], order)
+    assert len(np.unique(np.searchsorted(cuts, order, side="right"))) >= 3  # the best lie in several parts
+    assert np.array_equal(parts[0][np.array([[-1, 516], [0, 517]])], half[np.array([[-1, 516], [0, 517]])])
+    assert np.array_equal(parts[0][490:2901], half[490:2901]) and parts[0][9:9].shape == (0, 96)
+
+
+@pytest.mark.parametrize("resident", [False, True])
+def test_a_gpu_s_scan_in_blocks_finds_what_a_resident_one_does(resident: bool) -> None:
+    """The code that streams blocks to a GPU, on the CPU: whether rows are kept on the device changes nothing."""
+    pytest.importorskip("torch")
+    queries, whole = near_ties(seed=8)
+    half = whole.astype(np.float16)
+    scan = search._torch_scan(half, "cpu", 300, resident)
+    found = search.certain(scan, whole, search.scan_error(96, True, False))(queries, 5)
+    assert found[1].tolist() == brute(queries, whole, 5)[1].tolist()
+
+
+def test_the_scan_takes_memory_by_its_blocks_not_by_the_rows() -> None:
+    queries, peaks = near_ties()[0], list[int]()
+    for n in (20_000, 80_000):
+        half = unit(np.random.default_rng(0).normal(size=(n, 96))).astype(np.float16)
+        tracemalloc.start()
+        search.exact(half, block=2000).find(queries, 3)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0] < half.nbytes
 
 
 def test_ranks_are_those_of_the_fine_scores(monkeypatch: pytest.MonkeyPatch) -> None:

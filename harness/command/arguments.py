@@ -171,13 +171,15 @@ def _model(verbs: Any) -> None:
 
 
 def _gallery(verbs: Any) -> None:
-    about = "build, fetch, verify or show a gallery of images and captions"
+    about = "build, join, index, fetch, verify or show a gallery of images and captions"
     actions = verbs.add_parser("gallery", help=about, description=about, allow_abbrev=False).add_subparsers(
         dest="action", metavar="ACTION", required=True, parser_class=_Parser
     )
     stages = {
         "build": "encode pairs into a gallery; the same command resumes a killed one",
         "fetch": "bring a published one by the address and sha256 of its manifest; the same command goes on",
+        "join": "one gallery of several, which stay where they are; rows in the order of the parts",
+        "index": "build an approximate search, measure its recall, and keep both beside the gallery",
         "verify": "check the bytes of its files, and that all embeddings are L2-normalised",
         "show": "what it holds and how it was built",
     }
@@ -186,6 +188,9 @@ def _gallery(verbs: Any) -> None:
         action.add_argument("name", help="a folder, or a name under $CIM_DATA/galleries")
     others[0].add_argument("url", help="address of its manifest.json; its other files lie beside it")
     others[0].add_argument("sha256", help="of that manifest.json, from who published it")
+    others[1].add_argument("parts", nargs="+", metavar="PART", help="two or more galleries, of the same encoders")
+    others[2].add_argument("--search", required=True, choices=("faiss-ivf", "faiss-hnsw"), help="which index")
+    others[2].add_argument("--fresh", action="store_true", help="build it anew")
     build.add_argument(
         "--from",
         dest="source",

@@ -1,4 +1,4 @@
-"""Command line of ``cim gallery``: build, verify and show a gallery."""
+"""Command line of ``cim gallery``: build, join, index, fetch, verify and show a gallery."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def gallery_verb(args: argparse.Namespace) -> int:
-    """Build, fetch, verify or show a gallery; exit 1 if verification fails."""
+    """Build, join, index, fetch, verify or show a gallery; exit 1 if verification fails."""
     from harness.retrieval import gallery
 
     if args.action == "build":
@@ -29,7 +29,15 @@ def gallery_verb(args: argparse.Namespace) -> int:
 
         published.bring(gallery.home(args.name), args.url, args.sha256, lambda line: print(line, file=sys.stderr))
         return 0
+    if args.action == "join":
+        from harness.retrieval import join
+
+        manifest = join.join(gallery.home(args.name), [gallery.place(part) for part in args.parts])
+        print(f"{manifest['n']} rows in {len(manifest['parts'])} parts, sha256 {manifest['sha256']}")
+        return 0
     folder = gallery.place(args.name)
+    if args.action == "index":
+        return _index(args, folder)
     if args.action == "verify":
         return show_rows(args, (folder.name, "state", "detail"), gallery.verify(folder))
     opened = gallery.open_folder(folder)
@@ -39,6 +47,19 @@ def gallery_verb(args: argparse.Namespace) -> int:
     facts = {name: value for name, value in opened.manifest.items() if name not in ("format", "files")}
     for name, value in {"folder": str(folder), **facts, "first rows": ", ".join(opened.keys[:3])}.items():
         print(f"{name}: {value if isinstance(value, str | int) else json.dumps(value)}")
+    return 0
+
+
+def _index(args: argparse.Namespace, folder: Path) -> int:
+    from harness.retrieval import gallery, stored_index
+
+    opened = gallery.open_folder(folder)
+    about = stored_index.build(args.search, opened, lambda line: print(line, file=sys.stderr), fresh=args.fresh)
+    if args.json:
+        print(json.dumps(about, indent=1))
+        return 0
+    recall = f"recall at {about['recall_at']} {about['recall']:.3f} on {about['recall_queries']} rows as queries"
+    print(f"{args.search} of {opened.name}: {about['bytes'] / 1e9:.3f} GB, {recall}, {about['seconds']} s")
     return 0
 
 

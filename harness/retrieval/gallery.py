@@ -3,8 +3,9 @@
 ``T.f16.npy`` (N, d_t) and ``I.f16.npy`` (N, d_v); ``T.f32.npy`` if the exact score uses float32 rows;
 ``ids.jsonl``, one row each: source, image id, sha256 of the image (or null) and of the caption; ``manifest.json``:
 encoders with settings, dimensions, N, sha256 per file, how often images and captions repeat. A row's key is
-``<source>:<image id>``. Made by ``cim gallery build`` (``build.py``), checked by ``cim gallery verify``. Captions and
-images that are compared with its rows must come from the encoders that it names.
+``<source>:<image id>``. A gallery in parts has a manifest alone, which names the folders of its parts (``join.py``).
+Made by ``cim gallery build`` (``build.py``), checked by ``cim gallery verify``. Captions and images that are compared
+with its rows must come from the encoders that it names.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ import numpy as np
 from harness import places, registry, store
 from harness.errors import CimError, OutageError
 from harness.parts import Encoder
-from harness.resources import data, devices, paths
+from harness.resources import devices, paths
+from harness.retrieval import rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,6 +59,7 @@ class Gallery:
     sha: str
     text_fine: NDArray[np.float32] | None = None
     manifest: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -209,8 +212,10 @@ def open_folder(folder: Path) -> Gallery:
     if manifest is None or manifest.get("format") != FORMAT:
         what = "no finished gallery" if manifest is None else f"a gallery of format {manifest.get('format')!r}"
         raise CimError(f"{what} here", where=str(folder), hint="cim gallery build --help")
-    ids = store.read_rows(folder / IDS)
-    matrices = {name: _mapped(folder / name) for name in (TEXT, IMAGE, TEXT_FINE) if name in manifest["files"]}
+    folders = parts(folder, manifest)
+    ids = [row for part in folders for row in store.read_rows(part / IDS)]
+    names = [name for name in (TEXT, IMAGE, TEXT_FINE) if name in manifest["files"]]
+    matrices = {name: rows.joined([_mapped(part / name) for part in folders]) for name in names}
     for name, matrix in matrices.items():
         if matrix.ndim != 2 or len(matrix) != len(ids) or len(ids) != manifest["n"]:
             raise CimError(f"has the shape {matrix.shape}, for {len(ids)} ids", where=str(folder / name))
@@ -225,14 +230,35 @@ def open_folder(folder: Path) -> Gallery:
         sha=digest(manifest["files"]),
         text_fine=matrices.get(TEXT_FINE),
         manifest=manifest,
+        folder=folder,
     )
+
+
+def parts(folder: Path, manifest: Mapping[str, Any]) -> list[Path]:
+    """The folders that hold a gallery's files, in the order of their rows: its own, or those that were joined.
+
+    Raises:
+        CimError: a part is not there, or is not the one that was joined.
+    """
+    folders = list[Path]()
+    named = manifest.get("parts", [])
+    if not all(isinstance(part, dict) and isinstance(part.get("folder"), str) and "sha256" in part for part in named):
+        raise CimError("has parts without a folder and sha256", where=str(folder / MANIFEST), hint="join them again")
+    for part in named:
+        folders.append(folder / part["folder"])
+        files = (store.read_document(folders[-1] / MANIFEST) or {}).get("files")
+        if not isinstance(files, dict) or digest(files) != part["sha256"]:
+            what = "is not the part that was joined" if files else "no finished gallery here"
+            hint = f"bring it back, or join the parts of {folder.name} again"
+            raise CimError(what, where=str(folders[-1]), hint=hint)
+    return folders or [folder]
 
 
 def verify(folder: Path) -> list[tuple[str, str, str]]:
     """Rows of (check, ``ok`` or ``failed``, detail): bytes of each file, shapes, norm of every embedding."""
     opened, checks = open_folder(folder), list[tuple[str, str, str]]()
     for name, sha in opened.manifest["files"].items():
-        here = data.sha256(folder / name)
+        here = rows.sha256([part / name for part in parts(folder, opened.manifest)])
         checks.append((name, "ok" if here == sha else "failed", f"sha256 {here}"))
     for name, matrix in ((TEXT, opened.text), (IMAGE, opened.image), (TEXT_FINE, opened.text_fine)):
         if matrix is not None:

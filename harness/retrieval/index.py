@@ -14,14 +14,28 @@ import numpy as np
 
 from harness.errors import CimError
 from harness.resources import devices
-from harness.retrieval.search import MARGIN, Find, Search, best_first, certain, check_queries, exact, fine, scan_error
+from harness.retrieval.search import (
+    BLOCK,
+    MARGIN,
+    Find,
+    Search,
+    best_first,
+    certain,
+    check_queries,
+    exact,
+    fine,
+    scan_error,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from harness.retrieval.rows import Matrix
     from harness.retrieval.search import Floats, Rows
 
 NAMES = ("exact", "exact-cpu", "exact-cuda", "faiss-flat", "faiss-ivf", "faiss-hnsw", "faiss-cagra")
+LINKS = 32  # of a row of faiss-hnsw in every layer but the lowest, which has twice as many
+TRAINED, SAMPLED = 40, 64  # fewest rows a list of faiss-ivf, and rows a list from which the lists are made
 SAMPLE, SAMPLE_K = 256, 3  # gallery rows used as queries to measure recall, and how deep
 
 
@@ -35,7 +49,7 @@ def require(name: str) -> None:
         raise CimError("search exact-cuda finds no GPU that torch can use", hint="--search exact")
 
 
-def by_name(name: str, text: NDArray[Any], stored: NDArray[Any] | None = None) -> Search:
+def by_name(name: str, text: Matrix, stored: Matrix | None = None) -> Search:
     """The search of this name in rows ``text``; ``stored`` are the rows at the precision of the exact score.
 
     Raises:
@@ -43,41 +57,54 @@ def by_name(name: str, text: NDArray[Any], stored: NDArray[Any] | None = None) -
     """
     require(name)
     if name.startswith("faiss"):
-        return build(name, text, stored)
+        return searching(name, built(name, text), text, stored)
     device = devices.torch_device() if name == "exact-cuda" else None if name == "exact" else "cpu"
     return exact(text, stored, device=device)
 
 
-def build(name: str, text: NDArray[Any], stored: NDArray[Any] | None = None) -> Search:
-    """Index rows (N, d); an approximate index is compared with exact search on a sample of the rows.
+def memory(name: str, n: int, width: int) -> int:
+    """Bytes of an index of rows (n, width), by arithmetic; 0 for exact search, whose rows stay in the file."""
+    links = {"faiss-ivf": 8, "faiss-hnsw": 4 * (2 * LINKS + 1) + 12, "faiss-cagra": 4 * 64}
+    if not name.startswith("faiss"):
+        return 0
+    return n * (4 * width + links.get(name, 0)) + (4 * width * _lists(n) if name == "faiss-ivf" else 0)
 
-    Raises:
-        CimError: faiss is not installed.
-    """
+
+def _lists(n: int) -> int:
+    return max(1, min(int(4 * n**0.5), n // TRAINED))
+
+
+def built(name: str, text: Matrix) -> Any:
+    """A faiss index of rows (N, d), float32, filled block by block so that no second copy of the rows is made."""
     import faiss
 
-    rows = np.ascontiguousarray(text, dtype=np.float32)
-    n, width = rows.shape
+    n, width = text.shape
     index: Any
     if name == "faiss-flat":
         index = faiss.IndexFlatIP(width)
-        index.add(rows)
-        truth = text if stored is None else stored
-        return Search(name, certain(index.search, truth, scan_error(width, stored is not None, False)))
-    if name == "faiss-ivf":
-        lists = max(1, min(int(4 * n**0.5), n // 40))
+    elif name == "faiss-ivf":
+        lists = _lists(n)
         index = faiss.IndexIVFFlat(faiss.IndexFlatIP(width), width, lists, faiss.METRIC_INNER_PRODUCT)
         index.nprobe = max(1, lists // 16)
-        index.train(rows)
-    elif name == "faiss-cagra":
-        index = _cagra(faiss, rows)
+        sample = np.sort(np.random.default_rng(0).choice(n, min(n, SAMPLED * lists), replace=False))
+        index.train(np.ascontiguousarray(text[sample], dtype=np.float32))
+    elif name == "faiss-cagra":  # its graph is built of what it is trained on
+        return _cagra(faiss, np.ascontiguousarray(text[:], dtype=np.float32))
     else:
-        index = faiss.IndexHNSWFlat(width, 32, faiss.METRIC_INNER_PRODUCT)
+        index = faiss.IndexHNSWFlat(width, LINKS, faiss.METRIC_INNER_PRODUCT)
         index.hnsw.efConstruction, index.hnsw.efSearch = 200, 128
-    if name != "faiss-cagra":  # its graph is built of what it is trained on
-        index.add(rows)
-    find = _approximate(index, text if stored is None else stored)
-    return Search(name, find, _recall(find, text, stored))
+    for start in range(0, n, BLOCK):
+        index.add(np.ascontiguousarray(text[start : start + BLOCK], dtype=np.float32))
+    return index
+
+
+def searching(name: str, index: Any, text: Matrix, stored: Matrix | None, recall: float | None = None) -> Search:
+    """Search through a faiss index; the recall of an approximate one is measured against exact search, if not given."""
+    truth = text if stored is None else stored
+    if name == "faiss-flat":
+        return Search(name, certain(index.search, truth, scan_error(text.shape[1], stored is not None, False)))
+    find = _approximate(index, truth)
+    return Search(name, find, _recall(find, text, stored) if recall is None else recall)
 
 
 def _cagra(faiss: Any, rows: NDArray[np.float32]) -> Any:
@@ -96,7 +123,7 @@ def _cagra(faiss: Any, rows: NDArray[np.float32]) -> Any:
     return index
 
 
-def _approximate(index: Any, stored: NDArray[Any]) -> Find:
+def _approximate(index: Any, stored: Matrix) -> Find:
     def find(queries: NDArray[np.float32], k: int) -> tuple[Floats, Rows]:
         check_queries(queries, stored.shape[1])
         rows = index.search(np.ascontiguousarray(queries, dtype=np.float32), min(len(stored), k + MARGIN))[1]
@@ -106,7 +133,7 @@ def _approximate(index: Any, stored: NDArray[Any]) -> Find:
     return find
 
 
-def _recall(find: Find, text: NDArray[Any], stored: NDArray[Any] | None) -> float:
+def _recall(find: Find, text: Matrix, stored: Matrix | None) -> float:
     """Share of the exact nearest rows that the index finds; the query row itself, always found, does not count."""
     n = len(text)
     sample = np.random.default_rng(0).choice(n, min(SAMPLE, n), replace=False)

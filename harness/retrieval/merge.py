@@ -37,7 +37,7 @@ def merge(
         CimError: one id names two images, or a row shows a benchmark's image and ``drop_near`` is off.
     """
     rows = [row for number in range(count) for row in store.read_rows(parts / f"{number:06d}.ids.jsonl")]
-    repeats, repeated = _repeats(rows)
+    counted, repeated = repeats(rows)
     dropped, benchmarks = set(repeated) if facts["dedupe"] else set[int](), dict(facts["benchmarks"])
     if encode is not None:
         leaking, findings = leaks.by_content([row["image_sha256"] for row in rows], _blocks(parts, "I", count), encode)
@@ -60,7 +60,7 @@ def merge(
     contents = {
         "n": len(kept),
         "dims": {"text": shapes[TEXT][1], "image": shapes[IMAGE][1]},
-        "repeats": {**repeats, "dropped": len(repeated) if facts["dedupe"] else 0},
+        "repeats": {**counted, "dropped": len(repeated) if facts["dedupe"] else 0},
         "benchmarks": benchmarks,
         "sha256": digest(files),
         "files": files,
@@ -68,7 +68,7 @@ def merge(
     store.write_document(folder / MANIFEST, {"format": FORMAT, **facts, **contents})
 
 
-def _repeats(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, int], list[int]]:
+def repeats(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, int], list[int]]:
     """How many rows repeat an image, a caption, and both; and the rows that repeat both."""
     images, captions, pairs, ids = set[str](), set[str](), set[tuple[str, str]](), dict[str, str]()
     repeated = list[int]()

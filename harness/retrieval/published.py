@@ -40,7 +40,10 @@ def bring(folder: Path, url: str, sha256: str, say: Callable[[str], None], track
     with store.writing(folder, "this gallery"):
         waiting = folder / f".{MANIFEST}"
         _file(waiting, url, sha256, say, track)
-        listed = (store.read_document(waiting) or {}).get("files")
+        content = store.read_document(waiting) or {}
+        if "parts" in content:
+            raise CimError("is of a gallery in parts", where=url, hint="fetch each part, then cim gallery join")
+        listed = content.get("files")
         if not isinstance(listed, dict) or not {IDS, TEXT, IMAGE} <= listed.keys() <= {*FILES}:
             raise CimError(f"is no manifest of a gallery: its files are not {', '.join(FILES)}", where=url)
         for name in sorted(listed):

@@ -9,7 +9,8 @@ products, ties by the lower row, whatever the block size, the precision of the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ from harness.errors import CimError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from harness.retrieval.rows import Matrix
+
     Floats = NDArray[np.float64]
     Rows = NDArray[np.int64]
 
@@ -28,6 +31,7 @@ BLOCK = 16384  # gallery rows per step of the scan
 FIRST = 128  # gallery rows of the first step
 QUERIES = 256  # queries per step of the scan, whose scores then take 16 MB
 GATHER = 1 << 22  # numbers gathered at once for the exact score
+SHARE = 0.8  # of a GPU's free memory that rows may fill; larger galleries are copied there block by block
 
 Scan = Callable[["NDArray[np.float32]", int], "tuple[NDArray[np.float32], Rows]"]
 Find = Callable[["NDArray[np.float32]", int], "tuple[Floats, Rows]"]
@@ -46,6 +50,11 @@ class Search:
     recall: float | None = None
 
     @property
+    def label(self) -> str:
+        """The name and, of an approximate search, its recall, as in signatures."""
+        return self.name + (f" approximate recall {self.recall:.3f}" if self.recall is not None else "")
+
+    @property
     def approximate(self) -> bool:
         """Whether rows may be missed."""
         return self.recall is not None
@@ -57,7 +66,7 @@ def best_first(similarities: NDArray[Any], rows: Rows, k: int) -> tuple[NDArray[
     return np.take_along_axis(similarities, order, 1), np.take_along_axis(rows, order, 1)
 
 
-def fine(queries: NDArray[np.float32], stored: NDArray[Any], rows: Rows) -> Floats:
+def fine(queries: NDArray[np.float32], stored: Matrix, rows: Rows) -> Floats:
     """Inner products (n, m) of each query with its rows, one sum per pair, so that equal rows score equally."""
     products = np.empty(rows.shape)
     step = max(1, GATHER // max(1, rows.shape[1] * stored.shape[1]))
@@ -79,9 +88,7 @@ def check_queries(queries: NDArray[np.float32], width: int) -> None:
         raise CimError(f"the embedding of caption {bad[0]} is not finite ({bad.size} in all)", hint="check the encoder")
 
 
-def exact(
-    text: NDArray[Any], stored: NDArray[Any] | None = None, *, device: str | None = None, block: int = BLOCK
-) -> Search:
+def exact(text: Matrix, stored: Matrix | None = None, *, device: str | None = None, block: int = BLOCK) -> Search:
     """Exact search in rows (N, d).
 
     Args:
@@ -97,7 +104,7 @@ def exact(
     return Search(name, certain(scan, text if stored is None else stored, error))
 
 
-def certain(scan: Scan, stored: NDArray[Any], error: float) -> Find:
+def certain(scan: Scan, stored: Matrix, error: float) -> Find:
     """Find the exact best rows with a scan whose scores are off by at most ``error``."""
     n, width = stored.shape
 
@@ -119,26 +126,13 @@ def certain(scan: Scan, stored: NDArray[Any], error: float) -> Find:
     return find
 
 
-def sharded(parts: Sequence[tuple[int, Search]]) -> Search:
-    """Search in shards of a gallery, each with the number of its first row; equal to a search in the whole."""
-
-    def find(queries: NDArray[np.float32], k: int) -> tuple[Floats, Rows]:
-        shards = [(first, *part.find(queries, k)) for first, part in parts]
-        return best_first(
-            np.hstack([scores for _, scores, _ in shards]), np.hstack([first + rows for first, _, rows in shards]), k
-        )
-
-    recalls = [part.recall for _, part in parts if part.recall is not None]
-    return Search(f"{parts[0][1].name}-sharded", find, min(recalls) if recalls else None)
-
-
-def ranks(text: NDArray[Any], stored: NDArray[Any], queries: NDArray[np.float32], own_rows: Rows) -> Rows:
+def ranks(text: Matrix, stored: Matrix, queries: NDArray[np.float32], own_rows: Rows) -> Rows:
     """Rank (n,) of each query's own row: 1 + the number of rows strictly more similar, so that ties do not count."""
     check_queries(queries, text.shape[1])
     target = fine(queries, stored, own_rows[:, None])[:, 0]
     error, above = scan_error(text.shape[1], text is not stored, False), np.zeros(len(queries), dtype=np.int64)
-    for start in range(0, len(text), BLOCK):
-        part = np.ascontiguousarray(text[start : start + BLOCK], dtype=np.float32)
+    steps = ((start, min(len(text), start + BLOCK)) for start in range(0, len(text), BLOCK))
+    for start, part in _float32(text, steps, BLOCK):
         for first in range(0, len(queries), QUERIES):
             some = slice(first, first + QUERIES)
             gap = queries[some] @ part.T - target[some, None]
@@ -163,15 +157,16 @@ def _not_finite(start: int, scores: NDArray[Any]) -> None:
         raise CimError(f"gallery row {start + bad[0]} is not finite", hint="cim gallery verify, then build it again")
 
 
-def _numpy_scan(text: NDArray[Any], block: int) -> Scan:
+def _numpy_scan(text: Matrix, block: int) -> Scan:
     def scan(queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], Rows]:
         best = np.full((len(queries), k), -np.inf, dtype=np.float32)
         rows = np.full((len(queries), k), -1, dtype=np.int64)
-        for start, end in _blocks(len(text), block, k):
-            part = np.ascontiguousarray(text[start:end], dtype=np.float32)
+        products = np.empty((min(QUERIES, len(queries)), min(block, len(text))), dtype=np.float32)
+        for start, part in _float32(text, _blocks(len(text), block, k), block):
             for first in range(0, len(queries), QUERIES):
                 some = slice(first, first + QUERIES)
-                scores = queries[some] @ part.T
+                scores = products[: len(queries[some]), : len(part)]
+                np.matmul(queries[some], part.T, out=scores)
                 _not_finite(start, scores[0])
                 above = scores > best[some].min(axis=1)[:, None]
                 best[some], rows[some] = _merged(best[some], rows[some], *_chosen(scores, above), start)
@@ -186,6 +181,17 @@ def _blocks(n: int, block: int, k: int) -> Iterator[tuple[int, int]]:
     while start < n:
         yield start, min(n, start + step)
         start, step = start + step, min(block, 4 * step)
+
+
+def _float32(text: Matrix, steps: Iterable[tuple[int, int]], block: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """First row and float32 rows of each step; one buffer serves all, as new memory costs more than the conversion."""
+    converted = None if text.dtype == np.float32 else np.empty((min(block, len(text)), text.shape[1]), dtype=np.float32)
+    for start, end in steps:
+        rows = text[start:end]
+        if converted is not None:
+            np.copyto(converted[: end - start], rows)
+            rows = converted[: end - start]
+        yield start, rows
 
 
 def _chosen(scores: NDArray[np.float32], above: NDArray[np.bool_]) -> tuple[NDArray[np.float32], Rows]:
@@ -208,20 +214,32 @@ def _merged(
     return np.take_along_axis(scores, keep, 1), np.take_along_axis(all_rows, keep, 1)
 
 
-def _torch_scan(text: NDArray[Any], device: str, block: int) -> Scan:
+def _torch_scan(text: Matrix, device: str, block: int, resident: bool | None = None) -> Scan:
+    """A scan by torch; rows stay on a GPU that has room for them, else each block is copied there in turn."""
     import torch
 
-    on_cpu = device == "cpu"
-    # A read-only memory map is shared, not copied, on the CPU; nothing here writes to it.
-    resident = torch.from_numpy(np.asarray(text)) if on_cpu else torch.from_numpy(np.asarray(text)).half().to(device)
+    dtype = torch.float16 if device != "cpu" else torch.float32
+
+    def as_tensor(start: int, end: int) -> torch.Tensor:
+        # A memory map is shared, not copied, on the CPU; nothing here writes to it.
+        return torch.from_numpy(np.asarray(text[start:end]))
+
+    kept = None
+    if _fits(text, device) if resident is None else resident:
+        kept = torch.empty(text.shape, dtype=dtype, device=device)
+        for start in range(0, len(text), block):
+            kept[start : start + block] = as_tensor(start, start + block)
 
     def scan(queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], Rows]:
-        batch = torch.from_numpy(np.ascontiguousarray(queries))
-        batch = batch if on_cpu else batch.half().to(device)
-        best = torch.full((len(queries), k), -torch.inf, dtype=batch.dtype, device=batch.device)
-        rows = torch.full((len(queries), k), -1, dtype=torch.int64, device=batch.device)
-        for start in range(0, len(resident), block):
-            part = resident[start : start + block].to(batch.dtype)
+        batch = torch.from_numpy(np.ascontiguousarray(queries)).to(device, dtype)
+        best = torch.full((len(queries), k), -torch.inf, dtype=dtype, device=device)
+        rows = torch.full((len(queries), k), -1, dtype=torch.int64, device=device)
+        buffer = torch.empty(
+            (0 if kept is not None else min(block, len(text)), text.shape[1]), dtype=dtype, device=device
+        )
+        for start in range(0, len(text), block):
+            end = min(len(text), start + block)
+            part = buffer[: end - start].copy_(as_tensor(start, end)) if kept is None else kept[start:end]
             for first in range(0, len(queries), QUERIES):
                 some = slice(first, first + QUERIES)
                 scores = batch[some] @ part.T
@@ -233,3 +251,10 @@ def _torch_scan(text: NDArray[Any], device: str, block: int) -> Scan:
         return best.float().cpu().numpy(), rows.cpu().numpy()
 
     return scan
+
+
+def _fits(text: Matrix, device: str) -> bool:
+    """Whether float16 rows take at most ``SHARE`` of a GPU's free memory; never on a CPU, where files are mapped."""
+    import torch
+
+    return device != "cpu" and 2 * math.prod(text.shape) <= SHARE * torch.cuda.mem_get_info(device)[0]

@@ -221,7 +221,6 @@ def _how(opened: Gallery, scorer: Any) -> dict[str, str]:
         kind: f"{(encoder := opened.manifest[f'{kind}_encoder'])['name']}-{settings_key(encoder['settings'])}"
         for kind in ("text", "image")
     }
-    search = scorer.search
     return {
         "gallery": f"{opened.name}@{opened.sha[:12]}",
         "rows": str(len(opened)),
@@ -229,7 +228,7 @@ def _how(opened: Gallery, scorer: Any) -> dict[str, str]:
         "k": str(scorer.settings.k),
         "self": scorer.settings.self_policy,
         "empty": scorer.settings.empty,
-        "search": search.name + (f" approximate recall {search.recall:.3f}" if search.approximate else ""),
+        "search": scorer.search.label,
     }
 
 

@@ -21,7 +21,7 @@ from harness import registry, store
 from harness.errors import CimError
 from harness.parts import RewardContext
 from harness.resources import devices, paths
-from harness.retrieval import index
+from harness.retrieval import index, stored_index
 from harness.retrieval.consistency import CimSettings
 from harness.retrieval.gallery import Gallery, encoding
 from harness.retrieval.scorer import CimBatch, CimScorer
@@ -218,7 +218,7 @@ def opened(
     with ExitStack() as stack:
         # once, for captions and for phrases
         encode = stack.enter_context(encoding(gallery.encoder("text"), by.precision))
-        search = None if by.search == "exact" else index.by_name(by.search, gallery.text, gallery.text_fine)
+        search = None if by.search == "exact" else stored_index.of_gallery(by.search, gallery)
         scorer = CimScorer(gallery, encode, scoring, search=search)
         scorer.add_images({key: partial(material.place, image) for key, image in images.items()})
         yield RewardContext(

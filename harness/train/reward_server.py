@@ -28,8 +28,9 @@ from harness.errors import CimError
 from harness.resources.devices import PRECISIONS
 from harness.retrieval.consistency import PAPER, SAFE
 from harness.retrieval.gallery import encoding, open_folder
-from harness.retrieval.index import NAMES, by_name
+from harness.retrieval.index import NAMES
 from harness.retrieval.scorer import CimBatch, CimScorer
+from harness.retrieval.stored_index import of_gallery
 from harness.train.reward import lookup
 
 HOST = "127.0.0.1"
@@ -212,7 +213,7 @@ def server(scorer: CimScorer, port: int = 0, precision: str = "float32") -> tupl
         precision: in which the scorer encodes texts, to be said by ``GET /``.
     """
     batcher, gallery = Batcher(scorer), scorer.gallery
-    about = {"gallery": gallery.sha, "name": gallery.name, "n": len(gallery), "search": scorer.search.name}
+    about = {"gallery": gallery.sha, "name": gallery.name, "n": len(gallery), "search": scorer.search.label}
     about |= {"precision": precision}
     handler = _handler(batcher, {**about, "settings": asdict(scorer.settings)})
     http_server = ThreadingHTTPServer((HOST, port), handler, bind_and_activate=False)
@@ -237,7 +238,7 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], Any] = sys
         gallery = open_folder(args.gallery)
         by = lookup(args.search, args.precision)
         with encoding(gallery.encoder("text"), by.precision) as encode:
-            search = by_name(by.search, gallery.text, gallery.text_fine)
+            search = of_gallery(by.search, gallery)
             settings = PAPER if args.preset == "paper" else SAFE
             serving, batcher = server(CimScorer(gallery, encode, settings, search=search), args.port, by.precision)
             say(f"http://{HOST}:{serving.server_address[1]} gallery {gallery.sha} of {len(gallery)} rows\n")
