@@ -77,7 +77,7 @@ def replay(
     """
     calls = wrong = undecided = 0
     for _ in range(replays):
-        drawn = generator.choice(population, IMAGES)
+        drawn = generator.permutation(population) if len(population) == IMAGES else generator.choice(population, IMAGES)
         for n in sequential.looks(IMAGES):
             if said := sequential.decision(drawn[:n], IMAGES, margin, 100.0):
                 break
@@ -99,6 +99,16 @@ def table(source: Array | None, replays: int) -> Iterator[tuple[float, float, fl
             yield margin, abs(float(population.mean())) / sd, *replay(population, margin * sd, replays, generator)
 
 
+def fixed(differences: Array, replays: int) -> Iterator[tuple[float, str, float, float, float]]:
+    """The same 500 images in random orders: as they are, and moved to the borders of both decisions."""
+    generator = np.random.default_rng(8)
+    sd = float(differences.std(ddof=1))
+    for margin in MARGINS:
+        for mean in (abs(float(differences.mean())) / sd, 1.95 / math.sqrt(IMAGES), 1.001 * margin):
+            images = differences - differences.mean() + mean * sd
+            yield margin, f"{mean:.3f}, fixed images", *replay(images, margin * sd, replays, generator)
+
+
 def source(named: list[str]) -> Array | None:
     """The differences that a command line names."""
     return None if not named else chair(Path(named[0])) if len(named) == 1 else stored(*map(Path, named[:2]), named[2])
@@ -106,6 +116,7 @@ def source(named: list[str]) -> Array | None:
 
 if __name__ == "__main__":
     print("| `--decide`, sd | true difference, sd | calls % | wrong % | undecided % |\n" + "| --- " * 5 + "|")
-    for margin, size, *shares in sorted(table(source(sys.argv[1:]), REPLAYS)):
-        cells = " | ".join(f"{100 * share:.1f}" for share in shares)
-        print(f"| {margin:.2f} | {size:.2f} | {cells} |", flush=True)
+    rows = source(sys.argv[1:])
+    shown = [(margin, f"{size:.2f}", *shares) for margin, size, *shares in sorted(table(rows, REPLAYS))]
+    for margin, size, *shares in (*shown, *(fixed(rows, REPLAYS) if rows is not None else ())):
+        print(f"| {margin:.2f} | {size} | " + " | ".join(f"{100 * share:.1f}" for share in shares) + " |", flush=True)

@@ -47,7 +47,7 @@ def p_worse(differences: Array) -> float:
 
 BETTER, WORSE, NO_DIFFERENCE, UNDECIDED = "better", "worse", "no difference", "undecided"
 LOOK, FIRST = 25, 50  # images between two looks, and before the first
-SURE = 2.0  # predictive standard errors between the mean of all images and what is said of it
+SURE = 1.85  # predictive standard errors between the mean of all images and what is said of it
 SEED = "0"
 
 
