@@ -112,8 +112,7 @@ class Encoder:
     """Turns one text, or one image, into one L2-normalised embedding; an image encoder takes file paths.
 
     ``settings()`` names everything that can change an embedding: it keys the cache and enters signatures. ``session``
-    opens the weights and yields a function from texts to embeddings (d,), float32, one per text, in order. An image
-    encoder may name its text encoder in ``text_tower``.
+    yields a function from texts to embeddings (d,), float32, in order. ``text_tower``: an image encoder's text encoder.
     """
 
     name: str

@@ -99,7 +99,7 @@ class Price:
     output: float
     currency: str
 
-    def of(self, prompt_tokens: int, reply_tokens: int) -> float:
+    def of(self, prompt_tokens: float, reply_tokens: float) -> float:
         """The price of these tokens."""
         return (self.input * prompt_tokens + self.output * reply_tokens) / 1e6
 

@@ -81,6 +81,7 @@ def parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:
     compare.add_argument("runs", metavar="B", nargs="+", help="runs to compare with it; several get a column each")
     compare.add_argument("--task", help="task of the runs, where names are given")
     compare.add_argument("--wide", action="store_true", help="all columns, however narrow the terminal is")
+    _plan(verbs, wanted)
     arena = _add(verbs, "arena", "a judge compares runs pair by pair: ratings, win rates, position bias")
     judge_arguments.arena(arena, positive, count)
     verify = _add(verbs, "verify", "check a stored run: schema, hashes, counts, scores recomputed")
@@ -116,6 +117,14 @@ def parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:
 
             options.OF[name](board)
     return top
+
+
+def _plan(verbs: Any, wanted: str) -> None:
+    verb = _add(verbs, "plan", "images and judge calls that a difference needs, and what the images there are can show")
+    if wanted == "plan":
+        from harness.command import plan
+
+        plan.options(verb)
 
 
 def _validate(verbs: Any, wanted: str) -> None:

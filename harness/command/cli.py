@@ -28,6 +28,7 @@ VERBS = {
     **dict.fromkeys(arguments.BOARDS, "stored.boards_verb"),
     "meteor": "evaluate.meteor_verb",
     "compare": "stored.compare_verb",
+    "plan": "plan.plan_verb",
     "arena": "arena.arena_verb",
     "verify": "stored.verify_verb",
     "validate": "validate.validate_verb",

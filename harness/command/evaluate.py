@@ -62,7 +62,7 @@ def _plan(args: argparse.Namespace) -> list[Run]:
 
 def evaluate_verb(args: argparse.Namespace) -> int:
     """Do the stages that the verb asks for over all runs; exit 1 where something stopped answering."""
-    from harness.command import batch, cluster, label, terminal
+    from harness.command import batch, cluster, decide, label, terminal
     from harness.runs import stats
     from harness.stages import device, evaluate, parse, probes
 
@@ -87,6 +87,8 @@ def evaluate_verb(args: argparse.Namespace) -> int:
             return _dry_run(args, works, stages, options, {} if told is None else {"on": str(told)})
         if judging:
             _refuse_without_judge(works)
+            if args.decide is not None:
+                return decide.decide_verb(args, works, parses, options)
         scored: list[Scored] = []
         reports, code = list[dict[str, Any]](), 0
         for work in evaluate.evaluate(works, stages, parses, options):

@@ -5,18 +5,23 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
+from harness.command.numbers import between
+
 LABELS = 200  # questions to label where no number is named
 
 
 def judge(verb: argparse.ArgumentParser, positive: Callable[[str], int]) -> None:
     """What ``cim judge`` can do beside asking."""
-    verb.add_argument(
+    how = verb.add_mutually_exclusive_group()
+    how.add_argument(
         "--batch", choices=("submit", "collect"), help="through OpenAI's Batch API: submit, and collect a day later"
     )
     verb.add_argument("--controls", action="store_true", help="ask also about empty captions and the next image's")
     verb.add_argument(
         "--sway", action="store_true", help="measure how often text appended to a caption changes a verdict"
     )
+    about = "two runs, --model A,B: judge only until it is clear which is better, or that they differ by less than D"
+    how.add_argument("--decide", type=between(0, 1e6), metavar="D", help=about)
     people = verb.add_argument_group("is the judge right? (docs/judges.md)")
     about = f"a page on this machine where you answer N of its questions, blind (default {LABELS}); again goes on"
     people.add_argument("--label", type=positive, nargs="?", const=LABELS, metavar="N", help=about)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import math
+from collections.abc import Callable
 
 
 def positive(text: str) -> int:
@@ -23,3 +25,18 @@ def seeds(text: str) -> list[int]:
     if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
         raise argparse.ArgumentTypeError("different whole numbers such as 11,12,13")
     return [int(part) for part in parts]
+
+
+def between(low: float, high: float) -> Callable[[str], float]:
+    """A number above ``low`` and below ``high``."""
+
+    def number(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low < value < high:
+            raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a number above {low:g} and below {high:g}")
+        return value
+
+    return number

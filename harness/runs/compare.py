@@ -117,11 +117,16 @@ def tests(
     """
     if not metrics:
         return []
-    pairs = [(a.column(metric), b.column(metric)) for metric in metrics]
+    return stats.paired(pairs(a, b, metrics), draws)
+
+
+def pairs(a: StoredRun, b: StoredRun, metrics: Sequence[Metric]) -> list[tuple[stats.Column, stats.Column]]:
+    """Statistics of metrics in both runs, row by row of the same samples; CimError as ``tests``."""
+    columns = [(a.column(metric), b.column(metric)) for metric in metrics]
     same_samples = len(a.per_sample) == len(b.per_sample) and all(name in b.per_sample for name in a.per_sample)
-    if not same_samples or any(one.statistics.shape != other.statistics.shape for one, other in pairs):
+    if not same_samples or any(one.statistics.shape != other.statistics.shape for one, other in columns):
         raise CimError(f"{a.files.folder} and {b.files.folder} hold different samples", hint="score both again")
-    return stats.paired(pairs, draws)
+    return columns
 
 
 def _rows(a: StoredRun, b: StoredRun, named: tuple[str, str], draws: int) -> list[Comparison]:

@@ -5,11 +5,15 @@ trial: the Brownian correlation behind the boundaries of Lan and DeMets (1983) d
 budget alpha, of which each look spends a share. As each look is tested by itself at its share (Bonferroni), the chance
 of any false alarm is at most the sum of the shares, alpha, however evaluations depend on each other. The shares are
 equal where the number of looks is known (the budget of Pocock 1977), else 1/2, 1/6, ..., 1/(k (k + 1)) of alpha.
+
+``decision`` is for images of one benchmark that are judged in a random order until it is clear what all will show.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from harness.runs import stats
@@ -39,3 +43,42 @@ def p_worse(differences: Array) -> float:
         return 1.0
     error = float(differences.std(ddof=1)) / math.sqrt(n)
     return 0.5**n if error <= 1e-12 * abs(mean) else stats.student(mean / error, n - 1)
+
+
+BETTER, WORSE, NO_DIFFERENCE, UNDECIDED = "better", "worse", "no difference", "undecided"
+LOOK, FIRST = 25, 50  # images between two looks, and before the first
+SURE = 1.85  # predictive standard errors between the mean of all images and what is said of it
+SEED = "0"
+
+
+def order(images: Sequence[str]) -> list[str]:
+    """Images in a random order that needs no file: that of a hash of their names."""
+    return sorted(images, key=lambda name: hashlib.sha256(f"{SEED}:{name}".encode(errors="surrogatepass")).digest())
+
+
+def decision(differences: Array, images: int, least: float, largest: float) -> str | None:
+    """What all ``images`` will show, by differences (n,) of those judged so far, a random part; None: go on.
+
+    What is predicted is the test with all images: significant at 5 % (``BETTER``, ``WORSE``), else a mean difference
+    below ``least`` (``NO_DIFFERENCE``). The mean of all is normal about that of the n, with variance s^2 (1/n -
+    1/images): sampling without replacement. Predictive stopping as in Spiegelhalter, Freedman and Blackburn 1986. Into
+    s^2 goes one more image with the ``largest`` possible difference, so that n equal ones are no certainty.
+    """
+    n, middle = len(differences), float(differences.mean())
+    squares = float(((differences - middle) ** 2).sum())
+    if n >= images:
+        edge, unsure = stats.NORMAL.inv_cdf(1 - ALPHA / 2) * math.sqrt(squares / (n - 1) / n), 0.0
+    else:
+        sd = math.sqrt((squares + largest**2) / (n - 1))
+        edge = stats.NORMAL.inv_cdf(1 - ALPHA / 2) * sd / math.sqrt(images)
+        unsure = SURE * sd * math.sqrt(1 / n - 1 / images)
+    if abs(middle) - unsure > edge:
+        return BETTER if middle > 0 else WORSE
+    if abs(middle) + unsure < least:
+        return NO_DIFFERENCE
+    return UNDECIDED if n >= images else None
+
+
+def looks(images: int) -> list[int]:
+    """How many images are judged at each look; all at the last."""
+    return [*range(FIRST, images, LOOK), images]

@@ -11,15 +11,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import registry
 from harness.errors import CimError
 from harness.parts import Metric
-from harness.runs import judges, stored_run
-from harness.runs.run import Run
+from harness.resources import data
+from harness.runs import judges, signature, stored_run
+from harness.runs.run import Run, of_captions
+from harness.runs.stored_run import StoredRun
 from harness.runs.usage import Usage
-from harness.stages import judge
-from harness.stages.judge_files import FIELD
+from harness.stages import judge, model
+from harness.stages.judge_files import FIELD, file_name
+from harness.stages.probes import CONTROLS
 from harness.stages.shared_replies import cache_of, known
 from harness.types import Completion, Model
+from harness.weights import Price
 
 LETTERS = 4  # of a prompt that make a token, about
 
@@ -37,6 +42,69 @@ class Estimate:
     price: float | None
     currency: str | None
     basis: str
+
+
+@dataclass(frozen=True, slots=True)
+class PerImage:
+    """What a judge model was asked about an image of a stored run: calls, and tokens a call where they were counted.
+
+    ``controls`` is how many of the controls it was asked about; their calls are among ``calls``.
+    """
+
+    model: str
+    calls: float
+    controls: int
+    prompt_tokens: float | None
+    reply_tokens: float | None
+    price: Price | None
+
+    def of(self, images: int) -> tuple[int, float | None]:
+        """Calls for so many images, and their price where it is known."""
+        calls = round(images * self.calls)
+        if self.price is None or self.prompt_tokens is None or self.reply_tokens is None:
+            return calls, None
+        return calls, self.price.of(calls * self.prompt_tokens, calls * self.reply_tokens)
+
+
+def per_image(run: StoredRun, metric: Metric) -> PerImage | None:
+    """What the judge of a metric was asked, from the stored replies, else from its prompts.
+
+    None without a judge, and where neither replies nor the task are here.
+    """
+    if metric.judge is None:
+        return None
+    name = signature.read(run.scores[metric.name]["signature"] or "").get("judge", "").rpartition("@")[0]
+    files = [file_name(metric.judge, name, probe) for probe in ("", *CONTROLS)]
+    stored = [rows for file in files if (rows := run.files.completions(file, FIELD))]
+    replies = [reply for rows in stored for reply in rows.values()]
+    asked = len(replies) or _prompts(run, metric.judge)
+    if not asked:
+        return None
+    counted = [reply for reply in replies if reply.prompt_tokens is not None and reply.completion_tokens is not None]
+    return PerImage(
+        name,
+        asked / run.n_images,
+        max(0, len(stored) - 1),
+        sum(reply.prompt_tokens or 0 for reply in counted) / len(counted) if counted else None,
+        sum(reply.completion_tokens or 0 for reply in counted) / len(counted) if counted else None,
+        _price(name, run),
+    )
+
+
+def _prompts(run: StoredRun, judge: str) -> int:
+    """How many prompts a judge has about a run; 0 where its task is not here."""
+    try:
+        samples = of_captions(data.samples(registry.task(run.task)), run.per_sample)
+        return sum(len(registry.judge(judge).prompts(sample, "")) for sample in samples)
+    except CimError:
+        return 0
+
+
+def _price(name: str, run: StoredRun) -> Price | None:
+    try:
+        return model.resolve(name, run.results, run.task)[0].price
+    except CimError:  # a judge whose file is gone
+        return None
 
 
 def of_prompts(answerer: Model, prompts: Sequence[str], earlier: Sequence[Path], pictures: int = 0) -> Estimate:
