@@ -8,6 +8,7 @@ import json
 import random
 import tarfile
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -92,6 +93,8 @@ class Server:
     length: bool = True
     hold: bool = False  # an answer that is cut ends when the client has gone
     etag: str = '"one"'
+    date: str = ""
+    trickle: float = 0.0  # seconds between two bytes
     asked: list[str | None] = field(default_factory=list)
 
     def archive(self, *, sha256: str | None = "", name: str = "images.tar.gz") -> Archive:
@@ -111,7 +114,11 @@ def serving(content: bytes) -> Iterator[Server]:
             server.asked.append(asked)
             status = server.statuses.pop(0) if server.statuses else 200
             start = 0
-            if asked and server.ranges and self.headers.get("If-Range", server.etag) == server.etag:
+            if (
+                asked
+                and server.ranges
+                and self.headers.get("If-Range", server.etag or server.date) == (server.etag or server.date)
+            ):
                 start, status = int(asked.removeprefix("bytes=").rstrip("-")), 206
             if start >= len(server.content):
                 status = 416
@@ -119,12 +126,18 @@ def serving(content: bytes) -> Iterator[Server]:
             self.send_response(status)
             if server.length:
                 self.send_header("Content-Length", str(len(body)))
-            self.send_header("ETag", server.etag)
+            if server.etag:
+                self.send_header("ETag", server.etag)
+            if server.date:
+                self.send_header("Last-Modified", server.date)
             if status == 206:
                 self.send_header("Content-Range", f"bytes {start}-{len(server.content) - 1}/{len(server.content)}")
             self.end_headers()
             stop = server.cut.pop(0) if server.cut else len(body)
-            self.wfile.write(body[:stop])
+            for at in range(0, 50 if server.trickle else 0):
+                self.wfile.write(body[at : at + 1])
+                time.sleep(server.trickle)
+            self.wfile.write(b"" if server.trickle else body[:stop])
             if server.hold:
                 self.rfile.read(1)
 

@@ -79,6 +79,39 @@ def test_another_version_is_not_appended(server: Server, place: Path) -> None:
     assert complete(place)
 
 
+@pytest.mark.parametrize("date", ["", "Sat, 28 Nov 2026 07:00:00 GMT"])
+def test_without_a_version_it_begins_anew(server: Server, place: Path, date: str) -> None:
+    """Half of one file and half of another would have the right size; a date is a version, too."""
+    server.etag, server.date, server.cut = "", date, [100_000]
+    bring(replace(server.archive(), sha256=None))
+    assert complete(place) and server.asked == [None, "bytes=100000-" if date else None]
+
+
+def test_a_server_without_versions_that_always_breaks_off_is_given_up(server: Server, place: Path) -> None:
+    server.etag, server.cut = "", [100_000] * 50
+    with pytest.raises(CimError, match="cannot be fetched from"):
+        bring(server.archive())
+    assert len(server.asked) == fetch.TRIES + 1
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_no_more_arrives_than_there_should_be(server: Server, place: Path, published: bool) -> None:
+    archive = server.archive(sha256="" if published else None)
+    server.length, server.content = False, server.content * 40
+    with pytest.raises(CimError, match="sends more than the"):
+        bring(archive)
+    assert (place / fetch.PART).stat().st_size <= 2 * archive.bytes
+
+
+def test_a_trickle_is_given_up(server: Server, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.trickle = 0.02
+    monkeypatch.setattr(fetch, "WINDOW", 0.1)
+    monkeypatch.setattr(fetch, "SLOWEST", 10_000)
+    monkeypatch.setattr(fetch, "TRIES", 2)
+    with pytest.raises(CimError, match="less than 10000 bytes a second"):
+        bring(server.archive())
+
+
 def test_what_is_no_beginning_is_dropped(server: Server, place: Path) -> None:
     """More on disk than the server has (HTTP 416), and an answer that begins elsewhere."""
     fetch.download(server.archive(), place, lambda _: None)

@@ -1,6 +1,7 @@
 """Brings a benchmark's images: one large archive from its official place, of which the needed files are kept.
 
-An interrupted download resumes where it stopped (HTTP Range, guarded by the server's ETag); its
+An interrupted download resumes where it stopped (HTTP Range, guarded by the server's ETag or date; without either it
+begins anew). No more arrives than there should be, and not more slowly than ``SLOWEST``. The archive's
 sha256 is checked before anything is taken out. ``images.lock.json`` records the archive and every image, so
 that they can be verified from then on, also where nobody has published a sum. Nothing has a final name
 before it is whole. Run with ``cim data fetch docci500``.
@@ -32,6 +33,7 @@ MEGABYTE, CHUNK = 1_000_000, 65_536  # bytes
 TRIES = 6  # in a row without a byte
 PAUSE = 1.0  # seconds before the second try; doubled each time
 TIMEOUT = (30.0, 60.0)  # seconds to connect, and between two bytes
+SLOWEST, WINDOW = 1000, 60.0  # bytes a second, in each window of so many seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,20 +147,21 @@ def download(archive: Archive, place: Path, say: Callable[[str], None], track: T
     import requests
     import urllib3
 
-    part, stalled = place / PART, 0
+    part, stalled, first = place / PART, 0, True
     while True:
         before = known = _arrived(archive, place)
         if known.bytes and known.bytes == known.whole:
             return
-        reason = "ended early"
+        reason, refused = "ended early", False
         try:
             with closing(_ask(archive, known)) as answer:
                 _receive(answer, archive, place, known, say, track)
         except _NotNowError as error:
-            reason = str(error)
+            reason, refused = str(error), True
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
             reason = type(error).__name__
-        stalled = 0 if _size(part) > before.bytes else stalled + 1
+        grew = _size(part) > before.bytes and (before.bytes or first)
+        stalled, first = 0 if grew and not refused else stalled + 1, False
         if stalled >= TRIES:
             hint = "check the network; the same command goes on"
             raise CimError(f"cannot be fetched from {archive.url} ({reason})", where=str(part), hint=hint)
@@ -172,11 +175,11 @@ class _NotNowError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Arrived:
-    """What is on disk of an archive: bytes so far, bytes in all, and the server's name for this version."""
+    """What is on disk of an archive: bytes so far, bytes in all, and the server's ETag or date of this version."""
 
     bytes: int
     whole: int | None
-    etag: str | None
+    version: str | None
 
 
 def _size(path: Path) -> int:
@@ -188,7 +191,11 @@ def _arrived(archive: Archive, place: Path) -> _Arrived:
     if stored.get("url") != archive.url:  # begun from another address, or by something else
         _discard(place)
         return _Arrived(0, None, None)
-    return _Arrived(_size(place / PART), stored.get("bytes"), stored.get("etag"))
+    known = _Arrived(_size(place / PART), stored.get("bytes"), stored.get("etag"))
+    if known.version is None and known.bytes != known.whole:  # what comes next may be of another version
+        _discard(place)
+        return _Arrived(0, None, None)
+    return known
 
 
 def _ask(archive: Archive, known: _Arrived) -> requests.Response:
@@ -198,8 +205,8 @@ def _ask(archive: Archive, known: _Arrived) -> requests.Response:
     headers = {"Accept-Encoding": "identity"}
     if known.bytes:
         headers["Range"] = f"bytes={known.bytes}-"
-    if known.bytes and known.etag:
-        headers["If-Range"] = known.etag
+    if known.bytes and known.version:
+        headers["If-Range"] = known.version
     return requests.get(archive.url, headers=headers, stream=True, timeout=TIMEOUT)
 
 
@@ -225,26 +232,41 @@ def _receive(
         raise CimError(f"{archive.url} offers {whole} bytes, {archive.bytes} expected", where=str(part))
     room(place, (whole or archive.bytes) - have + round(archive.kept * archive.bytes))
     etag = answer.headers.get("ETag", "")
-    entry = {"url": archive.url, "etag": None if etag.startswith("W/") else etag or None, "bytes": whole}
+    version = etag if etag and not etag.startswith("W/") else answer.headers.get("Last-Modified")
+    entry = {"url": archive.url, "etag": version, "bytes": whole}
     if have:
         say(f"going on after {have / MEGABYTE:.0f} MB")
     else:
         part.unlink(missing_ok=True)
         store.write_document(place / STATE, entry)
+    expected = (whole or archive.bytes) - have
+    most = expected if whole or archive.sha256 else 2 * archive.bytes  # of what is only about so large
     with part.open("ab") as stream:
-        for _ in track(_megabytes(answer, stream), "MB", -(-((whole or archive.bytes) - have) // MEGABYTE)):
+        for _ in track(_megabytes(answer, stream, most), "MB", -(-expected // MEGABYTE)):
             pass
     if whole is None:  # no length was announced, so the end of the answer is the end of the archive
         store.write_document(place / STATE, {**entry, "bytes": _size(part)})
 
 
-def _megabytes(answer: requests.Response, stream: IO[bytes]) -> Iterator[None]:
-    """Write what arrives, in pieces so small that a kill loses little; yields once a megabyte and at the end."""
-    written = 0
-    for chunk in answer.raw.stream(CHUNK, decode_content=False):
+def _megabytes(answer: requests.Response, stream: IO[bytes], most: int) -> Iterator[None]:
+    """Write what arrives, in pieces so small that a kill loses little; yields once a megabyte and at the end.
+
+    Raises:
+        CimError: more than ``most`` bytes come.
+    """
+    written = in_window = arrived = 0
+    begun = time.monotonic()
+    while chunk := answer.raw.read1(CHUNK, decode_content=False):  # one read: a trickle must not fill the chunk
+        arrived += len(chunk)
+        if arrived > most:
+            raise CimError(f"{answer.url} sends more than the {most} bytes that it should", hint="try later")
         stream.write(chunk)
         stream.flush()
-        written += len(chunk)
+        written, in_window = written + len(chunk), in_window + len(chunk)
+        if (now := time.monotonic()) - begun > WINDOW:
+            if in_window < SLOWEST * (now - begun):
+                raise _NotNowError(f"less than {SLOWEST} bytes a second")
+            begun, in_window = now, 0
         if written >= MEGABYTE:
             written -= MEGABYTE
             yield
