@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.store import dumps, seal, unseal
+from harness.store import dumps, open_regular, present, seal, unseal
 
 PREFIX = b'{"key":"'
 DIGITS = 32
@@ -40,7 +40,7 @@ class Cache:
         """The stored values of those keys that are there."""
         wanted = {name.encode() for name in keys}
         values: dict[str, Any] = {}
-        if not wanted or not self.path.is_file():
+        if not wanted or not present(self.path):
             return values
         start, end = len(PREFIX), len(PREFIX) + DIGITS
         for line in self.path.read_bytes().split(b"\n"):
@@ -58,8 +58,7 @@ class Cache:
         os.write(self._file, seal({"key": name, "value": value}) + b"\n")
 
     def _open(self) -> int:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        file = open_regular(self.path, os.O_APPEND)
         size = os.lseek(file, 0, os.SEEK_END)
         if size and os.pread(file, 1, size - 1) != b"\n":
             os.write(file, b"\n")  # closes a line that a killed process left open
