@@ -28,8 +28,9 @@ from harness.resources import data
 from harness.retrieval import gallery, leaks
 from harness.retrieval.gallery import IDS, IMAGE, MANIFEST, TEXT, TEXT_FINE, Encode, key, unit
 from harness.retrieval.grouping import PairDigest
-from harness.retrieval.merge import merge
+from harness.retrieval.merge import PART_ROW, merge
 from harness.retrieval.sources import Pair
+from harness.runs import form
 from harness.types import Track, untracked
 
 PART = 1024
@@ -181,7 +182,7 @@ def _make(plan: Plan, numbers: Sequence[int], count: int, track: Track) -> None:
             part = list(islice(pairs, PART))
             if number not in todo:
                 continue
-            stored = store.read_rows(_ids(plan, number))
+            stored = form.rows(_ids(plan, number), PART_ROW, "delete it, then the same command")
             identities = [_identity(pair) for pair in part]
             if stored:
                 if [{name: row[name] for name in identities[0]} for row in stored] != identities:

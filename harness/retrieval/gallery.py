@@ -23,6 +23,7 @@ from harness import places, registry, store
 from harness.errors import CimError, OutageError
 from harness.parts import Encoder
 from harness.resources import data, devices, paths
+from harness.runs import form
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,8 +35,20 @@ Image = bytes | Path | Callable[[], bytes | Path]
 Encode = Callable[[Sequence[str]], "NDArray[Any]"]  # n texts, or image paths, to embeddings (n, d)
 TEXT, TEXT_FINE, IMAGE, IDS, MANIFEST = "T.f16.npy", "T.f32.npy", "I.f16.npy", "ids.jsonl", "manifest.json"
 FORMAT = 1
+ENCODER = {"name": str, "settings": {}}
+MANIFEST_FORM = {
+    "format": int,
+    "text_encoder?": ENCODER,
+    "image_encoder?": ENCODER,
+    "n": int,
+    "files": {"*": str},
+    "read?": int,
+    "left_out?": int,
+    "repeats?": {"*": int},
+}
 BLOCK = 65536  # rows checked at once
 UNIT = 0.01  # largest |norm - 1| of a stored row; float16 rounding stays far below
+CHECKED = 1 << 28  # bytes of a file that is compared with its sum whenever a gallery is opened; larger ones by verify
 IMAGES = 1024  # images encoded per batch of temporary files
 
 
@@ -199,28 +212,49 @@ def unit(vectors: NDArray[Any], what: str, names: Sequence[str] = ()) -> NDArray
     return normalised
 
 
-def open_folder(folder: Path) -> Gallery:
+def described_in(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a gallery; None where there is none, CimError where it is damaged or of another format."""
+    manifest = form.document(folder / MANIFEST, MANIFEST_FORM, "cim gallery build --help")
+    if manifest is not None and manifest["format"] != FORMAT:
+        what = f"a gallery of format {manifest['format']!r} here"
+        raise CimError(what, where=str(folder), hint="cim gallery build --help")
+    return manifest
+
+
+def open_folder(folder: Path, *, checked: bool = True) -> Gallery:
     """Open a gallery folder, its matrices mapped into memory.
 
+    Args:
+        checked: compare files of up to ``CHECKED`` bytes with the sums in its manifest.
+
     Raises:
-        CimError: there is none, it is unfinished, or its files do not agree.
+        CimError: there is none, it is unfinished, its files do not agree, or one was changed.
     """
-    manifest = store.read_document(folder / MANIFEST)
-    if manifest is None or manifest.get("format") != FORMAT:
-        what = "no finished gallery" if manifest is None else f"a gallery of format {manifest.get('format')!r}"
-        raise CimError(f"{what} here", where=str(folder), hint="cim gallery build --help")
+    manifest = described_in(folder)
+    if manifest is None:
+        raise CimError("no finished gallery here", where=str(folder), hint="cim gallery build --help")
     ids = store.read_rows(folder / IDS)
     matrices = {name: _mapped(folder / name) for name in (TEXT, IMAGE, TEXT_FINE) if name in manifest["files"]}
     for name, matrix in matrices.items():
-        if matrix.ndim != 2 or len(matrix) != len(ids) or len(ids) != manifest["n"]:
+        if matrix.ndim != 2 or matrix.dtype.kind != "f" or len(matrix) != len(ids) or len(ids) != manifest["n"]:
             raise CimError(f"has the shape {matrix.shape}, for {len(ids)} ids", where=str(folder / name))
-    keys = [key(row["source"], row["image"]) for row in ids]
+    if lacking := [name for name in (TEXT, IMAGE) if name not in matrices]:
+        raise CimError(f"names no {lacking[0]}", where=str(folder / MANIFEST), hint="build the gallery again")
+    try:
+        keys, hashes = [key(row["source"], row["image"]) for row in ids], [row["image_sha256"] for row in ids]
+    except KeyError as error:
+        raise CimError(f"a row lacks {error}", where=str(folder / IDS), hint="cim gallery verify") from error
+    for name, sha in manifest["files"].items() if checked else ():
+        path = folder / name
+        if store.present(path) and path.stat().st_size <= CHECKED and data.sha256(path) != sha:
+            hint = "bring it back, or build the gallery again with --fresh"
+            raise CimError("was changed after it was built", where=str(path), hint=hint)
     return Gallery(
         name=folder.name,
         text=matrices[TEXT],
         image=matrices[IMAGE],
         keys=keys,
-        hashes=[row["image_sha256"] for row in ids],
+        hashes=hashes,
         rows=positions(keys),
         sha=digest(manifest["files"]),
         text_fine=matrices.get(TEXT_FINE),
@@ -230,7 +264,7 @@ def open_folder(folder: Path) -> Gallery:
 
 def verify(folder: Path) -> list[tuple[str, str, str]]:
     """Rows of (check, ``ok`` or ``failed``, detail): bytes of each file, shapes, norm of every embedding."""
-    opened, checks = open_folder(folder), list[tuple[str, str, str]]()
+    opened, checks = open_folder(folder, checked=False), list[tuple[str, str, str]]()
     for name, sha in opened.manifest["files"].items():
         here = data.sha256(folder / name)
         checks.append((name, "ok" if here == sha else "failed", f"sha256 {here}"))
@@ -264,8 +298,10 @@ def digest(files: Mapping[str, str]) -> str:
 
 
 def _mapped(path: Path) -> NDArray[Any]:
+    if not store.present(path):
+        raise CimError("is not there", where=str(path), hint="build the gallery again")
     try:
         matrix: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)  # torch shares no read-only map
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise CimError(f"cannot be read ({error})", where=str(path), hint="cim gallery verify") from error
     return matrix

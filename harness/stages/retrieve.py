@@ -45,7 +45,7 @@ def missing(metric: Metric, run: Run) -> str | None:
     from harness.retrieval import gallery
 
     place = gallery.place(run.gallery)
-    manifest = store.read_document(place / gallery.MANIFEST)
+    manifest = gallery.described_in(place)
     if manifest is None:
         build = f"run `cim gallery build {place.name} --from KIND FILE IMAGES` (docs/cim.md)"
         return f"no gallery {place.name}; {build}, or name another with --gallery"
