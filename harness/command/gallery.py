@@ -79,7 +79,7 @@ def _build(args: argparse.Namespace, folder: Path) -> int:
     from harness.retrieval import build, gallery
 
     index, slash, of = args.shard.partition("/")
-    if not (slash and index.isascii() and index.isdigit() and of.isascii() and of.isdigit()):
+    if not (slash and all(x.isascii() and x.isdigit() and len(x) < 7 for x in (index, of))):
         raise CimError(f"--shard {args.shard[:20]!r}", hint="--shard 0/8")
     plan = _plan(args, folder)
     for encoder in (plan.text, plan.image):

@@ -23,7 +23,7 @@ from harness import places, registry, store
 from harness.errors import CimError, OutageError
 from harness.parts import Encoder
 from harness.resources import data, devices, paths
-from harness.runs import form
+from harness.retrieval import on_disk
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,20 +35,8 @@ Image = bytes | Path | Callable[[], bytes | Path]
 Encode = Callable[[Sequence[str]], "NDArray[Any]"]  # n texts, or image paths, to embeddings (n, d)
 TEXT, TEXT_FINE, IMAGE, IDS, MANIFEST = "T.f16.npy", "T.f32.npy", "I.f16.npy", "ids.jsonl", "manifest.json"
 FORMAT = 1
-ENCODER = {"name": str, "settings": {}}
-MANIFEST_FORM = {
-    "format": int,
-    "text_encoder?": ENCODER,
-    "image_encoder?": ENCODER,
-    "n": int,
-    "files": {"*": str},
-    "read?": int,
-    "left_out?": int,
-    "repeats?": {"*": int},
-}
 BLOCK = 65536  # rows checked at once
 UNIT = 0.01  # largest |norm - 1| of a stored row; float16 rounding stays far below
-CHECKED = 1 << 28  # bytes of a file that is compared with its sum whenever a gallery is opened; larger ones by verify
 IMAGES = 1024  # images encoded per batch of temporary files
 
 
@@ -212,25 +200,16 @@ def unit(vectors: NDArray[Any], what: str, names: Sequence[str] = ()) -> NDArray
     return normalised
 
 
-def described_in(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a gallery; None where there is none, CimError where it is damaged or of another format."""
-    manifest = form.document(folder / MANIFEST, MANIFEST_FORM, "cim gallery build --help")
-    if manifest is not None and manifest["format"] != FORMAT:
-        what = f"a gallery of format {manifest['format']!r} here"
-        raise CimError(what, where=str(folder), hint="cim gallery build --help")
-    return manifest
-
-
 def open_folder(folder: Path, *, checked: bool = True) -> Gallery:
     """Open a gallery folder, its matrices mapped into memory.
 
     Args:
-        checked: compare files of up to ``CHECKED`` bytes with the sums in its manifest.
+        checked: compare files of up to ``on_disk.CHECKED`` bytes with the sums in its manifest.
 
     Raises:
         CimError: there is none, it is unfinished, its files do not agree, or one was changed.
     """
-    manifest = described_in(folder)
+    manifest = on_disk.manifest(folder / MANIFEST, FORMAT)
     if manifest is None:
         raise CimError("no finished gallery here", where=str(folder), hint="cim gallery build --help")
     ids = store.read_rows(folder / IDS)
@@ -244,11 +223,8 @@ def open_folder(folder: Path, *, checked: bool = True) -> Gallery:
         keys, hashes = [key(row["source"], row["image"]) for row in ids], [row["image_sha256"] for row in ids]
     except KeyError as error:
         raise CimError(f"a row lacks {error}", where=str(folder / IDS), hint="cim gallery verify") from error
-    for name, sha in manifest["files"].items() if checked else ():
-        path = folder / name
-        if store.present(path) and path.stat().st_size <= CHECKED and data.sha256(path) != sha:
-            hint = "bring it back, or build the gallery again with --fresh"
-            raise CimError("was changed after it was built", where=str(path), hint=hint)
+    if checked:
+        on_disk.check_sums(folder, manifest["files"])
     return Gallery(
         name=folder.name,
         text=matrices[TEXT],
