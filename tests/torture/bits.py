@@ -23,7 +23,8 @@ OTHER, TRACEBACK, UNNAMED, LINES, HUNG, LEFT = (
     "temporary file left",
 )
 # What is left of a file of labels is a file of labels: it says how many it holds, and the score is corrected by these.
-FEWER_LABELS = ("truncated", "emptied", "a line removed", "removed")
+# What is left of a file of evaluations says which are to be made again.
+FEWER_ROWS = ("truncated", "emptied", "a line removed", "removed", "its folder removed")
 # A pipe is as good a source of one's own captions as a file.
 KINDS_OF_INPUTS = tuple(kind for kind in damage.KINDS if "pipe" not in kind)
 
@@ -57,7 +58,7 @@ def cases(space: Workspace, seed: int, rounds: int, weights: bool = True, names:
 def undisturbed(space: Workspace, command: Command) -> str:
     """What a command prints in the workspace as it is kept."""
     space.restore()
-    ended = runner.fork(command.words(space.root), space.environment())
+    ended = space.run(command)
     if ended.code not in (0, 1) or "Traceback" in ended.err:
         raise SystemExit(f"torture: {command.name} fails without any damage: exit {ended.code}: {ended.err}")
     return f"{ended.code}\n{ended.out}"
@@ -70,8 +71,8 @@ def outcome(space: Workspace, case: Case, right: str) -> tuple[str, str]:
     damaged = damage.damage(space.root / case.file, case.kind, draw)
     if damaged is None or not damaged[1]:
         return "", ""
-    ended = runner.fork(case.command.words(space.root), space.environment(), seconds=120)
-    shorter = case.file.name.startswith("labels.") and case.kind in FEWER_LABELS
+    ended = space.run(case.command)
+    shorter = case.file.name.startswith(("labels.", "evaluations.")) and case.kind in FEWER_ROWS
     what = judge(ended, right, case.file, may_differ=damaged[0] or shorter or case.file.parent.name == "work")
     if what in GOOD and space.leftovers():
         return LEFT, ", ".join(space.leftovers())

@@ -28,7 +28,7 @@ class Command:
     """A command line of ``cim``; ``{work}`` stands for the folder of inputs and of what is written outside of results.
 
     ``files`` are, below the workspace, what it makes or changes; of a reading command, what it must not be misled by.
-    ``weights`` says whether it loads torch.
+    ``weights`` says whether it loads torch, or reads what a command that does has written.
     """
 
     name: str
@@ -69,7 +69,7 @@ MAKING = (
     _c("arena", "arena {pair} --judge rule-judge --draws 20", "results/arena"),
     _c("benchmark", f"eval --model {{work}}/captions.jsonl {OWN} bleu4,length", "results/references-*"),
     _c("validate", f"validate --on {{work}}/ratings.csv {OWN} cider,length", "results/.validity"),
-    _c("baseline", "baseline terse --task {scenes} --into {work}/baseline", "work/baseline"),
+    _c("baseline", "baseline terse --task {scenes} --into {work}/baseline", "work/baseline", weights=True),
     _c("board", "board", "results/.leaderboards/board"),
     _c("report", "report", "results/.leaderboards/report"),
     _c("export", "{eee}", "work/eee"),
@@ -101,6 +101,7 @@ READING = (
         "check terse --task {scenes} --baseline {work}/baseline/miniscenes/terse --json",
         f"work/baseline/{SCENES}/terse/*",
         f"{RUN}/*",
+        weights=True,
     ),
     _c("report run", "report terse --task {scenes} --json", f"{RUN}/*"),
     _c("report", "report --json", f"{RUN}/*", "results/train/tiny/*"),
