@@ -58,13 +58,33 @@ def unseal(line: bytes) -> bytes:
     return content
 
 
+def present(path: Path) -> bool:
+    """Is there a file to read?
+
+    Raises:
+        CimError: a folder, a pipe or a link that leads nowhere stands there.
+    """
+    if path.is_file():
+        return True
+    if path.exists() or path.is_symlink():
+        raise CimError("is not a file", where=str(path), hint="move it away")
+    return False
+
+
+def open_regular(path: Path, flags: int) -> int:
+    """Open a file for reading and writing, made where there is none; CimError where something else stands there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    present(path)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | flags, 0o644)
+
+
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """Rows of a file that only this project writes; a missing file has none, a truncated last line is left out.
 
     Raises:
         CimError: a complete line is not a JSON object, or not the one that was written; names file and line.
     """
-    if not path.is_file():
+    if not present(path):
         return []
     return [row(line, f"{path}:{number}") for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1)]
 
@@ -73,6 +93,8 @@ def row(line: bytes, where: str) -> dict[str, Any]:
     """What a line of a file holds that only this project writes; CimError as ``read_rows``."""
     try:
         content = json.loads(unseal(line))
+        if isinstance(content, dict) and "crc" in content:
+            raise ChangedError("was changed after it was written: its checksum stands elsewhere")
     except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, a number of 5,000 digits, too deep
         what = str(error) if isinstance(error, ChangedError) else f"is not JSON ({error})"
         remedy = "delete that line to have it made again, or start over with --fresh"
@@ -84,7 +106,7 @@ def row(line: bytes, where: str) -> dict[str, Any]:
 
 def read_document(path: Path) -> dict[str, Any] | None:
     """A JSON document, or None when there is none; CimError when it is not a JSON object."""
-    if not path.is_file():
+    if not present(path):
         return None
     try:
         content = json.loads(path.read_bytes())
@@ -137,8 +159,7 @@ class Appender:
     """Adds sealed rows to a file, each with one write call; fsync every ``sync`` rows, or few seconds."""
 
     def __init__(self, path: Path, sync: int = SYNC_ROWS) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._file = open_regular(path, 0)
         self._end = _whole_lines(self._file)
         os.ftruncate(self._file, self._end)
         self._sync_rows, self._unsynced, self._synced_at = sync, 0, time.monotonic()
@@ -191,8 +212,7 @@ def writing(folder: Path, what: str = "this run", name: str = LOCK) -> Iterator[
     Raises:
         BusyError: another process holds it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    lock = open_regular(folder / name, 0)
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -130,7 +130,7 @@ def test_a_name_that_makes_no_folder_is_refused(cim: Cim, tmp_path: Path, name: 
 
 
 OPTIONS = {
-    "negative limit": (["--limit", "-3"], "argument --limit: '-3' is not a whole number of 1 or more"),
+    "negative limit": (["--limit", "-3"], "argument --limit: '-3' is not a whole number from 1 to 1000000000"),
     "limit in words": (["--limit", "ten"], "--limit"),
     "unknown option": (["--lmit", "3"], "unrecognized arguments: --lmit 3; cim --help"),
     "negative draws": (["--draws", "-1"], "--draws"),

@@ -151,7 +151,7 @@ def test_seeds_can_be_named(cim: Cim) -> None:
     done = cim("study", "--seed-list", "11,12,13", "--dry-run", "--json")
     assert json.loads(done.out)["seeds"] == [11, 12, 13]
     for wrong in ("11,11", "1,x", "-1", ""):
-        assert "different whole numbers" in cim.refused("study", "--seed-list", wrong, "--dry-run")
+        assert "whole number" in cim.refused("study", "--seed-list", wrong, "--dry-run")
 
 
 def test_captions_are_shortened_by_sentence_and_to_the_length_of_the_base() -> None:

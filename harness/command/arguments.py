@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from harness.command import judge_arguments, training_options
-from harness.command.numbers import count, positive
+from harness.command.numbers import draws, positive, processes, real
 from harness.errors import CimError
 
 STAGES = {
@@ -83,7 +83,7 @@ def parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:
     compare.add_argument("--wide", action="store_true", help="all columns, however narrow the terminal is")
     _plan(verbs, wanted)
     arena = _add(verbs, "arena", "a judge compares runs pair by pair: ratings, win rates, position bias")
-    judge_arguments.arena(arena, positive, count)
+    judge_arguments.arena(arena, positive, draws)
     verify = _add(verbs, "verify", "check a stored run: schema, hashes, counts, scores recomputed")
     verify.add_argument("run", help="run folder, or run name")
     verify.add_argument("--task", help="task of the run, where a name is given")
@@ -213,7 +213,9 @@ def _gallery(verbs: Any) -> None:
     build.add_argument("--text-encoder", default="mpnet", metavar="NAME", help="default: mpnet")
     build.add_argument("--image-encoder", default="vit_h_14", metavar="NAME", help="default: vit_h_14")
     build.add_argument("--shard", default="0/1", metavar="I/N", help="build one of N shards; one process per GPU")
-    build.add_argument("--workers", type=positive, metavar="N", help="threads that read images (default: cores, to 16)")
+    build.add_argument(
+        "--workers", type=processes, metavar="N", help="threads that read images (default: cores, to 16)"
+    )
     _on_ray(build)
     build.add_argument("--fine", action="store_true", help="also keep caption embeddings at float32")
     build.add_argument("--dedupe", action="store_true", help="drop pairs that repeat an image and its caption")
@@ -244,8 +246,8 @@ def _on_ray(verb: argparse.ArgumentParser) -> None:
 
 
 def _gpus(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 64 or (value > 1 and value != int(value)):
+    value = real(0, 64)(text)
+    if value > 1 and value != int(value):
         raise argparse.ArgumentTypeError("0, a part of 1, or a whole number")
     return value
 
@@ -267,7 +269,7 @@ def _stage(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--self-policy", choices=("include", "exclude", "exclude_near"), help=about)
     verb.set_defaults(among=(), shard=None, metrics=None, on=None)
     verb.add_argument(
-        "--workers", type=positive, default=1, metavar="N", help="processes that load the model, each on its own GPUs"
+        "--workers", type=processes, default=1, metavar="N", help="processes that load the model, each on its own GPUs"
     )
     verb.add_argument("--id-key", metavar="KEY", help="where a captions file has its ids (default: guessed, printed)")
     verb.add_argument(
@@ -289,5 +291,5 @@ def _stage(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--partial", action="store_true", help="score only the samples that a captions file holds")
     verb.add_argument("--fresh", action="store_true", help="discard what is stored of this run and start over")
     verb.add_argument("-v", "--verbose", action="store_true", help="all values, control rows, counts and signatures")
-    verb.add_argument("--draws", type=count, metavar="N", help="bootstrap resamples (default 10000; 0: no intervals)")
+    verb.add_argument("--draws", type=draws, metavar="N", help="bootstrap resamples (default 10000; 0: no intervals)")
     verb.add_argument("--dry-run", action="store_true", help="print what would be done; write nothing")

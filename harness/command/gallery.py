@@ -101,7 +101,7 @@ def _build(args: argparse.Namespace, folder: Path) -> int:
 
     told = cluster.told(args)
     index, slash, of = args.shard.partition("/")
-    if not (slash and index.isascii() and index.isdigit() and of.isascii() and of.isdigit()):
+    if not (slash and all(x.isascii() and x.isdigit() and len(x) < 7 for x in (index, of))):
         raise CimError(f"--shard {args.shard[:20]!r}", hint="--shard 0/8")
     plan = _plan(args, folder)
     for encoder in (plan.text, plan.image):
@@ -119,16 +119,16 @@ def _build(args: argparse.Namespace, folder: Path) -> int:
         print(json.dumps({"folder": str(folder), **built.manifest}, indent=1))
     else:
         print(f"{len(built)} rows in {folder}, sha256 {built.sha}")
-        if "read" in built.manifest:  # not in galleries from before pairs were counted
+        if {"read", "left_out"} <= built.manifest.keys():  # not in galleries from before pairs were counted
             print(_counted(built.manifest))
     return 0
 
 
 def _counted(manifest: Mapping[str, Any]) -> str:
     """What became of the pairs that were read."""
-    read, missing, repeats = manifest["read"], manifest["left_out"], manifest["repeats"]
-    near = read - missing - repeats["dropped"] - manifest["n"]
+    read, missing, repeats = manifest["read"], manifest["left_out"], manifest.get("repeats") or {}
+    near = read - missing - repeats.get("dropped", 0) - manifest["n"]
     return (
-        f"{read} pairs read, left out: {missing} without an image file, {repeats['dropped']} repeated, "
-        f"{near} of a benchmark; of those kept or repeated, {repeats['images']} show an image again"
+        f"{read} pairs read, left out: {missing} without an image file, {repeats.get('dropped', 0)} repeated, "
+        f"{near} of a benchmark; of those kept or repeated, {repeats.get('images', 0)} show an image again"
     )

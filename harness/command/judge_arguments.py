@@ -30,7 +30,7 @@ def judge(verb: argparse.ArgumentParser, positive: Callable[[str], int]) -> None
     people.add_argument("--labels", metavar="FILE.csv", help="read the answers of such a sheet")
 
 
-def arena(verb: argparse.ArgumentParser, positive: Callable[[str], int], count: Callable[[str], int]) -> None:
+def arena(verb: argparse.ArgumentParser, positive: Callable[[str], int], draws: Callable[[str], int]) -> None:
     """What ``cim arena`` takes."""
     verb.add_argument("runs", metavar="RUN", nargs="+", help="stored runs of one task: folders or names")
     verb.add_argument("--judge", required=True, metavar="J", help="model that compares: a name or a folder")
@@ -39,5 +39,5 @@ def arena(verb: argparse.ArgumentParser, positive: Callable[[str], int], count: 
     about = "what the judge sees beside the captions (default: image and reference, as far as they are here)"
     verb.add_argument("--show", choices=("image", "reference", "both"), help=about)
     verb.add_argument("--limit", type=positive, metavar="N", help="only the first N samples")
-    verb.add_argument("--draws", type=count, metavar="N", help="bootstrap resamples (default 1000; 0: no intervals)")
+    verb.add_argument("--draws", type=draws, metavar="N", help="bootstrap resamples (default 1000; 0: no intervals)")
     verb.add_argument("--dry-run", action="store_true", help="print calls, tokens and price; ask nothing")

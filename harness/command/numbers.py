@@ -1,4 +1,7 @@
-"""Numbers on the command line: types of ``argparse`` that say what is wrong."""
+"""Numbers on the command line: types of ``argparse`` that say what is wrong, each within bounds.
+
+The bounds are far above what anybody needs, and low enough that no typing error keeps a machine busy for days.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +9,50 @@ import argparse
 import math
 from collections.abc import Callable
 
+MOST = 1_000_000_000  # samples, steps
+MOST_DRAWS = 100_000  # that of harness/runs/stats.py, which help does not load
+MOST_PROCESSES = 256
+MOST_SEEDS = 100
+HIGHEST_SEED = 2**32 - 1  # of numpy's and transformers' generators
 
-def positive(text: str) -> int:
-    """A whole number of 1 or more."""
-    if not text.isascii() or not text.isdigit() or len(text) > 12 or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a whole number of 1 or more")
-    return int(text)
+
+def whole(lowest: int, highest: int) -> Callable[[str], int]:
+    """The type of a whole number from ``lowest`` to ``highest``."""
+
+    def read(text: str) -> int:
+        digits = text.isascii() and text.isdigit() and len(text) <= len(str(highest))
+        if not digits or not lowest <= int(text) <= highest:
+            raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a whole number from {lowest} to {highest}")
+        return int(text)
+
+    return read
 
 
-def count(text: str) -> int:
-    """A whole number of 0 or more."""
-    return 0 if text == "0" else positive(text)
+def real(lowest: float, highest: float) -> Callable[[str], float]:
+    """The type of a number from ``lowest`` to ``highest``."""
+
+    def read(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not lowest <= number <= highest:
+            raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a number from {lowest:g} to {highest:g}")
+        return number
+
+    return read
+
+
+positive, count = whole(1, MOST), whole(0, MOST)
+draws, processes, seed = whole(0, MOST_DRAWS), whole(1, MOST_PROCESSES), whole(0, HIGHEST_SEED)
 
 
 def seeds(text: str) -> list[int]:
     """Different whole numbers, separated by commas."""
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
-        raise argparse.ArgumentTypeError("different whole numbers such as 11,12,13")
-    return [int(part) for part in parts]
+    numbers = [seed(part.strip()) for part in text.split(",")]
+    if len(set(numbers)) < len(numbers) or len(numbers) > MOST_SEEDS:
+        raise argparse.ArgumentTypeError(f"at most {MOST_SEEDS} different whole numbers such as 11,12,13")
+    return numbers
 
 
 def between(low: float, high: float) -> Callable[[str], float]:

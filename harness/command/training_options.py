@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from harness.command.numbers import count, positive, seeds
+from harness.command.numbers import MOST_SEEDS, count, positive, processes, seed, seeds, whole
 
 ROLLOUTS = ("auto", "transformers", "vllm")
 HELP_OF_ROLLOUTS = "what writes captions (default: vllm on a GPU that has it, transformers for embedded models)"
@@ -35,12 +35,12 @@ def train(verb: argparse.ArgumentParser) -> None:
     about = "of encoding captions (default: float32, on a GPU bfloat16)"
     verb.add_argument("--reward-precision", choices=("float32", "bfloat16"), help=about)
     verb.add_argument("--self-policy", choices=("include", "exclude", "exclude_near"), help="default: the preset's")
-    verb.add_argument("--seed", type=count, default=0, metavar="N", help="default 0")
+    verb.add_argument("--seed", type=seed, default=0, metavar="N", help="default 0")
     verb.add_argument("--steps", type=positive, metavar="N", help="generation batches (sft: updates)")
     verb.add_argument("--lora", action="store_true", help="train a LoRA adapter of rank 64 instead of all weights")
     verb.add_argument("--rollouts", choices=ROLLOUTS, default="auto", help=HELP_OF_ROLLOUTS)
     verb.add_argument("--vllm-server", metavar="URL", help="a vLLM server on other GPUs (default: colocated)")
-    verb.add_argument("--processes", type=positive, metavar="N", help="GPUs that share a step (default: all of them)")
+    verb.add_argument("--processes", type=processes, metavar="N", help="GPUs that share a step (default: all of them)")
     verb.add_argument("--set", dest="settings", action="append", default=[], metavar="NAME=VALUE", help="a TRL setting")
     verb.add_argument("--tolerate", metavar="A[,B]", help="alarms that are logged and do not stop the run")
     verb.add_argument("--name", help="folder under results/train (default: from model, preset and seed)")
@@ -49,7 +49,7 @@ def train(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--report-to", metavar="A[,B]", help="trackers: tensorboard, wandb, trackio (default: none)")
     verb.add_argument(
         "--held-out",
-        type=int,
+        type=count,
         metavar="N",
         help="of --from: images that choose a checkpoint (default: 1 in 20, 64 to 256; 0: none, the last is chosen)",
     )
@@ -74,7 +74,7 @@ def study(verb: argparse.ArgumentParser) -> None:
     )
     group = verb.add_mutually_exclusive_group()
     about = "runs per arm, seeds 0 to N-1 (default 1)"
-    group.add_argument("--seeds", type=positive, default=1, metavar="N", help=about)
+    group.add_argument("--seeds", type=whole(1, MOST_SEEDS), default=1, metavar="N", help=about)
     group.add_argument("--seed-list", type=seeds, metavar="A[,B]", help="the seeds themselves, such as 11,12,13")
     verb.add_argument("--metrics", metavar="A[,B]", help="default: all that this machine can compute")
     verb.add_argument("--dry-run", action="store_true", help="print what would be done; write nothing")
@@ -88,5 +88,7 @@ def audit_reward(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--gallery", metavar="NAME", help="where captions are looked up (default: the task's own)")
     verb.add_argument("--task", default="miniscenes", metavar="T", help="a synthetic environment (default: miniscenes)")
     verb.add_argument("--level", default="base", metavar="L", help="detail of captions: base (default), medium, full")
-    verb.add_argument("--n", type=positive, default=300, metavar="N", help="scenes, of validation (default 300)")
+    verb.add_argument(
+        "--n", type=whole(1, 100_000), default=300, metavar="N", help="scenes, of validation (default 300)"
+    )
     verb.add_argument("--out", type=Path, metavar="FILE", help="keep the result as JSON")

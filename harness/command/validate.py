@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.command.numbers import draws
 from harness.errors import CimError, one_line
 from harness.resources import paths
 
@@ -42,18 +43,12 @@ def options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--references", metavar="FILE", help="references of your own file, in any form of captions")
     verb.add_argument("--shape", choices=("ratings", "pairs", "labels"), help="of your own file (default: by its keys)")
     verb.add_argument("--metrics", metavar="A[,B]", help="names or .py files (default: all that can be computed here)")
-    verb.add_argument("--draws", type=_draws, metavar="N", help="bootstrap resamples (default 2000; 0: no intervals)")
+    verb.add_argument("--draws", type=draws, metavar="N", help="bootstrap resamples (default 2000; 0: no intervals)")
     verb.add_argument("--list", action="store_true", help="the sets, how each is had, and its licence")
     about = "measure all sets that are here and write the cards that comparisons and pages show"
     verb.add_argument("--cards", action="store_true", help=about)
     verb.add_argument("--table", action="store_true", help="print the stored cards as a Markdown table")
     verb.add_argument("--out", metavar="FILE", help="with --cards: write there (default: results/published)")
-
-
-def _draws(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 7:
-        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a whole number from 0 to 9999999")
-    return int(text)
 
 
 def validate_verb(args: argparse.Namespace) -> int:

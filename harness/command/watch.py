@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from harness.command.numbers import positive, real
 from harness.command.places import split
 from harness.resources import paths
 
@@ -48,19 +49,13 @@ def options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--task", required=True, help="benchmark, or a task.toml of your own images")
     verb.add_argument("--metrics", required=True, metavar="A[,B]", help="metrics that are not the reward")
     verb.add_argument("--rewards", metavar="A[,B]", help="rewards of the training, which are refused as metrics")
-    verb.add_argument(
-        "--every", type=_positive, default=1, metavar="N", help="steps between evaluations (default: all)"
-    )
-    verb.add_argument("--until", type=_positive, metavar="STEP", help="last step; with it the test is sharper")
-    verb.add_argument("--images", type=_positive, default=200, metavar="N", help="first N of the task (default 200)")
+    verb.add_argument("--every", type=positive, default=1, metavar="N", help="steps between evaluations (default: all)")
+    verb.add_argument("--until", type=positive, metavar="STEP", help="last step; with it the test is sharper")
+    verb.add_argument("--images", type=positive, default=200, metavar="N", help="first N of the task (default 200)")
     verb.add_argument("--engine", help="in place of the base model's")
     verb.add_argument("--out", metavar="DIR", help="evaluations and runs (default: .watched/NAME among the results)")
     verb.add_argument("--once", action="store_true", help="evaluate what is there and end")
     verb.add_argument("--no-stop", action="store_true", help="go on where a checkpoint is worse")
-    verb.add_argument("--poll", type=float, default=30.0, metavar="S", help="seconds between two looks (default 30)")
-
-
-def _positive(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
-    return int(text)
+    verb.add_argument(
+        "--poll", type=real(0.01, 86_400), default=30.0, metavar="S", help="seconds between two looks (default 30)"
+    )

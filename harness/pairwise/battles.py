@@ -94,7 +94,7 @@ def open_arena(
     task = registry.task(settings[0]["name"])
     if data.fingerprint(task) != settings[0]["data"]:
         raise CimError(f"the runs were made on another version of {task.name}", hint="make them again")
-    texts = [{name: row.text or "" for name, row in RowFiles(folder).completions().items()} for folder in folders]
+    texts = [_captions(folder) for folder in folders]
     common = set.intersection(*map(set, texts))
     samples = [sample for sample in of_captions(data.samples(task), texts[0]) if sample.id in common][:limit]
     if not samples:
@@ -109,6 +109,15 @@ def open_arena(
     numbers = range(len(folders))
     pairs = [(a, b) for a in numbers for b in numbers if (a not in against and b in against if against else a < b)]
     return Arena(task, results, [folder.resolve().name for folder in folders], texts, samples, pairs, chosen)
+
+
+def _captions(folder: Path) -> dict[str, str]:
+    """The captions of a run; CimError where they are not those that its manifest is about."""
+    rows, written = RowFiles(folder).completions(), (manifest.read(folder) or {}).get("captions")
+    if written is not None and written != records.digest(rows):
+        hint = "make the run again with --fresh"
+        raise CimError("was changed after it was written", where=str(folder / records.NAME), hint=hint)
+    return {name: row.text or "" for name, row in rows.items()}
 
 
 def _drawn_or_here(task: Task, folder: Path, samples: Sequence[Sample]) -> bool:

@@ -30,8 +30,9 @@ from harness.resources import data
 from harness.retrieval import gallery, leaks
 from harness.retrieval.gallery import IDS, IMAGE, MANIFEST, TEXT, TEXT_FINE, Encode, key, unit
 from harness.retrieval.grouping import PairDigest
-from harness.retrieval.merge import merge
+from harness.retrieval.merge import PART_ROW, merge
 from harness.retrieval.sources import Pair
+from harness.runs import form
 from harness.types import Track, untracked
 
 if TYPE_CHECKING:
@@ -230,7 +231,7 @@ def _absent(plan: Plan, numbers: Sequence[int], parts: Iterable[int]) -> Iterato
         part = list(islice(pairs, PART))
         if number not in todo:
             continue
-        stored = store.read_rows(_ids(plan, number))
+        stored = form.rows(_ids(plan, number), PART_ROW, "delete it, then the same command")
         if not stored:
             yield number, part
             continue

@@ -10,7 +10,6 @@ with its rows must come from the encoders that it names.
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,7 +23,10 @@ from harness import places, registry, store
 from harness.errors import CimError, OutageError
 from harness.parts import Encoder
 from harness.resources import devices, paths
-from harness.retrieval import rows
+from harness.retrieval import on_disk, rows
+from harness.retrieval.on_disk import MANIFEST as MANIFEST
+from harness.retrieval.on_disk import digest as digest
+from harness.retrieval.on_disk import parts as parts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 Kind = Literal["text", "image"]
 Image = bytes | Path | Callable[[], bytes | Path]
 Encode = Callable[[Sequence[str]], "NDArray[Any]"]  # n texts, or image paths, to embeddings (n, d)
-TEXT, TEXT_FINE, IMAGE, IDS, MANIFEST = "T.f16.npy", "T.f32.npy", "I.f16.npy", "ids.jsonl", "manifest.json"
+TEXT, TEXT_FINE, IMAGE, IDS = "T.f16.npy", "T.f32.npy", "I.f16.npy", "ids.jsonl"
 FORMAT = 1
 BLOCK = 65536  # rows checked at once
 UNIT = 0.01  # largest |norm - 1| of a stored row; float16 rounding stays far below
@@ -202,30 +204,40 @@ def unit(vectors: NDArray[Any], what: str, names: Sequence[str] = ()) -> NDArray
     return normalised
 
 
-def open_folder(folder: Path) -> Gallery:
+def open_folder(folder: Path, *, checked: bool = True) -> Gallery:
     """Open a gallery folder, its matrices mapped into memory.
 
+    Args:
+        checked: compare files of up to ``on_disk.CHECKED`` bytes with the sums in its manifest.
+
     Raises:
-        CimError: there is none, it is unfinished, or its files do not agree.
+        CimError: there is none, it is unfinished, its files do not agree, or one was changed.
     """
-    manifest = store.read_document(folder / MANIFEST)
-    if manifest is None or manifest.get("format") != FORMAT:
-        what = "no finished gallery" if manifest is None else f"a gallery of format {manifest.get('format')!r}"
-        raise CimError(f"{what} here", where=str(folder), hint="cim gallery build --help")
+    manifest = on_disk.manifest(folder / MANIFEST, FORMAT)
+    if manifest is None:
+        raise CimError("no finished gallery here", where=str(folder), hint="cim gallery build --help")
     folders = parts(folder, manifest)
     ids = [row for part in folders for row in store.read_rows(part / IDS)]
     names = [name for name in (TEXT, IMAGE, TEXT_FINE) if name in manifest["files"]]
     matrices = {name: rows.joined([_mapped(part / name) for part in folders]) for name in names}
     for name, matrix in matrices.items():
-        if matrix.ndim != 2 or len(matrix) != len(ids) or len(ids) != manifest["n"]:
+        if matrix.ndim != 2 or matrix.dtype.kind != "f" or len(matrix) != len(ids) or len(ids) != manifest["n"]:
             raise CimError(f"has the shape {matrix.shape}, for {len(ids)} ids", where=str(folder / name))
-    keys = [key(row["source"], row["image"]) for row in ids]
+    if lacking := [name for name in (TEXT, IMAGE) if name not in matrices]:
+        raise CimError(f"names no {lacking[0]}", where=str(folder / MANIFEST), hint="build the gallery again")
+    try:
+        keys, hashes = [key(row["source"], row["image"]) for row in ids], [row["image_sha256"] for row in ids]
+    except KeyError as error:
+        raise CimError(f"a row lacks {error}", where=str(folder / IDS), hint="cim gallery verify") from error
+    for part in folders if checked else ():
+        files = manifest["files"] if part == folder else (store.read_document(part / MANIFEST) or {})["files"]
+        on_disk.check_sums(part, files)
     return Gallery(
         name=folder.name,
         text=matrices[TEXT],
         image=matrices[IMAGE],
         keys=keys,
-        hashes=[row["image_sha256"] for row in ids],
+        hashes=hashes,
         rows=positions(keys),
         sha=digest(manifest["files"]),
         text_fine=matrices.get(TEXT_FINE),
@@ -234,29 +246,9 @@ def open_folder(folder: Path) -> Gallery:
     )
 
 
-def parts(folder: Path, manifest: Mapping[str, Any]) -> list[Path]:
-    """The folders that hold a gallery's files, in the order of their rows: its own, or those that were joined.
-
-    Raises:
-        CimError: a part is not there, or is not the one that was joined.
-    """
-    folders = list[Path]()
-    named = manifest.get("parts", [])
-    if not all(isinstance(part, dict) and isinstance(part.get("folder"), str) and "sha256" in part for part in named):
-        raise CimError("has parts without a folder and sha256", where=str(folder / MANIFEST), hint="join them again")
-    for part in named:
-        folders.append(folder / part["folder"])
-        files = (store.read_document(folders[-1] / MANIFEST) or {}).get("files")
-        if not isinstance(files, dict) or digest(files) != part["sha256"]:
-            what = "is not the part that was joined" if files else "no finished gallery here"
-            hint = f"bring it back, or join the parts of {folder.name} again"
-            raise CimError(what, where=str(folders[-1]), hint=hint)
-    return folders or [folder]
-
-
 def verify(folder: Path) -> list[tuple[str, str, str]]:
     """Rows of (check, ``ok`` or ``failed``, detail): bytes of each file, shapes, norm of every embedding."""
-    opened, checks = open_folder(folder), list[tuple[str, str, str]]()
+    opened, checks = open_folder(folder, checked=False), list[tuple[str, str, str]]()
     for name, sha in opened.manifest["files"].items():
         here = rows.sha256([part / name for part in parts(folder, opened.manifest)])
         checks.append((name, "ok" if here == sha else "failed", f"sha256 {here}"))
@@ -284,14 +276,11 @@ def place(name: str) -> Path:
     return folder if (folder / MANIFEST).is_file() else places.brought("galleries", name) or folder
 
 
-def digest(files: Mapping[str, str]) -> str:
-    """The sha256 that identifies a gallery: over the names and sha256 of its files."""
-    return hashlib.sha256("\n".join(f"{name} {files[name]}" for name in sorted(files)).encode()).hexdigest()
-
-
 def _mapped(path: Path) -> NDArray[Any]:
+    if not store.present(path):
+        raise CimError("is not there", where=str(path), hint="build the gallery again")
     try:
         matrix: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)  # torch shares no read-only map
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise CimError(f"cannot be read ({error})", where=str(path), hint="cim gallery verify") from error
     return matrix

@@ -13,11 +13,14 @@ from harness.errors import CimError
 from harness.resources import data
 from harness.retrieval import leaks
 from harness.retrieval.gallery import FORMAT, IDS, IMAGE, MANIFEST, TEXT, TEXT_FINE, digest, key
+from harness.runs import form
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from harness.parts import Vectors
+
+PART_ROW = {"source": str, "image": str, "caption_sha256": str, "image_sha256": str}
 
 
 def merge(
@@ -36,7 +39,8 @@ def merge(
     Raises:
         CimError: one id names two images, or a row shows a benchmark's image and ``drop_near`` is off.
     """
-    rows = [row for number in range(count) for row in store.read_rows(parts / f"{number:06d}.ids.jsonl")]
+    listed, hint = [parts / f"{number:06d}.ids.jsonl" for number in range(count)], "delete it, then the same command"
+    rows = [row for path in listed for row in form.rows(path, PART_ROW, hint)]
     counted, repeated = repeats(rows)
     dropped, benchmarks = set(repeated) if facts["dedupe"] else set[int](), dict(facts["benchmarks"])
     if encode is not None:

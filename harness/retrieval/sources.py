@@ -266,7 +266,7 @@ def read_world(name: str, scenes: str) -> Iterator[Pair]:
     world = worlds()[name]
     split, _, count = scenes.rpartition(":")
     split = split or SPLITS[0]
-    if split not in SPLITS or not (count.isascii() and count.isdigit()) or int(count) < 1:
+    if split not in SPLITS or not (count.isascii() and count.isdigit() and len(count) < 8) or int(count) < 1:
         raise CimError(f"--from {name} {scenes[:20]!r}", hint=f"--from {name} N, or {name} train:N, how many scenes")
     samples = world.samples(split, int(count))
     return (Pair(world.name, sample.id, sample.references[0], partial(world.draw, sample.id)) for sample in samples)

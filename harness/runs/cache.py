@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.runs.cache_index import DIGITS, CacheIndex
-from harness.store import dumps, seal, unseal
+from harness.store import dumps, open_regular, present, seal, unseal
 
 
 def key(text: str) -> str:
@@ -38,7 +38,7 @@ class Cache:
     def find(self, keys: Collection[str]) -> dict[str, Any]:
         """The stored values of those keys that are there."""
         values: dict[str, Any] = {}
-        if not keys or not self.path.is_file():
+        if not keys or not present(self.path):
             return values
         self._index = self._index or CacheIndex(self.path)
         for name, line in self._index.lines(keys):
@@ -55,8 +55,7 @@ class Cache:
         os.write(self._file, seal({"key": name, "value": value}) + b"\n")
 
     def _open(self) -> int:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        file = open_regular(self.path, os.O_APPEND)
         size = os.lseek(file, 0, os.SEEK_END)
         if size and os.pread(file, 1, size - 1) != b"\n":
             os.write(file, b"\n")  # closes a line that a killed process left open

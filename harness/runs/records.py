@@ -37,9 +37,11 @@ def completion(row: dict[str, Any], where: str, field: str = "caption") -> Compl
     thoughts = row.get("reasoning")
     if SURROGATE.search(f"{sample_id}{text}{thoughts}"):
         raise CimError("half of a surrogate pair", where=where, hint="make the run again with --fresh")
-    counts = (row.get("finish_reason"), row.get("prompt_tokens"), row.get("completion_tokens"))
+    reason, counts = row.get("finish_reason"), (row.get("prompt_tokens"), row.get("completion_tokens"))
+    if not isinstance(reason, str | None) or not all(isinstance(count, int | None) for count in counts):
+        raise CimError("a malformed finish_reason or token count", where=where, hint="make the run again with --fresh")
     thoughts = thoughts if isinstance(thoughts, str) else None
-    return Completion(sample_id, None if error is not None else text, *counts, error=error, reasoning=thoughts)
+    return Completion(sample_id, None if error is not None else text, reason, *counts, error=error, reasoning=thoughts)
 
 
 def row(completion: Completion, field: str = "caption") -> dict[str, Any]:

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from harness.errors import CimError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 DRAWS = 10_000
+MOST_DRAWS = 100_000  # more take hours and tell no more; an untrusted run must not ask for them
 SEED = 12345
 LEVEL = 0.95
 NORMAL = NormalDist()
@@ -70,6 +73,8 @@ def image_numbers(keys: Iterable[Hashable]) -> Ints | None:
 
 
 def _blocks(n: int, draws: int) -> Iterator[int]:
+    if not 0 <= draws <= MOST_DRAWS:
+        raise CimError(f"{draws} draws", hint=f"0 to {MOST_DRAWS}")
     rows = max(1, BLOCK // n)
     yield from (min(rows, draws - start) for start in range(0, draws, rows))
 

@@ -18,6 +18,7 @@ from harness import registry
 from harness.parts import Metric, Records
 from harness.runs import stats
 from harness.runs.run import Run
+from harness.stages.caption import stored
 from harness.stages.judge import answered, answering_name, replies
 from harness.stages.judge_files import reply_files
 from harness.stages.probes import INJECTIONS
@@ -121,7 +122,8 @@ def _known(number: float) -> float | None:
 
 def records_of(run: Run, judge: str, probe: str = "") -> Records:
     """What a metric reads verdicts from: the stored replies of the model named ``judge``."""
-    texts = [run.captions[sample.id].text or "" for sample in run.samples]
+    captions = stored(run)
+    texts = [captions[sample.id].text or "" for sample in run.samples]
     other = replace(run, judge=judge)
     return Records(run.samples, texts, _no_parses, lambda name: replies(other, name, probe), run.task.parser)
 

@@ -42,10 +42,10 @@ def missing(metric: Metric, run: Run) -> str | None:
         return None
     if run.gallery is None:
         return f"task {run.task.name} names no gallery; --gallery NAME"
-    from harness.retrieval import gallery
+    from harness.retrieval import gallery, on_disk
 
     place = gallery.place(run.gallery)
-    manifest = store.read_document(place / gallery.MANIFEST)
+    manifest = on_disk.manifest(place / gallery.MANIFEST, gallery.FORMAT)
     if manifest is None:
         build = f"run `cim gallery build {place.name} --from KIND FILE IMAGES` (docs/cim.md)"
         return f"no gallery {place.name}; {build}, or name another with --gallery"

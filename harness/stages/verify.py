@@ -17,7 +17,7 @@ from harness import registry
 from harness.errors import CimError
 from harness.parts import Metric
 from harness.resources import data
-from harness.runs import manifest, signature, stored_run, validate
+from harness.runs import manifest, signature, stats, stored_run, validate
 from harness.runs import run as runs
 from harness.runs.stored_run import StoredRun
 from harness.stages import choice, model, parse, score
@@ -25,7 +25,6 @@ from harness.types import Task
 
 Check = tuple[str, str, str]
 FILES = (stored_run.PER_SAMPLE, stored_run.STATISTICS, stored_run.DETAILS, stored_run.JUDGED)
-MOST_DRAWS = 100_000  # an untrusted run must not occupy this machine for hours
 
 
 def verify(folder: Path, results: Path) -> list[Check]:
@@ -77,8 +76,8 @@ def _claims(run: StoredRun, task: Task) -> Iterator[str]:
     if prompt != stored["settings"]["task"]["prompt"]:
         yield f"the prompt in {manifest.NAME} is not that of its settings"
     draws = document["interval"]["draws"]
-    if not 0 <= draws <= MOST_DRAWS:
-        yield f"{draws} draws; 0 to {MOST_DRAWS} are made again"
+    if not 0 <= draws <= stats.MOST_DRAWS:
+        yield f"{draws} draws; 0 to {stats.MOST_DRAWS} are made again"
     expected = {
         "format": manifest.FORMAT,
         "task": task.name,

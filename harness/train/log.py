@@ -21,6 +21,7 @@ import numpy as np
 
 from harness import store
 from harness.errors import AlarmError
+from harness.runs.form import training_rows
 from harness.train import alarms, diagnostics
 from harness.train.reward import Scored
 
@@ -82,8 +83,8 @@ class TrainingLog:
         self._provenance = dict(provenance)
         for name in FILES:
             _drop_rows(folder / name, done)
-        self.validations = list[Mapping[str, Any]](store.read_rows(folder / VALIDATION))
-        self._rows: list[Mapping[str, Any]] = [row for row in store.read_rows(folder / STEPS) if "reward" in row]
+        self.validations = list[Mapping[str, Any]](training_rows(folder / VALIDATION))
+        self._rows: list[Mapping[str, Any]] = [row for row in training_rows(folder / STEPS) if "reward" in row]
         self._steps = store.Appender(folder / STEPS)
         self.last: Mapping[str, Any] = {}  # row of steps.jsonl
         self.captions = list[dict[str, Any]]()  # of the last batch
@@ -137,7 +138,7 @@ class TrainingLog:
 
     def greedy(self, step: int) -> dict[str, str]:
         """The greedy captions of a step by image."""
-        rows = store.read_rows(self._folder / GREEDY)
+        rows = training_rows(self._folder / GREEDY)
         return {row["image"]: row["caption"] for row in rows if row["step"] == step}
 
     def log_validation(self, step: int, values: Mapping[str, Any], captions: Mapping[str, str] | None = None) -> None:
@@ -163,7 +164,7 @@ class TrainingLog:
 
 
 def _drop_rows(path: Path, done: int) -> None:
-    rows = store.read_rows(path)
+    rows = training_rows(path)
     kept = [row for row in rows if row["step"] <= done]
     if len(kept) < len(rows):
         store.write_rows(path, kept, sealed=True)

@@ -223,11 +223,17 @@ def server(scorer: CimScorer, port: int = 0, precision: str = "float32") -> tupl
     return http_server, batcher
 
 
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a port from 0 to 65535")
+    return int(text)
+
+
 def main(arguments: Sequence[str] | None = None, say: Callable[[str], Any] = sys.stdout.write) -> int:
     """Serve until interrupted."""
     parser = argparse.ArgumentParser(prog="python -m harness.train.reward_server", description=__doc__)
     parser.add_argument("--gallery", required=True, type=Path, metavar="FOLDER")
-    parser.add_argument("--port", type=int, default=8737)
+    parser.add_argument("--port", type=_port, default=8737)
     parser.add_argument("--preset", choices=("paper", "safe"), default="paper")
     parser.add_argument("--search", choices=NAMES, help="default: exact, on a GPU exact-cuda")
     parser.add_argument(

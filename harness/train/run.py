@@ -16,6 +16,7 @@ from typing import Any
 from harness import store
 from harness.errors import AlarmError, CimError
 from harness.runs import manifest
+from harness.runs.form import training_rows
 from harness.train import checkpoints, inheritance, reward
 from harness.train.log import FILES, VALIDATION
 from harness.train.plan import Plan, settings
@@ -64,7 +65,7 @@ def _complete(plan: Plan) -> dict[str, Any] | None:
     if (manifest.read(plan.folder) or {}).get("status") != "complete":
         return None
     chosen, finished = store.read_document(plan.folder / CHOSEN), checkpoints.whole(plan.checkpoints)
-    if chosen is None or chosen["checkpoint"] not in [path.name for _, path in finished]:
+    if chosen is None or chosen.get("checkpoint") not in [path.name for _, path in finished]:
         hint = "bring it back, or train anew with --fresh"
         raise CimError("this run is complete, but its chosen checkpoint is gone", where=str(plan.folder), hint=hint)
     return {"steps": finished[-1][0], "chosen": chosen, "folder": str(plan.folder)}
@@ -81,7 +82,7 @@ def _train(plan: Plan, say: Callable[[str], None], advance: Callable[[int, int],
 
 def _conclude(plan: Plan, steps: int) -> dict[str, Any]:
     """Choose a checkpoint, and write ``model.toml`` for it into the run's folder."""
-    chosen = checkpoints.choose(plan.checkpoints, store.read_rows(plan.folder / VALIDATION))
+    chosen = checkpoints.choose(plan.checkpoints, training_rows(plan.folder / VALIDATION))
     if os.environ.get("RANK", "0") == "0":
         inside = f"./checkpoints/{chosen['checkpoint']}" + (f"/{checkpoints.MERGED}" if plan.options.lora else "")
         store.write_document(plan.folder / CHOSEN, chosen)

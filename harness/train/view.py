@@ -17,6 +17,7 @@ from typing import Any
 from harness import store
 from harness.errors import CimError
 from harness.runs import manifest
+from harness.runs.form import training_rows
 from harness.train.log import GREEDY, STEPS, VALIDATION
 
 ENDED = ("complete", "stopped")
@@ -57,8 +58,8 @@ _KILLED = "no process writes this run: it was killed; the same command without -
 
 def lines(folder: Path, total: int | None) -> Iterator[str]:
     """All lines about the rows of a run so far, in the order of its steps."""
-    steps, validations = store.read_rows(folder / STEPS), store.read_rows(folder / VALIDATION)
-    greedy = store.read_rows(folder / GREEDY)
+    steps, validations = training_rows(folder / STEPS), training_rows(folder / VALIDATION)
+    greedy = training_rows(folder / GREEDY)
     due = list(validations)
     for at, row in enumerate(steps):
         while due and due[0]["step"] < row["step"]:

@@ -16,9 +16,12 @@ from harness import registry, store
 from harness.api.evaluation import evaluate
 from harness.api.result import Result, load_run
 from harness.errors import CimError
-from harness.runs import sequential
+from harness.runs import form, sequential
 
 NAME = "evaluations.jsonl"
+TEST = {"difference": form.NUMBER, "p": form.NUMBER, "alpha": form.NUMBER}
+VALUES = {"*": (*form.NUMBER, form.NONE)}
+ROW = {"step": int, "n": int, "alpha": form.NUMBER, "values": VALUES, "tests": {"*": TEST}, "worse": [str], "run": str}
 CIM = frozenset({"cim", "grc", "qir", "rr", "self_retrieval"})  # rewards of which metric ``cim`` is no judge
 
 
@@ -61,7 +64,7 @@ class Evaluations:
             raise CimError(f"alpha is {alpha}", hint="between 0 and 1, such as 0.05")
         self.folder, self.task, self.metrics, self._looks, self._alpha = folder, task, list(metrics), looks, alpha
         self.file = folder / NAME
-        self._all = store.read_rows(self.file) if self.file.is_file() else []
+        self._all = form.rows(self.file, ROW, "another folder for this training")
         self._start: Result | None = None
 
     @property

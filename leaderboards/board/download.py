@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,6 +26,7 @@ def rows(board: TaskBoard) -> Iterator[dict[str, Any]]:
                 if cell.standing is None:
                     continue
                 low, high = cell.standing.rank if column.ranked else (None, None)
+                around = [bound if math.isfinite(bound) else None for bound in cell.standing.ci95]
                 yield {
                     "task": board.task,
                     "table": table.number,
@@ -32,8 +34,8 @@ def rows(board: TaskBoard) -> Iterator[dict[str, Any]]:
                     "metric": column.group.metric,
                     "value": column.group.value,
                     "point": cell.standing.point,
-                    "ci95_low": cell.standing.ci95[0],
-                    "ci95_high": cell.standing.ci95[1],
+                    "ci95_low": around[0],
+                    "ci95_high": around[1],
                     "rank_best": low,
                     "rank_worst": high,
                     "no_better_than": public(", ".join(map(controls.label, cell.under))),

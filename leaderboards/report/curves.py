@@ -15,6 +15,7 @@ from typing import Any
 from harness import store
 from harness.resources import paths
 from harness.runs import manifest
+from harness.runs.form import training_rows
 
 STEPS, VALIDATION, GREEDY, CHOSEN = "steps.jsonl", "validation.jsonl", "greedy.jsonl", "chosen.json"
 SHOWN = 3  # held-out images whose captions are shown
@@ -76,11 +77,11 @@ def read(results: Path, order: Sequence[str] = ()) -> list[Training]:
     """All stored training runs with rows, sorted by arm (those of ``order`` first, then by name) and seed."""
     runs = []
     for path in sorted((results / paths.TRAINED).glob(f"*/{STEPS}")):
-        stored, rows = manifest.read(path.parent), store.read_rows(path)
+        stored, rows = manifest.read(path.parent), training_rows(path)
         if stored is not None and rows:
             arm, _, seed = path.parent.name.rpartition(SEED)
             named = (arm, int(seed)) if arm and seed.isdigit() else (path.parent.name, 0)
-            run = _training(*named, stored, rows, store.read_rows(path.parent / VALIDATION))
+            run = _training(*named, stored, rows, training_rows(path.parent / VALIDATION))
             runs.append(replace(run, captions_of=_captions(path.parent)))
     places = {arm: at for at, arm in enumerate(order)}
     return sorted(runs, key=lambda run: (places.get(run.arm, len(places)), run.arm, run.seed))
@@ -88,7 +89,7 @@ def read(results: Path, order: Sequence[str] = ()) -> list[Training]:
 
 def _captions(folder: Path) -> tuple[tuple[str, str, int, str], ...]:
     """What the start model, the chosen and the last checkpoint say of the first held-out images."""
-    rows = store.read_rows(folder / GREEDY)
+    rows = training_rows(folder / GREEDY)
     if not rows:
         return ()
     chosen = (store.read_document(folder / CHOSEN) or {}).get("step")
