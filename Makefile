@@ -43,7 +43,7 @@ small_weights = $(VENV)/bin/cim data fetch $(LITE),effnet_lite0 || echo "test: g
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup setup-models setup-lite setup-train setup-vllm setup-gpu eval train-cim ablation report tables audit leaderboard check baseline parity mini-models test test-slow lint bench gpu-check
+.PHONY: help setup setup-models setup-lite setup-train setup-vllm setup-gpu eval train-cim ablation report tables audit leaderboard check baseline parity mini-models test test-slow lint bench torture gpu-check
 
 help:
 	@echo "usage: make TARGET [NAME=value ...]"
@@ -154,6 +154,9 @@ gpu-check: $(VENV)/.ok-dev $(VENV)/.ok-$(for_gpu_check)  ## what half an hour of
 
 bench: $(VENV)/.ok-dev  ## time and memory of the evaluation
 	@$(PY) -m tests.bench $(call option,--limit,$(LIMIT)) $(ARGS)
+
+torture: $(VENV)/.ok-dev $(VENV)/.ok-report $(VENV)/.ok-train  ## kills, damage, full disks and more, by hundreds: docs/reliability.md (ARGS="--parts kills --count 100")
+	@nice $(PY) -m tests.torture $(ARGS)
 
 # --- the environment -------------------------------------------------------------------------
 
