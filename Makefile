@@ -157,8 +157,8 @@ gpu-check: $(VENV)/.ok-dev $(VENV)/.ok-$(for_gpu_check)  ## what half an hour of
 bench: $(VENV)/.ok-dev  ## time and memory of the evaluation
 	@$(PY) -m tests.bench $(call option,--limit,$(LIMIT)) $(ARGS)
 
-torture: $(VENV)/.ok-dev $(VENV)/.ok-models  ## everything that can go wrong, many times; writes the table of docs/reliability.md
-	@$(PY) -m tests.torture $(ARGS)
+torture: $(VENV)/.ok-dev $(VENV)/.ok-report $(VENV)/.ok-train  ## kills, damage, full disks and more, by hundreds: docs/reliability.md (ARGS="--parts kills --count 100")
+	@nice $(PY) -m tests.torture $(ARGS)
 
 # --- the environment -------------------------------------------------------------------------
 

@@ -50,6 +50,17 @@ def _terminated(number: int, _: object) -> None:
     sys.exit(128 + number)
 
 
+def _open_streams() -> None:
+    """Put the null device in place of standard streams that are closed: no file that is opened takes their numbers."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)  # the lowest free number, as a rule the one that is wanted
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+
+
 def _run(words: Sequence[str]) -> int:
     args = arguments.parser(words).parse_args(words, argparse.Namespace(words=tuple(words)))
     import logging  # here: help needs none of it
@@ -74,6 +85,7 @@ def main(given: Sequence[str] | None = None) -> int:
     with contextlib.suppress(ValueError):  # not the main thread: signals are the caller's
         signal.signal(signal.SIGTERM, _terminated)
     gc.set_threshold(GARBAGE)
+    _open_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 shows "?" in place of a traceback
@@ -90,6 +102,11 @@ def main(given: Sequence[str] | None = None) -> int:
         line = f"{place}{error.strerror or error}; check the path, its rights and free space"
         print(f"cim: {one_line(line)}", file=sys.stderr)
         return 2
+    except MemoryError as error:
+        line = one_line(f"no memory left ({error})" if str(error) else "no memory left")
+        hint = "fewer --workers, a smaller batch or a larger machine; the same command goes on"
+        print(f"cim: {line}; {hint}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("cim: stopped; the same command resumes", file=sys.stderr)
         return 130

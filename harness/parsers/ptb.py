@@ -9,6 +9,8 @@ to its text, so here each text is a file of its own, all of them read by one JVM
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
@@ -24,7 +26,7 @@ JAR = ("tokenizer/stanford-corenlp-3.4.1.jar", "2fcb91bb7a111f93d71e264f4ee0e3af
 OPTIONS = ("-preserveLines", "-lowerCase")
 # 1,000 captions, Java 17: 0.5 instead of 1.1-1.3 CPU seconds; they end before the second compiler pays.
 JVM_FLAGS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
-MEMORY = Path("/dev/shm")
+MEMORY, PREFIX, LOCK = Path("/dev/shm"), "cim-ptb-", "lock"
 START_SECONDS = 120.0
 TEXT_SECONDS = 0.1
 
@@ -45,14 +47,32 @@ def tokenize(texts: Sequence[str]) -> Iterator[str]:
     if not texts:
         return
     jar = java.find_jar(*JAR)
-    with tempfile.TemporaryDirectory(prefix="cim-ptb-", dir=_memory(texts)) as name:
-        folder = Path(name)
+    _remove_abandoned()
+    with tempfile.TemporaryDirectory(prefix=PREFIX, dir=_memory(texts)) as name, _held(Path(name)) as folder:
         for i, text in enumerate(texts):
             (folder / f"{i}").write_bytes(java.one_line(text).encode())
         # Pairs of input and output file, split at blanks: names relative to the folder, which may have some.
         (folder / "files").write_text("".join(f"{i} {i}.out\n" for i in range(len(texts))), encoding="ascii")
         lines = _run(jar, folder, len(texts))
     yield from map(without_punctuation, lines)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[Path]:
+    """The folder, with a locked file in it for as long as this process lives."""
+    waiting = folder / f"{LOCK}.new"
+    with waiting.open("wb") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        waiting.rename(folder / LOCK)  # nobody finds it before it is locked
+        yield folder
+
+
+def _remove_abandoned() -> None:
+    """Remove folders in memory whose process was killed."""
+    for lock in MEMORY.glob(f"{PREFIX}*/{LOCK}"):
+        with contextlib.suppress(OSError), lock.open("rb") as stream:  # another user's, or gone, or in use
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(lock.parent)
 
 
 def _memory(texts: Sequence[str]) -> str | None:

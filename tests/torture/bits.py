@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.torture import damage, runner
-from tests.torture.commands import READING, Command
+from tests.torture.commands import Command
 from tests.torture.workspace import Workspace
 
 SAME, NAMED, LEFT_OUT, FEWER = "same numbers", "named", "left out, named", "fewer numbers"
@@ -44,12 +44,10 @@ class Case:
         return f"{self.command.name} | {self.file} | {self.kind} | {self.draw}"
 
 
-def cases(space: Workspace, seed: int, rounds: int, weights: bool = True, names: Sequence[str] = ()) -> Iterator[Case]:
+def cases(space: Workspace, seed: int, rounds: int, reading: Sequence[Command]) -> Iterator[Case]:
     """All kinds of damage of all files, ``rounds`` times; with another draw each."""
     for turn in range(rounds):
-        for command in READING:
-            if (command.weights and not weights) or (names and command.name not in names):
-                continue
+        for command in reading:
             for file in space.files(command.files):
                 for kind in KINDS_OF_INPUTS if file.parts[0] == "work" else damage.KINDS:
                     yield Case(command, file, kind, f"{seed}.{turn}")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tests.torture import runner
-from tests.torture.commands import MAKING, Command
+from tests.torture.commands import Command
 from tests.torture.workspace import Workspace
 
 SAME, DONE, NOTHING = "one line, then the same bytes", "not noticed, the same bytes", "done before the trouble"
@@ -24,11 +24,6 @@ class Undisturbed:
     code: int
     seconds: float
     contents: dict[str, bytes | None]
-
-
-def commands(weights: bool) -> list[Command]:
-    """The commands that write."""
-    return [command for command in MAKING if weights or not command.weights]
 
 
 def undisturbed(space: Workspace, command: Command) -> Undisturbed:
@@ -88,9 +83,9 @@ def _said(ended: runner.Ended, killed: bool) -> tuple[str, str]:
     return ("", "") if len([x for x in told if "left out" not in x]) <= 1 else (LINES, detail)
 
 
-def drawn(seed: int, part: str, count: int, weights: bool) -> Iterator[tuple[str, Command, random.Random]]:
+def drawn(seed: int, part: str, count: int, every: Sequence[Command]) -> Iterator[tuple[str, Command, random.Random]]:
     """As many cases: a name, a command, and what draws the rest; the commands in turn, in another order each time."""
-    order, every = random.Random(f"{seed} {part}"), commands(weights)
+    order = random.Random(f"{seed} {part}")
     left = list[Command]()
     for number in range(count):
         left = left or order.sample(every, len(every))

@@ -10,13 +10,14 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from cim_harness import load_samples
 from tests.torture import runner
-from tests.torture.commands import MAKING, SCENES, Command, N
+from tests.torture.commands import SCENES, Command, N
 
 CLOCK = {"started", "ended", "usage", "seconds", "memory_mb", "time", "crc", "served"}
 TIME = re.compile(rb"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?(?:\+00:00|Z)?)?")
@@ -46,15 +47,13 @@ class Workspace:
         """Run a command here; options as of ``runner.fork``."""
         return runner.fork(command.words(self.root), self.environment(), **options)
 
-    def make(self, weights: bool = True, say: Callable[[str], object] = lambda _: None) -> None:
-        """Run all commands that make it, those that load torch only where ``weights`` is set."""
+    def make(self, commands: Sequence[Command], say: Callable[[str], object]) -> None:
+        """Run the commands that make it, in turn."""
         shutil.rmtree(self.root, ignore_errors=True)
         shutil.rmtree(self._kept, ignore_errors=True)
         inputs(self.root / "work")
         (self.root / "tmp").mkdir()
-        for command in MAKING:
-            if command.weights and not weights:
-                continue
+        for command in commands:
             say(f"making the workspace: {command.name}")
             shutil.copytree(self.root, self._kept / command.name, symlinks=True)
             ended = self.run(command, seconds=600)
@@ -128,5 +127,5 @@ def inputs(folder: Path) -> None:
 
 def place() -> Path:
     """A folder in memory where there is one: thousands of copies are made."""
-    base = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else Path("/tmp")
+    base = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else Path(tempfile.gettempdir())
     return base / f"cim-torture-{os.getuid()}"

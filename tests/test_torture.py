@@ -1,0 +1,44 @@
+"""A small round of each part of ``make torture``, on commands that load no weights."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+from harness import store
+from tests.conftest import ROOT
+from tests.torture import limits, table
+
+
+def _torture(folder: Path, *words: str) -> Counter[str]:
+    """Cases by part; every one must have come out well."""
+    command = [sys.executable, "-m", "tests.torture", "--small", "--seed", "3", "--work", str(folder), *words]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = store.read_rows(folder / "seed-3.jsonl")
+    assert [row for row in rows if row["what"] and row["what"] not in table.GOOD] == []
+    return Counter(row["part"] for row in rows)
+
+
+def test_kills_limits_and_two_writers(tmp_path: Path) -> None:
+    parts = ["kills", "writers", *limits.LIMITS]
+    assert _torture(tmp_path, "--parts", ",".join(parts), "--count", "1") == dict.fromkeys(parts, 1)
+
+
+def test_damaged_files(tmp_path: Path) -> None:
+    assert _torture(tmp_path, "--parts", "bits", "--count", "30") == {"bits": 30}
+
+
+def test_the_table_counts_and_names_what_came_out_badly() -> None:
+    rows = [
+        {"name": "kills 0 judge", "part": "kills", "what": "killed, then the same bytes", "detail": ""},
+        {"name": "kills 1 board", "part": "kills", "what": "OTHER BYTES", "detail": "results/x.json"},
+        {"name": "bits score | a.jsonl | truncated | 1.0", "part": "bits", "what": "named", "detail": ""},
+        {"name": "bits score | a.jsonl | emptied | 1.0", "part": "bits", "what": "", "detail": ""},
+    ]
+    text = "\n".join(table.lines(rows, 1, "today"))
+    assert "seed 1: 3 cases, 1 came out badly" in text and "* `kills 1 board`: OTHER BYTES: `results/x.json`" in text
+    assert "| a file: truncated | 1 | named 1 |" in text and "emptied" not in text
