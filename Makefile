@@ -199,7 +199,7 @@ define installer
 	[ -z "$$PIP_CERT" ] || export SSL_CERT_FILE="$${SSL_CERT_FILE:-$$PIP_CERT}"; \
 	[ -z "$$PIP_DEFAULT_TIMEOUT" ] || export UV_HTTP_TIMEOUT="$${UV_HTTP_TIMEOUT:-$$PIP_DEFAULT_TIMEOUT}"; \
 	case "$$PIP_NO_INDEX" in 1|true|yes|on) export UV_NO_INDEX=1;; esac; \
-	$(VENV)/bin/uv --version >/dev/null 2>&1 || $(PY) -m pip install -q --retries 2 --only-binary :all: uv >/dev/null 2>&1 \
+	$(VENV)/bin/uv --version >/dev/null 2>&1 || $(PY) -m pip install -q --retries 2 --only-binary :all: --require-hashes -r requirements/uv.lock >/dev/null 2>&1 \
 	  || echo "setup: uv cannot be had here; pip does the same, slower"; \
 	install() { \
 	  if $(VENV)/bin/uv --version >/dev/null 2>&1; then \

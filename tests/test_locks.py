@@ -74,3 +74,20 @@ def test_resolver_takes_the_lock_as_it_is(python):
     assert answer.returncode == 0, answer.stderr
     resolved = dict(line.split("==") for line in answer.stdout.split() if "==" in line)
     assert {name.split("[")[0]: version for name, version in resolved.items()} == pins(python)
+
+
+@pytest.mark.parametrize("name", ["core", "dev", "java", "lite", "models", "ray", "report", "train", "uv"])
+def test_every_package_of_the_other_locks_has_a_hash(name: str) -> None:
+    """All but cpu.lock and torch.txt: CPU builds of torch differ between the places they come from."""
+    entries = re.split(r"\n(?=[a-z0-9])", (ROOT / "requirements" / f"{name}.lock").read_text())[1:]
+    assert entries and [entry.split()[0] for entry in entries if "--hash=sha256:" not in entry] == []
+
+
+def test_actions_are_pinned_by_commit() -> None:
+    uses = [
+        line.split("uses:")[1].split()[0]
+        for path in (ROOT / ".github" / "workflows").glob("*.yml")
+        for line in path.read_text().splitlines()
+        if "uses:" in line
+    ]
+    assert uses and [name for name in uses if not re.search(r"@[0-9a-f]{40}$", name)] == []

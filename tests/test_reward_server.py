@@ -75,7 +75,7 @@ def test_a_client_that_dies_harms_nobody(served: Served) -> None:
     body = json.dumps({"captions": ["q"], "source_ids": ["g:0"]}).encode()
     for sent in (body, body[:5]):
         gone = socket.create_connection(("127.0.0.1", served.port))
-        gone.sendall(b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + sent)
+        gone.sendall(b"POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + sent)
         gone.close()
     assert served.post({"captions": ["q"], "source_ids": ["g:0"]})[0] == 200
 
@@ -98,7 +98,7 @@ def test_a_client_that_dies_harms_nobody(served: Served) -> None:
 def test_bad_requests_are_told_why(served: Served, body: Any, status: int, message: str) -> None:
     if status == 413:  # the answer comes before the body is read
         with socket.create_connection(("127.0.0.1", served.port)) as wire:
-            wire.sendall(b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body))
+            wire.sendall(b"POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body))
             assert b" 413 " in wire.recv(100)
     else:
         found, answer = served.post(body)
@@ -129,6 +129,45 @@ def test_what_is_served_and_other_paths(served: Served) -> None:
     assert served.post({}, "/other")[0] == 404
     answered = served.post({"captions": ["q"], "source_ids": ["g:0"]})[1]
     assert answered["gallery"] == four().sha and answered["similarities"] == [[1, 1, pytest.approx(0.6)]]
+
+
+@pytest.mark.parametrize("path", ["/", "/score"])
+@pytest.mark.parametrize(("host", "status"), [("attacker.example", 403), ("localhost:80", 200), ("[::1]:9", 200)])
+def test_only_names_of_this_machine_are_answered(served: Served, path: str, host: str, status: int) -> None:
+    body = None if path == "/" else json.dumps({"captions": ["q"], "source_ids": ["g:0"]}).encode()
+    request = urllib.request.Request(f"http://127.0.0.1:{served.port}{path}", body, {"Host": host})
+    try:
+        answered = urllib.request.urlopen(request).status
+    except urllib.error.HTTPError as error:
+        answered = error.code
+    assert answered == status
+
+
+def test_a_trickling_body_is_given_up(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reward_server, "ARRIVAL", 0.2)
+    with socket.create_connection(("127.0.0.1", served.port)) as client:
+        client.sendall(b"POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n")
+        for _ in range(6):
+            client.sendall(b" ")
+            time.sleep(0.05)
+        client.settimeout(10)
+        assert client.recv(100).startswith(b"HTTP/1.1 408")
+
+
+def test_two_hundred_connections_that_send_nothing_do_not_stand_in_the_way(served: Served) -> None:
+    head = b"POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Length: "
+    waiting = [socket.create_connection(("127.0.0.1", served.port)) for _ in range(200)]
+    try:
+        for at, client in enumerate(waiting):  # nothing, half a header, half a body, a body that is too large
+            client.sendall((b"", head, head + b"100\r\n\r\n{", head + b"99999999999\r\n\r\n")[at % 4])
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(served.post, [{"captions": ["q"], "source_ids": ["g:0"]}] * 32))
+        assert [status for status, _ in answers] == [200] * 32
+        waiting[3].settimeout(10)
+        assert waiting[3].recv(100).startswith(b"HTTP/1.1 413")
+    finally:
+        for client in waiting:
+            client.close()
 
 
 def test_a_gallery_that_is_not_there_is_one_line(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import queue
+import re
 import sys
 import threading
 import time
@@ -33,6 +34,8 @@ from harness.retrieval.scorer import CimBatch, CimScorer
 from harness.retrieval.stored_index import of_gallery
 from harness.train.reward import lookup
 
+ARRIVAL = 60.0  # seconds in which a body must have arrived
+ELSEWHERE = "asked by another name than this machine's own"
 HOST = "127.0.0.1"
 WINDOW = 0.005  # seconds that the first request of a batch waits for others
 BACKLOG = 1024  # pending connections; the default of 5 resets those of a busy trainer
@@ -148,6 +151,11 @@ def _texts(content: dict[str, Any], name: str) -> list[str]:
     return value
 
 
+def is_local(host: str | None) -> bool:
+    """Was this machine asked by a name of its own? A page in a browser reaches it by the page's (DNS rebinding)."""
+    return host is None or re.fullmatch(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", host) is not None
+
+
 def _handler(batcher: Batcher, about: dict[str, Any]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         """Answers in JSON; a client that disconnects is no error."""
@@ -156,10 +164,14 @@ def _handler(batcher: Batcher, about: dict[str, Any]) -> type[BaseHTTPRequestHan
         timeout = READ
 
         def do_GET(self) -> None:
-            self._answer(HTTPStatus.OK, about)
+            local = is_local(self.headers.get("Host"))
+            self._answer(*((HTTPStatus.OK, about) if local else (HTTPStatus.FORBIDDEN, {"error": ELSEWHERE})))
 
         def do_POST(self) -> None:
             try:
+                if not is_local(self.headers.get("Host")):
+                    self.close_connection = True  # the body stays unread
+                    raise Refused(HTTPStatus.FORBIDDEN, ELSEWHERE)
                 if self.path != "/score":
                     raise Refused(HTTPStatus.NOT_FOUND, "POST /score, or GET /")
                 request = checked(self._body(), about["gallery"])
@@ -179,15 +191,19 @@ def _handler(batcher: Batcher, about: dict[str, Any]) -> type[BaseHTTPRequestHan
             if len(length) > 12 or int(length) > LARGEST:
                 self.close_connection = True  # the body stays unread
                 raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"more than {LARGEST} bytes")
+            body, end = bytearray(), time.monotonic() + ARRIVAL
             try:
-                body = self.rfile.read(int(length))
+                while len(body) < int(length) and (block := self.rfile.read1(int(length) - len(body))):
+                    body += block
+                    if time.monotonic() > end:
+                        raise TimeoutError("it trickles")
             except OSError as error:  # the client timed out or disconnected
                 self.close_connection = True
                 raise Refused(HTTPStatus.REQUEST_TIMEOUT, "the body did not arrive") from error
             if len(body) < int(length):
                 self.close_connection = True
                 raise Refused(HTTPStatus.BAD_REQUEST, "the body is shorter than its Content-Length")
-            return body
+            return bytes(body)
 
         def _answer(self, status: HTTPStatus, content: dict[str, Any]) -> None:
             body = json.dumps(content, allow_nan=False).encode()
