@@ -1,14 +1,17 @@
 """meteor_nltk is nltk 3.10.4's ``meteor_score`` on white-space tokens, bit for bit."""
 
+import random
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
+from nltk.stem.porter import PorterStemmer
 
 from harness.errors import CimError
 from harness.metrics import meteor_nltk
+from harness.metrics._porter import IRREGULAR, stem
 from harness.metrics.meteor_nltk import METRIC, scorer
 from harness.parts import Records
 from harness.resources.wordnet import folder, missing_wordnet
@@ -145,6 +148,34 @@ def test_without_wordnet_reason_and_command(monkeypatch: pytest.MonkeyPatch) -> 
     assert meteor_nltk.folder() is None
 
 
-def test_importing_the_metric_does_not_import_nltk() -> None:
-    code = "import sys, harness.metrics.meteor_nltk; sys.exit('nltk' in sys.modules)"
+def test_nltk_is_not_imported_to_score() -> None:
+    """Nor what it brings with it: scipy, scikit-learn and pandas, a second and 230 MB."""
+    if missing_wordnet():
+        pytest.skip(missing_wordnet() or "")
+    code = (
+        "import sys; from harness.metrics.meteor_nltk import scorer; scorer()(['two dogs'], 'a dog')\n"
+        "sys.exit(bool(sys.modules.keys() & {'nltk', 'scipy', 'sklearn', 'pandas'}))"
+    )
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+def same_stems(words: Iterable[str]) -> None:
+    stems = PorterStemmer().stem
+    assert [(word, stem(word), stems(word)) for word in words if stem(word) != stems(word)] == []
+
+
+def test_stems_are_those_of_nltk(benchmarks: Path) -> None:
+    endings = ("ed", "ing", "eed", "ied", "ies", "ll", "e", "ion", "ment", "alli", "logi", "bli", "fulli", "y", "s", "")
+    dice = random.Random(0)
+    made = ("".join(dice.choices("aeiouylsztbnmİß犬'", k=dice.randint(0, 7))) for _ in range(20_000))
+    same_stems(word + dice.choice(endings) for word in made)
+    same_stems(IRREGULAR)
+    same_stems({word for task in FILES for text in references(benchmarks, task).values() for word in text.split()})
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("score")
+def test_stems_are_those_of_nltk_for_every_lemma() -> None:
+    from nltk.corpus import wordnet
+
+    same_stems(word + end for word in set(wordnet.all_lemma_names()) for end in ("", "s", "ed", "ing", "ly"))
