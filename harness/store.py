@@ -144,15 +144,17 @@ def write_bytes(path: Path, content: bytes) -> None:
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file to write that takes the place of ``path`` once it is whole and on the disk; nothing changes otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
+    temporary, whole = path.with_name(path.name + ".tmp"), False
     try:
         with temporary.open("wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
+        whole = True
     finally:
-        temporary.unlink(missing_ok=True)
+        if not whole:  # else it may be another process's by now
+            temporary.unlink(missing_ok=True)
 
 
 class Appender:

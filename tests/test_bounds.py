@@ -13,7 +13,9 @@ from harness.runs import stats
 from tests.cli import Cim
 
 ABSURD = ("999999999999", "-1", "1e9", "nan", "inf", "0x10", "", "9" * 5000)
-VERBS = [(name,) for name in (*arguments.STAGES, *arguments.BOARDS, "arena", "doctor", "train", "study", "watch")]
+VERBS = [
+    (name,) for name in (*arguments.STAGES, *arguments.BOARDS, "arena", "doctor", "train", "study", "watch", "plan")
+]
 VERBS += [("validate",), ("audit-reward",), ("gallery", "build"), ("meteor",)]
 
 

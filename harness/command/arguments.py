@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from harness.command import judge_arguments, training_options
-from harness.command.numbers import draws, positive, processes, real
+from harness.command.numbers import draws, positive, processes, real, whole
 from harness.errors import CimError
 
 STAGES = {
@@ -239,7 +239,7 @@ def _on_ray(verb: argparse.ArgumentParser) -> None:
         "--ray-address", metavar="HOST:PORT", help="of a cluster that runs (default: one for this command)"
     )
     ray.add_argument(
-        "--actors", type=positive, metavar="N", help="processes that load the model (default: all that fit)"
+        "--actors", type=whole(1, 10_000), metavar="N", help="processes that load the model (default: all that fit)"
     )
     about = "default: 1 for a model that uses one, where the cluster has GPUs"
     ray.add_argument("--gpus-per-actor", type=_gpus, metavar="X", help=about)
