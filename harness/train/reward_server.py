@@ -20,6 +20,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import asdict, dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,16 @@ def _texts(content: dict[str, Any], name: str) -> list[str]:
     return value
 
 
+def arrived(stream: BufferedIOBase, length: int) -> bytes:
+    """The next bytes of a stream, fewer where it ends; TimeoutError if they take more than ``ARRIVAL`` seconds."""
+    body, end = bytearray(), time.monotonic() + ARRIVAL
+    while len(body) < length and (block := stream.read1(length - len(body))):
+        body += block
+        if time.monotonic() > end:
+            raise TimeoutError("it trickles")
+    return bytes(body)
+
+
 def is_local(host: str | None) -> bool:
     """Was this machine asked by a name of its own? A page in a browser reaches it by the page's (DNS rebinding)."""
     return host is None or re.fullmatch(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", host) is not None
@@ -191,19 +202,15 @@ def _handler(batcher: Batcher, about: dict[str, Any]) -> type[BaseHTTPRequestHan
             if len(length) > 12 or int(length) > LARGEST:
                 self.close_connection = True  # the body stays unread
                 raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"more than {LARGEST} bytes")
-            body, end = bytearray(), time.monotonic() + ARRIVAL
             try:
-                while len(body) < int(length) and (block := self.rfile.read1(int(length) - len(body))):
-                    body += block
-                    if time.monotonic() > end:
-                        raise TimeoutError("it trickles")
+                body = arrived(self.rfile, int(length))
             except OSError as error:  # the client timed out or disconnected
                 self.close_connection = True
                 raise Refused(HTTPStatus.REQUEST_TIMEOUT, "the body did not arrive") from error
             if len(body) < int(length):
                 self.close_connection = True
                 raise Refused(HTTPStatus.BAD_REQUEST, "the body is shorter than its Content-Length")
-            return bytes(body)
+            return body
 
         def _answer(self, status: HTTPStatus, content: dict[str, Any]) -> None:
             body = json.dumps(content, allow_nan=False).encode()
