@@ -330,3 +330,27 @@ def test_another_model_setting_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(CimError, match=r"model.seed: 0 / 1"):
         mock_engine.plan(tmp_path, other)
     mock_engine.plan(tmp_path, other, fresh=True)
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_closed_streams_lose_what_they_would_say_and_nothing_else(tmp_path: Path, closed: str) -> None:
+    command = f'exec "$@" {closed}'
+    words = ["sh", "-c", command, "sh", sys.executable, "-m", "harness", "eval", "--model", "demo-terse"]
+    variables = {**os.environ, "CIM_RESULTS": str(tmp_path)}
+    done = subprocess.run([*words, "--metrics", "length", "--json"], cwd=ROOT, env=variables, capture_output=True)
+    assert done.returncode == 0 and b"Traceback" not in done.stderr
+    assert bool(done.stdout) == ("1>" not in closed)
+    names = {path.name for path in (tmp_path / "demo" / "demo-terse").iterdir()}
+    assert {"captions.jsonl", "scores.json", "report.html"} <= names
+
+
+def test_folders_of_a_killed_tokenizer_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness.parsers import ptb
+
+    monkeypatch.setattr(ptb, "MEMORY", tmp_path)
+    for name in ("cim-ptb-killed", "cim-ptb-working"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / ptb.LOCK).touch()
+    with ptb._held(tmp_path / "cim-ptb-working"):
+        ptb._remove_abandoned()
+        assert [path.name for path in tmp_path.iterdir()] == ["cim-ptb-working"]
