@@ -11,7 +11,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -29,29 +29,30 @@ QUICK = {"caption", "judge", "label", "audit", "labels"}  # of --small
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A workspace, the commands that make it and those that read it, the seed, and cases per part."""
+    """A workspace, the commands that make it and those that read it, the seed, and cases per part.
+
+    ``known`` is what commands do without trouble, by name.
+    """
 
     space: Workspace
     making: Sequence[Command]
     reading: Sequence[Command]
     seed: int
     count: int
+    known: dict[str, trouble.Undisturbed] = field(default_factory=dict)
 
     def cases(self, part: str) -> Iterator[Case]:
         """The cases of a part: a name, and what tries it and says what came out and why it is no good."""
         if part == "bits":
             yield from self._bits()
             return
-        known = dict[str, trouble.Undisturbed]()
         for name, command, draw in trouble.drawn(self.seed, part, self.count, self.making):
-            yield name, partial(self._attempt, part, command, draw, known)
+            yield name, partial(self._attempt, part, command, draw)
 
-    def _attempt(
-        self, part: str, command: Command, draw: random.Random, known: dict[str, trouble.Undisturbed]
-    ) -> tuple[str, str]:
-        if command.name not in known:
-            known[command.name] = trouble.undisturbed(self.space, command)
-        right = known[command.name]
+    def _attempt(self, part: str, command: Command, draw: random.Random) -> tuple[str, str]:
+        if command.name not in self.known:
+            self.known[command.name] = trouble.undisturbed(self.space, command)
+        right = self.known[command.name]
         if part == "kills":
             return kills.kill(self.space, command, right, draw)
         if part == "writers":
