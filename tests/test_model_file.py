@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,12 @@ BAD = {
     f'{SERVED}max_tokens_field = "tokens"\n': "m.toml:6: key 'openai.max_tokens_field' must be one of max_tokens, max_",
     HEAD.replace("transformers", "transformer"): "unknown engine 'transformer'; did you mean transformers?",
     f"{HEAD}[sampling\n": "m.toml: is not a readable TOML file",
+    f"{HEAD}[sampling]\nseed = {'9' * 5000}\n": "m.toml: is not a readable TOML file (Exceeds the limit",
+    f"{HEAD}a = {'[' * 100_000}": "m.toml: is not a readable TOML file (",
+    **{
+        SERVED.replace("127.0.0.1:9", host): "m.toml:4: key 'openai.base_url' is no address ("
+        for host in ("[::1", "a:b:c", "a:99999999", "....", "[zz]", "a" * 64 + ".com", "\u2100.com", "a\\\\b")
+    },
 }
 
 
@@ -158,6 +165,23 @@ def _manifest(place: Path) -> None:
     (place / "manifest.json").write_text(json.dumps({"files": {"model.safetensors": "0" * 64}}))
 
 
+def _header(shape: str, offsets: str = "[0, 4]") -> Callable[[Path], object]:
+    """Writes weights of one tensor with this shape over four bytes."""
+    header = f'{{"w": {{"dtype": "F32", "shape": {shape}, "data_offsets": {offsets}}}}}'.encode()
+    content = struct.pack("<Q", len(header)) + header + bytes(4)
+    return lambda place: (place / "model.safetensors").write_bytes(content)
+
+
+DAMAGED = "a damaged safetensors header"
+HEADERS = {
+    "shape beyond its bytes": (_header("[4611686018427387904, 4611686018427387904]"), "a tensor that is larger"),
+    "shape below zero": (_header("[-1]"), DAMAGED),
+    "shape of words": (_header('["x"]'), DAMAGED),
+    "shape of 5,000 digits": (_header(f"[{'9' * 5000}]"), DAMAGED),
+    "shape is a number": (_header("7"), DAMAGED),
+    "offsets are words": (_header("[1]", '["a", "b"]'), DAMAGED),
+    "nested shape": (_header("[" * 100_000), DAMAGED),
+}
 BROKEN = {
     "no config": (lambda place: (place / "config.json").unlink(), "checkpoint has no config.json"),
     "config is cut": (lambda place: (place / "config.json").write_text("{"), "config.json: is not readable JSON"),
@@ -167,6 +191,11 @@ BROKEN = {
     "weights are a page": (
         lambda place: (place / "model.safetensors").write_text("<html>not found</html>"),
         "model.safetensors: is invalid or truncated",
+    ),
+    **{name: (header, f"model.safetensors: has {line}") for name, (header, line) in HEADERS.items()},
+    "a number of 5,000 digits": (
+        lambda place: (place / "config.json").write_text('{"model_type": ' + "9" * 5000 + "}"),
+        "config.json: is not readable JSON",
     ),
     "a shard is missing": (_shards, "checkpoint lacks model-1.safetensors"),
     "other bytes": (_manifest, "model.safetensors: has sha256 "),

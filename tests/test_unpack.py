@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import random
 import stat
 import tarfile
 import zipfile
@@ -118,3 +120,53 @@ def test_damaged_archives(tmp_path: Path, damage: str) -> None:
         take(tmp_path, content)
     left = list((tmp_path / "images").iterdir()) if (tmp_path / "images").exists() else []
     assert all(path.suffix == ".jpg" for path in left)
+
+
+def small(form: str) -> bytes:
+    """An archive of one member, ``a``; ``sparse``: with the headers of GNU's sparse files in PAX records."""
+    content = io.BytesIO()
+    if form in ("stored", "lzma", "bzip2"):
+        method = {"stored": zipfile.ZIP_STORED, "lzma": zipfile.ZIP_LZMA, "bzip2": zipfile.ZIP_BZIP2}[form]
+        with zipfile.ZipFile(content, "w", method) as made:
+            made.writestr("\u00fc", b"b")
+            made.writestr("a", b"content of it" * 20)
+    else:
+        with tarfile.open(fileobj=content, mode="w:xz" if form == "xz" else "w", format=tarfile.PAX_FORMAT) as made:
+            member, data = entry("a"), b"1\n0\n9\n".ljust(512, b"\0") + b"content of it"
+            sparse = {"major": "1", "minor": "0", "name": "a", "realsize": "9"}
+            member.pax_headers = {f"GNU.sparse.{name}": value for name, value in sparse.items()}
+            member.size = len(data)
+            made.addfile(member, io.BytesIO(data))
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("form", "old", "new"),
+    [
+        ("sparse", b"1\n0\n9\n", b"hello\n"),
+        ("sparse", b"1\n0\n9\n", b"99999\n"),
+        ("stored", "\u00fc".encode(), b"\xff\xff"),
+        *((form, None, None) for form in ("stored", "lzma", "bzip2", "sparse", "xz")),
+    ],
+)
+def test_changed_bytes_are_one_line_or_harmless(
+    form: str, old: bytes | None, new: bytes | None, tmp_path: Path
+) -> None:
+    """What zipfile and tarfile raise on headers that are none, and their decompressors on other bytes."""
+    content, dice = small(form), random.Random(form)
+    if old is not None and new is not None:
+        assert old in content
+        changed = [content.replace(old, new.ljust(len(old), b"\0"))]
+    else:
+        changed = [bytearray(content) for _ in range(400)]
+        for each in changed:
+            for _ in range(dice.randint(1, 5)):
+                each[dice.randrange(len(each))] = dice.choice([0, 45, 57, 255, dice.randrange(256)])
+    refused = 0
+    for each in changed:
+        (tmp_path / "archive").write_bytes(each)
+        try:
+            unpack.unpack(tmp_path / "archive", {"a": tmp_path / "out" / "a"})
+        except CimError:
+            refused += 1
+    assert refused and not list(tmp_path.glob("out/*.tmp"))

@@ -196,7 +196,7 @@ def settings(texts: list[str]) -> dict[str, Any]:
             raise CimError(f"{item!r} is no NAME=VALUE", where="--set", hint="such as --set learning_rate=2e-6")
         try:
             values[name] = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             values[name] = value
     return values
 

@@ -60,7 +60,9 @@ def load(weights: Weights, processor: Any, dtype: str, commit: str | None) -> An
             use_safetensors=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
+    except Exception as error:
+        if not _weights.unreadable(error):
+            raise
         reason = " ".join(str(error).split())[:300]
         raise CimError(f"checkpoint cannot be loaded ({reason})", where=weights.checkpoint) from error
     if absent := sorted(info["missing_keys"]):  # transformers would go on with random numbers in their place

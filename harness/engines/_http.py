@@ -28,6 +28,7 @@ from typing import Any
 from urllib.parse import quote
 
 import requests
+import urllib3
 from requests.adapters import HTTPAdapter
 
 # A header that is none is logged as it is, and may hold the key.
@@ -99,7 +100,8 @@ def exchange(call: Call, secret: str | None, connect: float, timeout: float) -> 
                     content += block
                     if len(content) > call.largest:
                         return Unanswered(f"an answer of more than {call.largest} bytes")
-        except requests.RequestException as error:
+        # Some of urllib3's own come through: of a host that it cannot parse, say.
+        except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError) as error:
             return late if time.monotonic() >= until else Unanswered(type(error).__name__)
     # A connection that was shut down may look like the end of an answer.
     if time.monotonic() >= until:

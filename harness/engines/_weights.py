@@ -19,14 +19,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.engines import _template
 from harness.engines._text import TextProcessor, control_tokens, neutral, text_only
 from harness.errors import CimError, ImageError
 from harness.images import open_image
 from harness.parts import Generate
+from harness.resources import checkpoint
 from harness.runs import reasoning
 from harness.types import Completion, Model, Request
 from harness.weights import Server, Weights
 
+# What the libraries raise on files that are no checkpoint's, and on templates that compute; ArithmeticError: 1 // 0.
+UNREADABLE = (OSError, ValueError, ImportError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError)
 PROMPT_END = 16  # tokens at the end of a prompt in which a template may open thoughts
 # What processors call the keys of [image]: those of transformers, and vLLM's own for InternVL's original layout.
 LIMITS = {
@@ -84,7 +88,7 @@ def config(weights: Weights) -> tuple[dict[str, Any], str | None]:
         CimError: the hub does not have it, or cannot be reached.
     """
     if weights.local:
-        return json.loads((Path(weights.checkpoint) / "config.json").read_bytes()), None
+        return checkpoint.read_json(Path(weights.checkpoint) / "config.json"), None
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -96,7 +100,7 @@ def config(weights: Weights) -> tuple[dict[str, Any], str | None]:
         raise CimError(
             f"cannot download the checkpoint from the hub ({reason})", where=weights.checkpoint, hint=hint
         ) from error
-    return json.loads(path.read_bytes()), path.parent.name
+    return checkpoint.read_json(path), path.parent.name
 
 
 def code(weights: Weights) -> dict[str, Any]:
@@ -125,7 +129,9 @@ def load_processor(weights: Weights) -> Any:
             **code(weights),
             **backend(weights),
         )
-    except (OSError, ValueError, ImportError, KeyError) as error:
+    except Exception as error:
+        if not unreadable(error):
+            raise
         raise CimError(f"processor cannot be loaded ({_line(error)})", where=where) from error
     if plain:
         processor = TextProcessor(processor, weights.image_placeholder)
@@ -134,10 +140,30 @@ def load_processor(weights: Weights) -> Any:
         raise CimError("checkpoint has no processor for images", where=where, hint=hint)
     if not processor.chat_template:
         raise CimError("checkpoint has no chat template", where=where, hint="copy its chat_template.jinja")
+    _refuse_endless(weights, processor)
     # Required for batches, and not what every saved tokenizer says.
     processor.tokenizer.padding_side = "left"
     _check_image_settings(weights, processor)
     return processor
+
+
+def _refuse_endless(weights: Weights, processor: Any) -> None:
+    """CimError for a chat template that does not come to an end."""
+    template = processor.chat_template
+    template = template if isinstance(template, str) else dict(template).get("default", "")
+    request = Request("", "Describe this image in detail.")
+    shown = not isinstance(processor, TextProcessor)
+    arguments = {"conversations": [_messages(weights, processor, request, shown=shown)], "add_generation_prompt": True}
+    tokens = {name: str(token) for name, token in processor.tokenizer.special_tokens_map.items()}
+    _template.refuse_endless(template, json.dumps({**arguments, **_thinking(weights), **tokens}), weights.checkpoint)
+
+
+def unreadable(error: Exception) -> bool:
+    """Is an error what the libraries raise on a checkpoint's files? tokenizers raises an Exception of no kind."""
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+
+    return type(error) is Exception or isinstance(error, (*UNREADABLE, StrictDataclassError, SafetensorError))
 
 
 def backend(weights: Weights) -> dict[str, bool]:
@@ -180,20 +206,38 @@ def adds_tokens(processor: Any, text: str) -> bool:
 
 
 def render(weights: Weights, processor: Any, request: Request) -> str:
-    """The text of a request by the checkpoint's chat template."""
+    """The text of a request by the checkpoint's chat template; CimError where the template refuses it or fails."""
+    from jinja2 import TemplateError
+
+    messages = _messages(weights, processor, request, shown=request.image is not None)
+    try:
+        text: str = processor.apply_chat_template(
+            messages, add_generation_prompt=True, tokenize=False, **_thinking(weights)
+        )
+    except (TemplateError, *UNREADABLE) as error:  # raise_exception() of a template is a TemplateError
+        hint = "such as a system prompt that it does not know" if len(messages) > 1 else ""
+        what = f"its chat template refuses a message ({_line(error)})"
+        raise CimError(what, where=weights.checkpoint, hint=hint) from error
+    return text
+
+
+def _messages(weights: Weights, processor: Any, request: Request, *, shown: bool) -> list[dict[str, Any]]:
+    """A request as the messages of a chat template; ``shown`` where it has an image."""
     content: Any = neutral(request.prompt, control_tokens(processor.tokenizer, weights.image_placeholder))
     system: Any = weights.system if request.system is None else request.system
     if isinstance(processor, TextProcessor):
-        content = (processor.placeholder or "") + content if request.image else content
+        content = (processor.placeholder or "") + content if shown else content
     else:
-        content = [*([{"type": "image"}] if request.image else []), {"type": "text", "text": content}]
+        content = [*([{"type": "image"}] if shown else []), {"type": "text", "text": content}]
         system = system and [{"type": "text", "text": system}]
-    messages = [{"role": "user", "content": content}]
+    messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
     if system is not None:
         messages.insert(0, {"role": "system", "content": system})
-    thinking = {} if weights.thinking is None else {"enable_thinking": weights.thinking}
-    text: str = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **thinking)
-    return text
+    return messages
+
+
+def _thinking(weights: Weights) -> dict[str, bool]:
+    return {} if weights.thinking is None else {"enable_thinking": weights.thinking}
 
 
 def prompts(weights: Weights, processor: Any, requests: Sequence[Request]) -> Iterator[Prompt | Completion]:

@@ -57,6 +57,8 @@ def load(weights: Weights) -> Loaded:
     ends = model.generation_config.eos_token_id
     listed = [ends] if isinstance(ends, int) else ends or []
     stops = frozenset(token for token in (*listed, processor.tokenizer.eos_token_id) if token is not None)
+    if not all(type(token) is int for token in stops):
+        raise CimError("generation_config.json: eos_token_id is no number of a token", where=weights.checkpoint)
     padding = (processor.tokenizer.pad_token_id, processor.tokenizer.eos_token_id)
     # In place of the checkpoint's own: generate() fills what is not said from it, such as a repetition penalty.
     model.generation_config = transformers.GenerationConfig(

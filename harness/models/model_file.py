@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from harness.errors import CimError
 from harness.weights import BACKENDS, DTYPES, SAMPLING
@@ -147,7 +148,7 @@ def read(path: Path) -> dict[str, Any]:
     try:
         text = path.read_bytes().decode("utf-8")
         content = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # not TOML, not UTF-8, a number of 5,000 digits, too deep
         raise CimError(f"is not a readable TOML file ({error})", where=str(path)) from error
     checked = {name: _value(path, text, name, value) for name, value in content.items()}
     for key in REQUIRED:
@@ -173,6 +174,9 @@ def _check_together(path: Path, text: str, content: Mapping[str, Any]) -> None:
         hint = "code from the hub runs only at a revision of 40 hex digits: add key 'revision'"
         where = f"{path}:{line(text, 'trust_remote_code')}"
         raise CimError("key 'trust_remote_code' needs a pinned revision", where=where, hint=hint)
+    if wrong := _no_address(content.get("openai", {}).get("base_url", "http://localhost")):
+        where = f"{path}:{line(text, 'base_url', 'openai')}"
+        raise CimError(f"key 'openai.base_url' is no address ({wrong})", where=where)
     for name in content.get("openai", {}).get("omit", ()):
         if name in content.get("sampling", {}):
             where = f"{path}:{line(text, name, 'sampling')}"
@@ -183,6 +187,17 @@ def _check_together(path: Path, text: str, content: Mapping[str, Any]) -> None:
             raise CimError(
                 f"key {stranger!r} does not go with {kind!r}", where=where, hint="a model is one or the other"
             )
+
+
+def _no_address(url: str) -> str | None:
+    """Why nothing can be sent to an address: a malformed host or port; without the address, which may hold a key."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port  # a port that is none is a ValueError
+        host.encode("idna")
+    except ValueError as error:  # UnicodeError is one
+        return " ".join(str(error).split())[:80].replace(url, "…")
+    return None if host.strip(".") and "\\" not in host else "no host"
 
 
 def _value(path: Path, text: str, name: str, value: Any) -> Any:

@@ -68,8 +68,7 @@ def adapter_digest(folder: Path) -> str:
     if not weights.is_file():
         hint = "pickled weights are not read: save it with safe_serialization=True"
         raise CimError(f"adapter has no {weights.name}", where=str(folder), hint=hint)
-    if wrong := _damage(weights):
-        raise CimError(wrong, where=str(weights), hint="copy the adapter again")
+    _tensors(weights)
     sums = [_sha256(path, *_state(path)) for path in (folder / ADAPTER, weights)]
     return "sha256:" + hashlib.sha256("\n".join(sums).encode()).hexdigest()
 
@@ -83,13 +82,8 @@ def check(folder: Path) -> None:
 
 
 def parameters(folder: Path) -> int:
-    """Number of parameters in a folder's safetensors files, by their headers alone."""
-    count = 0
-    for path in folder.glob("*.safetensors"):
-        with path.open("rb") as stream:
-            header = json.loads(stream.read(struct.unpack("<Q", stream.read(8))[0]))
-        count += sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
-    return count
+    """Number of parameters in a folder's safetensors files, by their headers alone; CimError for a damaged one."""
+    return sum(math.prod(shape) for path in folder.glob("*.safetensors") for shape, _ in _tensors(path))
 
 
 def files(folder: Path) -> list[Path]:
@@ -111,7 +105,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; CimError where it cannot be read."""
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # also of a number of 5,000 digits
         raise CimError(f"is not readable JSON ({error})", where=str(path), hint="copy the checkpoint again") from error
     if not isinstance(content, dict):
         raise CimError("is not a JSON object", where=str(path), hint="copy the checkpoint again")
@@ -137,25 +131,44 @@ def _require_weights(folder: Path) -> None:
             "checkpoint has no *.safetensors weights", where=str(folder), hint="pickled weights are not read"
         )
     for path in tensors:
-        if wrong := _damage(path):
-            raise CimError(wrong, where=str(path), hint="copy the checkpoint again")
+        _tensors(path)
 
 
-def _damage(path: Path) -> str | None:
-    """What is wrong with a safetensors file: eight bytes of header length, a JSON header, then the tensors."""
-    size = path.stat().st_size
+def _tensors(path: Path) -> list[tuple[list[int], int]]:
+    """Shape and bytes of each tensor of a safetensors file, by its header.
+
+    The file is eight bytes of header length, a JSON header, then the tensors.
+
+    Raises:
+        CimError: it is truncated, or its header cannot be right.
+    """
+    size, hint = path.stat().st_size, "copy it again, or the whole folder"
     with path.open("rb") as stream:
         start = stream.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else LONGEST_HEADER + 1
         if length > LONGEST_HEADER or length > size - 8:
-            return f"is invalid or truncated ({size} bytes)"
+            raise CimError(f"is invalid or truncated ({size} bytes)", where=str(path), hint=hint)
         try:
             header = json.loads(stream.read(length))
-            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-            expected = 8 + length + max(ends, default=0)
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
-            return "has a damaged safetensors header"
-    return None if size == expected else f"is damaged: {size} bytes, {expected} expected from its header"
+            entries = [entry for name, entry in header.items() if name != "__metadata__"]
+            tensors = [(_shape(entry), entry["data_offsets"][1] - entry["data_offsets"][0]) for entry in entries]
+            expected = 8 + length + max((entry["data_offsets"][1] for entry in entries), default=0)
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+            raise CimError("has a damaged safetensors header", where=str(path), hint=hint) from error
+    # No format has less than a bit a number; what safetensors itself would refuse, or overflow at, is said here.
+    if any(math.prod(shape) > 8 * content for shape, content in tensors):
+        raise CimError("has a tensor that is larger than its bytes", where=str(path), hint=hint)
+    if size != expected:
+        what = f"is damaged: {size} bytes, {expected} expected from its header"
+        raise CimError(what, where=str(path), hint=hint)
+    return tensors
+
+
+def _shape(entry: Mapping[str, Any]) -> list[int]:
+    shape: list[int] = entry["shape"]
+    if not all(type(length) is int and length >= 0 for length in shape):
+        raise ValueError(f"a shape of {shape}")
+    return shape
 
 
 def _compare(folder: Path, sums: dict[str, str]) -> None:

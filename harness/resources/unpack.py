@@ -8,6 +8,7 @@ nothing to act on; a member that is asked for and is not a plain file, stands tw
 from __future__ import annotations
 
 import hashlib
+import lzma
 import stat
 import tarfile
 import zipfile
@@ -24,7 +25,8 @@ LARGEST = 100_000_000  # bytes of one file; photographs of both benchmarks have 
 EXPANSION = 5  # a whole archive of photographs unpacks to about its own size
 SMALL = 64_000_000  # bytes that any archive may unpack to
 CHUNK = 1 << 20
-BROKEN = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, NotImplementedError)
+# ValueError: numbers and names of a header that are none, which zipfile and tarfile decode without a check.
+BROKEN = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, NotImplementedError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +54,17 @@ def unpack(path: Path, wanted: Mapping[str, Path], track: Track = untracked) -> 
             if target.name in sums:
                 raise CimError(f"{member.name} stands twice in this archive", where=str(path))
             sums[target.name] = _copy(member, target, path)
-    except BROKEN as error:
+    except (*BROKEN, _UnreadableError) as error:
         hint = "delete it to have it fetched again"
-        raise CimError(f"cannot be unpacked ({error})", where=str(path), hint=hint) from error
+        what = f"cannot be unpacked ({' '.join(str(error).split())[:200]})"
+        raise CimError(what, where=str(path), hint=hint) from error
     if lacking := [name for name, target in wanted.items() if target.name not in sums]:
         raise CimError(f"{len(lacking)} of {len(wanted)} images are not in it: {lacking[0]}, ...", where=str(path))
     return sums
+
+
+class _UnreadableError(Exception):
+    """An OSError while an archive was read: a damaged bzip2 stream, or an offset outside the file."""
 
 
 def _wanted(path: Path, wanted: Mapping[str, Path]) -> Iterator[Member]:
@@ -77,15 +84,18 @@ def _wanted(path: Path, wanted: Mapping[str, Path]) -> Iterator[Member]:
 
 
 def _members(path: Path, wanted: Mapping[str, Path]) -> Iterator[Member]:
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as opened:
-            for info in opened.infolist():
-                if _name(info.filename) in wanted:
-                    yield _zipped(opened, info)
-        return
-    with tarfile.open(path, "r|*") as stream:
-        for entry in stream:
-            yield _tarred(stream, entry)
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as opened:
+                for info in opened.infolist():
+                    if _name(info.filename) in wanted:
+                        yield _zipped(opened, info)
+            return
+        with tarfile.open(path, "r|*") as stream:
+            for entry in stream:
+                yield _tarred(stream, entry)
+    except OSError as error:
+        raise _UnreadableError(error) from error
 
 
 def _zipped(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
@@ -107,11 +117,8 @@ def _copy(member: Member, target: Path, where: Path) -> str:
     temporary, digest, left = target.with_name(target.name + ".tmp"), hashlib.sha256(), member.size
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        source = member.open()
-        if source is None:
-            raise CimError(f"{member.name} is no plain file", where=str(where))
-        with source, temporary.open("wb") as stream:
-            while chunk := source.read(CHUNK):
+        with temporary.open("wb") as stream:
+            for chunk in _chunks(member, where):
                 left -= len(chunk)
                 digest.update(chunk)
                 stream.write(chunk)
@@ -121,3 +128,16 @@ def _copy(member: Member, target: Path, where: Path) -> str:
     finally:
         temporary.unlink(missing_ok=True)
     return digest.hexdigest()
+
+
+def _chunks(member: Member, where: Path) -> Iterator[bytes]:
+    """A member's bytes; apart from where they are written, whose OSErrors (a full disk) are no fault of the archive."""
+    try:
+        source = member.open()
+        if source is None:
+            raise CimError(f"{member.name} is no plain file", where=str(where))
+        with source:
+            while chunk := source.read(CHUNK):
+                yield chunk
+    except OSError as error:
+        raise _UnreadableError(error) from error

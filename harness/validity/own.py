@@ -169,7 +169,7 @@ def _listed(given: Any) -> list[Any]:
     if isinstance(given, str) and given.startswith("["):
         try:
             given = json.loads(given)
-        except ValueError:
+        except (ValueError, RecursionError):
             return [given]
     return given if isinstance(given, list) else [given]
 
