@@ -17,6 +17,7 @@ from pathlib import Path
 
 from harness import store
 from harness.command.numbers import seed, whole
+from harness.errors import BusyError
 from tests.conftest import ROOT
 from tests.torture import bits, kills, limits, runner, table, trouble, writers
 from tests.torture.commands import MAKING, READING, Command
@@ -119,7 +120,11 @@ def main(arguments: list[str] | None = None) -> int:
     if args.fresh:
         log.unlink(missing_ok=True)
     runner.warm(weights)
-    with store.writing(log.parent, "the log of make torture"):
+    space = trial.space.root  # in memory it is one for all checkouts, and a run begins by removing it
+    with (
+        store.writing(log.parent, "the log of make torture"),
+        store.writing(space.parent, "the workspace of make torture", f".{space.name}.lock"),
+    ):
         limits.unmount(trial.space)
         trial.space.make(trial.making, partial(print, flush=True))
         bad = torture(trial, log, parts, partial(print, flush=True))
@@ -129,4 +134,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except BusyError as error:
+        sys.exit(f"torture: {error}")
