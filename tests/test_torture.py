@@ -8,9 +8,12 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from harness import store
+from tests.cli import Cim
 from tests.conftest import ROOT
-from tests.torture import limits, table
+from tests.torture import limits, table, workspace
 
 
 def _torture(folder: Path, *words: str) -> Counter[str]:
@@ -42,3 +45,36 @@ def test_the_table_counts_and_names_what_came_out_badly() -> None:
     text = "\n".join(table.lines(rows, 1, "today"))
     assert "seed 1: 3 cases, 1 came out badly" in text and "* `kills 1 board`: OTHER BYTES: `results/x.json`" in text
     assert "| a file: truncated | 1 | named 1 |" in text and "emptied" not in text
+
+
+def test_a_torn_line_counts_but_in_a_cache(tmp_path: Path) -> None:
+    """A round ended with an error at the first one before."""
+    for folder, expected in ((tmp_path / "run", 2), (tmp_path / ".cache", 1)):
+        folder.mkdir()
+        (folder / "rows.jsonl").write_text('{"key": "a"}\n{"key": "b\n')
+        assert len(workspace.without_times(folder / "rows.jsonl").splitlines()) == expected
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (RuntimeError("can't start new thread"), True),
+        (ImportError("libjpeg.so: failed to map segment from shared object"), True),
+        (RuntimeError("a fault of ours"), False),
+        (ImportError("No module named 'x'"), False),
+    ],
+)
+def test_only_missing_memory_is_told_as_such(
+    cim: Cim, monkeypatch: pytest.MonkeyPatch, error: Exception, told: bool
+) -> None:
+    def fails(*_: object) -> int:
+        raise error
+
+    monkeypatch.setattr("harness.command.evaluate.evaluate_verb", fails)
+    command = ("score", "--model", "demo-terse")
+    if not told:
+        with pytest.raises(type(error), match=str(error)):
+            cim(*command)
+        return
+    ended = cim(*command)
+    assert ended.code == 1 and ended.err.startswith("cim: no memory left") and ended.err.count("\n") == 1
