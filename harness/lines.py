@@ -1,6 +1,6 @@
 """Rows that stay in a file: each is read and parsed when it is asked for, so that memory does not grow with them.
 
-``Lines`` are rows by number, ``Index`` rows by id; a row costs 12 and 28 bytes of memory. Files of up to ``LARGE``
+``Lines`` are rows by number, ``Index`` rows by id; a row costs 12 and 24 bytes of memory. Files of up to ``LARGE``
 bytes are read whole instead, which is faster. Whoever goes through all rows goes in their order.
 """
 
@@ -117,7 +117,7 @@ class Index(Mapping[str, V], Generic[V]):
         return int(self._order[at]) if at < len(self._hashes) and self._hashes[at] == hash(name) else None
 
     def __contains__(self, name: object) -> bool:
-        return self.position(name) is not None  # hashes have 64 bits: one in 10^7 for a million ids that two are equal
+        return self.position(name) is not None  # of a million ids two share 64 bits with 3 in 10^8
 
     def __getitem__(self, name: str) -> V:
         at = self.position(name)

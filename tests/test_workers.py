@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from harness.cluster import models
 from harness.errors import CimError
 from harness.resources import machine
 from harness.stages import workers
-from harness.types import Model
+from harness.types import Model, Request
 from harness.weights import Weights
 from tests.cli import Cim, process
 from tests.conftest import ROOT
@@ -96,3 +97,12 @@ def test_each_worker_has_gpus_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(CimError) as refused:
         workers.devices(model, 2)
     assert refused.value.where == "--workers" and "--workers 1" in refused.value.hint
+
+
+def test_a_request_reaches_another_process_whole(tmp_path: Path) -> None:
+    """A judge's system prompt was lost on the way before."""
+    for request in (
+        Request("a", "Describe.", tmp_path / "a.png", "You are a judge."),
+        Request("b", "Describe.", None, None),
+    ):
+        assert models.request(json.loads(json.dumps(models.request_row(request)))) == request

@@ -135,9 +135,7 @@ def _file(definition: Definition, name: str) -> DataFile:
 
 def _digest(path: Path) -> tuple[int, str]:
     try:
-        with path.open("rb") as stream:
-            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-        return path.stat().st_size, sha256
+        return path.stat().st_size, sources.digest(path)
     except OSError as error:
         raise CimError(f"cannot be read ({error.strerror})", where=str(path)) from error
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from harness.cluster.pool import Cluster
 
 
-def told(args: argparse.Namespace) -> Cluster | None:
+def chosen(args: argparse.Namespace) -> Cluster | None:
     """The cluster that a command was told to use; CimError where options contradict each other."""
     from harness.cluster import pool
 

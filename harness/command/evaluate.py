@@ -66,7 +66,7 @@ def evaluate_verb(args: argparse.Namespace) -> int:
     from harness.runs import stats
     from harness.stages import device, evaluate, parse, probes
 
-    told = cluster.told(args)
+    chosen_cluster = cluster.chosen(args)
     runs = _plan(args)
     judging = args.verb == "judge"
     if judging and args.batch:
@@ -77,14 +77,14 @@ def evaluate_verb(args: argparse.Namespace) -> int:
     options = evaluate.Options(args.fresh, draws, altered, terminal.track, offline=True)
     stages = tuple(evaluate.STAGES) if args.verb == "eval" else (args.verb,)
     with (
-        cluster.using(None if args.dry_run else told) as ray,
+        cluster.using(None if args.dry_run else chosen_cluster) as ray,
         parse.Parses(runs[0].results, terminal.track, device.Device(_say, args.workers, ray)) as parses,
     ):
         works = evaluate.plan(runs, _metrics(args), parses, among=args.among, fresh=args.fresh)
         if judging and (args.label or args.labels or args.out):
             return label.label_verb(args, works)
         if args.dry_run:
-            return _dry_run(args, works, stages, options, {} if told is None else {"on": str(told)})
+            return _dry_run(args, works, stages, options, {} if chosen_cluster is None else {"on": str(chosen_cluster)})
         if judging:
             _refuse_without_judge(works)
             if args.decide is not None:

@@ -99,7 +99,7 @@ def _build(args: argparse.Namespace, folder: Path) -> int:
     from harness.command import cluster, terminal
     from harness.retrieval import build, gallery
 
-    told = cluster.told(args)
+    chosen_cluster = cluster.chosen(args)
     index, slash, of = args.shard.partition("/")
     if not (slash and all(x.isascii() and x.isdigit() and len(x) < 7 for x in (index, of))):
         raise CimError(f"--shard {args.shard[:20]!r}", hint="--shard 0/8")
@@ -109,7 +109,7 @@ def _build(args: argparse.Namespace, folder: Path) -> int:
             raise CimError(f"encoder {encoder.name} cannot run here: {reason}")
     if args.fresh:
         build.discard(folder)
-    with cluster.using(told) as ray:
+    with cluster.using(chosen_cluster) as ray:
         done = build.build(plan, (int(index), int(of)), terminal.track, ray)
     if not done:
         print(f"shard {args.shard} of {folder} is made; the last one to end puts them together", file=sys.stderr)

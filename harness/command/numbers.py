@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
+from functools import partial
 
 MOST = 1_000_000_000  # samples, steps
 MOST_DRAWS = 100_000  # that of harness/runs/stats.py, which help does not load
@@ -28,21 +29,23 @@ def whole(lowest: int, highest: int) -> Callable[[str], int]:
     return read
 
 
-def real(lowest: float, highest: float) -> Callable[[str], float]:
-    """The type of a number from ``lowest`` to ``highest``."""
+def real(lowest: float, highest: float, *, ends: bool = True) -> Callable[[str], float]:
+    """The type of a number from ``lowest`` to ``highest``; between them, if without their ``ends``."""
 
     def read(text: str) -> float:
         try:
             number = float(text)
         except ValueError:
             number = math.nan
-        if not lowest <= number <= highest:
-            raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a number from {lowest:g} to {highest:g}")
+        if not lowest <= number <= highest or (not ends and number in (lowest, highest)):
+            bounds = f"from {lowest:g} to {highest:g}" if ends else f"above {lowest:g} and below {highest:g}"
+            raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a number {bounds}")
         return number
 
     return read
 
 
+between = partial(real, ends=False)
 positive, count = whole(1, MOST), whole(0, MOST)
 draws, processes, seed = whole(0, MOST_DRAWS), whole(1, MOST_PROCESSES), whole(0, HIGHEST_SEED)
 
@@ -53,18 +56,3 @@ def seeds(text: str) -> list[int]:
     if len(set(numbers)) < len(numbers) or len(numbers) > MOST_SEEDS:
         raise argparse.ArgumentTypeError(f"at most {MOST_SEEDS} different whole numbers such as 11,12,13")
     return numbers
-
-
-def between(low: float, high: float) -> Callable[[str], float]:
-    """A number above ``low`` and below ``high``."""
-
-    def number(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not low < value < high:
-            raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a number above {low:g} and below {high:g}")
-        return value
-
-    return number

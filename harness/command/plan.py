@@ -30,7 +30,10 @@ def options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--task", help="task of the runs, where names are given")
     verb.add_argument("--metrics", "--metric", metavar="A[,B]", help="default: all that the runs have")
     verb.add_argument(
-        "--difference", type=between(0, 1e6), metavar="D", help="true difference to find, in units of the value"
+        "--difference",
+        type=between(0, 1e6),
+        metavar="D",
+        help="true difference to find, in units of the value",
     )
     verb.add_argument("--power", type=between(0.5, 1), metavar="P", help="chance to find it (default: 0.8 and 0.9)")
     verb.add_argument("--alpha", type=between(0, 0.5), default=0.05, metavar="P", help="level of the test (0.05)")
@@ -54,11 +57,11 @@ def plan_verb(args: argparse.Namespace) -> int:
     test = power.Test(args.alpha, args.comparisons, (args.power,) if args.power else power.POWERS)
     metrics, left_out = _metrics(runs, split(args.metrics))
     plans = _plans(runs, metrics, test, args)
-    asked = {metric.name: costs.per_image(runs[-1], metric) for metric in metrics}
+    calls_of = {metric.name: costs.per_image(runs[-1], metric) for metric in metrics}
     if args.json:
-        print(json.dumps(_document(runs, test, plans, asked, args, left_out), indent=1))
+        print(json.dumps(_document(runs, test, plans, calls_of, args, left_out), indent=1))
     else:
-        print("\n".join(_lines(runs, test, plans, asked, args, left_out)))
+        print("\n".join(_lines(runs, test, plans, calls_of, args, left_out)))
     return 0
 
 
@@ -103,14 +106,14 @@ def _lines(
     runs: Sequence[StoredRun],
     test: Test,
     plans: Sequence[tuple[Metric, Plan]],
-    asked: dict[str, PerImage | None],
+    calls_of: dict[str, PerImage | None],
     args: argparse.Namespace,
     left_out: dict[str, str],
 ) -> list[str]:
     from harness.pages import text
 
     width = None if args.wide else text.screen_width()
-    judged = bool(args.difference) and any(asked.values())
+    judged = bool(args.difference) and any(calls_of.values())
     head = ["metric", "sd of b - a" if len(runs) > 1 else "sd of difference", "95 % interval", "r"]
     head += [f"images {power:.0%}" for power in test.powers] if args.difference else []
     head += [f"calls {power:.0%}" for power in test.powers] if judged else []
@@ -118,14 +121,14 @@ def _lines(
     rows = {True: list[list[str]](), False: list[list[str]]()}
     for metric, plan in plans:
         if plan.not_planned is None:
-            cells = _row(metric, plan, asked[metric.name] if judged else None, judged)
+            cells = _row(metric, plan, calls_of[metric.name] if judged else None, judged)
             rows[metric.value(plan.value).main].append(cells)
     between_them = [[""] * len(head)] if rows[True] and rows[False] else []
     table, missing = text.fitted([head, *rows[True], *between_them, *rows[False]], width, KEPT)
     below = [f"left out for width: {', '.join(missing)}; --wide, or --json, shows all"] if missing else []
     reasons = {**left_out, **{m.label(p.value): p.not_planned for m, p in plans if p.not_planned}}
     below += [f"{name} not planned: {reason}" for name, reason in reasons.items()]
-    below += [*_legend(runs, test, args), *(_judging(asked) if judged else ())]
+    below += [*_legend(runs, test, args), *(_judging(calls_of) if judged else ())]
     return [*text.wrapped([_title(runs)], width), *table, *text.wrapped(map(one_line, below), width)]
 
 
@@ -136,12 +139,12 @@ def _title(runs: Sequence[StoredRun]) -> str:
     return one_line(f"{names}; n = {runs[0].n_images} images of {runs[0].task}")
 
 
-def _row(metric: Metric, plan: Plan, asked: PerImage | None, judged: bool) -> list[str]:
+def _row(metric: Metric, plan: Plan, calls_of: PerImage | None, judged: bool) -> list[str]:
     digits = metric.value(plan.value).decimals
     low, high = plan.sd_ci95
     needed = dict(plan.needed or {})
     more = {power: "+" if images[0] > plan.images else " " for power, images in needed.items()}
-    calls = [str(asked.of(images[0])[0]) if asked else "" for images in needed.values()] if judged else []
+    calls = [str(calls_of.of(images[0])[0]) if calls_of else "" for images in needed.values()] if judged else []
     return [
         one_line(metric.label(plan.value)),
         f"{plan.sd:.{digits}f}",
@@ -172,8 +175,8 @@ def _legend(runs: Sequence[StoredRun], test: Test, args: argparse.Namespace) -> 
         )
 
 
-def _judging(asked: dict[str, PerImage | None]) -> Iterator[str]:
-    for name, each in asked.items():
+def _judging(calls_of: dict[str, PerImage | None]) -> Iterator[str]:
+    for name, each in calls_of.items():
         if each is None:
             continue
         controls = f", those about {each.controls} controls among them" if each.controls else ""
@@ -190,7 +193,7 @@ def _document(
     runs: Sequence[StoredRun],
     test: Test,
     plans: Sequence[tuple[Metric, Plan]],
-    asked: dict[str, PerImage | None],
+    calls_of: dict[str, PerImage | None],
     args: argparse.Namespace,
     left_out: dict[str, str],
 ) -> dict[str, Any]:
@@ -200,13 +203,13 @@ def _document(
         "difference": args.difference,
         "alpha": test.alpha,
         "comparisons": test.comparisons,
-        "plans": [_record(plan, asked[metric.name]) for metric, plan in plans],
+        "plans": [_record(plan, calls_of[metric.name]) for metric, plan in plans],
         "not_planned": left_out,
-        "judges": {name: asdict(each) for name, each in asked.items() if each},
+        "judges": {name: asdict(each) for name, each in calls_of.items() if each},
     }
 
 
-def _record(plan: Plan, asked: PerImage | None) -> dict[str, Any]:
+def _record(plan: Plan, calls_of: PerImage | None) -> dict[str, Any]:
     if plan.not_planned is not None:
         return {"metric": plan.metric, "value": plan.value, "not_planned": plan.not_planned}
     powers = []
@@ -214,7 +217,7 @@ def _record(plan: Plan, asked: PerImage | None) -> dict[str, Any]:
         row: dict[str, Any] = {"power": power, "detectable": detectable}
         if needed := (plan.needed or {}).get(power):
             row |= {"images": needed[0], "images_ci95": needed[1:]}
-            row |= dict(zip(("judge_calls", "price"), asked.of(needed[0]), strict=True)) if asked else {}
+            row |= dict(zip(("judge_calls", "price"), calls_of.of(needed[0]), strict=True)) if calls_of else {}
         powers.append(row)
     known = {"metric": plan.metric, "value": plan.value, "images": plan.images, "sd": plan.sd, "sd_ci95": plan.sd_ci95}
     return {**known, "correlation": plan.correlation, "powers": powers}

@@ -47,6 +47,15 @@ def of_gallery(name: str, gallery: Gallery) -> Search:
     return searching(name, index, gallery.text, gallery.text_fine, recall)
 
 
+def _write(faiss: Any, index: Any, path: Path) -> None:
+    """Write an index, or nothing: faiss raises RuntimeError where the disk is full."""
+    try:
+        faiss.write_index(index, str(path))
+    except RuntimeError as error:
+        path.unlink(missing_ok=True)
+        raise CimError("cannot be written", where=str(path), hint="check its rights and free space") from error
+
+
 def build(name: str, gallery: Gallery, say: Callable[[str], None], *, fresh: bool = False) -> dict[str, Any]:
     """Build an index, measure its recall, store both, and return what is known of it; one that fits is kept.
 
@@ -70,7 +79,7 @@ def build(name: str, gallery: Gallery, say: Callable[[str], None], *, fresh: boo
         start = time.monotonic()
         index = built(name, gallery.text)
         waiting = path.with_suffix(".tmp")
-        faiss.write_index(index, str(waiting))
+        _write(faiss, index, waiting)
         about = {
             "search": name,
             "gallery": gallery.sha,

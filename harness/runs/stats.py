@@ -113,8 +113,8 @@ def units(statistics: Array, column: Column) -> tuple[Array, Array | None]:
     """What is resampled: sums (m, s) of statistics (n, s) over the captions of each of m images; their number (m,).
 
     The number is None where each image has one caption. Of more than ``GROUPS`` images it is groups of them, into which
-    they are dealt at random: sums over groups of independent images are independent, too, and the standard error
-    changes by its own standard error, 0.5 %.
+    they are dealt at random: sums over groups of independent images are independent, too, and 20,000 of them give the
+    standard error to 0.5 % of itself, 1 / sqrt(2 m).
     """
     group, count = grouping(column.images, len(statistics))
     if column.captions is not None or group is None:

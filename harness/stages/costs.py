@@ -77,13 +77,13 @@ def per_image(run: StoredRun, metric: Metric) -> PerImage | None:
     files = [file_name(metric.judge, name, probe) for probe in ("", *CONTROLS)]
     stored = [rows for file in files if (rows := run.files.completions(file, FIELD))]
     replies = [reply for rows in stored for reply in rows.values()]
-    asked = len(replies) or _prompts(run, metric.judge)
-    if not asked:
+    prompts = len(replies) or _prompts(run, metric.judge)
+    if not prompts:
         return None
     counted = [reply for reply in replies if reply.prompt_tokens is not None and reply.completion_tokens is not None]
     return PerImage(
         name,
-        asked / run.n_images,
+        prompts / run.n_images,
         max(0, len(stored) - 1),
         sum(reply.prompt_tokens or 0 for reply in counted) / len(counted) if counted else None,
         sum(reply.completion_tokens or 0 for reply in counted) / len(counted) if counted else None,

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from harness.parts import Array
 
 
+OPPOSITE = {sequential.BETTER: sequential.WORSE, sequential.WORSE: sequential.BETTER}
+
+
 @dataclass(frozen=True, slots=True)
 class Decided:
     """What was decided of run b against run a, in the first value of a metric, from ``judged`` of ``images``.
@@ -73,14 +76,18 @@ def decide(a: Run, b: Run, metric: Metric, least: float, track: Track, generate:
         replies += sum(sum(judge.judge(part, [metric], track, (), generate).values()) for part in parts)
         columns = [_column(part, metric) for part in parts]
         first, second = (float(stats.point(column)[0]) for column in columns)
-        moved = _moved(columns)
+        differences = _differences(columns)
         largest = bounds[1] - bounds[0]
-        if len(moved) > 1 and (said := sequential.decision(moved, len(order), least, largest)):
+        if len(differences) > 1 and (decision := sequential.decision(differences, len(order), least, largest)):
             if value.higher_is_better is False:
-                said = {sequential.BETTER: sequential.WORSE, sequential.WORSE: sequential.BETTER}.get(said, said)
+                decision = {sequential.BETTER: sequential.WORSE, sequential.WORSE: sequential.BETTER}.get(
+                    decision, decision
+                )
             ids = manifest.digest([sample.id for sample in samples])
             difference = second - first
-            return Decided(metric.name, value.name, said, n, len(order), ids, first, second, difference, least, replies)
+            return Decided(
+                metric.name, value.name, decision, n, len(order), ids, first, second, difference, least, replies
+            )
     raise CimError("two images at least are needed", where=a.task.name)
 
 
@@ -91,6 +98,6 @@ def _column(run: Run, metric: Metric) -> stats.Column:
     )
 
 
-def _moved(columns: Sequence[stats.Column]) -> Array:
+def _differences(columns: Sequence[stats.Column]) -> Array:
     a, b = (power.influence(column)[:, 0] for column in columns)
     return b - a
