@@ -72,8 +72,8 @@ def test_a_caption_that_is_no_failure_stands_once(cim: Cim, script: Script) -> N
     script(answers(demo_02=FAILED))
     assert cim(*EVAL).code == 0
     path = cim.results / "demo" / "scripted" / records.NAME
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(rows(cim)[0]) + "\n")
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines, lines[0]]))
     assert "stands a second time" in cim.refused(*EVAL)
 
 
