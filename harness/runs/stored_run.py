@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 SCORES, PER_SAMPLE, STATISTICS, DETAILS = "scores.json", "per_sample.jsonl", "statistics.jsonl", "details.jsonl"
 JUDGED = "judged.jsonl"  # kind, state and expected answer of each fact that a judge was asked about, by metric
 ROWS = (PER_SAMPLE, STATISTICS, DETAILS, JUDGED)
+COMMANDS = ("::", "##[")  # GitHub Actions obeys a printed line that begins with one
 BLOCK = 10_000  # rows that are read at a time
 PUBLISHED, BASELINE = "published", "baseline"
 IMAGE_ID = "image_id"  # of a row of per_sample.jsonl, where an image has several captions
@@ -92,10 +93,14 @@ class StoredRun:
             raise self._lacks(metric.name)
         return stats.Column(values, aggregate, self.images)
 
-    def _order(self, name: str) -> list[int]:
-        """The places of a file's rows in the order of their ids."""
+    def _order(self, name: str) -> stats.Ints:
+        """The places of a file's rows in the order of their ids (n,)."""
+        order: stats.Ints = self.files.derived(name, "order", lambda: self._sorted(name))
+        return order
+
+    def _sorted(self, name: str) -> stats.Ints:
         ids = list(self.per_sample if name == PER_SAMPLE else self.statistics)
-        return sorted(range(len(ids)), key=ids.__getitem__)
+        return np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int64)
 
     def _finite(self, metric: str, rows: Iterator[Any]) -> Array:
         blocks = [np.empty(0)]
@@ -201,6 +206,8 @@ def load(folder: Path, files: RowFiles | None = None) -> StoredRun:
         what = f"{', '.join(others)} was changed after it was scored"
         raise CimError(what, where=str(folder), hint="score the run again")
     place, by_metric = folder.resolve(), {row["metric"]: row for row in scores["scores"]}
+    if any(name.startswith(COMMANDS) for name in (place.name, place.parent.name)):
+        raise CimError("a name that would be a command in the log of a workflow", where=str(folder), hint="rename it")
     files = files or RowFiles(folder)
     rows = files.rows(PER_SAMPLE), files.rows(STATISTICS)
     return StoredRun(place.parent.name, place.name, stored, scores, by_metric, *rows, files)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 from harness import registry, store
 from harness.benchmark.definition import PINNED
@@ -66,7 +67,7 @@ def caption(run: Run, track: Track = untracked, generate: Generate | None = None
     facts = {
         "prompt": run.task.prompt,
         "files": data.digests(run.task),
-        "origin": os.fsencode(run.model.source or run.model.name).decode(errors="backslashreplace"),
+        "origin": _origin(run),
     }
     if done and manifest.read(run.folder) is None:
         raise CimError("captions without a manifest", where=str(run.folder), hint="start over with --fresh")
@@ -84,6 +85,14 @@ def caption(run: Run, track: Track = untracked, generate: Generate | None = None
     split = sum(row.reasoning is not None for row in run.captions.values())
     manifest.captioned(run.folder, records.digest(run.captions), split)
     return count
+
+
+def _origin(run: Run) -> str:
+    """The model's file as it may be published: below the results folder its path there, else its name."""
+    file = Path(run.model.source or run.model.name)
+    results = run.folder.parent.parent.resolve()
+    path = file.resolve().relative_to(results) if file.resolve().is_relative_to(results) else Path(file.name)
+    return os.fsencode(path.as_posix()).decode(errors="backslashreplace")
 
 
 def none_captioned(run: Run) -> str:

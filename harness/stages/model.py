@@ -83,7 +83,8 @@ def resolve(
 
 def run_name(stem: str, where: Path) -> str:
     """A file's or folder's stem as the name of a run; CimError if it is no valid folder name."""
-    if not stem or stem.startswith(".") or not stem.isprintable() or any(letter in '\\/:*?"<>|' for letter in stem):
+    unsuitable = not stem.isprintable() or any(letter in '\\/:*?"<>|' for letter in stem)
+    if not stem or stem.startswith((".", *stored_run.COMMANDS)) or unsuitable:
         hint = "rename it: a run's folder gets this name"
         raise CimError(f"{stem!r} cannot be the name of a run", where=str(where), hint=hint)
     return stem
