@@ -15,10 +15,22 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tests import bench_boards, bench_cim, bench_feed, bench_match, bench_parse, bench_scale, bench_search, controls
+from tests import (
+    bench_boards,
+    bench_cim,
+    bench_feed,
+    bench_match,
+    bench_parse,
+    bench_peers,
+    bench_scale,
+    bench_search,
+    bench_table,
+    controls,
+)
 from tests.clock import measured
 from tests.conftest import ROOT, SHARED
 
@@ -39,10 +51,6 @@ TASK = Task(
     licence="-", source="-", folder=FOLDER,
 )
 '''
-PEERS = (
-    "peers' figures as given to us, not measured here: "
-    "lmms-eval 0.3-0.6 ms (nothing kept on a crash), evalscope 3.0, inspect_ai 13-22"
-)
 
 
 def synthetic(samples: int, *options: str) -> dict[str, float]:
@@ -80,7 +88,6 @@ def overhead(say: Callable[[str], None], samples: int) -> dict[str, Any]:
         say(f"  {label:<30} {row['cpu']:6.2f} CPU s {row['wall']:6.2f} s {row['peak']:5.0f} MB")
     say(f"  a sample: {each:.3f} ms CPU beyond start-up, {1000 * many['cpu'] / samples:.3f} ms with it")
     say("  targets: 0.5 ms CPU a sample, 150 MB, 3.5 CPU s end to end, without intervals")
-    say(f"  {PEERS}")
     return {"start": one, "samples": many, "with_intervals": full, "ms_a_sample": each}
 
 
@@ -221,7 +228,7 @@ def beside(say: Callable[[str], None], limit: int) -> dict[str, Any]:
         ratios = f"{theirs['cpu'] / ours['cpu']:.1f}x CPU, {theirs['wall'] / ours['wall']:.1f}x wall"
         say(f"  {label:<30} {tool:<18} {theirs['cpu']:6.2f} CPU s {theirs['wall']:6.2f} s")
         say(f"  {'':<30} {'ours, equal scores':<18} {ours['cpu']:6.2f} CPU s {ours['wall']:6.2f} s   {ratios}")
-        rows[label] = {"reference": theirs, "ours": ours}
+        rows[label] = {"tool": tool, "reference": theirs, "ours": ours}
     say("  target: tokens + BLEU + CIDEr + ROUGE at least 3x")
     return rows
 
@@ -246,13 +253,18 @@ def main() -> None:
         "rewards": lambda: bench_cim.apart(say, limit),
         "search": lambda: bench_search.main(say, 100 * limit if limit else bench_search.ROWS),
         "meteor": lambda: meteor(say, limit or CAPTIONS),
+        "peers": lambda: bench_peers.peers(
+            say, limit or SAMPLES // 5, *(texts[: limit or CAPTIONS] for texts in corpus()[1:])
+        ),
         "scale": lambda: bench_scale.scale(say, limit),
         "leaderboards": lambda: bench_boards.main(say, limit or bench_boards.MODELS),
     }
     wanted = given.parts.split(",") if given.parts else list(parts)
     measured_parts = {name: parts[name]() for name in wanted}
+    if set(bench_table.PARTS) <= set(wanted) and not limit:
+        bench_table.write(measured_parts)
     if given.json:
-        print(json.dumps(measured_parts, indent=1))
+        print(json.dumps(measured_parts, indent=1, default=asdict))
 
 
 if __name__ == "__main__":

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from tasks.miniscenes import draw
 from tests.cli import Cim, process
 from tests.conftest import ROOT
 
-LINES = 320  # of captions, in the quick test
+IMAGES, ROWS = 2000, 8000
+NODE = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
 
 
 class Machines:
@@ -26,21 +28,35 @@ class Machines:
     def __init__(self) -> None:
         from ray.cluster_utils import Cluster
 
-        node = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
-        self.cluster = Cluster(initialize_head=True, head_node_args=node)
-        node.pop("include_dashboard")
-        self.second = self.cluster.add_node(**node)
+        self.cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
         self.address = str(self.cluster.address)
+        self.second = self.cluster.add_node(**NODE)
+
+    def lose_one(self) -> None:
+        """Take the second node away, with all that runs there."""
+        self.cluster.remove_node(self.second)
+        self.second = None
+
+    def make_whole(self) -> None:
+        """Put a lost node back."""
+        self.second = self.second or self.cluster.add_node(**NODE)
+
+
+@pytest.fixture(scope="module")
+def started() -> Iterator[Machines]:
+    pytest.importorskip("ray", reason="ray is not installed: make setup-ray")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), *filter(None, sys.path)]))
+        machines = Machines()
+        yield machines
+        machines.cluster.shutdown()
 
 
 @pytest.fixture
-def machines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machines]:
-    pytest.importorskip("ray", reason="ray is not installed: make setup-ray")
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), *filter(None, sys.path)]))
-    machines = Machines()
-    yield machines
-    machines.cluster.shutdown()
+def machines(started: Machines) -> Machines:
+    started.make_whole()
+    return started
 
 
 def actors(folder: Path) -> list[int]:
@@ -66,70 +82,52 @@ def wait_until(reached: Callable[[], bool], running: subprocess.Popen[str], what
         time.sleep(0.05)
 
 
-def harm(machines: Machines, running: subprocess.Popen[str], folder: Path, progress: Callable[[], int]) -> str:
-    """Kill an actor while its model loads, and take a machine away after the first results; what the command said."""
-    wait_until(lambda: bool(actors(folder)), running, "an actor")
+def harm(machines: Machines, running: subprocess.Popen[str], folder: Path, progress: Callable[[], int]) -> None:
+    """Kill one of two actors at work, and take a machine away once the others have gone on."""
+    wait_until(lambda: progress() >= 1 and len(actors(folder)) == 2, running, "two actors and first results")
     os.kill(actors(folder)[0], signal.SIGKILL)
-    wait_until(lambda: progress() >= 1, running, "results after the kill")
-    machines.cluster.remove_node(machines.second)
+    reached = progress()
+    wait_until(lambda: progress() > reached, running, "results after the kill")
+    machines.lose_one()
+    assert running.poll() is None, "the command had ended before the machine was lost"
     _, wrong = running.communicate(timeout=500)
-    assert running.returncode == 0, wrong
-    return wrong
+    assert running.returncode == 0 and "an actor died" in wrong, wrong
 
 
 def lines(path: Path) -> int:
     return path.read_bytes().count(b"\n") if path.is_file() else 0
 
 
-def captions(results: Path) -> Path:
-    return results / "miniscenes" / "mini-base" / "captions.jsonl"
-
-
-def captioned_as_by_one_process(machines: Machines, folder: Path, count: int) -> None:
-    command = ["caption", "--model", "mini-base", "--task", "miniscenes", "--limit", str(count)]
-    alone = process(*command, results=folder / "alone")
-    assert alone.wait() == 0
-    running = process(*command, "--on", "ray", "--ray-address", machines.address, results=folder / "ray")
-    wrong = harm(machines, running, folder, lambda: lines(captions(folder / "ray")))
-    assert "an actor died" in wrong
-    assert captions(folder / "ray").read_bytes() == captions(folder / "alone").read_bytes()
-
-
 def test_captions_are_those_of_one_process(machines: Machines, tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    captioned_as_by_one_process(machines, tmp_path, LINES)
-
-
-@pytest.mark.slow
-def test_all_captions_are_those_of_one_process(machines: Machines, tmp_path: Path) -> None:
-    pytest.importorskip("transformers")
-    captioned_as_by_one_process(machines, tmp_path, 500)
-
-
-def built_as_by_one_process(machines: Machines, folder: Path, rows: int) -> None:
-    encoders = ["--text-encoder", "miniscenes_text", "--image-encoder", "miniscenes_image"]
-    options = ["--from", "miniscenes", str(rows), *encoders, "--dedupe", "--drop-near"]
-    alone = process("gallery", "build", f"{folder}/alone", *options, results=folder)
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(IMAGES):
+        (images / f"{number:04d}.png").write_bytes(draw.picture(f"train_{number:06d}"))
+    options = ("--images", images, "--task", "many", "--prompt", "describe the scene .")
+    command = ("caption", "--model", "mini-base", *options)
+    alone = process(*command, results=tmp_path / "alone")
     assert alone.wait() == 0, alone.communicate()
-    on_ray = ["--on", "ray", "--ray-address", machines.address]
-    running = process("gallery", "build", f"{folder}/ray", *options, *on_ray, results=folder)
-    harm(machines, running, folder, lambda: len(list((folder / "ray" / "parts").glob("*.ids.jsonl"))))
-    digests = [
-        {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (folder / name).iterdir()}
-        for name in ("alone", "ray")
-    ]
-    assert digests[0] == digests[1] and len(digests[0]) >= 4
+    running = process(*command, "--on", "ray", "--ray-address", machines.address, results=tmp_path / "ray")
+    files = [tmp_path / place / "many" / "mini-base" / "captions.jsonl" for place in ("alone", "ray")]
+    harm(machines, running, tmp_path, lambda: lines(files[1]))
+    assert lines(files[0]) == IMAGES and files[1].read_bytes() == files[0].read_bytes()
 
 
 def test_a_gallery_is_that_of_one_process(machines: Machines, tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    built_as_by_one_process(machines, tmp_path, 4000)
-
-
-@pytest.mark.slow
-def test_a_large_gallery_is_that_of_one_process(machines: Machines, tmp_path: Path) -> None:
-    pytest.importorskip("transformers")
-    built_as_by_one_process(machines, tmp_path, 8000)
+    encoders = ["--text-encoder", "miniscenes_text", "--image-encoder", "miniscenes_image"]
+    options = ["--from", "miniscenes", str(ROWS), *encoders, "--dedupe", "--drop-near"]
+    alone = process("gallery", "build", f"{tmp_path}/alone", *options, results=tmp_path)
+    assert alone.wait() == 0, alone.communicate()
+    on_ray = ["--on", "ray", "--ray-address", machines.address]
+    running = process("gallery", "build", f"{tmp_path}/ray", *options, *on_ray, results=tmp_path)
+    harm(machines, running, tmp_path, lambda: len(list((tmp_path / "ray" / "parts").glob("*.ids.jsonl"))))
+    digests = [
+        {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (tmp_path / name).iterdir()}
+        for name in ("alone", "ray")
+    ]
+    assert digests[0] == digests[1] and len(digests[0]) >= 4
 
 
 def test_an_actor_that_always_dies_ends_the_command(machines: Machines, tmp_path: Path) -> None:

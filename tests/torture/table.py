@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
+from tests import sections
 from tests.conftest import ROOT
 from tests.torture import bits, limits, trouble, writers
 
 FILE = ROOT / "docs" / "reliability.md"
-BEGIN, END = "<!-- torture: begin -->", "<!-- torture: end -->"
 GOOD = (*bits.GOOD, *trouble.GOOD, *writers.GOOD)
 ABOUT = {
     "kills": "SIGKILL at a random moment, a quarter of them twice",
@@ -53,9 +51,4 @@ def _short(detail: str) -> str:
 
 def write(rows: Sequence[Mapping[str, Any]], seed: int) -> None:
     """Put the section into the document, with the day and the commit."""
-    head = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True)
-    stamp = f"{datetime.now(UTC):%Y-%m-%d}, commit {head.stdout.strip() or 'unknown'}"
-    text = FILE.read_text(encoding="utf-8")
-    before, after = text.partition(BEGIN)[0], text.partition(END)[2]
-    section = "\n".join(lines(rows, seed, stamp)).rstrip()
-    FILE.write_text(f"{before}{BEGIN}\n{section}\n{END}{after}", encoding="utf-8")
+    sections.write(FILE, "torture", lines(rows, seed, sections.stamp()))
