@@ -141,7 +141,7 @@ def _coco_words(captions: list[str], references: list[str]) -> dict[str, float]:
     gts, res = _tokens(captions, references)
     return {
         "bleu4": 100 * Bleu(4).compute_score(gts, res, verbose=0)[0][3],
-        "cider": float(Cider().compute_score(gts, res)[0]),
+        "cider": 100 * float(Cider().compute_score(gts, res)[0]),
         "rouge_l": 100 * float(Rouge().compute_score(gts, res)[0]),
     }
 
@@ -213,6 +213,7 @@ def beside(say: Callable[[str], None], limit: int) -> dict[str, Any]:
 
     title, captions, references = corpus()
     captions, references = captions[:limit], references[:limit]
+    _nltk_characters(["a dog"], ["a dog"]), _nltk_meteor(["a dog"], ["a dog"])  # imports NLTK, opens WordNet
     say(f"metrics, {len(captions)} captions, empty caches ({title})")
     rows: dict[str, Any] = {}
     for label, (names, reference, tool) in BESIDE.items():
