@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.command.numbers import between, positive
@@ -20,6 +20,18 @@ if TYPE_CHECKING:
     from harness.stages.costs import PerImage
 
 KEPT = 3  # columns that every width shows
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What was planned, of which runs, by which test, for which difference; calls, and what was left out, by metric."""
+
+    runs: Sequence[StoredRun]
+    test: Test
+    difference: float | None
+    plans: Sequence[tuple[Metric, Plan]]
+    calls_of: Mapping[str, PerImage | None]
+    left_out: Mapping[str, str]
 
 
 def options(verb: argparse.ArgumentParser) -> None:
@@ -58,10 +70,11 @@ def plan_verb(args: argparse.Namespace) -> int:
     metrics, left_out = _metrics(runs, split(args.metrics))
     plans = _plans(runs, metrics, test, args)
     calls_of = {metric.name: costs.per_image(runs[-1], metric) for metric in metrics}
+    planned = Planned(runs, test, args.difference, plans, calls_of, left_out)
     if args.json:
-        print(json.dumps(_document(runs, test, plans, calls_of, args, left_out), indent=1))
+        print(json.dumps(_document(planned), indent=1))
     else:
-        print("\n".join(_lines(runs, test, plans, calls_of, args, left_out)))
+        print("\n".join(_lines(planned, wide=args.wide)))
     return 0
 
 
@@ -102,20 +115,14 @@ def _plans(
     return [(metric, plan) for metric, plans in rows for plan in plans]
 
 
-def _lines(
-    runs: Sequence[StoredRun],
-    test: Test,
-    plans: Sequence[tuple[Metric, Plan]],
-    calls_of: dict[str, PerImage | None],
-    args: argparse.Namespace,
-    left_out: dict[str, str],
-) -> list[str]:
+def _lines(planned: Planned, *, wide: bool) -> list[str]:
     from harness.pages import text
 
-    width = None if args.wide else text.screen_width()
-    judged = bool(args.difference) and any(calls_of.values())
+    runs, test, plans, calls_of = planned.runs, planned.test, planned.plans, planned.calls_of
+    width = None if wide else text.screen_width()
+    judged = bool(planned.difference) and any(calls_of.values())
     head = ["metric", "sd of b - a" if len(runs) > 1 else "sd of difference", "95 % interval", "r"]
-    head += [f"images {power:.0%}" for power in test.powers] if args.difference else []
+    head += [f"images {power:.0%}" for power in test.powers] if planned.difference else []
     head += [f"calls {power:.0%}" for power in test.powers] if judged else []
     head += [f"detectable {power:.0%}" for power in test.powers]
     rows = {True: list[list[str]](), False: list[list[str]]()}
@@ -126,9 +133,9 @@ def _lines(
     between_them = [[""] * len(head)] if rows[True] and rows[False] else []
     table, missing = text.fitted([head, *rows[True], *between_them, *rows[False]], width, KEPT)
     below = [f"left out for width: {', '.join(missing)}; --wide, or --json, shows all"] if missing else []
-    reasons = {**left_out, **{m.label(p.value): p.not_planned for m, p in plans if p.not_planned}}
+    reasons = {**planned.left_out, **{m.label(p.value): p.not_planned for m, p in plans if p.not_planned}}
     below += [f"{name} not planned: {reason}" for name, reason in reasons.items()]
-    below += [*_legend(runs, test, args), *(_judging(calls_of) if judged else ())]
+    below += [*_legend(planned), *(_judging(calls_of) if judged else ())]
     return [*text.wrapped([_title(runs)], width), *table, *text.wrapped(map(one_line, below), width)]
 
 
@@ -156,13 +163,14 @@ def _row(metric: Metric, plan: Plan, calls_of: PerImage | None, judged: bool) ->
     ]
 
 
-def _legend(runs: Sequence[StoredRun], test: Test, args: argparse.Namespace) -> Iterator[str]:
+def _legend(planned: Planned) -> Iterator[str]:
+    runs, test = planned.runs, planned.test
     level = f"two-sided paired test at {test.level:g}"
     if test.comparisons > 1:
         level += f" ({test.alpha:g} by Holm over {test.comparisons} comparisons)"
-    if args.difference:
+    if planned.difference:
         yield (
-            f"images: so many find a true difference of {args.difference:g} in that share of repetitions; "
+            f"images: so many find a true difference of {planned.difference:g} in that share of repetitions; "
             f"+ more than the {runs[0].n_images} there are; {level}"
         )
     yield f"detectable: the smallest true difference that these {runs[0].n_images} images find; {level}"
@@ -175,7 +183,7 @@ def _legend(runs: Sequence[StoredRun], test: Test, args: argparse.Namespace) -> 
         )
 
 
-def _judging(calls_of: dict[str, PerImage | None]) -> Iterator[str]:
+def _judging(calls_of: Mapping[str, PerImage | None]) -> Iterator[str]:
     for name, each in calls_of.items():
         if each is None:
             continue
@@ -189,23 +197,16 @@ def _judging(calls_of: dict[str, PerImage | None]) -> Iterator[str]:
         yield f"calls: of one run; {name}: {each.calls:.4g} an image to {each.model}{controls}; {tokens}; {price}"
 
 
-def _document(
-    runs: Sequence[StoredRun],
-    test: Test,
-    plans: Sequence[tuple[Metric, Plan]],
-    calls_of: dict[str, PerImage | None],
-    args: argparse.Namespace,
-    left_out: dict[str, str],
-) -> dict[str, Any]:
+def _document(planned: Planned) -> dict[str, Any]:
     return {
-        "runs": [str(run.files.folder) for run in runs],
-        "images": runs[0].n_images,
-        "difference": args.difference,
-        "alpha": test.alpha,
-        "comparisons": test.comparisons,
-        "plans": [_record(plan, calls_of[metric.name]) for metric, plan in plans],
-        "not_planned": left_out,
-        "judges": {name: asdict(each) for name, each in calls_of.items() if each},
+        "runs": [str(run.files.folder) for run in planned.runs],
+        "images": planned.runs[0].n_images,
+        "difference": planned.difference,
+        "alpha": planned.test.alpha,
+        "comparisons": planned.test.comparisons,
+        "plans": [_record(plan, planned.calls_of[metric.name]) for metric, plan in planned.plans],
+        "not_planned": dict(planned.left_out),
+        "judges": {name: asdict(each) for name, each in planned.calls_of.items() if each},
     }
 
 
