@@ -22,7 +22,6 @@ from harness.types import Sample, Track
 if TYPE_CHECKING:
     from harness.parts import Array
 
-
 OPPOSITE = {sequential.BETTER: sequential.WORSE, sequential.WORSE: sequential.BETTER}
 
 
@@ -80,9 +79,7 @@ def decide(a: Run, b: Run, metric: Metric, least: float, track: Track, generate:
         largest = bounds[1] - bounds[0]
         if len(differences) > 1 and (decision := sequential.decision(differences, len(order), least, largest)):
             if value.higher_is_better is False:
-                decision = {sequential.BETTER: sequential.WORSE, sequential.WORSE: sequential.BETTER}.get(
-                    decision, decision
-                )
+                decision = OPPOSITE.get(decision, decision)
             ids = manifest.digest([sample.id for sample in samples])
             difference = second - first
             return Decided(
