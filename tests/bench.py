@@ -10,10 +10,8 @@ import argparse
 import json
 import os
 import platform
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -31,7 +29,7 @@ from tests import (
     bench_table,
     controls,
 )
-from tests.clock import measured
+from tests.clock import launched, measured
 from tests.conftest import ROOT, SHARED
 
 SAMPLES = 5000
@@ -68,13 +66,7 @@ def synthetic(samples: int, *options: str) -> dict[str, float]:
         command = [sys.executable, "-m", "harness", "eval", "--model", str(folder / "instant.jsonl")]
         command += ["--task", "synthetic", "--metrics", "length", "--json", *options]
         environment = {**os.environ, "CIM_RESULTS": str(folder / "results"), "CIM_PATH": name}
-        start = time.monotonic()
-        running = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
-        _, status, usage = os.wait4(running.pid, 0)
-        assert status == 0, "the synthetic run failed"
-        cpu = usage.ru_utime + usage.ru_stime
-        peak = usage.ru_maxrss / (1e6 if platform.system() == "Darwin" else 1e3)
-        return {"cpu": cpu, "wall": time.monotonic() - start, "peak": peak}
+        return launched(command, ROOT, environment)._asdict()
 
 
 def overhead(say: Callable[[str], None], samples: int) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.clock import launched
 from tests.conftest import ROOT
 
 AS_OF = "2026-11-27"
@@ -88,15 +89,11 @@ def installed(name: str) -> tuple[Path, str]:
 
 
 def used(command: Sequence[str | Path], folder: Path) -> Usage:
-    """CPU seconds and peak memory in MB of a command and its children; its failure ends the benchmark."""
+    """CPU seconds and peak memory in MB of a command; its failure ends the benchmark."""
     environment = {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     environment |= {"CIM_RESULTS": str(folder / "results"), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    with tempfile.TemporaryFile() as told:
-        running = subprocess.Popen([*map(str, command)], cwd=folder, env=environment, stdout=told, stderr=told)
-        _, status, usage = os.wait4(running.pid, 0)
-        told.seek(0)
-        assert status == 0, (command, told.read()[-2000:])
-    return {"cpu": usage.ru_utime + usage.ru_stime, "mb": usage.ru_maxrss / 1e3}
+    needed = launched(command, folder, environment)
+    return {"cpu": needed.cpu, "mb": needed.peak}
 
 
 def in_turns(theirs: Callable[[], Usage], ours: Callable[[], Usage]) -> tuple[Usage, Usage]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from leaderboards import __main__ as face
 from tests.cli import Result
+from tests.clock import Used, launched
 from tests.conftest import ROOT
 
 
@@ -34,29 +33,6 @@ class Boards:
         return done.err
 
 
-# A process forked from a large one is taken for as large until it begins its own program; this one is small.
-LAUNCHER = """
-import resource, subprocess, sys, time
-start = time.monotonic()
-code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
-used = resource.getrusage(resource.RUSAGE_CHILDREN)
-print(code, used.ru_utime + used.ru_stime, time.monotonic() - start, used.ru_maxrss)
-"""
-
-
-class Used(NamedTuple):
-    """What a command needed: CPU seconds, wall seconds, peak MB."""
-
-    cpu: float
-    wall: float
-    peak: float
-
-
 def measured(results: Path, *command: str) -> Used:
     """Run ``python -m leaderboards COMMAND`` on a results folder, in a process of its own; it must succeed."""
-    arguments = [sys.executable, "-m", "leaderboards", *command, "--results", str(results)]
-    launched = [sys.executable, "-c", LAUNCHER, *arguments]
-    done = subprocess.run(launched, cwd=ROOT, capture_output=True, text=True, check=True)
-    code, cpu, wall, size = map(float, done.stdout.split())
-    assert code == 0, done.stderr
-    return Used(cpu, wall, size / (1e6 if sys.platform == "darwin" else 1e3))
+    return launched([sys.executable, "-m", "leaderboards", *command, "--results", results], ROOT)
