@@ -65,6 +65,16 @@ def test_texts_come_back_in_order_from_small_windows_and_batches(
     assert Encodings(tmp_path / "parts").encode("mpnet", TEXTS[::-1])[-1] == pytest.approx(whole[0], abs=1e-6)
 
 
+def test_bfloat16_is_an_encoder_of_its_own_and_nearly_the_same(tmp_path: Path, models: Path) -> None:
+    encodings = Encodings(tmp_path)
+    exact, near = encodings.encode("mpnet", TEXTS), encodings.encode("mpnet@bf16", TEXTS)
+    cosines = (exact * near).sum(axis=1)
+    assert near.dtype == np.float32 and np.linalg.norm(near, axis=1) == pytest.approx(np.ones(len(TEXTS)), abs=1e-5)
+    assert cosines.min() > 0.99 and cosines.min() < 1 - 1e-7
+    settings = [registry.encoder(name).settings() for name in ("mpnet", "mpnet@bf16")]
+    assert [row["precision"] for row in settings] == ["float32", "bfloat16"] and settings[0] != settings[1]
+
+
 def test_half_of_a_surrogate_pair_has_a_vector(tmp_path: Path, models: Path) -> None:
     assert Encodings(tmp_path).encode("mpnet", ["\ud800", "dog\udfff"]).shape == (2, 32)
 

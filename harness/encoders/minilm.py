@@ -8,3 +8,4 @@ from harness.encoders.mpnet import Sentences, encoder
 from harness.resources import pretrained
 
 ENCODER = encoder(Sentences(pretrained.MINILM, "bert", 256))
+VARIANTS = {"bf16": encoder(Sentences(pretrained.MINILM, "bert", 256, "bfloat16"), "@bf16")}

@@ -3,6 +3,8 @@
 As sentence-transformers computes them for this model: at most 384 tokens (sentence_bert_config.json of the checkpoint,
 which is not read), blanks at the ends removed, padding left out of the mean, L2 norm. Texts of similar length are
 encoded together; batching changes an embedding by rounding, about 1e-7. Used by the metrics through ``Records.encode``.
+``mpnet@bf16`` computes in bfloat16, pools and normalises in float32: an encoder of its own, with other embeddings, for
+galleries and rewards (docs/cim.md says what changes).
 ``minilm.py`` is the same with smaller weights.
 """
 
@@ -29,11 +31,15 @@ ROWS = {"cpu": 16, "cuda": 256}  # a batch; on a CPU 16 are faster than 4 and th
 
 @dataclass(frozen=True, slots=True)
 class Sentences:
-    """A sentence encoder: its weights, their architecture in config.json, tokens it reads, both markers included."""
+    """A sentence encoder: its weights, their architecture in config.json, tokens it reads, both markers included.
+
+    ``precision`` is a type of torch, in which the transformer computes.
+    """
 
     weights: Pretrained
     model_type: str
     longest: int
+    precision: str = "float32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +96,7 @@ def session(of: Sentences) -> Iterator[Encode]:
         raise CimError(f"is a model of type {kind}, not {of.model_type}", where=str(folder), hint=hint)
     options = {"local_files_only": True, "trust_remote_code": False}
     with pretrained.device() as device:
-        model = AutoModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, **options)
+        model = AutoModel.from_pretrained(folder, dtype=getattr(torch, of.precision), use_safetensors=True, **options)
         tokens = AutoTokenizer.from_pretrained(folder, **options)
         yield partial(encode, Loaded(model.to(device).eval(), tokens, device, of.longest))
 
@@ -100,15 +106,16 @@ def settings(of: Sentences) -> dict[str, str]:
     return {
         "weights": pretrained.identity(of.weights),
         "pooling": f"mean of {of.longest} tokens, L2",
-        "precision": "float32",
+        "precision": of.precision,
         "transformers": pretrained.major(),
     }
 
 
-def encoder(of: Sentences) -> Encoder:
+def encoder(of: Sentences, variant: str = "") -> Encoder:
     """The encoder of these weights, under their name."""
     missing = partial(pretrained.missing, of.weights)
-    return Encoder(of.weights.name, partial(settings, of), partial(session, of), missing)
+    return Encoder(f"{of.weights.name}{variant}", partial(settings, of), partial(session, of), missing)
 
 
 ENCODER = encoder(Sentences(pretrained.MPNET, "mpnet", LONGEST))
+VARIANTS = {"bf16": encoder(Sentences(pretrained.MPNET, "mpnet", LONGEST, "bfloat16"), "@bf16")}
