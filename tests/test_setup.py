@@ -167,7 +167,10 @@ def clean_copy(folder: Path) -> Path:
         shutil.copy(ROOT / name, folder)
     shutil.copytree(REQUIREMENTS, folder / "requirements")
     (folder / "README.md").write_text("# copy\n", encoding="utf-8")
-    for package in ("harness", "tasks", "judges", "leaderboards"):
+    cards = Path("results", "published", "validity_cards.json")  # the wheel holds them
+    (folder / cards).parent.mkdir(parents=True)
+    shutil.copy(ROOT / cards, folder / cards)
+    for package in ("cim_meteor", "harness", "tasks", "judges", "leaderboards"):
         (folder / package).mkdir()
         (folder / package / "__init__.py").touch()
     shutil.copytree(ROOT / "cim_harness", folder / "cim_harness")  # holds the version
