@@ -20,30 +20,7 @@ from tests.conftest import ROOT
 DOCUMENTS = (
     "README.md",
     "CONTRIBUTING.md",
-    "docs/README.md",
-    "docs/api.md",
-    "docs/audit.md",
-    "docs/export.md",
-    "docs/facts.md",
-    "docs/glossary.md",
-    "docs/gpu.md",
-    "docs/hallucination.md",
-    "docs/results.md",
-    "docs/cim.md",
-    "docs/install.md",
-    "docs/judges.md",
-    "docs/gate.md",
-    "docs/leaderboard.md",
-    "docs/models.md",
-    "docs/performance.md",
-    "docs/protocol.md",
-    "docs/report.md",
-    "docs/reward_audit.md",
-    "docs/servers.md",
-    "docs/tables.md",
-    "docs/training.md",
-    "docs/validity.md",
-    *(f"docs/tutorials/{path.name}" for path in sorted((ROOT / "docs" / "tutorials").glob("*.md"))),
+    *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").rglob("*.md"))),
     "requirements/README.md",
     "results/README.md",
 )
@@ -56,6 +33,7 @@ THEIRS, MINE, SITE = ROOT / "their_captions.jsonl", ROOT / "my_captions.jsonl", 
 SHORT = {
     "make test": "ARGS=tests/test_controls.py",
     "make test-slow": "ARGS=tests/test_controls.py",
+    'make test ARGS="tests/test_architecture.py tests/test_parts.py"': "ARGS=tests/test_controls.py",
     "make bench LIMIT=20": "ARGS='--parts overhead'",  # the others take minutes
     # What `make eval` has just evaluated; .ci/run ends with the whole of `make check`.
     "make check": "RUN=mini-detailed",
@@ -241,3 +219,5 @@ def test_the_tree_of_the_readme_is_there() -> None:
         name = shlex.split(line.replace("'", ""))[0]
         parent = ROOT / "harness" if line.startswith("  ") else ROOT
         assert (parent / name).is_dir(), line
+    packages = {path.parent.name for path in (ROOT / "harness").glob("*/__init__.py")}
+    assert not [name for name in packages if f"\n  {name}/ " not in tree], "a folder that the tree does not name"
