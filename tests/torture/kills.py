@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -27,7 +28,10 @@ def kill(space: Workspace, command: Command, right: trouble.Undisturbed, draw: r
                     and os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
                 ):
                     time.sleep(0.003)
-                (os.killpg if whole else os.kill)(child, signal.SIGKILL)
+                if whole:
+                    with contextlib.suppress(ProcessLookupError):  # it leads no group yet
+                        os.killpg(child, signal.SIGKILL)
+                os.kill(child, signal.SIGKILL)
 
             ended = space.run(command, seconds=600, meanwhile=strike)
         return ended
