@@ -49,10 +49,8 @@ def streams(space: Workspace, command: Command, draw: random.Random) -> runner.E
     done = subprocess.run(
         words, env=environment, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL
     )
-    # What nobody could read is no silence.
-    return runner.Ended(
-        done.returncode, done.stdout + ("(closed)" if done.returncode and 2 in closed else ""), done.stderr
-    )
+    unread = "(closed)" if done.returncode and not {1, 2}.isdisjoint(closed) else ""  # what nobody can read
+    return runner.Ended(done.returncode, done.stdout + unread, done.stderr)
 
 
 def clock(space: Workspace, command: Command, draw: random.Random) -> runner.Ended:

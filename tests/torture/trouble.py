@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -48,7 +49,7 @@ def outcome(
         after: temporary files that trouble leaves must be gone at once; not so those of a killed command.
     """
     ended = meet()
-    killed = ended.code < 0
+    killed = ended.code == -signal.SIGKILL  # any other signal is a crash
     what, detail = _said(ended, killed)
     if not what and after and not killed and (left := space.leftovers()):
         what, detail = LEFT, ", ".join(left)
