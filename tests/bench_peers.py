@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -138,7 +139,9 @@ def _evalscope(programs: Path, folder: Path, n: int) -> Usage:
     return used([programs / "evalscope", "eval", "--model", "mock", "--eval-type", "mock_llm", *options], folder)
 
 
-def _words(programs: Path, folder: Path, captions: Sequence[str], references: Sequence[str]) -> tuple[Usage, Usage]:
+def _word_metrics(
+    programs: Path, folder: Path, captions: Sequence[str], references: Sequence[str]
+) -> tuple[Usage, Usage]:
     """capevalkit's worker and ``cim eval``, with intervals, controls and page; caches empty, scores equal."""
     for name, key, texts in (("captions", "caption", captions), ("references", "references", references)):
         rows = ({"id": f"{number:04d}", key: text if key == "caption" else [text]} for number, text in enumerate(texts))
@@ -150,7 +153,7 @@ def _words(programs: Path, folder: Path, captions: Sequence[str], references: Se
     ours = _cim("eval", *files, "--task", "beside", "--metrics", ",".join(SCORES), "--fresh")
 
     def from_empty_caches() -> Usage:
-        subprocess.run(["rm", "-rf", folder / "results"], check=True)
+        shutil.rmtree(folder / "results", ignore_errors=True)
         return used(ours, folder)
 
     both = in_turns(lambda: used(theirs, folder), from_empty_caches)
@@ -171,7 +174,7 @@ def beside(name: str, programs: Path, n: int, captions: Sequence[str], reference
         )
         yield Row("start-up, `--help`", name, "CPU s", theirs["cpu"], ours["cpu"])
         if name.startswith("capevalkit"):
-            theirs, ours = _words(programs, folder, captions, references)
+            theirs, ours = _word_metrics(programs, folder, captions, references)
             what = f"BLEU, METEOR, ROUGE-L, CIDEr of {len(captions)} captions"
             yield Row(what, name, "CPU s", theirs["cpu"], ours["cpu"])
         else:

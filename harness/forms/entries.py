@@ -90,8 +90,8 @@ def _is_object(line: bytes) -> bool:
 def listed(text: str) -> Any:
     """A list that was written as text, by JSON or by Python, as lmms-eval does with targets; else the text itself.
 
-    EvolvingLMMs-Lab/lmms-eval:lmms_eval/loggers/evaluation_tracker.py@75571cfe (``str(sample["target"])``), and
-    open-compass/VLMEvalKit:vlmeval/dataset/image_caption.py@e8e78f05 (``eval(line['answer'])``); literals only here.
+    EvolvingLMMs-Lab/lmms-eval:lmms_eval/loggers/evaluation_tracker.py@75571cfe (``str(sample["target"])``);
+    open-compass/VLMEvalKit:vlmeval/dataset/image_caption.py@e8e78f05 evaluates ``line['answer']``. Literals only.
     """
     if not (text.startswith("[") and text.endswith("]") and len(text) <= LONGEST_LIST):
         return text

@@ -90,8 +90,8 @@ def caption(run: Run, track: Track = untracked, generate: Generate | None = None
 def _origin(run: Run) -> str:
     """The model's file as it may be published: below the results folder its path there, else its name."""
     file = Path(run.model.source or run.model.name)
-    results = run.folder.parent.parent.resolve()
-    path = file.resolve().relative_to(results) if file.resolve().is_relative_to(results) else Path(file.name)
+    place, results = file.resolve(), run.folder.parent.parent.resolve()
+    path = place.relative_to(results) if place.is_relative_to(results) else Path(file.name)
     return os.fsencode(path.as_posix()).decode(errors="backslashreplace")
 
 
