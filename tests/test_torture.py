@@ -60,7 +60,9 @@ def test_a_torn_line_counts_but_in_a_cache(tmp_path: Path) -> None:
     [
         (RuntimeError("can't start new thread"), True),
         (ImportError("libjpeg.so: failed to map segment from shared object"), True),
+        (SystemError("error return without exception set"), True),
         (RuntimeError("a fault of ours"), False),
+        (SystemError("a fault of an extension"), False),
         (ImportError("No module named 'x'"), False),
     ],
 )

@@ -20,7 +20,8 @@ from harness.command import arguments
 from harness.errors import CimError, one_line
 
 # What Python and the loader of libraries say where there is no memory for a thread's stack, or for a library.
-NO_MEMORY = ("can't start new thread", "failed to map segment")
+# The last is what CPython 3.11 says where there is no room for another frame: it returns without an exception set.
+NO_MEMORY = ("can't start new thread", "failed to map segment", "error return without exception set")
 # New objects between two searches for cycles. Rows and graphs live as long as the command: at Python's 700, searching
 # them in vain took a fifth of the time of scoring 500 stored captions.
 GARBAGE = 200_000
@@ -104,7 +105,7 @@ def main(given: Sequence[str] | None = None) -> int:
         line = f"{place}{error.strerror or error}; check the path, its rights and free space"
         print(f"cim: {one_line(line)}", file=sys.stderr)
         return 2
-    except (MemoryError, RuntimeError, ImportError) as error:
+    except (MemoryError, RuntimeError, ImportError, SystemError) as error:
         if not isinstance(error, MemoryError) and not any(said in str(error) for said in NO_MEMORY):
             raise
         line = one_line(f"no memory left ({error})" if str(error) else "no memory left")
