@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -80,3 +81,13 @@ def test_only_missing_memory_is_told_as_such(
         return
     ended = cim(*command)
     assert ended.code == 1 and ended.err.startswith("cim: no memory left") and ended.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("megabytes", "code"), [(90, 1), (4096, 0)])
+def test_too_little_address_space_is_told_at_once(megabytes: int, code: int) -> None:
+    """In the first, numpy's OpenBLAS asks for its buffers without end when it is loaded."""
+    command = f"ulimit -v {megabytes * 1024}; exec {shlex.quote(sys.executable)} -m harness list metrics"
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == code
+    told = "cim: no memory left (less than 128 MB of address space, see ulimit -v)"
+    assert done.stderr.startswith(told) and done.stderr.count("\n") == 1 if code else not done.stderr

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 
 from harness.command import arguments
 from harness.errors import CimError, one_line
+from harness.resources import address_space
 
 # What Python and the loader of libraries say where there is no memory for a thread's stack, or for a library.
 # The last is what CPython 3.11 says where there is no room for another frame: it returns without an exception set.
@@ -71,6 +72,7 @@ def _run(words: Sequence[str]) -> int:
     log = logging.getLogger("harness")
     log.handlers, log.propagate = [logging.StreamHandler()], False  # standard error, as it is now
     log.setLevel(logging.INFO)
+    address_space.check()
     if "results" in args:
         from harness import places
         from harness.resources import paths

@@ -19,6 +19,8 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.resources import address_space
+
 HUNG, CRASHED = 124, 70
 
 
@@ -41,6 +43,7 @@ def warm(weights: bool = True) -> None:
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not module.name.endswith("__main__"):
                 importlib.import_module(module.name)
+    address_space.take()  # else OpenBLAS asks for its buffer in the child, where it may get none
     for name in ("numpy", "rich.table", "nltk", *(("torch", "transformers") if weights else ())):
         importlib.import_module(name)
 
