@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 from harness import lines, registry
 from harness.errors import CimError, OutageError
-from harness.forms import texts
+from harness.forms import sources, texts
 from harness.lines import Index, Lines
 from harness.pages import cards, report
 from harness.parts import Records, mean
@@ -309,3 +310,30 @@ def test_a_wrong_index_costs_time_only(cache: Cache, monkeypatch: pytest.MonkeyP
     else:
         index.unlink()
     assert Cache(cache.path).find(WANTED) == WANTED
+
+
+def test_a_large_file_that_changes_while_it_is_read_is_refused(
+    tmp_path: Path, small_limits: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _write(tmp_path)
+    path = tmp_path / "mine.jsonl"
+    rows = texts.read(path, texts.CAPTIONS).rows
+    before, first = path.read_bytes(), rows[0]
+    (tmp_path / "other").write_bytes(before[::-1])
+    (tmp_path / "other").replace(path)
+    assert rows[0] == first  # the file that was opened is still there
+    path.write_bytes(before)
+    rows = texts.read(path, texts.CAPTIONS).rows
+    path.write_bytes(before[:-20])
+    with pytest.raises(CimError, match=re.escape(f"{path}: was changed while it was read")):
+        rows[0]
+    path.write_bytes(before + b"\n")
+
+    def replaced(path: Path) -> str:
+        path.unlink()
+        path.write_bytes(before)
+        return "0"
+
+    monkeypatch.setattr(sources, "digest", replaced)
+    with pytest.raises(CimError, match="was changed while it was read"):
+        texts.read(path, texts.CAPTIONS)

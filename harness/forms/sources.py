@@ -6,12 +6,14 @@ import functools
 import gzip
 import hashlib
 import io
+import os
 import stat
 import sys
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from harness.errors import CimError
 
@@ -83,6 +85,34 @@ def digest(path: Path) -> str:
     """The sha256 of a file's bytes."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+class Unchanged:
+    """A file that is read more than once: opened before the first time, and the same file ever after.
+
+    Raises:
+        CimError: when called, if the file was written to or replaced since it was opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.file = path, path.open("rb")
+        self._state = self._of(os.fstat(self.file.fileno()))
+
+    def __call__(self) -> None:
+        if self._of(os.fstat(self.file.fileno())) != self._state:
+            self._refuse()
+
+    def named(self) -> None:
+        """The same of what the path names, which other readers open."""
+        if self._of(self.path.stat()) != self._state:
+            self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise CimError("was changed while it was read", where=str(self.path), hint="repeat once nobody writes to it")
+
+    @staticmethod
+    def _of(status: os.stat_result) -> tuple[int, ...]:
+        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def decoded(content: bytes, where: str) -> str:

@@ -123,7 +123,7 @@ def _read(path: Path, kind: Kind, named: Named, _state: object) -> Texts:
 
 def _stream(path: Path, kind: Kind, named: Named) -> Texts | None:
     """A large file of JSON lines with one text or list of texts per row, which stays on the disk; None of others."""
-    placed = entries.lines_of(path, kind)
+    unchanged, placed = sources.Unchanged(path), entries.lines_of(path, kind)
     if (first := next(placed, None)) is None or entries.is_by_id(first[2].content, kind, named):
         return None
     keys = guess(first[2].content, kind, named, outside=False)
@@ -142,18 +142,20 @@ def _stream(path: Path, kind: Kind, named: Named) -> Texts | None:
         ratings += _ratings(entry, keys)
     keys = keys if named.system or (len(systems) > 1 and None not in systems) else unnamed
     where = sources.name(path)
-    rows = Lines(
-        path.open("rb"),
-        starts.array(),
-        sizes.array().astype(np.int32),
-        lambda line: next(_rows(Entry(where, json.loads(line)), kind, keys)),
-    )
+
+    def parse(line: bytes) -> Row:
+        unchanged()
+        return next(_rows(Entry(where, json.loads(line)), kind, keys))
+
+    rows = Lines(unchanged.file, starts.array(), sizes.array().astype(np.int32), parse)
     note = f"{ratings} ratings of {texts} captions" if ratings else ""
     form = Form("JSON lines", keys.id, ", ".join(keys.texts), keys.system, kind.name, note)
     ids = hashes.array()
     plain = len(np.unique(ids)) == len(rows) == texts
     listing = _gathered(rows, ids) if kind is REFERENCES else rows
-    return Texts(form, sources.digest(path), listing, ids if plain else None)
+    sha256 = sources.digest(path)
+    unchanged.named()
+    return Texts(form, sha256, listing, ids if plain else None)
 
 
 def _gathered(rows: Lines[Row], hashes: Ints) -> Sequence[Row]:
