@@ -42,16 +42,16 @@ def align(caption: Sequence[Word], reference: Sequence[Word], table: Table) -> l
     taken: list[Match | None] = [None] * len(reference)
     if not caption or not reference:
         return taken
-    found = _matches(caption, reference, table)
-    used, closed = _certain(found, len(caption), taken)
-    for match in _search(found, used, closed, taken):
+    matches = _matches(caption, reference, table)
+    used, closed = _certain(matches, len(caption), taken)
+    for match in _search(matches, used, closed, taken):
         taken[match[0]] = match
     return taken
 
 
 def _matches(caption: Sequence[Word], reference: Sequence[Word], table: Table) -> list[list[Match]]:
     """All matches by their first word in the reference, in the order of the stages; equal texts match exactly only."""
-    found: list[list[Match]] = [[] for _ in reference]
+    by_first: list[list[Match]] = [[] for _ in reference]
     keys = [word.key for word in caption]
     equal, stems, synsets = dict[int, list[int]](), dict[int, list[int]](), dict[int, list[int]]()
     for i, word in enumerate(caption):
@@ -60,37 +60,37 @@ def _matches(caption: Sequence[Word], reference: Sequence[Word], table: Table) -
         for synset in word.synsets:
             synsets.setdefault(synset, []).append(i)
     for place, word in enumerate(reference):
-        found[place] += [(place, 1, i, 1, EXACT) for i in equal.get(word.key, ())]
+        by_first[place] += [(place, 1, i, 1, EXACT) for i in equal.get(word.key, ())]
     if keys == [word.key for word in reference]:
-        return found
+        return by_first
     for place, word in enumerate(reference):
-        found[place] += [(place, 1, i, 1, STEM) for i in stems.get(word.stem, ()) if keys[i] != word.key]
+        by_first[place] += [(place, 1, i, 1, STEM) for i in stems.get(word.stem, ()) if keys[i] != word.key]
         shared = {i for synset in word.synsets for i in synsets.get(synset, ())}
-        found[place] += [(place, 1, i, 1, SYNONYM) for i in sorted(shared) if keys[i] != word.key]
+        by_first[place] += [(place, 1, i, 1, SYNONYM) for i in sorted(shared) if keys[i] != word.key]
     here, there = table.find(reference), table.find(caption)
     said = table.matches(here, there)
     at_caption = there.of({phrase for _, _, phrase in said})
     for place, count, phrase in said:
-        found[place] += [(place, count, i, words, PARAPHRASE) for i, words in at_caption[phrase]]
+        by_first[place] += [(place, count, i, words, PARAPHRASE) for i, words in at_caption[phrase]]
     said = table.matches(there, here)
     at_reference = here.of({phrase for _, _, phrase in said})
     for i, words, phrase in said:
         for place, count in at_reference[phrase]:
-            found[place].append((place, count, i, words, PARAPHRASE))
-    return found
+            by_first[place].append((place, count, i, words, PARAPHRASE))
+    return by_first
 
 
-def _certain(found: Sequence[Sequence[Match]], words: int, taken: list[Match | None]) -> tuple[int, list[bool]]:
+def _certain(matches: Sequence[Sequence[Match]], words: int, taken: list[Match | None]) -> tuple[int, list[bool]]:
     """Put matches that compete with none into ``taken``; bits of their words in the caption, those in the reference."""
-    here, there = [0] * words, [0] * len(found)
-    for match in (match for several in found for match in several):
+    here, there = [0] * words, [0] * len(matches)
+    for match in (match for several in matches for match in several):
         place, count, i, length, _ = match
         for at in range(place, place + count):
             there[at] += 1
         for at in range(i, i + length):
             here[at] += 1
-    used, closed = 0, [False] * len(found)
-    for match in (several[0] for several in found if len(several) == 1):
+    used, closed = 0, [False] * len(matches)
+    for match in (several[0] for several in matches if len(several) == 1):
         place, count, i, length, _ = match
         if max(there[place : place + count]) == 1 == max(here[i : i + length]):
             taken[place] = match
@@ -100,10 +100,10 @@ def _certain(found: Sequence[Sequence[Match]], words: int, taken: list[Match | N
 
 
 def _search(
-    found: Sequence[Sequence[Match]], used: int, closed: Sequence[bool], taken: Sequence[Match | None]
+    matches: Sequence[Sequence[Match]], used: int, closed: Sequence[bool], taken: Sequence[Match | None]
 ) -> Iterator[Match]:
     """Matches of the best path, beside those that are certain."""
-    several, chunk = _choices(found, used, closed)
+    several, chunk = _choices(matches, used, closed)
     # Between two words with a choice all paths soon stand alike: ``common`` is then where their last match ended,
     # and what they gain alike is left out of their ranks.
     paths: list[Path] = [(0, OUT, used, 0, None)]
@@ -142,11 +142,11 @@ def _search(
         yield match
 
 
-def _choices(found: Sequence[Sequence[Match]], used: int, closed: Sequence[bool]) -> tuple[list[list[Choice]], int]:
+def _choices(matches: Sequence[Sequence[Match]], used: int, closed: Sequence[bool]) -> tuple[list[list[Choice]], int]:
     """Matches that can still be taken at each word, and what a chunk costs: more than any sum of distances."""
-    chunk = 1 + sum(abs(match[0] - match[2]) for several in found for match in several)
-    word, free = chunk * (len(found) + 3), list[list[Choice]]()
-    for place, several in enumerate(found):
+    chunk = 1 + sum(abs(match[0] - match[2]) for several in matches for match in several)
+    word, free = chunk * (len(matches) + 3), list[list[Choice]]()
+    for place, several in enumerate(matches):
         choices: list[Choice] = []
         for match in () if closed[place] else several:
             _, count, begin, length, stage = match
@@ -166,7 +166,7 @@ def _branch(paths: list[Path], common: int | None, place: int, choices: list[Cho
         concerned |= bits
         most = max(most, gain)
     open_to = dict[int, Options]()
-    made = list[Path]()
+    extended = list[Path]()
     limit = float("inf")
     for path in paths:
         rank, last, used, following, before = path
@@ -174,7 +174,7 @@ def _branch(paths: list[Path], common: int | None, place: int, choices: list[Cho
             break
         if following > place:
             if rank < limit:
-                made.append(path)
+                extended.append(path)
             continue
         hindered = used & concerned
         if hindered not in open_to:
@@ -188,23 +188,23 @@ def _branch(paths: list[Path], common: int | None, place: int, choices: list[Cho
         for change, bits, begin, end, after, match in options:
             new = rank + change if begin == last else rank + change + broken
             if new < limit:
-                made.append((new, end, used | bits, after, (match, before)))
+                extended.append((new, end, used | bits, after, (match, before)))
         new = rank + skipped + broken
         if new < limit:
-            made.append((new, OUT, used, 0, before))
-        if len(made) > BEAM + BEAM // 2:
-            made.sort(key=_rank)
-            del made[BEAM:]
-            limit = made[-1][0]
-    return made
+            extended.append((new, OUT, used, 0, before))
+        if len(extended) > BEAM + BEAM // 2:
+            extended.sort(key=_rank)
+            del extended[BEAM:]
+            limit = extended[-1][0]
+    return extended
 
 
 def _options(choices: list[Choice], used: int) -> Options:
     """What is open to a path that has used these words."""
-    distance, found = 0, list[Option]()
+    distance, free = 0, list[Option]()
     for bits, begin, end, gain, apart, after, match in choices:
         if not used & bits:
-            found.append((distance - gain, bits, begin, end, after, match))
+            free.append((distance - gain, bits, begin, end, after, match))
             distance += apart
-    lowest = min((option[0] for option in found), default=distance)
-    return min(lowest, distance), {option[2] for option in found}, found, distance
+    lowest = min((option[0] for option in free), default=distance)
+    return min(lowest, distance), {option[2] for option in free}, free, distance

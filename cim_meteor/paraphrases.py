@@ -51,12 +51,12 @@ class Found:
 
     def of(self, numbers: Collection[int]) -> dict[int, list[tuple[int, int]]]:
         """Places and lengths of these phrases."""
-        found: dict[int, list[tuple[int, int]]] = {number: [] for number in numbers}
+        spans: dict[int, list[tuple[int, int]]] = {number: [] for number in numbers}
         rows = zip(self.numbers.tolist(), self.places.tolist(), self.lengths.tolist(), strict=True)
         for number, place, length in rows:
-            if number in found:
-                found[number].append((place, length))
-        return found
+            if number in spans:
+                spans[number].append((place, length))
+        return spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,17 +149,17 @@ def _cache() -> Path:
 
 def _keep(arrays: Arrays, kept: Path) -> None:
     """Store the arrays under a name that appears when they are whole; without room or rights nothing is kept."""
-    made = None
+    folder = None
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        made = tempfile.mkdtemp(dir=kept.parent)
+        folder = tempfile.mkdtemp(dir=kept.parent)
         for at, label in enumerate(_NAMES):
-            np.save(Path(made) / f"{label}.npy", arrays[at], allow_pickle=False)
+            np.save(Path(folder) / f"{label}.npy", arrays[at], allow_pickle=False)
         shutil.rmtree(kept, ignore_errors=True)
-        Path(made).rename(kept)
+        Path(folder).rename(kept)
     except OSError:
-        if made:
-            shutil.rmtree(made, ignore_errors=True)
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _build(path: Path) -> Arrays:

@@ -192,8 +192,8 @@ class Metric:
     share is undefined. ``aggregate(totals, n)`` maps summed statistics (..., s) of n captions (an array (..., 1) where
     n differs between the sums) to (..., v). ``floor`` asks for the controls of captions (``runs/controls.py``).
     ``signature`` says how the number is made, field by field. ``scale`` is the highest possible value, None where there
-    is none, ``fewest`` the number of images under which it is undefined. ``made`` takes its place on tasks whose images
-    are made from a scene graph. ``elements`` gives a report what to mark sample by sample, ``verdicts`` how each
+    is none, ``fewest`` the number of images under which it is undefined. ``of_graphs`` takes its place on tasks whose
+    images are made from a scene graph. ``elements`` gives a report what to mark sample by sample, ``verdicts`` how each
     question was answered, ``judged`` what people may label of it: the first value is 100 times the share that is right.
     ``constants`` are control replies, by key, of judges that read no caption. ``pretrained`` names weights, ``corpus``
     keeps what values depend on beyond their sample, for ``Records.corpus``, of blocks of a large run.
@@ -213,7 +213,7 @@ class Metric:
     fewest: int = 1
     order: int = 100
     missing: Callable[[], str | None] = none_missing
-    made: Metric | None = None
+    of_graphs: Metric | None = None
     elements: Callable[[Records], list[list[Element]]] | None = None
     verdicts: Callable[[Records], list[list[str]]] | None = None
     judged: Callable[[Records], list[list[Judged]]] | None = None

@@ -171,7 +171,9 @@ def _outside(kind: str, paths: str, models: str) -> Iterator[tuple[str, Place]]:
 @functools.cache
 def _entry_points() -> tuple[importlib.metadata.EntryPoint, ...]:
     installed = importlib.metadata.distributions()
-    return tuple(point for one in installed for point in one.entry_points if point.group.startswith("cim_harness."))
+    return tuple(
+        point for package in installed for point in package.entry_points if point.group.startswith("cim_harness.")
+    )
 
 
 def _of_entry_points(kind: str) -> Iterator[tuple[str, Place]]:

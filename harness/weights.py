@@ -30,7 +30,7 @@ class Sampling:
     repetition_penalty: float = 1.0
 
 
-SAMPLING = tuple(one.name for one in fields(Sampling))
+SAMPLING = tuple(option.name for option in fields(Sampling))
 
 
 @dataclass(frozen=True, slots=True)

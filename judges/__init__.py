@@ -33,7 +33,9 @@ def yes_share(records: Records, judge: str, keys: Sequence[str] = ("",)) -> Meas
     unparsed = sum(answer is None for row in answers for answer in row)
     if answers and unparsed == len(answers) * len(keys):
         raise unreadable(judge, replies)
-    yes, parsed = (np.array([[test(one) for one in row] for row in answers], dtype=np.float64) for test in (_yes, _any))
+    yes, parsed = (
+        np.array([[test(said) for said in row] for row in answers], dtype=np.float64) for test in (_yes, _any)
+    )
     return Measurement(100.0 * yes, np.hstack([yes, parsed]), {"unparsed": float(unparsed)})
 
 

@@ -39,8 +39,8 @@ def entries(text: str) -> Iterator[tuple[str, str]]:
     places = [Place(at, (), at + 1) for at in braces if text[at] == "}"]
     for key in KEYS:
         quoted = key is not KEYS[-1]
-        found = ((match, _next(places, match.end(1) + quoted, braces)) for match in key.finditer(text))
-        places = [Place(match.start(), (match[1], *after.values), after.end) for match, after in found if after]
+        begun = ((match, _next(places, match.end(1) + quoted, braces)) for match in key.finditer(text))
+        places = [Place(match.start(), (match[1], *after.values), after.end) for match, after in begun if after]
     done = 0
     for at in braces:
         if text[at] == "{" and at >= done and (first := _next(places, at + 1, braces)):

@@ -23,12 +23,12 @@ def export(name: str, dataset: str, split: str, columns: Sequence[str]) -> DataF
 
 def samples(folder: Path, file: DataFile, sample: Callable[[Mapping[str, Any]], Sample]) -> list[Sample]:
     """A sample of each line; CimError with file and line for one that is none."""
-    made = list[Sample]()
+    built = list[Sample]()
     with (folder / file.name).open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             try:
-                made.append(sample(json.loads(line)))
+                built.append(sample(json.loads(line)))
             except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
                 what, where = f"no row of it ({type(error).__name__}: {error})", f"{folder / file.name}:{number}"
                 raise CimError(what, where=where, hint=file.by_hand) from error
-    return made
+    return built

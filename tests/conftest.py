@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ LONG = ("docs", "gpu_check", *LOAD_TORCH, "rehearsal", "walk", "stranger", "setu
 def pytest_configure() -> None:
     """One thread per process, of which there is one per core: further ones of torch spin while they wait."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    hypothesis.settings.register_profile("no deadline", hypothesis.settings(deadline=None))  # no test asserts seconds
+    hypothesis.settings.load_profile("no deadline")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

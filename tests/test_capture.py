@@ -350,6 +350,6 @@ def test_without_weights_or_wordnet_reason_and_command(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("name", ["capture", "objects", "attributes"])
 def test_made_scenes_keep_their_own_metric(name: str) -> None:
-    made = registry.metric(name).made
+    made = registry.metric(name).of_graphs
     assert made is not None and made.name == name and made.signature()["match"] == "exact-family"
     assert registry.metric(name).needs >= {"references"} and made.needs == {"graph"}

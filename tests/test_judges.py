@@ -64,7 +64,7 @@ RELEASED = re.compile(r"(\b(\d+)\s*[:\-]?\s*)(yes|no|n/?a)\b", re.IGNORECASE)
 SLOW = re.compile(r"(?<!\d)(\d+)\s*[.):\-]{0,2}[\s*_\"']*(yes|no|n/?a)(?![a-z])", re.IGNORECASE)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.lists(st.sampled_from([*"0123 \n:-.)*_\"',/aN", "yes", "No", "n/a", "11", "1: Yes", "\u0663"])).map("".join))
 def test_fast_patterns_find_what_the_slow_ones_find(reply: str) -> None:
     for fast, slow in ((relation_qa.CIM_V1, RELEASED), (relation_qa.TOLERANT, SLOW)):

@@ -55,7 +55,7 @@ def test_an_interval_is_undefined_when_a_resample_can_miss_the_only_hit() -> Non
     assert correlation.resampled([(np.arange(500.0), accuracy)], None) == [None]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(-5, 5), st.integers(-5, 5)), min_size=3, max_size=40))
 def test_r_and_rho_are_those_of_scipy(pairs: list[tuple[int, int]]) -> None:
     from scipy import stats as reference

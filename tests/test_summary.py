@@ -44,7 +44,7 @@ def test_the_default_run_is_a_page_of_24_lines(cim: Cim, tmp_path: Path, monkeyp
     for metric in metrics:
         for value in metric.values:
             rows = [line for line in lines if line.split("  ")[0] == metric.label(value.name)]
-            computed = value.main and "@" not in metric.name and not (metric.made or metric).missing()
+            computed = value.main and "@" not in metric.name and not (metric.of_graphs or metric).missing()
             assert len(rows) == computed, (metric.name, value.name, rows)
     (fine,) = [line for line in lines if line.startswith("fine_names f1 ")]
     assert (

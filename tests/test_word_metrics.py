@@ -118,7 +118,7 @@ holding_words = words.filter(lambda text: split("ptb", [text]) != [""])
 pairs = st.lists(st.tuples(words, st.lists(holding_words, min_size=1, max_size=3)), min_size=1, max_size=6)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(pairs)
 def test_word_metrics_equal_pycocoevalcap_on_any_small_corpus(corpus: list[tuple[str, list[str]]]) -> None:
     """Several references, repeats, empty captions, one image."""
@@ -172,7 +172,7 @@ def test_character_bleu_equals_nltk(benchmarks: Path, task: str, kind: str) -> N
     assert character_bleu(captions, references)[::5] == expected
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(alphabet="ab \né😀", max_size=12), st.text(alphabet="ab \né😀", min_size=1, max_size=12))
 def test_character_bleu_equals_nltk_on_any_short_text(prediction: str, label: str) -> None:
     assert character_bleu([prediction], [label]) == [nltk_character_bleu(label, prediction)]

@@ -51,7 +51,7 @@ def request(row: Mapping[str, Any]) -> Request:
 def answering(row: Mapping[str, Any]) -> Iterator[Callable[[Sequence[Row]], list[Row]]]:
     """A session from the rows of requests to the rows of completions."""
     with opened(row) as write:
-        yield lambda requests: [asdict(completion) for completion in write([request(one) for one in requests])]
+        yield lambda requests: [asdict(completion) for completion in write([request(stated) for stated in requests])]
 
 
 def completion(row: Mapping[str, Any]) -> Completion:

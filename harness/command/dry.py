@@ -66,8 +66,8 @@ def _downloads(work: Work, loads: list[Load]) -> dict[str, float | None]:
     sizes = {load.model.name: load.gigabytes for load in loads if load.source is not None and load.folder is None}
     needed = {name for metric in work.metrics for name in metric.pretrained}
     needed |= {name for row in work.absent for name in registry.metric(row.metric).pretrained if machine.usable_gpu()}
-    absent = [one for one in pretrained.ALL.values() if one.name in needed and pretrained.absent(one)]
-    return sizes | {one.name: one.megabytes / 1000 for one in absent}
+    absent = [weights for weights in pretrained.ALL.values() if weights.name in needed and pretrained.absent(weights)]
+    return sizes | {weights.name: weights.megabytes / 1000 for weights in absent}
 
 
 def _seconds(work: Work, loads: list[Load], options: Options) -> tuple[float | None, str]:

@@ -153,8 +153,8 @@ def _metrics(args: argparse.Namespace) -> list[str]:
     """The metrics that were named; else those that the verb is about."""
     from harness.stages import agreement
 
-    own = {"judge": agreement.SWAYED if args.verb == "judge" and args.sway else (), "retrieve": ("cim",)}
-    return split(args.metrics) or list(own.get(args.verb, ()))
+    of_verb = {"judge": agreement.SWAYED if args.verb == "judge" and args.sway else (), "retrieve": ("cim",)}
+    return split(args.metrics) or list(of_verb.get(args.verb, ()))
 
 
 def _refuse_without_judge(works: Sequence[Work]) -> None:
@@ -201,8 +201,8 @@ def _print_summaries(args: argparse.Namespace, scored: Sequence[Scored]) -> None
     from harness.command import summary
 
     width = shutil.get_terminal_size((0, 0)).columns or None
-    for task in () if args.json else dict.fromkeys(one.run.task.name for one in scored):
-        runs = [one for one in scored if one.run.task.name == task]
+    for task in () if args.json else dict.fromkeys(result.run.task.name for result in scored):
+        runs = [result for result in scored if result.run.task.name == task]
         lines = summary.verdicts(runs) if args.verbose else summary.lines(runs, width, sys.stdout.encoding or "ascii")
         _print(lines)
 
@@ -225,7 +225,7 @@ def _print_stage(verb: str, run: Run, report: dict[str, Any]) -> None:
     from harness.command import terminal
 
     done = {"caption": "captions", "parse": "parses", "judge": "replies", "retrieve": "retrievals"}[verb]
-    count = report[done] if verb != "judge" else {name: made for name, made in report[done].items() if made}
+    count = report[done] if verb != "judge" else {name: texts for name, texts in report[done].items() if texts}
     if verb == "caption":
         _print(terminal.account(report["outcomes"]))
     detail = f"{count} made now" if isinstance(count, int) else ", ".join(f"{n}: {k} texts" for n, k in count.items())

@@ -94,14 +94,14 @@ def list_verb(args: argparse.Namespace) -> int:
     if args.kind and args.kind not in registry.KINDS:
         raise CimError(f"unknown kind {args.kind!r}", hint=f"one of {', '.join(registry.KINDS)}")
     kinds = [args.kind] if args.kind else registry.KINDS
-    found = {kind: {name: _about(kind, name) for name in registry.names(kind)} for kind in kinds}
-    facts = {name: registry.facts(name) for name in found.get("models", ())}
+    listed = {kind: {name: _about(kind, name) for name in registry.names(kind)} for kind in kinds}
+    facts = {name: registry.facts(name) for name in listed.get("models", ())}
     if args.json:
-        print(json.dumps({**found, **({"models": facts} if facts else {})}, indent=1, default=str))
+        print(json.dumps({**listed, **({"models": facts} if facts else {})}, indent=1, default=str))
         return 0
     if args.kind == "models":
-        found = {"models": {name: _model_line(row) for name, row in facts.items()}}
-    for kind, parts in found.items():
+        listed = {"models": {name: _model_line(row) for name, row in facts.items()}}
+    for kind, parts in listed.items():
         print(f"{kind}:" + ("" if parts else " none yet"))
         width = max(map(len, parts), default=0)
         for name, about in parts.items():

@@ -99,7 +99,7 @@ def _rows(runs: Sequence[Scored]) -> list[Row]:
     """Main values that some run has, in the order of tables."""
     names = {score.metric for scored in runs for score in scored.scores if not score.not_computed}
     metrics = sorted(map(registry.metric, names), key=lambda metric: (metric.order, metric.name))
-    judged = {(one.metric, one.value) for scored in runs for one in scored.corrected.values()}
+    judged = {(estimate.metric, estimate.value) for scored in runs for estimate in scored.corrected.values()}
     main = [(metric, value) for metric in metrics for value in metric.values if value.main]
     return [
         (metric, value, below)
@@ -173,8 +173,8 @@ def _gallery(scored: Scored) -> Iterator[str]:
         if {"gallery", "rows", "self"} <= how.keys():
             name = how["gallery"].partition("@")[0]
             first = int(score.counts.get("n_own_image_first", 0))
-            own = f", {first} of {score.n} captions retrieve their own image first" if first else ""
-            yield f"{score.metric}: gallery {name}, {how['rows']} rows, self policy {how['self']}{own}"
+            first_hits = f", {first} of {score.n} captions retrieve their own image first" if first else ""
+            yield f"{score.metric}: gallery {name}, {how['rows']} rows, self policy {how['self']}{first_hits}"
 
 
 def _remarks(scored: Scored, runs: int) -> Iterator[str]:

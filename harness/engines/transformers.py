@@ -107,12 +107,12 @@ def _write_batch(loaded: Loaded, batch: Sequence[Prompt], encoded: Any) -> list[
     with torch.inference_mode():
         rows = loaded.model.generate(**inputs, logits_processor=choose)
     start = inputs["input_ids"].shape[1]
-    made = []
+    completions = []
     for prompt, row, ids, mask in zip(batch, rows, inputs["input_ids"], inputs["attention_mask"], strict=True):
         written = row[start:].tolist()
         end = next((place + 1 for place, token in enumerate(written) if token in loaded.stops), None)
-        made.append(Written(prompt.request, ids[mask.bool()].tolist(), written[:end], end is not None))
-    return made
+        completions.append(Written(prompt.request, ids[mask.bool()].tolist(), written[:end], end is not None))
+    return completions
 
 
 def batches(requests: Sequence[Request]) -> Iterator[list[Request]]:

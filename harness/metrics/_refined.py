@@ -85,7 +85,7 @@ def refined(
     *,
     order: int,
     variant: Literal["", "compat", "lite"] = "",
-    made: Metric | None = None,
+    of_graphs: Metric | None = None,
 ) -> Metric:
     """The strict metric ``name``, which needs the annotations ``annotated``, or a variant; ``lite`` is strict, too."""
     how, compat = {"": STRICT, "compat": CIM, "lite": LITE}[variant], variant == "compat"
@@ -101,7 +101,7 @@ def refined(
         aggregate=_kept_mean if compat else mean,
         floor=True,
         missing=lambda: missing(how),
-        made=made,
+        of_graphs=of_graphs,
         elements=lambda records: elements(records, how.parser),
         pretrained=how.pretrained,
     )

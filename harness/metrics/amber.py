@@ -48,11 +48,11 @@ def associated() -> dict[str, tuple[str, ...]]:
 @cache
 def _lemmas() -> tuple[Callable[[str], str], frozenset[str]]:
     """The lemma of a word, and the lemmas that are mentions."""
-    found = folder()
-    if found is None:
+    wordnet = folder()
+    if wordnet is None:
         raise CimError(str(missing_wordnet()))
     listed = associated()
-    return lemmatiser(found, "noun"), frozenset(listed) | {word for words in listed.values() for word in words}
+    return lemmatiser(wordnet, "noun"), frozenset(listed) | {word for words in listed.values() for word in words}
 
 
 def _mentions(caption: str) -> Iterator[tuple[str, str]]:

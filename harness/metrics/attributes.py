@@ -86,7 +86,7 @@ METRIC = refined(
     _ratios,
     _elements,
     order=3,
-    made=_graphs.set_metric("attributes", "attribute", _graphs.attributes, 3),
+    of_graphs=_graphs.set_metric("attributes", "attribute", _graphs.attributes, 3),
 )
 VARIANTS = {
     "compat": refined("attributes", "attributes", _ratios, _elements, order=3, variant="compat"),

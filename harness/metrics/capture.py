@@ -47,7 +47,7 @@ def _elements(records: Records, parser: str) -> list[list[Element]]:
     return marked("relation", records, scenes(records, parser).of_first().pairs(lambda graph: graph.relations))
 
 
-def _capture(how: Reading, variant: str = "", made: Metric | None = None) -> Metric:
+def _capture(how: Reading, variant: str = "", of_graphs: Metric | None = None) -> Metric:
     return Metric(
         name=f"capture@{variant}" if variant else "capture",
         values=SCORE,
@@ -64,11 +64,11 @@ def _capture(how: Reading, variant: str = "", made: Metric | None = None) -> Met
         parsers=(how.parser,),
         floor=True,
         missing=lambda: missing(how),
-        made=made,
+        of_graphs=of_graphs,
         elements=lambda records: _elements(records, how.parser),
         pretrained=how.pretrained,
     )
 
 
-METRIC = _capture(STRICT, made=_graphs.capture_metric())
+METRIC = _capture(STRICT, of_graphs=_graphs.capture_metric())
 VARIANTS = {"cim": _capture(CIM, "cim"), "sc": _capture(SC, "sc"), "lite": _capture(LITE, "lite")}

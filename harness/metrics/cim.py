@@ -29,9 +29,9 @@ def _measure(records: Records) -> Measurement:
     qir = EVALUATION.qir(cosines)
     values = np.stack([EVALUATION.reward(grc, qir), grc, qir], axis=1)
     counts = {"n_empty": float(sum(row["empty"] for row in rows))}
-    if any(own := [row.get("own", ()) for row in rows]):  # rows of before this was stored say nothing of it
-        counts |= {"n_own_image_first": float(sum(hits[:1] == [True] for hits in own))}
-        counts |= {"n_own_image_retrieved": float(sum(any(hits) for hits in own))}
+    if any(hits_by_row := [row.get("own", ()) for row in rows]):  # rows of before this was stored say nothing of it
+        counts |= {"n_own_image_first": float(sum(hits[:1] == [True] for hits in hits_by_row))}
+        counts |= {"n_own_image_retrieved": float(sum(any(hits) for hits in hits_by_row))}
     short = sum(0 < len(row["cosines"]) < k for row in rows)
     return Measurement(values, values, counts | ({"n_fewer_than_k": float(short)} if short else {}))
 

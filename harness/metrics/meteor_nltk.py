@@ -86,8 +86,8 @@ def _aligned(
         for j, word in left[1].items():
             free.setdefault(word, []).append(j)
         for i, word in reversed(list(left[0].items())):
-            if places := [found for other in near(word) if (found := free.get(other))]:
-                j = max(places, key=lambda found: found[-1]).pop()
+            if places := [positions for other in near(word) if (positions := free.get(other))]:
+                j = max(places, key=lambda positions: positions[-1]).pop()
                 matches.append((i, j))
                 del left[0][i], left[1][j]
 

@@ -43,7 +43,12 @@ def _elements(records: Records, parser: str) -> list[list[Element]]:
 
 
 METRIC = refined(
-    "objects", "objects", _ratios, _elements, order=2, made=_graphs.set_metric("objects", "object", _graphs.objects, 2)
+    "objects",
+    "objects",
+    _ratios,
+    _elements,
+    order=2,
+    of_graphs=_graphs.set_metric("objects", "object", _graphs.objects, 2),
 )
 VARIANTS = {
     "compat": refined("objects", "objects", _ratios, _elements, order=2, variant="compat"),

@@ -231,8 +231,8 @@ def line(text: str, key: str, table: str | None = None) -> int:
             rf"^[ \t]*\[[ \t]*{owner}[ \t]*\][^\n]*\n(?:(?![ \t]*\[)[^\n]*\n)*?[ \t]*({name})[ \t]*[=.]"
             rf"|^[ \t]*{owner}[ \t]*\.[ \t]*({name})|^[ \t]*{owner}[ \t]*=[ \t]*\{{[^\n]*?\b({name})[ \t]*="
         )
-    found = re.search(pattern, text, flags=re.MULTILINE)
-    if found is None:
+    match = re.search(pattern, text, flags=re.MULTILINE)
+    if match is None:
         return 1
-    start = found.start() if table is None else next(found.start(g) for g in (1, 2, 3) if found.start(g) >= 0)
+    start = match.start() if table is None else next(match.start(g) for g in (1, 2, 3) if match.start(g) >= 0)
     return text.count("\n", 0, start) + 1

@@ -121,7 +121,7 @@ def page(run: StoredRun, site: Site | None = None) -> str:
             "benchmark": shown,
             "absent": absent,
             "answer": answer(run, placings),
-            "corrected": [one.line for one in calibrations(run).values()],
+            "corrected": [calibration.line for calibration in calibrations(run).values()],
             "not_computed": scores.absent(run),
             "rows": list(scores.rows(run, placings)),
             "counts": scores.counts(run),

@@ -59,8 +59,8 @@ def _described(token: Any) -> Iterator[Any]:
 
 def _subjects(verb: Any) -> list[Any]:
     """What does, or undergoes, what a verb says: its subject, that of the verb it follows, or the noun it describes."""
-    if own := [child for child in verb.children if child.dep_ in SUBJECTS]:
-        return [one for child in own for one in _all(child)]
+    if subjects := [child for child in verb.children if child.dep_ in SUBJECTS]:
+        return [noun for child in subjects for noun in _all(child)]
     if verb.dep_ in ("acl", "relcl"):
         return _all(verb.head)
     return _subjects(verb.head) if verb.dep_ in ("conj", "advcl", "xcomp") and verb.head.pos_ in ("VERB", "AUX") else []

@@ -91,8 +91,8 @@ def _functions(words: Sequence[Word]) -> int:
     return sum(word.function for word in words)
 
 
-def _covered(found: Sequence[Match | None]) -> tuple[int, int]:
-    matches = [match for match in found if match]
+def _covered(begun: Sequence[Match | None]) -> tuple[int, int]:
+    matches = [match for match in begun if match]
     return sum(match[3] for match in matches), sum(match[1] for match in matches)
 
 

@@ -189,13 +189,13 @@ def _stop_settings() -> str:
 
 
 def _settings(limit: str, by: str) -> dict[str, str]:
-    found = wordnet.missing_wordnet() is None
+    installed = wordnet.missing_wordnet() is None
     return {
         **registry.parser(by).settings(),
         "input": limit,
         "nltk": importlib.metadata.version("nltk"),
         **nltk_data.settings(),
-        "wordnet": f"3.0-{wordnet.checksum()}" if found else "absent",
+        "wordnet": f"3.0-{wordnet.checksum()}" if installed else "absent",
         "stop": _stop_settings(),
         "steps": "capture-metric 0.1.13",
         "v": "1",

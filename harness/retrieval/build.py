@@ -217,9 +217,9 @@ def encoding_parts(plan: Plan) -> Iterator[Callable[[int], dict[str, Any]]]:
                 pairs, at = _pairs(plan), 0
             ahead = (number - at) * PART
             part, at = list(islice(pairs, ahead, ahead + PART)), number + 1
-            made, buffer = _encode(plan, part, encode), BytesIO()
-            np.savez(buffer, T=made.text, I=made.image)
-            return {"matrices": base64.b64encode(buffer.getvalue()).decode(), "rows": made.rows}
+            encoded, buffer = _encode(plan, part, encode), BytesIO()
+            np.savez(buffer, T=encoded.text, I=encoded.image)
+            return {"matrices": base64.b64encode(buffer.getvalue()).decode(), "rows": encoded.rows}
 
         yield make
 

@@ -124,7 +124,7 @@ def pairs(a: StoredRun, b: StoredRun, metrics: Sequence[Metric]) -> list[tuple[s
     """Statistics of metrics in both runs, row by row of the same samples; CimError as ``tests``."""
     columns = [(a.column(metric), b.column(metric)) for metric in metrics]
     same_samples = len(a.per_sample) == len(b.per_sample) and all(name in b.per_sample for name in a.per_sample)
-    if not same_samples or any(one.statistics.shape != other.statistics.shape for one, other in columns):
+    if not same_samples or any(first.statistics.shape != other.statistics.shape for first, other in columns):
         raise CimError(f"{a.files.folder} and {b.files.folder} hold different samples", hint="score both again")
     return columns
 

@@ -76,7 +76,7 @@ def malformed(value: Any, form: Any, path: str) -> Iterator[str]:
         if not isinstance(value, list):
             yield f"{path} is no list"
             return
-        for at, one in enumerate(value):
-            yield from malformed(one, form[0], f"{path}[{at}]")
+        for at, item in enumerate(value):
+            yield from malformed(item, form[0], f"{path}[{at}]")
     elif not isinstance(value, form):
         yield f"{path} has the wrong type"

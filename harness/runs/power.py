@@ -133,7 +133,7 @@ def _plan(
     if stats.is_constant(effects):
         return Plan(metric.name, value, not_planned="the same for every image")
     sd, around = deviation(effects)
-    sds = [scale * one for one in (sd, *around)]
+    sds = [scale * each for each in (sd, *around)]
     detectable = {p: stats.minimum_detectable(sds[0] / math.sqrt(m), 1 - test.level, p) for p in test.powers}
     needed = {p: _each(sds, difference, test.level, p) for p in test.powers} if difference else {}
     return Plan(metric.name, value, m, sds[0], (sds[1], sds[2]), r, detectable, needed)

@@ -225,12 +225,12 @@ def load_all(results: Path, tell: Callable[[str], None], task: str | None = None
 
 
 def obstacle(
-    one: dict[str, Any] | None, other: dict[str, Any] | None, runs: tuple[str, str] = ("run a", "run b")
+    first: dict[str, Any] | None, second: dict[str, Any] | None, runs: tuple[str, str] = ("run a", "run b")
 ) -> str | None:
     """Why rows of one metric in two score files cannot be compared, naming the runs; None if they can."""
-    if one is None or other is None or one.get("not_computed") or other.get("not_computed"):
-        return "not computed in " + runs[0 if one is None or one.get("not_computed") else 1]
-    differing = signature.differences(one["signature"] or "", other["signature"] or "")
+    if first is None or second is None or first.get("not_computed") or second.get("not_computed"):
+        return "not computed in " + runs[0 if first is None or first.get("not_computed") else 1]
+    differing = signature.differences(first["signature"] or "", second["signature"] or "")
     return f"signatures differ ({', '.join(differing)})" if differing else None
 
 

@@ -66,8 +66,8 @@ def _base(folder: Path, adapter: bool) -> str:
 
 def _model_file(base: str, folder: Path, adapter: bool) -> tuple[Path, dict[str, Any]]:
     """The one model file whose checkpoint is this base model, and what it says."""
-    if (own := Path(base).absolute() / "model.toml").is_file():
-        return own, model_file.read(own)
+    if (beside := Path(base).absolute() / "model.toml").is_file():
+        return beside, model_file.read(beside)
     cached, parts = CACHED.search(base), Path(base).parts
     # ModelScope's cache, which ms-swift uses, writes a dot of a name as three underscores.
     ids = {base, f"{cached[1]}/{cached[2]}" if cached else "/".join(parts[-2:]).replace("___", ".")}

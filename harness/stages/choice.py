@@ -67,7 +67,7 @@ def _too_few(metric: Metric, run: Run) -> str | None:
 def metric_of(name: str, task: Task) -> Metric:
     """The metric of this name, or its replacement for synthetic tasks with ground-truth graphs."""
     metric = registry.metric(name)
-    return metric.made if metric.made and "graph" in task.provides else metric
+    return metric.of_graphs if metric.of_graphs and "graph" in task.provides else metric
 
 
 def not_computed(metric: Metric, reason: str, n: int = 0, *, outage: bool = False) -> Score:

@@ -151,8 +151,8 @@ def _divergences(
         a, b = left[prompt.request.sample_id], right[prompt.request.sample_id]
         assert isinstance(a, Written) and isinstance(b, Written)
         pairs = zip([*a.ids, None], [*b.ids, None], strict=False)
-        step = next(place for place, (one, other) in enumerate(pairs) if one != other)
-        one, other = ([*written.ids, None][step] for written in (a, b))
+        step = next(place for place, (token, other) in enumerate(pairs) if token != other)
+        token, other = ([*written.ids, None][step] for written in (a, b))
         gap, top, bound = None, None, 0.0
         if other is not None:
             logits = transformers.logits(loaded, prompt, b.ids[:step])
@@ -160,7 +160,7 @@ def _divergences(
             gap, top = first - float(logits[other]), first - second
             bound = near * float(logits.abs().max())
         divergences.append(
-            Divergence(a.request.sample_id, step, one, other, gap, top, gap is not None and gap <= bound)
+            Divergence(a.request.sample_id, step, token, other, gap, top, gap is not None and gap <= bound)
         )
     return divergences
 

@@ -74,8 +74,8 @@ def audit(
     """
     if level not in world.levels:
         raise CimError(f"unknown level {level!r}", where="--level", hint=f"one of {', '.join(world.levels)}")
-    own = any(registry.reward(registry.check("rewards", name)).own_row for name in weights)
-    split = "gallery" if own else "validation"
+    needs_rows = any(registry.reward(registry.check("rewards", name)).own_row for name in weights)
+    split = "gallery" if needs_rows else "validation"
     material = of_samples(world, _samples(world, split, count))
     require(weights, gallery, material)
     images, keys = list(material.train), list(material.keys.values())

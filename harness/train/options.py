@@ -77,7 +77,7 @@ def completed(options: Options) -> Options:
     Raises:
         CimError: a source or preset that is not known, or another number of processes than were launched.
     """
-    pairs = [source(one, options.images) for one in options.pairs]
+    pairs = [source(pair, options.images) for pair in options.pairs]
     if not pairs and not set(options.model.tasks) & set(registry.training(options.task).worlds):
         pairs = [source([DEFAULT], options.images)]
     preset = presets.preset(options.preset or ("safe" if pairs else EMBEDDED)).name

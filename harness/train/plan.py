@@ -205,12 +205,12 @@ def _material(options: Options, training: Training, preset: presets.Preset, argu
 
 def _gallery(options: Options, material: Material | None) -> Gallery:
     """The opened gallery; the command that builds it where it is missing and the project knows how."""
-    own = material.gallery if material else None
-    name = options.gallery or own
+    default = material.gallery if material else None
+    name = options.gallery or default
     if name is None:
         raise CimError("no gallery to look captions up in", hint="--gallery NAME; cim gallery build --help makes one")
     folder = place(name)
-    if material and name == own and not (folder / MANIFEST).is_file():
+    if material and name == default and not (folder / MANIFEST).is_file():
         encoders = f"--text-encoder {name}_text --image-encoder {name}_image"
         hint = f"cim gallery build {name} --from {material.name} 8000 {encoders}, as `make train-cim` alone does"
         raise CimError("no gallery to look captions up in", where=str(folder), hint=hint)

@@ -80,9 +80,9 @@ def _step(row: Row, total: int | None, recent: Sequence[Row]) -> str:
         "loss": None if "reward" in row else row.get("loss"),
     }
     cells = [f"{name} {value:.3g}" for name, value in values.items() if isinstance(value, int | float)]
-    seconds = [float(taken) for one in recent if (taken := _of(one, "seconds", "total")) is not None]
+    seconds = [float(taken) for past in recent if (taken := _of(past, "seconds", "total")) is not None]
     if seconds:
-        pace = sum(seconds) / len({one["step"] for one in recent})
+        pace = sum(seconds) / len({past["step"] for past in recent})
         cells.append(f"{pace:.1f} s per step")
         cells += [f"{_time(pace * (total - row['step']))} left"] if total and total > row["step"] else []
     head = f"step {row['step']}{f' of {total}' if total else ''}  "
@@ -99,10 +99,10 @@ def _validation(row: Row, greedy: Sequence[Row]) -> Iterator[str]:
         change = f" ({values['difference']:+.1f} [{bounds[0]:.1f}, {bounds[1]:.1f}])" if bounds else ""
         cells.append(f"{name} {values['value']:.1f}{change}")
     yield from textwrap.wrap(f"validation, step {row['step']}: {', '.join(cells)}", WIDTH, subsequent_indent="  ")
-    said = [one for one in greedy if one["step"] == row["step"]][:SHOWN]
-    for one in said:
-        caption = "".join(letter for letter in str(one["caption"]) if letter.isprintable())
-        yield "  " + textwrap.shorten(f"{one['image']}: {caption}", WIDTH - 2, placeholder=" ...")
+    said = [sample for sample in greedy if sample["step"] == row["step"]][:SHOWN]
+    for sample in said:
+        caption = "".join(letter for letter in str(sample["caption"]) if letter.isprintable())
+        yield "  " + textwrap.shorten(f"{sample['image']}: {caption}", WIDTH - 2, placeholder=" ...")
 
 
 def _of(row: Row, *names: str) -> Any:

@@ -98,31 +98,31 @@ def of_task(path: Path) -> Own:
     return Own(file, shape, keys, references, f"{given.name}.toml")
 
 
-def read(own: Own) -> Source:
+def read(files: Own) -> Source:
     """The judgements of a file.
 
     Raises:
         CimError: a row lacks a key, or holds no judgement; names file and line.
     """
-    listing = layouts.rows(own.file, Named())
+    listing = layouts.rows(files.file, Named())
     first = listing[0]
-    shape = own.shape or _shape(first, own.keys)
-    keys = _keys(first, shape, own.keys)
+    shape = files.shape or _shape(first, files.keys)
+    keys = _keys(first, shape, files.keys)
     rows = [row for entry in listing for row in _judgements(entry, shape, keys)]
     left_out = sum(math.isnan(row.value) for row in rows)
     kept = [row for row in rows if not math.isnan(row.value)]
     if shape == "pairs" and {row.value for row in kept} in PLACES:
         what = f"{keys['value']} holds only {' and '.join(f'{n:g}' for n in sorted({row.value for row in kept}))}"
-        raise CimError(f"{what}: a place, or how much a is preferred?", where=str(own.file), hint="write a, b or tie")
+        raise CimError(f"{what}: a place, or how much a is preferred?", where=str(files.file), hint="write a, b or tie")
     images = list(dict.fromkeys(row.image for row in kept))
-    rule, matched = ids.matched(own.references.keys(), images)
+    rule, matched = ids.matched(files.references.keys(), images)
     references = (
-        {image: own.references.get(matched.get(image, image), ()) for image in images} if own.references else {}
+        {image: files.references.get(matched.get(image, image), ()) for image in images} if files.references else {}
     )
     notes = [f"ids matched {rule}"] if rule else []
     notes += [f"{left_out} of {len(rows)} judgements are empty and left out"] if left_out else []
-    judgements = checked(own.name, shape, kept, references)
-    return Source(judgements, own.name, {own.file.name: data.sha256(own.file)}, tuple(notes))
+    judgements = checked(files.name, shape, kept, references)
+    return Source(judgements, files.name, {files.file.name: data.sha256(files.file)}, tuple(notes))
 
 
 def _shape(entry: Entry, named: Mapping[str, str]) -> Shape:

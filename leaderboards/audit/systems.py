@@ -77,7 +77,7 @@ def _row(system: str, named: str, text: str, source: str, *, where: str) -> Prin
     if not value and len(names) == 1:
         value = names[0]
     if value not in names:
-        hint = "name one as " + " or ".join(f"{name}.{one}" for one in names)
+        hint = "name one as " + " or ".join(f"{name}.{choice}" for choice in names)
         raise CimError(
             f"{name} has no value {value!r}" if value else f"{name} has several values", where=where, hint=hint
         )

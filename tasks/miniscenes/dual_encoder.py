@@ -96,10 +96,10 @@ def load(folder: Path = FOLDER) -> DualEncoder:
     """The trained encoder, in float32."""
     from safetensors.torch import load_file
 
-    made = DualEncoder()
-    made.load_state_dict({name: value.float() for name, value in load_file(folder / FILE).items()})
-    made.eval()
-    return made
+    encoder = DualEncoder()
+    encoder.load_state_dict({name: value.float() for name, value in load_file(folder / FILE).items()})
+    encoder.eval()
+    return encoder
 
 
 def seen(model: Any, pictures: Sequence[Any]) -> Tensor:

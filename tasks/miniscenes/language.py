@@ -56,10 +56,10 @@ def random_level(dice: Dice) -> Level:
 def relation(first: Thing, second: Thing, axis: str) -> str | None:
     """How the first object lies to the second on an axis; None where they are level."""
     if axis == "horizontal":
-        one, other, words = first.column, second.column, ("left of", "right of")
+        here, other, words = first.column, second.column, ("left of", "right of")
     else:
-        one, other, words = first.row, second.row, ("above", "below")
-    return None if one == other else words[one > other]
+        here, other, words = first.row, second.row, ("above", "below")
+    return None if here == other else words[here > other]
 
 
 def graph(scene: Scene) -> SceneGraph:
@@ -173,9 +173,9 @@ def place(cell: int) -> tuple[tuple[str, tuple[str, ...]], tuple[str, tuple[str,
 
 
 def _statement(first: Thing, second: Thing, nouns: Mapping[str, str], level: Level, dice: Dice) -> str:
-    found = [words for axis in ("horizontal", "vertical") if (words := relation(first, second, axis))]
-    found = [OPPOSITE[words] if dice.chance(level.error) else words for words in found]
-    return f"the {nouns[first.family]} is {' and '.join(found)} the {nouns[second.family]}"
+    relations = [words for axis in ("horizontal", "vertical") if (words := relation(first, second, axis))]
+    relations = [OPPOSITE[words] if dice.chance(level.error) else words for words in relations]
+    return f"the {nouns[first.family]} is {' and '.join(relations)} the {nouns[second.family]}"
 
 
 def question(first: str, words: str, second: str) -> str:

@@ -65,7 +65,7 @@ def table(gallery: str, scenes: int = SCENES, draws: int = DRAWS) -> list[dict[s
         for level, write in CAPTIONS.items():
             drawn = [
                 scorer.score(
-                    [write(own, other, Dice(f"levels/{level}/{own.id}/{k}")) for own, other in pairs], list(images)
+                    [write(mine, other, Dice(f"levels/{level}/{mine.id}/{k}")) for mine, other in pairs], list(images)
                 )
                 for k in range(draws)
             ]

@@ -55,10 +55,14 @@ def tokenizer() -> PreTrainedTokenizerFast:
     vocabulary = {word: number for number, word in enumerate([*SPECIAL, *words()])}
     inner = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    made = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token=END, pad_token=PAD, unk_token="<unk>")
-    made.add_special_tokens({"additional_special_tokens": [START, *IMAGE, "<|video_pad|>"]})
-    made.padding_side, made.model_max_length, made.chat_template = "left", 512, TEMPLATE
-    return made
+    fast = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token=END, pad_token=PAD, unk_token="<unk>")
+    fast.add_special_tokens({"additional_special_tokens": [START, *IMAGE, "<|video_pad|>"]})
+    fast.padding_side, fast.model_max_length, fast.chat_template = (
+        "left",
+        512,
+        TEMPLATE,
+    )
+    return fast
 
 
 def processor() -> Qwen3VLProcessor:
@@ -81,13 +85,13 @@ def network() -> Qwen3VLForConditionalGeneration:
     """A model with fresh weights."""
     from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
-    made = tokenizer()
-    number = made.convert_tokens_to_ids
+    words = tokenizer()
+    number = words.convert_tokens_to_ids
     ends = {"bos_token_id": number(PAD), "eos_token_id": number(END), "pad_token_id": number(PAD)}
     rope = {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [4, 6, 6], "mrope_interleaved": True}
     config = Qwen3VLConfig(
         text_config={
-            "vocab_size": len(made),
+            "vocab_size": len(words),
             "hidden_size": WIDTH,
             "intermediate_size": 2 * WIDTH,
             "num_hidden_layers": LAYERS,
@@ -144,6 +148,6 @@ def save(model: Any, folder: Path) -> None:
 
 def token_numbers(texts: Sequence[str]) -> list[list[int]]:
     """Token numbers of captions, each with its end marker."""
-    made = tokenizer()
-    table = made.get_vocab()
+    words = tokenizer()
+    table = words.get_vocab()
     return [[*(table[word] for word in text.split()), table[END]] for text in texts]

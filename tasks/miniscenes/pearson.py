@@ -34,10 +34,10 @@ def load(folder: Path) -> list[Sample]:
     Raises:
         RuntimeError: this Python draws other scenes than those of ``pearson.json``.
     """
-    made, digest = _drawn()
+    rows, digest = _drawn()
     if digest != json.loads((folder / PIN.name).read_text(encoding="utf-8"))["sha256"]:
         raise RuntimeError(f"split {SPLIT} is drawn otherwise here: its rows have sha256 {digest}")
-    return list(made)
+    return list(rows)
 
 
 def caption(sample_id: str) -> str:
@@ -48,8 +48,8 @@ def caption(sample_id: str) -> str:
 
 def pin() -> str:
     """Content of ``pearson.json``."""
-    made, digest = _drawn()
-    return json.dumps({"split": SPLIT, "samples": len(made), "sha256": digest}) + "\n"
+    rows, digest = _drawn()
+    return json.dumps({"split": SPLIT, "samples": len(rows), "sha256": digest}) + "\n"
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ QUESTIONS = 5
 FILE = Path(__file__).parent / "test.jsonl"
 
 
-def questions(made: Scene) -> tuple[Question, ...]:
+def questions(scene: Scene) -> tuple[Question, ...]:
     """Five different questions on axes on which two objects differ, answers Yes or No by a fair coin."""
-    dice, graph = Dice(f"questions/{made.id}"), language.graph(made)
+    dice, graph = Dice(f"questions/{scene.id}"), language.graph(scene)
     asked: dict[str, str] = {}
     while len(asked) < QUESTIONS:
         first, words, second = dice.choose(graph.relations)
@@ -32,22 +32,22 @@ def questions(made: Scene) -> tuple[Question, ...]:
     return tuple(Question(text, gold) for text, gold in asked.items())
 
 
-def reference(made: Scene) -> str:
+def reference(scene: Scene) -> str:
     """The scene's reference: a full caption."""
-    return language.caption(made, language.LEVELS["full"], Dice(f"reference/{made.id}"))
+    return language.caption(scene, language.LEVELS["full"], Dice(f"reference/{scene.id}"))
 
 
-def row(made: Scene) -> dict[str, Any]:
+def row(scene: Scene) -> dict[str, Any]:
     """A sample as it stands in a file."""
-    graph, target = language.graph(made), Dice(f"target/{made.id}").choose(made.things)
+    graph, target = language.graph(scene), Dice(f"target/{scene.id}").choose(scene.things)
     return {
-        "id": made.id,
-        "reference": reference(made),
+        "id": scene.id,
+        "reference": reference(scene),
         "objects": list(graph.objects),
         "names": {family: name for family, (name,) in graph.names.items()},
         "attributes": {owner: list(words) for owner, words in graph.attributes.items()},
         "relations": [list(triple) for triple in graph.relations],
-        "questions": {question.text: question.answer for question in questions(made)},
+        "questions": {question.text: question.answer for question in questions(scene)},
         "species": target.family,
         "breed": target.name,
     }
@@ -77,7 +77,7 @@ def sample(content: dict[str, Any]) -> Sample:
 def load(folder: Path) -> list[Sample]:
     """The test samples, in order."""
     rows = (folder / FILE.name).read_text(encoding="utf-8").split("\n")
-    return [sample(json.loads(one)) for one in rows if one]
+    return [sample(json.loads(line)) for line in rows if line]
 
 
 def line(content: dict[str, Any]) -> str:

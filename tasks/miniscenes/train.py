@@ -38,11 +38,11 @@ MANIFEST = "manifest.json"
 def prefix() -> tuple[Tensor, Tensor]:
     """Prompt tokens up to where the caption begins, and where among them the visual tokens stand."""
     content = [{"type": "image"}, {"type": "text", "text": network.PROMPT}]
-    made = network.tokenizer()
-    text = made.apply_chat_template([{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True)
+    words = network.tokenizer()
+    text = words.apply_chat_template([{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True)
     pad = "<|image_pad|>"
-    numbers = torch.tensor(made(text.replace(pad, pad * CELLS), add_special_tokens=False)["input_ids"])
-    return numbers, numbers == made.convert_tokens_to_ids(pad)
+    numbers = torch.tensor(words(text.replace(pad, pad * CELLS), add_special_tokens=False)["input_ids"])
+    return numbers, numbers == words.convert_tokens_to_ids(pad)
 
 
 def positions(visual: Tensor, length: int) -> Tensor:
@@ -113,7 +113,7 @@ def train_captions(
 
 def greedy(model: Any, scenes: Sequence[Scene], longest: int = 64) -> list[str]:
     """Greedy captions of scenes, by the way that every engine goes: pixels and the chat template's prompt in."""
-    made, (prompt, visual) = network.tokenizer(), prefix()
+    words, (prompt, visual) = network.tokenizer(), prefix()
     inputs = prompt.expand(len(scenes), -1)
     with torch.inference_mode():
         written = model.generate(
@@ -125,24 +125,24 @@ def greedy(model: Any, scenes: Sequence[Scene], longest: int = 64) -> list[str]:
             max_new_tokens=longest,
             do_sample=False,
         )
-    texts: list[str] = made.batch_decode(written[:, len(prompt) :], skip_special_tokens=True)
+    texts: list[str] = words.batch_decode(written[:, len(prompt) :], skip_special_tokens=True)
     return texts
 
 
 def quality(model: Any, count: int = 250) -> dict[str, float]:
     """F1 in percent, mean over validation scenes, of families, fine names, attributes and relations."""
     scenes = [scene("validation", number) for number in range(count)]
-    found: dict[str, list[float]] = {}
-    for made, text in zip(scenes, greedy(model, scenes), strict=True):
-        said, true = reading.read(text), language.graph(made)
-        for part, one, other in (
+    shares: dict[str, list[float]] = {}
+    for pictured, text in zip(scenes, greedy(model, scenes), strict=True):
+        said, true = reading.read(text), language.graph(pictured)
+        for part, claimed, actual in (
             ("objects", set(said.objects), set(true.objects)),
             ("fine_names", _graphs.names(said), _graphs.names(true)),
             ("attributes", _graphs.attributes(said), _graphs.attributes(true)),
             ("relations", set(said.relations), set(true.relations)),
         ):
-            found.setdefault(part, []).append(200 * len(one & other) / max(1, len(one) + len(other)))
-    return {part: round(sum(values) / count, 2) for part, values in found.items()}
+            shares.setdefault(part, []).append(200 * len(claimed & actual) / max(1, len(claimed) + len(actual)))
+    return {part: round(sum(values) / count, 2) for part, values in shares.items()}
 
 
 def note(folder: Path, recipe: Recipe, measured: dict[str, float], seconds: float) -> None:
@@ -171,7 +171,7 @@ def train(recipe: Recipe, out: Path, say: Callable[[str], None]) -> None:
     start = time.process_time()
     model = network.network()
     scenes = [scene("train", number) for number in range(recipe.pool)]
-    pictures = np.stack([draw.pixels(made) for made in scenes])
+    pictures = np.stack([draw.pixels(drawn) for drawn in scenes])
     say(f"pool of {recipe.pool} scenes, {time.process_time() - start:.0f} CPU s")
     train_vision(model, scenes, pictures, recipe, say)
     say(f"vision done, {time.process_time() - start:.0f} CPU s")

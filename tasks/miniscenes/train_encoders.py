@@ -63,14 +63,14 @@ def _redrawn(thing: Thing, dice: Dice) -> Thing:
     return _with(thing, changed)
 
 
-def twin(made: Scene, redrawn: float, dice: Dice) -> Scene:
+def twin(scene: Scene, redrawn: float, dice: Dice) -> Scene:
     """A scene like this one but for one change, or for all details of its objects."""
-    name, things = f"{made.id}_twin", list(made.things)
+    name, things = f"{scene.id}_twin", list(scene.things)
     if dice.chance(redrawn):
-        return Scene(name, tuple(_redrawn(thing, dice) for thing in things), made.background)
+        return Scene(name, tuple(_redrawn(thing, dice) for thing in things), scene.background)
     change, at = dice.choose(CHANGES), dice.number(len(things))
     if change == "background":
-        return Scene(name, made.things, dice.choose([word for word in BACKGROUNDS if word != made.background]))
+        return Scene(name, scene.things, dice.choose([word for word in BACKGROUNDS if word != scene.background]))
     if change == "move":
         free = [cell for cell in range(CELLS) if cell not in [thing.cell for thing in things]]
         things[at] = replace(things[at], cell=dice.choose(free))
@@ -80,12 +80,12 @@ def twin(made: Scene, redrawn: float, dice: Dice) -> Scene:
         things[at], things[other] = replace(things[at], cell=second), replace(things[other], cell=first)
     else:
         things[at] = _other(change, things[at], dice)
-    return Scene(name, tuple(things), made.background)
+    return Scene(name, tuple(things), scene.background)
 
 
-def contrast(one: Tensor, other: Tensor, scale: Tensor) -> Tensor:
+def contrast(first: Tensor, second: Tensor, scale: Tensor) -> Tensor:
     """Symmetric InfoNCE of unit vectors (n, d) that belong together row by row."""
-    scores, right = scale * one @ other.T, torch.arange(len(one))
+    scores, right = scale * first @ second.T, torch.arange(len(first))
     return (functional.cross_entropy(scores, right) + functional.cross_entropy(scores.T, right)) / 2
 
 
@@ -94,7 +94,7 @@ def _level(dice: Dice) -> Level:
 
 
 def _captions(scenes: Sequence[Scene], level: Callable[[Dice], Level], dice: Dice) -> Tensor:
-    return dual_encoder.numbers([language.caption(made, level(dice), dice) for made in scenes])
+    return dual_encoder.numbers([language.caption(scene, level(dice), dice) for scene in scenes])
 
 
 def train(recipe: EncoderRecipe, say: Callable[[str], None]) -> dual_encoder.DualEncoder:
@@ -103,8 +103,8 @@ def train(recipe: EncoderRecipe, say: Callable[[str], None]) -> dual_encoder.Dua
     torch.set_num_threads(1)
     dice, start = Dice(f"encoder/{recipe.seed}"), time.process_time()
     scenes = [scene("train", number) for number in range(recipe.pool)]
-    scenes += [twin(made, recipe.redrawn, dice) for made in scenes]
-    seen = features(dual_encoder.tower(), np.stack([draw.pixels(made) for made in scenes]))[0].clone()
+    scenes += [twin(drawn, recipe.redrawn, dice) for drawn in scenes]
+    seen = features(dual_encoder.tower(), np.stack([draw.pixels(drawn) for drawn in scenes]))[0].clone()
     say(f"pool of {len(scenes)} scenes, {time.process_time() - start:.0f} CPU s")
     model, spread = dual_encoder.DualEncoder(), recipe.noise * seen.std()
 
@@ -130,7 +130,7 @@ def recall(model: dual_encoder.DualEncoder, level: Level, count: int = 400) -> f
     """Share of validation captions of a level, in percent, that are closest to their own picture among all."""
     scenes, dice = [scene("validation", number) for number in range(count)], Dice("recall")
     with torch.inference_mode():
-        pictures = model.image(features(dual_encoder.tower(), np.stack([draw.pixels(made) for made in scenes]))[0])
+        pictures = model.image(features(dual_encoder.tower(), np.stack([draw.pixels(drawn) for drawn in scenes]))[0])
         texts = model.text(_captions(scenes, lambda _: level, dice))
     return 100 * float(((texts @ pictures.T).argmax(1) == torch.arange(count)).float().mean())
 

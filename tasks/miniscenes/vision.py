@@ -25,12 +25,12 @@ def cell_labels(scenes: Sequence[Scene]) -> dict[str, Tensor]:
     """What each cell holds (n, 9), 0 for nothing, one tensor a head; which cell it is; the background (n,)."""
     labels = {head: torch.zeros(len(scenes), CELLS, dtype=torch.long) for head in HEADS}
     labels["cell"] = torch.arange(CELLS).expand(len(scenes), -1)
-    for at, made in enumerate(scenes):
-        for thing in made.things:
+    for at, scene in enumerate(scenes):
+        for thing in scene.things:
             values = (NAMES.index(thing.name), COLOURS.index(thing.colour), SIZES.index(thing.size))
             for head, value in zip(HEADS, (*values, TEXTURES.index(thing.texture)), strict=True):
                 labels[head][at, thing.cell] = value + 1
-    labels["background"] = torch.tensor([BACKGROUNDS.index(made.background) for made in scenes])
+    labels["background"] = torch.tensor([BACKGROUNDS.index(scene.background) for scene in scenes])
     return labels
 
 

@@ -71,9 +71,9 @@ class Dice:
     @classmethod
     def fixed(cls) -> Dice:
         """Dice without chance: what is certain happens, what has a chance of a half or less does not."""
-        made = cls("fixed")
-        made._random = lambda: 0.5
-        return made
+        dice = cls("fixed")
+        dice._random = lambda: 0.5
+        return dice
 
     def chance(self, probability: float) -> bool:
         """True with this probability."""

@@ -33,7 +33,7 @@ def reply(prompt: str) -> str:
     if mention:
         return "yes" if _mentions(reading.read(mention[1]), mention[2]) else "no"
     rest = prompt.partition(END)[2]
-    block = next((found for form in FORMS if (found := form.fullmatch(rest))), None)
+    block = next((match for form in FORMS if (match := form.fullmatch(rest))), None)
     if block is None:
         return ""
     asked = re.split(r"(?:^|(?<=\?))\d+\. ", block["asked"])[1:]
