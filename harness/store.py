@@ -71,6 +71,17 @@ def present(path: Path) -> bool:
     return False
 
 
+def regular(path: Path) -> Path:
+    """The path, to be opened.
+
+    Raises:
+        CimError: what stands there is neither file nor folder, such as a pipe: a reader would wait for a writer.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise CimError("is no regular file", where=str(path))
+    return path
+
+
 def open_regular(path: Path, flags: int) -> int:
     """Open a file for reading and writing, made where there is none; CimError where something else stands there."""
     path.parent.mkdir(parents=True, exist_ok=True)

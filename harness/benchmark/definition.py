@@ -56,6 +56,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import CimError
+from harness.store import regular
 
 TOML, PINNED = "task.toml", "task.json"
 JUDGEMENTS = "judgements"
@@ -105,10 +106,11 @@ def read(path: Path) -> Definition:
     """The definition in a ``task.toml``, or in a pinned ``task.json``.
 
     Raises:
-        CimError: not TOML or JSON, an unknown key, a value that is no text, neither references nor images.
+        CimError: no regular file, not TOML or JSON, an unknown key, a value that is no text, neither references nor
+            images.
     """
     try:
-        content = path.read_bytes().decode()
+        content = regular(path).read_bytes().decode()
         parsed = json.loads(content) if path.suffix == ".json" else tomllib.loads(content)
     except OSError as error:
         raise CimError(f"cannot be read ({error.strerror})", where=str(path)) from error

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import CimError
+from harness.store import regular
 from harness.types import Question
 
 IDS = ("sample_id", "image_id", "id", "image", "image_path", "img_path", "file_name", "filename", "question_id")
@@ -40,7 +41,7 @@ def by_id(path: Path, id_key: str | None, key: str | None) -> dict[str, list[Any
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
-        content = path.read_text(encoding="utf-8-sig")
+        content = regular(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise CimError(f"cannot be read ({error})", where=str(path)) from error
     try:

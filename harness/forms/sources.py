@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from harness.errors import CimError
+from harness.store import regular
 
 STDIN = Path("-")
 LARGEST = 1 << 28  # bytes that a compressed file may hold: 100,000 long captions are 200 MB
@@ -75,7 +76,7 @@ def read(path: Path) -> Source:
         parts = [part for file in files for part in (file.encode(errors="surrogateescape"), files[file])]
         lengths = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
         return Source(str(path), ".txt", hashlib.sha256(lengths).hexdigest(), files=files)
-    packed = _standard_input() if path == STDIN else path.read_bytes()
+    packed = _standard_input() if path == STDIN else regular(path).read_bytes()
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
     content = refuse_other_format(_unpacked(packed, name(path)), name(path)).removeprefix(b"\xef\xbb\xbf")
     return Source(name(path), (suffixes or [""])[-1], hashlib.sha256(packed).hexdigest(), content)
@@ -83,7 +84,7 @@ def read(path: Path) -> Source:
 
 def digest(path: Path) -> str:
     """The sha256 of a file's bytes."""
-    with path.open("rb") as stream:
+    with regular(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

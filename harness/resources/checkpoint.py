@@ -18,6 +18,7 @@ from typing import Any
 
 from harness.errors import CimError
 from harness.resources import data
+from harness.store import regular
 
 MANIFEST = "manifest.json"
 ADAPTER, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -104,7 +105,7 @@ def _sha256(path: Path, _changed: int, _size: int) -> str:
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; CimError where it cannot be read."""
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(regular(path).read_bytes())
     except (OSError, ValueError, RecursionError) as error:  # also of a number of 5,000 digits
         raise CimError(f"is not readable JSON ({error})", where=str(path), hint="copy the checkpoint again") from error
     if not isinstance(content, dict):

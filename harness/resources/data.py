@@ -15,6 +15,7 @@ from harness.benchmark import build
 from harness.errors import CimError
 from harness.lines import Lines
 from harness.resources import paths
+from harness.store import regular
 from harness.types import DataFile, Sample, Task
 
 CHUNK = 1 << 20
@@ -53,7 +54,7 @@ def digests(task: Task) -> dict[str, str]:
 def sha256(path: Path) -> str:
     """Hex digest of a file's bytes, read in chunks."""
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
+    with regular(path).open("rb") as stream:
         while chunk := stream.read(CHUNK):
             digest.update(chunk)
     return digest.hexdigest()

@@ -22,6 +22,7 @@ from typing import Any
 from harness import registry
 from harness.errors import CimError
 from harness.images import SUFFIXES
+from harness.store import regular
 from harness.worlds import World
 
 SPLITS = ("gallery", "train")  # of a synthetic environment; the first one is the default
@@ -95,7 +96,7 @@ def _json(content: bytes, where: str) -> Any:
 
 def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Place and content of each line of a JSON-lines file."""
-    with path.open("rb") as stream:
+    with regular(path).open("rb") as stream:
         for number, line in enumerate(stream, start=1):
             if not line.strip():
                 continue
@@ -116,7 +117,7 @@ def _text(row: dict[str, Any], name: str, where: str) -> str:
 
 
 def _refinedcaps(path: Path, images: Path) -> Iterator[Pair]:
-    rows = _json(path.read_bytes(), str(path))
+    rows = _json(regular(path).read_bytes(), str(path))
     if not isinstance(rows, list):
         keys = f"; its keys: {', '.join(map(str, rows))[:60]}" if isinstance(rows, dict) else ""
         what = f"is {'an object' if isinstance(rows, dict) else 'a single value'}, not a list of rows{keys}"
@@ -213,7 +214,7 @@ def _webdataset(path: Path, images: Path) -> Iterator[Pair]:
 def _members(shard: Path) -> Iterator[Member]:
     """The files of an uncompressed archive, so that an image is a byte range of it."""
     try:
-        with tarfile.open(shard, "r:") as archive:
+        with tarfile.open(regular(shard), "r:") as archive:
             for member in archive:
                 if member.isfile():
                     yield Member(shard, member.name, member.offset_data, member.size)

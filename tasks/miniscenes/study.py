@@ -83,8 +83,8 @@ ARMS: dict[str, Arm] = {
     "gallery-1000": Arm("GRC + QIR, a gallery of 1,000 scenes", (), "miniscenes-1000"),
     "gallery-3000": Arm("GRC + QIR, a gallery of 3,000 scenes", (), "miniscenes-3000"),
     "collapse": Arm(
-        "GRC alone, fast, truth not looked at: a negative control",
-        ("--rewards", "grc", "--tolerate", "truth", "--set", "learning_rate=7e-4", "--set", "beta=0.02"),
+        "GRC alone, fast, two alarms tolerated: a negative control",
+        ("--rewards", "grc", "--tolerate", "truth,ungrounded", "--set", "learning_rate=7e-4", "--set", "beta=0.02"),
         caught=("distinct",),
     ),
     "weak": Arm(
