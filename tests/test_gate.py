@@ -211,7 +211,6 @@ def test_sampling_noise_passes(cim: Cim, boards: Boards, tmp_path: Path, monkeyp
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3000)
 def test_sampling_noise_passes_at_least_19_times_of_20(
     cim: Cim, boards: Boards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -195,7 +195,6 @@ def test_captions_of_random_detail_are_written_and_looked_up_once(cim: Cim, fake
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
 def test_each_negative_control_is_stopped_by_its_own_alarm(
     cim: Cim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
