@@ -78,7 +78,7 @@ def regular(path: Path) -> Path:
         CimError: what stands there is neither file nor folder, such as a pipe: a reader would wait for a writer.
     """
     if path.exists() and not (path.is_file() or path.is_dir()):
-        raise CimError("is no regular file", where=str(path))
+        raise CimError("is no regular file", where=str(path), hint="write what it gives to a file first")
     return path
 
 

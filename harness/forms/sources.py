@@ -65,7 +65,7 @@ def state(path: Path, kind: str) -> object:
     if stat.S_ISDIR(status.st_mode):
         return tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in texts_in(path))
     if not stat.S_ISREG(status.st_mode):
-        raise CimError(f"{kind}s file is no regular file", where=str(path))
+        raise CimError(f"{kind}s file is no regular file", where=str(path), hint="write what it gives to a file first")
     return status.st_mtime_ns, status.st_size
 
 
