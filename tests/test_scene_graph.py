@@ -101,7 +101,7 @@ def test_captions_become_the_sets_of_the_reference_code(parses: Parses, capture:
     odd = [text for text in HOSTILE if len(text) < 20 and "\ud800" not in text]
     values = parses.parse("scene_graph@sc", CAPTIONS + odd)
     assert sets(values) == oracle(capture, CAPTIONS + odd) and len(odd) > 6
-    assert sum(len(value["objects"]) for value in values) > 5 and any(value["relations"] for value in values)
+    assert sum(len(value["objects"]) for value in values) > 5  # relations by chance only: that model differs by machine
     assert list(values[2]) == list(values[0]) and set(values[0]) == KEYS
 
 
@@ -115,6 +115,7 @@ GRAPHS = [
     ["( dog , isn't , red ) , ( dog ,  is  , big ) , ( dog , IS , big )"],
     [factual.clean(text) for text in WRITTEN],
 ]
+RELATED = [GRAPHS[at] for at in (0, 5, 7)]  # hold relations that the noun filter leaves
 TEXT = (
     "Dogs and a brown dog on the bed hold glasses. The man sees traffic lights, a street, an image, wall and cat. a cup"
 )
@@ -136,6 +137,7 @@ def test_hand_written_graphs_become_the_sets_of_the_reference_code(
     counts = {"tokens": 0, "cut": 0, "output_cut": False, "malformed": 0}
     value = scene_graph.graph_of(speech.sentences(TEXT), [{"graph": graph, **counts} for graph in graphs], speech)
     assert sets([value]) == oracle(capture, [TEXT])
+    assert bool(value["relations"]) == (graphs in RELATED)
 
 
 def test_golden_words(speech: scene_graph.Language) -> None:
