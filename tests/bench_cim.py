@@ -121,10 +121,10 @@ class OneByOne:
                 [data["response"]], convert_to_tensor=True, normalize_embeddings=True, show_progress_bar=False
             )
             rows = torch.topk((query.float() @ text_rows.T).squeeze(0), k=data["k"]).indices
-            found = image_rows.index_select(0, rows)
+            vectors = image_rows.index_select(0, rows)
             weights = 0.5 ** torch.arange(len(rows), dtype=torch.float32)
-            qir = float((weights * (found @ image_rows[data["index"]])).sum().item())
-            return qir + float(torch.linalg.norm(found.mean(dim=0), ord=2).item())
+            qir = float((weights * (vectors @ image_rows[data["index"]])).sum().item())
+            return qir + float(torch.linalg.norm(vectors.mean(dim=0), ord=2).item())
 
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -139,12 +139,12 @@ class OneByOne:
         """Rewards, request by request, as the released reward manager asks for them."""
         import requests
 
-        found, url, none = list[float](), f"http://127.0.0.1:{self.port}/cim", {"http": "", "https": ""}
+        rewards, url, none = list[float](), f"http://127.0.0.1:{self.port}/cim", {"http": "", "https": ""}
         for text, row in zip(texts, rows, strict=True):
             query = json.dumps({"response": text, "index": row, "k": K})
             answer = requests.post(url, data=query, proxies=none, headers=JSON)
-            found.append(json.loads(answer.content.decode()))
-        return found
+            rewards.append(json.loads(answer.content.decode()))
+        return rewards
 
     def close(self) -> None:
         """End the server."""
@@ -161,22 +161,22 @@ def speed(say: Say, name: str, size: dict[str, Any], limit: int | None) -> dict[
 
     exact = tower(size["model"])
     count = min(size["captions"], limit or size["captions"])
-    made = captions((1 + BATCHES) * count, size["words"])
-    texts, *others = (made[at * count : (at + 1) * count] for at in range(1 + BATCHES))
+    generated = captions((1 + BATCHES) * count, size["words"])
+    texts, *others = (generated[at * count : (at + 1) * count] for at in range(1 + BATCHES))
     vectors = encode(exact, texts)
     rows = min(size["rows"], 100 * limit) if limit else size["rows"]
     text, image = synthetic(vectors, rows, 64 if name == "tiny" else 1024)
-    own = np.random.default_rng(1).integers(rows, size=len(texts)).tolist()
+    own_rows = np.random.default_rng(1).integers(rows, size=len(texts)).tolist()
     opened = of_arrays(text, image, [f"g:{row}" for row in range(rows)])
     scorer = CimScorer(opened, partial(encode, exact))
-    keys = [opened.keys[row] for row in own]
+    keys = [opened.keys[row] for row in own_rows]
     scorer.score(others[0][:8], keys[:8])
     theirs, ours = dict[str, float](), dict[str, float]()
     with tempfile.TemporaryDirectory() as folder:
         server = OneByOne(exact, text, image, folder)
-        server.score(texts[:8], own[:8])
+        server.score(texts[:8], own_rows[:8])
         with measured(theirs):
-            expected = server.score(texts, own)
+            expected = server.score(texts, own_rows)
         server.close()
     batch = scorer.score(texts, keys)
     with measured(ours):
@@ -184,7 +184,7 @@ def speed(say: Say, name: str, size: dict[str, Any], limit: int | None) -> dict[
             scorer.score(other, keys)
     ours = {kind: took / BATCHES if kind in ("cpu", "wall") else took for kind, took in ours.items()}
     best = exact_search(text).find(vectors, K)[1]
-    changed = float(np.mean([~np.isin(one, other) for one, other in zip(best, batch.rows, strict=True)]))
+    changed = float(np.mean([~np.isin(fine, other) for fine, other in zip(best, batch.rows, strict=True)]))
     moved = np.abs(batch.reward - expected)
     assert changed <= 0.002 and np.median(moved) < 1e-5, f"{changed} of the row sets differ, rewards by {moved.max()}"
     ratio = {kind: theirs[kind] / ours[kind] for kind in ("cpu", "wall")}
@@ -214,13 +214,13 @@ def memory(say: Say, rows: int) -> dict[str, Any]:
         files = {file: sha256(folder / file) for file in (gallery.TEXT, gallery.IMAGE, gallery.IDS)}
         store.write_document(folder / gallery.MANIFEST, {"format": gallery.FORMAT, "n": rows, "files": files})
         done = subprocess.run([sys.executable, "-c", MEMORY, name], capture_output=True, text=True, check=True)
-    found: dict[str, Any] = {**json.loads(done.stdout), "rows": rows, "bytes_a_row": a_row}
+    measured: dict[str, Any] = {**json.loads(done.stdout), "rows": rows, "bytes_a_row": a_row}
     say(f"  memory, mpnet and ViT-H-14: {a_row} bytes a row, {a_row * 1e6 / 1e9:.2f} GB for 1 M rows, twice in float32")
     say(
-        f"    measured with {rows} rows, 256 captions scored: {found['anonymous']:.0f} MB of its own "
-        f"(ids {found['ids']:.0f} MB), {found['mapped']:.0f} MB of mapped files, which the system may take back"
+        f"    measured with {rows} rows, 256 captions scored: {measured['anonymous']:.0f} MB of its own "
+        f"(ids {measured['ids']:.0f} MB), {measured['mapped']:.0f} MB of mapped files, which the system may take back"
     )
-    return found
+    return measured
 
 
 def rewards(say: Say, limit: int | None = None) -> dict[str, Any]:
@@ -233,22 +233,24 @@ def rewards(say: Say, limit: int | None = None) -> dict[str, Any]:
         return {}
     gc.set_threshold(cli.GARBAGE)  # as in every command, cim train among them; for both sides
     say(f"rewards, one thread; mean of {BATCHES} batches of new captions")
-    found, start = {name: speed(say, name, size, limit) for name, size in SIZES.items()}, time.monotonic()
-    found["memory"] = memory(say, min(ROWS, 1000 * limit) if limit else ROWS)
+    speeds, start = {name: speed(say, name, size, limit) for name, size in SIZES.items()}, time.monotonic()
+    speeds["memory"] = memory(say, min(ROWS, 1000 * limit) if limit else ROWS)
     say(f"    ({time.monotonic() - start:.0f} s)")
-    return found
+    return speeds
 
 
 def apart(say: Say, limit: int | None) -> dict[str, Any]:
     """All rows from a process with one thread: what two threads gain depends on who else is on the machine."""
     command = [sys.executable, "-m", "tests.bench_cim", *([str(limit)] if limit else [])]
-    one = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **one}, stdout=subprocess.PIPE, text=True, check=True)
-    *lines, found = done.stdout.splitlines()
+    threads = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **threads}, stdout=subprocess.PIPE, text=True, check=True
+    )
+    *lines, last = done.stdout.splitlines()
     for line in lines:
         say(line)
-    made: dict[str, Any] = json.loads(found)
-    return made
+    result: dict[str, Any] = json.loads(last)
+    return result
 
 
 if __name__ == "__main__":

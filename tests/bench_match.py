@@ -59,9 +59,11 @@ def _theirs(records: Any) -> tuple[list[float], float]:
         (capture_oracle.graph(fake_scenes.graph(s.references[0])), capture_oracle.graph(fake_scenes.graph(caption)))
         for s, caption in zip(records.samples, records.captions, strict=True)
     ]
-    scores = [oracle.compute_f_score(true, own)[0] for true, own in graphs]  # once for the stub, whose vectors stay
+    scores = [
+        oracle.compute_f_score(true, candidate)[0] for true, candidate in graphs
+    ]  # once for the stub, whose vectors stay
     start = time.process_time()
-    scores = [100 * oracle.compute_f_score(true, own)[0] for true, own in graphs]
+    scores = [100 * oracle.compute_f_score(true, candidate)[0] for true, candidate in graphs]
     return scores, time.process_time() - start
 
 
@@ -79,8 +81,8 @@ def _ours(records: Any, results: Path) -> tuple[list[float], float]:
         given = replace(records, parse=parse, encode=parses.encode, shared={})
         _scenes.scenes(given, "scene_graph")  # the reference is handed lists as well
         start = time.process_time()
-        made = registry.metric("capture").measure(given)
-        return made.values[:, 0].tolist(), time.process_time() - start
+        measured = registry.metric("capture").measure(given)
+        return measured.values[:, 0].tolist(), time.process_time() - start
 
 
 def matching(say: Callable[[str], None], limit: int) -> dict[str, Any]:
@@ -104,8 +106,8 @@ def matching(say: Callable[[str], None], limit: int) -> dict[str, Any]:
             expected, theirs = _theirs(records)
             with tempfile.TemporaryDirectory() as folder:
                 (cold, first), (warm, later) = (_ours(records, Path(folder)) for _ in range(2))
-            for found in (cold, warm):
-                assert np.abs(np.array(found) - expected).max() < 1e-4, "scores differ"
+            for scores in (cold, warm):
+                assert np.abs(np.array(scores) - expected).max() < 1e-4, "scores differ"
             say(
                 f"  {task + ', ' + kind:<24} capture-metric 0.1.13 {theirs:6.2f} CPU s {limit / theirs:6.0f} captions/s"
             )
@@ -162,10 +164,10 @@ def rescoring(say: Callable[[str], None], limit: int) -> dict[str, Any]:
         _, status, usage = os.wait4(running.pid, 0)
         told = running.stderr.read() if running.stderr else ""
     assert status == 0 and told.endswith("WordNet was not opened\n"), told
-    found = {"cpu": usage.ru_utime + usage.ru_stime, "wall": time.monotonic() - start}
+    times = {"cpu": usage.ru_utime + usage.ru_stime, "wall": time.monotonic() - start}
     say(f"scoring a stored run again, {len(captions)} captions, warm caches: {', '.join(metrics)}")
-    say(f"  cim score, report.html included {found['cpu']:6.2f} CPU s {found['wall']:6.2f} s   (target {RESCORE:g} s)")
-    return found
+    say(f"  cim score, report.html included {times['cpu']:6.2f} CPU s {times['wall']:6.2f} s   (target {RESCORE:g} s)")
+    return times
 
 
 def main(say: Callable[[str], None], limit: int = CAPTIONS) -> dict[str, Any]:

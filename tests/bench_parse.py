@@ -37,8 +37,8 @@ def model(tokens: Any) -> Any:
     ids = {"decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": 1}
     config = T5Config(**sizes, **ids, feed_forward_proj="gated-gelu", tie_word_embeddings=False)
     torch.manual_seed(0)
-    made = T5ForConditionalGeneration(config).eval()
-    written = made.generate
+    t5 = T5ForConditionalGeneration(config).eval()
+    written = t5.generate
 
     class Ending(LogitsProcessor):
         """Nothing but the end marker once a sentence has its tokens, and no word before that is not in the list."""
@@ -56,8 +56,8 @@ def model(tokens: Any) -> Any:
         ending = Ending((attention_mask.sum(1) * STEPS).long())
         return written(ids, attention_mask=attention_mask, logits_processor=[ending], **arguments)
 
-    made.generate = generate
-    return made
+    t5.generate = generate
+    return t5
 
 
 def captions(count: int) -> list[list[str]]:
@@ -85,10 +85,12 @@ def parsing(say: Callable[[str], None], count: int = CAPTIONS) -> dict[str, Any]
     theirs, ours, again = dict[str, float](), dict[str, float](), dict[str, float]()
     with measured(theirs):
         expected = {
-            one: graph for some in given for one, graph in zip(some, oracle.parse(some, return_text=True), strict=True)
+            sentence: graph
+            for some in given
+            for sentence, graph in zip(some, oracle.parse(some, return_text=True), strict=True)
         }
-    unique = sorted(expected, key=lambda one: -factual.lengths(tokens, [one])[0])
-    lines = [factual.line(one, None) for one in unique]
+    unique = sorted(expected, key=lambda sentence: -factual.lengths(tokens, [sentence])[0])
+    lines = [factual.line(sentence, None) for sentence in unique]
 
     @contextmanager
     def session(_: Values) -> Iterator[Parse]:
@@ -97,10 +99,12 @@ def parsing(say: Callable[[str], None], count: int = CAPTIONS) -> dict[str, Any]
     parser = Parser("factual", lambda: {"weights": "random"}, session)
     with tempfile.TemporaryDirectory() as folder, mock.patch.object(registry, "parser", lambda _: parser):
         with measured(ours), Parses(Path(folder)) as parses:
-            made = parses.parse("factual", lines)
-        assert [one["graph"] for one in made] == [expected[one] for one in unique], "graphs differ"
+            graphs = parses.parse("factual", lines)
+        assert [sentence["graph"] for sentence in graphs] == [expected[sentence] for sentence in unique], (
+            "graphs differ"
+        )
         with measured(again), Parses(Path(folder)) as parses:
-            assert parses.parse("factual", lines) == made
+            assert parses.parse("factual", lines) == graphs
     say(f"scene graphs, {count} captions, {len(unique)} sentences, random weights of flan-t5-base's sizes")
     for label, row in (("FactualSceneGraph 0.6.1, a caption at a time", theirs), ("ours, equal graphs", ours)):
         say(f"  {label:<46} {row['cpu']:6.2f} CPU s {row['wall']:6.2f} s")

@@ -26,9 +26,9 @@ PEERS = {
     "inspect_ai 0.3.285": ("inspect_ai==0.3.285",),
     "evalscope 1.14.1": ("evalscope==1.14.1",),
     "capevalkit 0.1.3": ("capevalkit==0.1.3", "pycocoevalcap==1.2"),
+    # CPU torch, for CUDA's packages are several GB; a module of filelock that it patches is gone from version 4.
+    "lmms-eval 0.7.3": ("lmms-eval==0.7.3", "torch==2.13.0+cpu", "torchvision==0.28.0", "filelock<4"),
 }
-LEFT_OUT = "lmms-eval 0.7.3: not installed, it needs several GB of CUDA packages"
-PROGRAMS = {"inspect_ai 0.3.285": "inspect", "evalscope 1.14.1": "evalscope", "capevalkit 0.1.3": "capevalkit"}
 TURNS, FEW = 3, 10
 SCORES = {"bleu4": "BLEU-4", "meteor": "METEOR", "rouge_l": "ROUGE-L", "cider": "CIDEr"}
 INSPECT = """from inspect_ai import Task, task
@@ -46,6 +46,32 @@ def length():
 def words(n: int = 10):
     samples = [Sample(input=f"caption {i}", target="a reference") for i in range(n)]
     return Task(dataset=samples, solver=generate(), scorer=length())
+"""
+
+LMMS_TASK = """task: words
+dataset_path: json
+dataset_kwargs:
+  data_files:
+    test: {file}
+test_split: test
+output_type: generate_until
+doc_to_visual: !function words.visuals
+doc_to_text: !function words.text
+doc_to_target: response
+process_results: !function words.length
+metric_list:
+  - metric: length
+    aggregation: mean
+    higher_is_better: true
+"""
+LMMS_FUNCTIONS = """def visuals(doc):
+    return []
+
+def text(doc, lmms_eval_specific_kwargs=None):
+    return doc["query"]
+
+def length(doc, results):
+    return {"length": len(results[0].split())}
 """
 
 Usage = Mapping[str, float]
@@ -72,20 +98,24 @@ def installed(name: str) -> tuple[Path, str]:
     """The ``bin`` folder of a peer's environment, and why it could not be made; empty where it could."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cim-harness" / "peers"
     folder, uv = cache / name.replace(" ", "-"), Path(sys.executable).with_name("uv")
-    done = folder / "bin" / ".done"
-    if not done.is_file():
-        for words in (
-            ("venv", "-q", "--clear", "--python", sys.executable, folder),
-            ("pip", "install", "-q", "--compile-bytecode", "--exclude-newer", AS_OF, "--python", folder / "bin/python",
-             *PEERS[name]),
-        ):  # fmt: skip
-            try:
-                made = subprocess.run([uv, *words], capture_output=True, text=True)
-            except OSError as error:
-                return folder / "bin", f"uv: {error.strerror}"
-            if made.returncode:
-                return folder / "bin", " ".join(made.stderr.split())[:200]
-        done.touch()
+    done, python = folder / "bin" / ".done", folder / "bin" / "python"
+    links = os.environ.get("UV_FIND_LINKS") or ",".join(os.environ.get("PIP_FIND_LINKS", "").split())
+    install = ("pip", "install", "-q", "--compile-bytecode", "--exclude-newer", AS_OF, "--python", python)
+    commands: list[tuple[str | Path, ...]] = [
+        (uv, "venv", "-q", "--clear", "--python", sys.executable, folder),
+        (uv, *install, *(() if links else ("--torch-backend", "cpu")), *PEERS[name]),
+    ]
+    if name.startswith("lmms"):
+        commands.append((python, "-m", "harness.resources.torchvision_hook"))
+    for command in commands if not done.is_file() else ():
+        environment = {**os.environ, "UV_FIND_LINKS": links, "PYTHONPATH": str(ROOT)}
+        try:
+            ran = subprocess.run(command, capture_output=True, text=True, env=environment)
+        except OSError as error:
+            return folder / "bin", f"{command[0]}: {error.strerror}"
+        if ran.returncode:
+            return folder / "bin", " ".join(ran.stderr.split())[:200]
+    done.touch()
     return folder / "bin", ""
 
 
@@ -93,6 +123,7 @@ def used(command: Sequence[str | Path], folder: Path) -> Usage:
     """CPU seconds and peak memory in MB of a command; its failure ends the benchmark."""
     environment = {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     environment |= {"CIM_RESULTS": str(folder / "results"), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment |= {"HF_HOME": str(folder / "hub"), "HF_HUB_OFFLINE": "1"}
     needed = launched(command, folder, environment)
     return {"cpu": needed.cpu, "mb": needed.peak}
 
@@ -105,9 +136,9 @@ def in_turns(theirs: Callable[[], Usage], ours: Callable[[], Usage]) -> tuple[Us
     return both[0], both[1]
 
 
-def each(one: Callable[[int], Usage], n: int) -> Usage:
+def each(measure: Callable[[int], Usage], n: int) -> Usage:
     """Milliseconds of CPU a sample between ``FEW`` and n samples, and the peak memory at n."""
-    few, many = one(FEW), one(n)
+    few, many = measure(FEW), measure(n)
     return {"ms": 1000 * (many["cpu"] - few["cpu"]) / (n - FEW), **many}
 
 
@@ -130,13 +161,29 @@ def _inspect(programs: Path, folder: Path, n: int) -> Usage:
 
 
 def _evalscope(programs: Path, folder: Path, n: int) -> Usage:
-    place = folder / f"general_qa{n}"
-    place.mkdir(exist_ok=True)
-    rows = [json.dumps({"query": f"caption {number}", "response": "a reference"}) + "\n" for number in range(n)]
-    (place / "words.jsonl").write_text("".join(rows))
+    place = _asked(folder, n).parent
     data = json.dumps({"general_qa": {"local_path": str(place), "subset_list": ["words"]}})
     options = ("--datasets", "general_qa", "--dataset-args", data, "--work-dir", folder / "work", "--no-timestamp")
     return used([programs / "evalscope", "eval", "--model", "mock", "--eval-type", "mock_llm", *options], folder)
+
+
+def _lmms_eval(programs: Path, folder: Path, n: int) -> Usage:
+    (folder / "words.yaml").write_text(LMMS_TASK.format(file=_asked(folder, n)))
+    (folder / "words.py").write_text(LMMS_FUNCTIONS)
+    options = ("--include_path", folder, "--output_path", folder / "logs", "--log_samples", "--batch_size", "1")
+    return used([programs / "lmms-eval", "eval", "--model", "dummy", "--tasks", "words", *options], folder)
+
+
+def _asked(folder: Path, n: int) -> Path:
+    """A file of n questions, alone in its folder."""
+    file = folder / f"general_qa{n}" / "words.jsonl"
+    file.parent.mkdir(exist_ok=True)
+    rows = [json.dumps({"query": f"caption {number}", "response": "a reference"}) + "\n" for number in range(n)]
+    file.write_text("".join(rows))
+    return file
+
+
+MEASURES = {"inspect": _inspect, "evalscope": _evalscope, "lmms-eval": _lmms_eval}
 
 
 def _word_metrics(
@@ -157,30 +204,35 @@ def _word_metrics(
         return used(ours, folder)
 
     both = in_turns(lambda: used(theirs, folder), from_empty_caches)
-    found = json.loads((folder / "theirs.json").read_text())
+    scores = json.loads((folder / "theirs.json").read_text())
     stored = json.loads((folder / "results" / "beside" / "captions" / "scores.json").read_text())["scores"]
     for row in stored:
         (value,) = row["values"].values()
-        assert abs(value - 100 * found[SCORES[row["metric"]]]["score"]) < 1e-4, row
+        assert abs(value - 100 * scores[SCORES[row["metric"]]]["score"]) < 1e-4, row
     return both
 
 
 def beside(name: str, programs: Path, n: int, captions: Sequence[str], references: Sequence[str]) -> Iterator[Row]:
     """The rows of one peer."""
+    program = name.split()[0].removesuffix("_ai")
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         theirs, ours = in_turns(
-            lambda: used([programs / PROGRAMS[name], "--help"], folder), lambda: used(_cim("--help"), folder)
+            lambda: used([programs / program, "--help"], folder), lambda: used(_cim("--help"), folder)
         )
         yield Row("start-up, `--help`", name, "CPU s", theirs["cpu"], ours["cpu"])
-        if name.startswith("capevalkit"):
+        if program == "lmms-eval":
+            listed = [programs / program, "tasks", "list"]
+            theirs, ours = in_turns(lambda: used(listed, folder), lambda: used(_cim("list", "tasks"), folder))
+            yield Row("list of tasks, of which it has many more", name, "CPU s", theirs["cpu"], ours["cpu"])
+        if program == "capevalkit":
             theirs, ours = _word_metrics(programs, folder, captions, references)
             what = f"BLEU, METEOR, ROUGE-L, CIDEr of {len(captions)} captions"
             yield Row(what, name, "CPU s", theirs["cpu"], ours["cpu"])
         else:
-            one = _inspect if name.startswith("inspect") else _evalscope
+            measure = MEASURES[program]
             theirs, ours = in_turns(
-                lambda: each(lambda k: one(programs, folder, k), n), lambda: each(lambda k: _ours(folder, k), n)
+                lambda: each(lambda k: measure(programs, folder, k), n), lambda: each(lambda k: _ours(folder, k), n)
             )
             what = f"{n} samples of a model that answers at once"
             yield Row(f"{what}: a sample beyond start-up", name, "ms CPU", theirs["ms"], ours["ms"])
@@ -191,7 +243,7 @@ def beside(name: str, programs: Path, n: int, captions: Sequence[str], reference
 def peers(say: Say, n: int, captions: Sequence[str], references: Sequence[str]) -> list[Row]:
     """Every row of every peer that can be installed."""
     rows = list[Row]()
-    say(f"beside other harnesses, medians of {TURNS} turns, byte code written; {LEFT_OUT}")
+    say(f"beside other harnesses, medians of {TURNS} turns, byte code written")
     for name in PEERS:
         programs, reason = installed(name)
         if reason:

@@ -50,7 +50,7 @@ def anonymous() -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1e3
 
 
-def alone(path: Path, name: str, found: Path) -> dict[str, Any]:
+def alone(path: Path, name: str, results: Path) -> dict[str, Any]:
     """One search on the file: seconds to build and to search, highest anonymous MB, recall; rows to ``found``."""
     from harness.retrieval import index
 
@@ -71,7 +71,7 @@ def alone(path: Path, name: str, found: Path) -> dict[str, Any]:
         rows = search.find(asked, K)[1]
     done.set()
     watcher.join()
-    np.save(found, rows)
+    np.save(results, rows)
     return {"build": building, "search": searching, "anonymous": peak[0], "recall": search.recall}
 
 

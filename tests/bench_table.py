@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tests import sections
-from tests.bench_peers import LEFT_OUT, TURNS, Row
+from tests.bench_peers import PEERS, TURNS, Row
 from tests.conftest import ROOT
 
 FILE = ROOT / "docs" / "performance.md"
@@ -30,7 +30,10 @@ def rows(parts: Mapping[str, Any]) -> Iterator[Row]:
 
 def lines(measured: Sequence[Row], stamp: str) -> Iterator[str]:
     """The section between the marks."""
-    yield f"{stamp}, {platform.machine()}, Python {platform.python_version()}. {LEFT_OUT}."
+    missing = sorted(PEERS.keys() - {row.peer for row in measured})
+    yield f"{stamp}, {platform.machine()}, Python {platform.python_version()}." + (
+        f" Could not be installed: {', '.join(missing)}." if missing else ""
+    )
     yield f"Other harnesses: medians of {TURNS} turns, processes of their own; the other rows: once, in one process."
     yield ""
     yield "| what | peer | peer's | ours | | peer / ours |"

@@ -37,9 +37,9 @@ def hostile(results: Path) -> Path:
     for at, name in enumerate((EVIL.replace("/", ""), "-".join(["x" * 60] * 4))):
         run = task / name
         (task / f"system-0{at}").rename(run)
-        made = list(records.read(run))
-        captions = [texts[0 if n % 2 else n // 2 % len(texts)] for n in range(len(made))]
-        lines = [Completion(*pair) for pair in zip(made, captions, strict=True)]
+        completions = list(records.read(run))
+        captions = [texts[0 if n % 2 else n // 2 % len(texts)] for n in range(len(completions))]
+        lines = [Completion(*pair) for pair in zip(completions, captions, strict=True)]
         lines[::5] = [Completion(line.sample_id, None, error=EVIL) for line in lines[::5]]
         store.write_rows(run / records.NAME, map(records.row, lines))
         digest = records.digest(records.read(run))

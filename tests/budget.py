@@ -38,15 +38,15 @@ class Budget:
 
         def from_pretrained(cls: Any, *given: Any, **named: Any) -> Any:
             budget.ask(cls.__name__)
-            made = plain(cls, *given, **named)
-            budget.take(cls.__name__, made[0] if isinstance(made, tuple) else made)
-            return made
+            loaded = plain(cls, *given, **named)
+            budget.take(cls.__name__, loaded[0] if isinstance(loaded, tuple) else loaded)
+            return loaded
 
         def load_model(self: Any, *given: Any, **named: Any) -> Any:
             budget.ask("vllm")
-            made = load(self, *given, **named)
-            budget.take(type(made).__name__, made)
-            return made
+            loaded = load(self, *given, **named)
+            budget.take(type(loaded).__name__, loaded)
+            return loaded
 
         PreTrainedModel.from_pretrained = classmethod(from_pretrained)
         BaseModelLoader.load_model = load_model

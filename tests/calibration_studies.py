@@ -134,8 +134,8 @@ def coverage(full: float, sensitivity: float, specificity: float, labels: int, s
     """Coverage of each method over this many studies."""
     score, intervals = float(population(full)[0].mean()), np.zeros((studies, len(METHODS), 2))
     for seed in range(studies):
-        made = study(full, sensitivity, specificity, labels, seed)
-        intervals[seed] = [method(made) for method in METHODS]
+        outcome = study(full, sensitivity, specificity, labels, seed)
+        intervals[seed] = [method(outcome) for method in METHODS]
     inside = (intervals[:, :, 0] <= score) & (score <= intervals[:, :, 1])
     widths = intervals[:, :, 1] - intervals[:, :, 0]
     return [Coverage(100 * float(a), 100 * float(b)) for a, b in zip(inside.mean(0), widths.mean(0), strict=True)]

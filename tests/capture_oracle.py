@@ -33,9 +33,9 @@ def reference(encode: Callable[[list[str], int], Any]) -> Any:
     with patch.dict(os.environ, {"RANK": "1"}):  # with 0 or none the import downloads NLTK data
         from capture_metric.capture import CAPTURE
 
-        made = CAPTURE(soft_matching=False)
-    made.soft_matching, made.text_encoder = True, Stub(encode)
-    return made
+        metric = CAPTURE(soft_matching=False)
+    metric.soft_matching, metric.text_encoder = True, Stub(encode)
+    return metric
 
 
 def graph(value: Mapping[str, Any]) -> tuple[list[str], dict[str, list[str]], list[tuple[str, ...]]]:
@@ -45,10 +45,15 @@ def graph(value: Mapping[str, Any]) -> tuple[list[str], dict[str, list[str]], li
 
 
 def refined(
-    capture: Any, vector: Vector, own: Mapping[str, Any], true: Mapping[str, Any], objects: Sequence[str], known: Owned
+    capture: Any,
+    vector: Vector,
+    caption: Mapping[str, Any],
+    true: Mapping[str, Any],
+    objects: Sequence[str],
+    known: Owned,
 ) -> tuple[float, ...] | None:
     """Object P, R, F1 and attribute P, R, F1 of one image (protocol, section 9); None where it is skipped."""
-    cand_objects, cand_attributes, _ = graph(own)
+    cand_objects, cand_attributes, _ = graph(caption)
     ref_objects, ref_attributes, _ = graph(true)
     if not cand_attributes or not ref_attributes:
         return None

@@ -27,9 +27,9 @@ def rows(name: str, change: Callable[[list[dict[str, Any]]], Any]) -> Edit:
     """An edit of a file of rows in a run's folder."""
 
     def edit(folder: Path) -> None:
-        found = [json.loads(line) for line in (folder / name).read_text().splitlines()]
-        change(found)
-        kept = [{key: value for key, value in row.items() if key != "crc"} for row in found]
+        parsed = [json.loads(line) for line in (folder / name).read_text().splitlines()]
+        change(parsed)
+        kept = [{key: value for key, value in row.items() if key != "crc"} for row in parsed]
         (folder / name).write_text("".join(json.dumps(row) + "\n" for row in kept))
         unsummed(folder)
 

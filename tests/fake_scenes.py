@@ -103,12 +103,12 @@ def parser(name: str, told: Callable[[str], None] = _nobody) -> Parser:
 @functools.cache
 def vector(phrase: str, size: int = 32) -> Any:
     """A fake unit vector, float64: phrases with a word or a start of three letters in common are alike."""
-    found = np.zeros(size)
+    total = np.zeros(size)
     for word in phrase.lower().split() or [""]:
-        found += _piece(word, size) + _piece(word[:3], size)
+        total += _piece(word, size) + _piece(word[:3], size)
     # Something in common, as real phrases have: without it cosines about 0 of either sign make F1 a quotient of noise.
-    found = found / np.linalg.norm(found) + _piece("", size) / (2 * size**0.5)
-    return found / np.linalg.norm(found)
+    total = total / np.linalg.norm(total) + _piece("", size) / (2 * size**0.5)
+    return total / np.linalg.norm(total)
 
 
 @functools.cache
@@ -138,13 +138,13 @@ def captions(references: dict[str, str], kind: str) -> dict[str, str]:
     reference with words replaced, then the first sentence of the next image's."""
     if kind != "generated":
         return controls.perturbed(references, kind)
-    dice, keys, found = random.Random(7), list(references), dict[str, str]()
+    dice, keys, chosen = random.Random(7), list(references), dict[str, str]()
     for key, other in zip(keys, itertools.chain(keys[1:], keys[:1]), strict=True):
-        own = re.split(r"(?<=[.!?])\s+", references[key])
-        words = " ".join(own[::2]).split()
+        sentences = re.split(r"(?<=[.!?])\s+", references[key])
+        words = " ".join(sentences[::2]).split()
         changed = [SUBSTITUTES.get(word, word) for word in words if dice.random() > 0.15]
-        found[key] = " ".join([*changed, re.split(r"(?<=[.!?])\s+", references[other])[0]])
-    return found
+        chosen[key] = " ".join([*changed, re.split(r"(?<=[.!?])\s+", references[other])[0]])
+    return chosen
 
 
 def records(samples: Sequence[Sample], texts: Sequence[str], synonyms: Any) -> Records:

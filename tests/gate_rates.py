@@ -35,23 +35,25 @@ def evaluated(model: str, results: Path, *options: str) -> StoredRun:
     return stored_run.load(stored_run.find(Path(model).stem, results, "miniscenes"))
 
 
-def worst(found: gate.Gate) -> tuple[gate.Row, float]:
+def worst(outcome: gate.Gate) -> tuple[gate.Row, float]:
     """The gated value that fell furthest in units of its margin, and its drop in points."""
     drops = []
-    for row in found.rows:
+    for row in outcome.rows:
         if row.margin:
             better = row.comparison.higher_is_better is False
-            drops.append((row, (row.test.difference if better else -row.test.difference) / row.margin * found.points))
+            drops.append((row, (row.test.difference if better else -row.test.difference) / row.margin * outcome.points))
     return max(drops, key=lambda pair: pair[1])
 
 
-def told(found: gate.Gate) -> str:
+def told(outcome: gate.Gate) -> str:
     """One line on a comparison: verdict, largest drop with its p, smallest corrected p of all."""
-    row, drop = worst(found)
-    smallest = min(found.rows, key=lambda one: one.comparison.holm_permutation)
-    verdict = "FAILED " + ", ".join(one.comparison.label for one in found.failures) if found.failures else "passed"
+    row, drop = worst(outcome)
+    smallest = min(outcome.rows, key=lambda entry: entry.comparison.holm_permutation)
+    verdict = (
+        "FAILED " + ", ".join(entry.comparison.label for entry in outcome.failures) if outcome.failures else "passed"
+    )
     return (
-        f"{found.run.model}: {verdict}; largest drop {drop:.2f} points, {row.comparison.label}, "
+        f"{outcome.run.model}: {verdict}; largest drop {drop:.2f} points, {row.comparison.label}, "
         f"p {row.test.p_permutation:.4f}, corrected {row.comparison.holm_permutation:.4f}; smallest corrected p "
         f"{smallest.comparison.holm_permutation:.4f}, {smallest.comparison.label} {smallest.test.difference:+.2f}"
     )
@@ -67,19 +69,19 @@ def dropped(name: str, captions: Mapping[str, str], share: float, seed: int, res
 
 def captions_of(run: StoredRun) -> dict[str, str]:
     """A run's captions by sample id."""
-    return {key: one.text or "" for key, one in run.files.completions().items()}
+    return {key: completion.text or "" for key, completion in run.files.completions().items()}
 
 
-def summary(title: str, found: Sequence[gate.Gate]) -> str:
+def summary(title: str, outcomes: Sequence[gate.Gate]) -> str:
     """One line on many comparisons: how many failed, and how far the worst values fell."""
-    drops = [worst(one)[1] for one in found]
-    failed = sum(bool(one.failures) for one in found)
-    return f"{title}: failed {failed} of {len(found)}; largest drop {np.mean(drops):.2f} points in the mean"
+    drops = [worst(outcome)[1] for outcome in outcomes]
+    failed = sum(bool(outcome.failures) for outcome in outcomes)
+    return f"{title}: failed {failed} of {len(outcomes)}; largest drop {np.mean(drops):.2f} points in the mean"
 
 
-def detectable(found: Sequence[gate.Gate]) -> Iterator[str]:
+def detectable(outcomes: Sequence[gate.Gate]) -> Iterator[str]:
     """Minimum detectable difference of each value, the mean over comparisons."""
-    for rows in zip(*(one.rows for one in found), strict=True):
+    for rows in zip(*(outcome.rows for outcome in outcomes), strict=True):
         yield f"  {rows[0].comparison.label}: {np.mean([row.test.detectable for row in rows]):.3g}"
 
 
@@ -92,23 +94,23 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         results, models = args.results or Path(scratch) / "results", Path(scratch) / "models"
         os.environ["CIM_MODELS"] = str(models)
-        made = [evaluated(sampled(models, seed), results) for seed in range(args.seeds + 1)]
-        noise = [gate.compare_with(run, made[0]) for run in made[1:]]
+        runs = [evaluated(sampled(models, seed), results) for seed in range(args.seeds + 1)]
+        noise = [gate.compare_with(run, runs[0]) for run in runs[1:]]
         print("\n".join(map(told, noise)))
         print(summary("seed 0 the baseline", noise))
-        pairs = [(a, b) for a in made for b in made if a is not b]
+        pairs = [(a, b) for a in runs for b in runs if a is not b]
         print(summary("every seed the baseline of every other", [gate.compare_with(b, a) for a, b in pairs]))
         print("minimum detectable difference of two seeds:", *detectable(noise), sep="\n", flush=True)
         kept = stored_run.load(gate.BASELINES / "miniscenes" / "mini-detailed")
         for share in SHARES:
-            drawn = [(run.model, captions_of(run), made[0]) for run in made[1:]]
+            drawn = [(run.model, captions_of(run), runs[0]) for run in runs[1:]]
             greedy = [("greedy", captions_of(kept), kept)] * args.seeds
             for title, sources in (("T = 0.3, another seed", drawn), ("greedy, the same captions", greedy)):
-                found = [
+                outcomes = [
                     gate.compare_with(dropped(name, captions, share, seed, results, models), baseline)
                     for seed, (name, captions, baseline) in enumerate(sources, start=1)
                 ]
-                print(summary(f"{100 * share:g} % of objects dropped, {title}", found), flush=True)
+                print(summary(f"{100 * share:g} % of objects dropped, {title}", outcomes), flush=True)
 
 
 if __name__ == "__main__":

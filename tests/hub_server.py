@@ -71,7 +71,7 @@ class _Handler(BaseHTTPRequestHandler):
             headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
         if send:
             self.hub.asked.append(f"{file.name} {start}")
-        cut = send and file.name in self.hub.cut and len([one for one in self.hub.asked if file.name in one]) == 1
+        cut = send and file.name in self.hub.cut and len([path for path in self.hub.asked if file.name in path]) == 1
         self._send(206 if start else 200, body[start:], headers, send, cut)
 
     def _send(self, status: int, body: bytes, headers: dict[str, str], send: bool, cut: bool = False) -> None:

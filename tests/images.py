@@ -169,6 +169,6 @@ def bring(archive: Archive) -> list[str]:
 
 def complete(place: Path) -> bool:
     """All images are there with the right bytes, and nothing else but the record."""
-    found = {path.name: path.read_bytes() for path in (place / "images").iterdir()}
+    contents = {path.name: path.read_bytes() for path in (place / "images").iterdir()}
     names = {path.name for path in place.iterdir()}
-    return found == IMAGES and names == {"scenes.json", "images", fetch.LOCK, store.LOCK}
+    return contents == IMAGES and names == {"scenes.json", "images", fetch.LOCK, store.LOCK}

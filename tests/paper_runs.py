@@ -41,18 +41,18 @@ def make(results: Path, n: int = 500, names: Collection[str] | None = None, seed
 
 def columns(level: Array, generator: np.random.Generator) -> dict[str, stats.Column]:
     """Statistics of the metrics of the tables for images of these levels (n,)."""
-    n, made = len(level), dict[str, stats.Column]()
+    n, by_name = len(level), dict[str, stats.Column]()
     for name in MEANS:
         values = np.clip(level + generator.normal(0, 5, n), 0, 100)[:, None]
-        made[name] = stats.Column(values, registry.metric(name).aggregate)
+        by_name[name] = stats.Column(values, registry.metric(name).aggregate)
     for name in TRIPLES:
         p, r = (np.clip(level + shift + generator.normal(0, 5, n), 0, 100) for shift in (10, -10))
         kept = (np.arange(n) % 50 > 0).astype(float)  # one image in fifty has no attributes and is skipped
         values = np.stack([p, r, 2 * p * r / np.maximum(p + r, 1e-6)], axis=1) * kept[:, None]
-        made[name] = stats.Column(np.column_stack([values, kept]), registry.metric(name).aggregate)
+        by_name[name] = stats.Column(np.column_stack([values, kept]), registry.metric(name).aggregate)
     right = np.clip(np.round(level / 100 * QUESTIONS + generator.normal(0, 0.7, n)), 0, QUESTIONS)
     zero = np.zeros(n)
     counts = [right, right, np.minimum(right, 4), np.maximum(right - 4, 0), zero, zero]
     asked = [zero + QUESTIONS, zero + 4, zero + 1]
-    made["relation_qa"] = stats.Column(np.stack([*counts, *asked], axis=1), registry.metric("relation_qa").aggregate)
-    return dict(sorted(made.items()))
+    by_name["relation_qa"] = stats.Column(np.stack([*counts, *asked], axis=1), registry.metric("relation_qa").aggregate)
+    return dict(sorted(by_name.items()))

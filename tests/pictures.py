@@ -72,15 +72,15 @@ def model_folder(folder: Path, checkpoint: Path, engine: str = "transformers", m
 
 def known(folder: Path) -> None:
     """Make the registry of this process know the task; a test restores it with monkeypatch."""
-    made, task_of, names = task(folder), registry.task, registry.names
-    registry.task = lambda name: made if name == "pictures" else task_of(name)  # type: ignore[assignment]
+    drawn, task_of, names = task(folder), registry.task, registry.names
+    registry.task = lambda name: drawn if name == "pictures" else task_of(name)  # type: ignore[assignment]
     registry.names = lambda kind: [*names(kind), "pictures"] if kind == "tasks" else names(kind)
 
 
 def captioned(results: Path, place: Path, track: Track = untracked) -> Path:
     """Caption, as ``cim caption`` does, by the model of a folder; the run's folder."""
-    (one,) = model.resolve(str(place), results)
-    planned = run.plan(one, registry.task("pictures"), results, limit=None, partial=False, fresh=False)
+    (captioner,) = model.resolve(str(place), results)
+    planned = run.plan(captioner, registry.task("pictures"), results, limit=None, partial=False, fresh=False)
     with store.writing(planned.folder):
         caption.caption(planned, track)
         manifest.advance(planned.folder, "complete")

@@ -59,13 +59,13 @@ def files(task: str) -> dict[str, bytes]:
 
 def small(task: Task, address: str) -> Task:
     """A benchmark under its own name, with five images that are served at an address."""
-    made = files(task.name)
+    paths = files(task.name)
     names = ("gt.json", "objects.jsonl", "attributes.json", "questions.json")
-    sums = {name: hashlib.sha256(made[f"{task.name}/{name}"]).hexdigest() for name in (*names, "images.tar")}
+    sums = {name: hashlib.sha256(paths[f"{task.name}/{name}"]).hexdigest() for name in (*names, "images.tar")}
     pinned = tuple(
-        DataFile(name, len(made[f"{task.name}/{name}"]), sums[name], f"{address}/{task.name}/{name}") for name in names
+        DataFile(name, len(paths[f"{task.name}/{name}"]), sums[name], f"{address}/{task.name}/{name}") for name in names
     )
-    url, size = f"{address}/{task.name}/images.tar", len(made[f"{task.name}/images.tar"])
+    url, size = f"{address}/{task.name}/images.tar", len(paths[f"{task.name}/images.tar"])
     archive = Archive(url, size, sums["images.tar"], lambda sample: sample.image, "CC0", "a test", kept=1.0)
     load = _sc_captioner.loader(pinned)
     return replace(task, files=pinned, count=COUNT, questions=2 * COUNT, load=load, archive=archive)

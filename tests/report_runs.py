@@ -35,8 +35,8 @@ def write(
 ) -> Path:
     """A scored run of these ids: ``cells`` are (n, v) values of each metric, ``rows`` those of the gallery."""
     texts = captions or ["a synthetic caption"] * len(ids)
-    made = [Completion(name, text, "stop", 9, 9) for name, text in zip(ids, texts, strict=True)]
-    store.write_rows(folder / records.NAME, [records.row(one) for one in made])
+    completions = [Completion(name, text, "stop", 9, 9) for name, text in zip(ids, texts, strict=True)]
+    store.write_rows(folder / records.NAME, [records.row(completion) for completion in completions])
     per_sample: list[dict[str, Any]] = [{"sample_id": name} for name in ids]
     scores = []
     for name, values in sorted(cells.items()):
@@ -102,9 +102,9 @@ def study(results: Path, captions: Mapping[str, Sequence[str]] | None = None, se
     for arm, (level, words) in {"cim": (80, 28), "sft": (70, 16), "gallery-1000": (75, 20), "grc": (15, 8)}.items():
         for seed in range(seeds):
             name = f"{arm}-seed{seed}"
-            own = _scene_run(results, name, ids, texts, level, words, seed + 1)
+            run = _scene_run(results, name, ids, texts, level, words, seed + 1)
             row = {"arm": arm, "seed": seed, "stopped": "truth" if arm == "grc" else None}
-            rows.append({**row, "values": {label: _told(base[label], own[label]) for label in base}})
+            rows.append({**row, "values": {label: _told(base[label], run[label]) for label in base}})
             _training(results / "train" / name, arm, seed)
     arms = {arm: f"synthetic arm {arm}" for arm in dict.fromkeys(row["arm"] for row in rows)}
     document = {"base": "mini-base", "task": "miniscenes", "arms": arms, "rows": rows}

@@ -27,12 +27,12 @@ def make(results: Path, models: int = 30, n: int = 500, tasks: tuple[str, ...] =
     for task in tasks:
         generator = np.random.default_rng([seed, len(task)])
         difficulty = generator.normal(0, 8, n)
-        made = {}
+        folders = {}
         for number in range(models):
             noise = generator.normal(0, 6, (n, 40))
-            made[f"system-{number:02d}"] = _columns(30 + 1.2 * number - difficulty, noise)
-        drawn = stats.bootstrap([column for columns in made.values() for column in columns.values()], DRAWS)
-        for name, columns in made.items():
+            folders[f"system-{number:02d}"] = _columns(30 + 1.2 * number - difficulty, noise)
+        drawn = stats.bootstrap([column for columns in folders.values() for column in columns.values()], DRAWS)
+        for name, columns in folders.items():
             write(results / task / name, task, columns, [stats.interval(drawn.pop(0)) for _ in columns])
 
 
@@ -62,7 +62,7 @@ def write(folder: Path, task: str, columns: dict[str, stats.Column], intervals: 
     """The files of one run whose metrics have these statistics; without ``intervals`` none are stored."""
     n = len(next(iter(columns.values())).statistics)
     ids = [TASKS[task].format(at) for at in range(n)]
-    scores, per_sample, corpus = [], [dict(sample_id=one) for one in ids], [dict(sample_id=one) for one in ids]
+    scores, per_sample, corpus = [], [dict(sample_id=key) for key in ids], [dict(sample_id=key) for key in ids]
     for at, (name, column) in enumerate(columns.items()):
         metric, values = registry.metric(name), stats.point(column)
         bounds = intervals[at] if intervals else [(None, None)] * len(values)
@@ -89,7 +89,7 @@ def write(folder: Path, task: str, columns: dict[str, stats.Column], intervals: 
             if metric.aggregate is not mean:
                 below[name] = sums
     store.write_rows(
-        folder / "captions.jsonl", [records.row(Completion(one, "synthetic", "stop", 9, 9)) for one in ids]
+        folder / "captions.jsonl", [records.row(Completion(key, "synthetic", "stop", 9, 9)) for key in ids]
     )
     store.write_rows(folder / stored_run.PER_SAMPLE, per_sample)
     store.write_rows(folder / stored_run.STATISTICS, corpus)

@@ -77,8 +77,8 @@ def state(folder: Path, **changes: Any) -> Path:
 
 
 def resolved(folder: Path, engine: str | None = None) -> Any:
-    (one,) = model.resolve(str(folder), folder.parent, engine=engine)
-    return one
+    (adapted,) = model.resolve(str(folder), folder.parent, engine=engine)
+    return adapted
 
 
 def requests(trained: Path) -> list[Request]:
@@ -90,27 +90,29 @@ def test_an_adapter_runs_as_its_base_does(adapter: Path, trained: Path) -> None:
     from harness.train import checkpoints
 
     base = model.from_toml(trained / "models" / "tiny-base.toml")
-    one = resolved(adapter)
-    assert one.name == "mine" and one.settings == {**base.settings, "adapter": one.weights.adapter_digest}
+    adapted = resolved(adapter)
+    assert adapted.name == "mine" and adapted.settings == {**base.settings, "adapter": adapted.weights.adapter_digest}
     checkpoints.merge(base.weights, "float32", adapter)
-    texts = written("transformers", one.weights, requests(trained))
+    texts = written("transformers", adapted.weights, requests(trained))
     (adapter / "merged" / "model.toml").write_text(BASE.replace("./weights", "."))
     merged = written("transformers", model.from_toml(adapter / "merged" / "model.toml").weights, requests(trained))
     assert texts == merged and texts != written("transformers", base.weights, requests(trained))
-    assert resolved(state(adapter, r=32)).settings != one.settings
+    assert resolved(state(adapter, r=32)).settings != adapted.settings
 
 
 @pytest.mark.vllm
 @pytest.mark.skipif(NO_VLLM, reason="vllm is not installed: make setup-vllm")
 def test_both_engines_merge_alike(adapter: Path, trained: Path) -> None:
     """vLLM reads the merged folder, which is made once."""
-    one = resolved(adapter, "vllm")
-    assert written("vllm", one.weights, requests(trained)) == written("transformers", one.weights, requests(trained))
+    adapted = resolved(adapter, "vllm")
+    assert written("vllm", adapted.weights, requests(trained)) == written(
+        "transformers", adapted.weights, requests(trained)
+    )
     (place,) = (adapter.parent / "results" / ".cache" / "merged").glob("*/model.safetensors")
     before = place.stat().st_mtime_ns
     from harness.engines import _adapter, _weights
 
-    again = _adapter.folder(one.weights, _weights.load_processor(one.weights), "float32", None)
+    again = _adapter.folder(adapted.weights, _weights.load_processor(adapted.weights), "float32", None)
     assert Path(again) == place.parent and place.stat().st_mtime_ns == before
 
 
@@ -166,11 +168,11 @@ def test_a_folder_that_cannot_run_is_one_line(case: str, adapter: Path) -> None:
     ],
 )
 def test_an_adapter_that_does_not_fit_is_not_left_out(changes: dict[str, Any], line: str, adapter: Path) -> None:
-    one = resolved(state(adapter, **changes))
+    adapted = resolved(state(adapter, **changes))
     from harness.engines import transformers
 
     with pytest.raises(CimError, match=line):
-        transformers.load(one.weights)
+        transformers.load(adapted.weights)
 
 
 COMMIT = "cc594898137f460bfe9f0759e9844b3ce807cfb6"
@@ -188,10 +190,10 @@ SNAPSHOT = f"/home/x/.cache/huggingface/hub/models--Qwen--Qwen2.5-VL-7B-Instruct
 def test_the_base_is_known_by_its_name_on_the_hub(base: str, revision: str | None, adapter: Path) -> None:
     """Also by where another machine kept it; the revision of a cached one is the one that was trained."""
     known = model.from_toml(registry.model_file("qwen2.5-vl-7b"))
-    one = resolved(state(adapter, base_model_name_or_path=base))
-    assert (one.engine, one.tasks) == ("vllm", known.tasks)
-    expected = {"revision": revision or known.weights.revision, "adapter": one.weights.adapter_digest}
-    assert one.settings == {**known.settings, **expected}
+    adapted = resolved(state(adapter, base_model_name_or_path=base))
+    assert (adapted.engine, adapted.tasks) == ("vllm", known.tasks)
+    expected = {"revision": revision or known.weights.revision, "adapter": adapted.weights.adapter_digest}
+    assert adapted.settings == {**known.settings, **expected}
 
 
 def test_names_of_tensors_that_another_transformers_gave(adapter: Path, trained: Path) -> None:

@@ -87,7 +87,7 @@ def test_runs_are_compared_in_both_orders_and_nothing_is_asked_twice(cim: Cim, s
     assert len(server.bodies) == 6 * (N - 3)
     told = arena(cim, "full", "--against", "medium,terse")
     assert [(pair["a"], pair["b"]) for pair in told["pairs"]] == [("full", "medium"), ("full", "terse")]
-    rated = {one["run"]: one["rating"] for one in arena(cim, "terse", "medium", "full")["ratings"]}
+    rated = {row["run"]: row["rating"] for row in arena(cim, "terse", "medium", "full")["ratings"]}
     assert rated["full"] > rated["medium"] > rated["terse"] and sum(rated.values()) == pytest.approx(3000)
     text = cim("arena", "terse", "full", "--task", "miniscenes", "--judge", "referee").out
     assert "terse : full" in text and "0/3/9" in text and "ties count half" in text
@@ -98,7 +98,7 @@ def test_a_judge_that_goes_by_position_sees_ties(cim: Cim, server: chat_server.S
     told = arena(cim, "terse", "medium", "full", "--show", "reference")
     assert all(pair["ties"] == N and pair["win_rate"] == 50 for pair in told["pairs"])
     assert told["position"]["first"] == 100 and told["position"]["contradicted"] == 100
-    assert {one["rating"] for one in told["ratings"]} == {1000.0}
+    assert {row["rating"] for row in told["ratings"]} == {1000.0}
     assert isinstance(server.bodies[0]["messages"][-1]["content"], str)  # no image
     said = cim("arena", "terse", "full", "--task", "miniscenes", "--judge", "referee", "--show", "reference").out
     assert "warning: the judge goes by position: 100.0 %" in said

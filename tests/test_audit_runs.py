@@ -50,16 +50,16 @@ def edit(path: Path, change: Callable[[Any], None]) -> None:
         path.write_text(json.dumps(document))
         return
     rows = store.read_rows(path)
-    for one in rows:
-        change(one)
+    for row in rows:
+        change(row)
     store.write_rows(path, rows)
 
 
 def test_runs_as_they_are_made_hold(boards: Boards) -> None:
-    found = verdicts(boards, "--runs")
-    assert {check["verdict"] for key, check in found.items() if key[0] != "A-6"} == {record.HOLDS}
-    assert {run for _, run in found if run} == {"coco_ln500/qwen2-vl-7b", "docci500/qwen2-vl-7b", "docci500/gemini-1.5"}
-    counted = found["A-3", "docci500/gemini-1.5"]["recomputed"]["counts"]["relation_qa"]
+    told = verdicts(boards, "--runs")
+    assert {check["verdict"] for key, check in told.items() if key[0] != "A-6"} == {record.HOLDS}
+    assert {run for _, run in told if run} == {"coco_ln500/qwen2-vl-7b", "docci500/qwen2-vl-7b", "docci500/gemini-1.5"}
+    counted = told["A-3", "docci500/gemini-1.5"]["recomputed"]["counts"]["relation_qa"]
     assert counted["total"] == 200 and 0 < counted["correct"] < 200
 
 
@@ -74,13 +74,13 @@ def test_runs_as_they_are_made_hold(boards: Boards) -> None:
 )
 def test_a_score_edited_by_hand_is_found(metric: str, value: str, checks: set[str], boards: Boards) -> None:
     def change(document: Any) -> None:
-        (one,) = [score for score in document["scores"] if score["metric"] == metric]
-        one["values"][value] += 0.01
+        (entry,) = [score for score in document["scores"] if score["metric"] == metric]
+        entry["values"][value] += 0.01
 
     edit(boards.results / RUN / "scores.json", change)
-    found = verdicts(boards, str(boards.results / RUN))
-    assert {key[0] for key, check in found.items() if check["verdict"] == record.FAILS} == checks
-    assert f"{metric} {value}" in found["A-1", RUN.as_posix()]["recomputed"]["faults"][0]
+    told = verdicts(boards, str(boards.results / RUN))
+    assert {key[0] for key, check in told.items() if check["verdict"] == record.FAILS} == checks
+    assert f"{metric} {value}" in told["A-1", RUN.as_posix()]["recomputed"]["faults"][0]
 
 
 def test_an_f1_over_its_bound_is_found_in_rows_and_in_the_mean(boards: Boards) -> None:
@@ -88,8 +88,8 @@ def test_an_f1_over_its_bound_is_found_in_rows_and_in_the_mean(boards: Boards) -
         row["attributes@compat"]["f1"] += 10
 
     def change_mean(document: Any) -> None:
-        (one,) = [score for score in document["scores"] if score["metric"] == "attributes@compat"]
-        one["values"]["f1"] += 10
+        (entry,) = [score for score in document["scores"] if score["metric"] == "attributes@compat"]
+        entry["values"]["f1"] += 10
 
     edit(boards.results / RUN / "per_sample.jsonl", change)
     edit(boards.results / RUN / "scores.json", change_mean)
@@ -111,10 +111,10 @@ def test_counts_that_are_no_counts_are_found(boards: Boards) -> None:
 def test_rows_that_are_gone_are_a_fault_and_no_crash(boards: Boards) -> None:
     (boards.results / RUN / "statistics.jsonl").write_text("")
     (boards.results / RUN / "per_sample.jsonl").write_text("")
-    found = verdicts(boards, str(boards.results / RUN))
-    assert found["A-1", RUN.as_posix()]["verdict"] == record.FAILS
-    assert "score files lack numbers" in found["A-1", RUN.as_posix()]["recomputed"]["faults"][0]
-    assert found["A-3", RUN.as_posix()]["verdict"] == record.FAILS
+    told = verdicts(boards, str(boards.results / RUN))
+    assert told["A-1", RUN.as_posix()]["verdict"] == record.FAILS
+    assert "score files lack numbers" in told["A-1", RUN.as_posix()]["recomputed"]["faults"][0]
+    assert told["A-3", RUN.as_posix()]["verdict"] == record.FAILS
 
 
 @pytest.mark.parametrize(
@@ -122,15 +122,15 @@ def test_rows_that_are_gone_are_a_fault_and_no_crash(boards: Boards) -> None:
 )
 def test_what_is_no_number_is_a_fault_and_no_crash(given: object, boards: Boards) -> None:
     def change(document: Any) -> None:
-        for one in document["scores"]:
-            one["values"] = dict.fromkeys(one["values"], given)
+        for score in document["scores"]:
+            score["values"] = dict.fromkeys(score["values"], given)
 
     def change_counts(row: Any) -> None:
         row["relation_qa"] = [given] * 9
 
     edit(boards.results / RUN / "scores.json", change)
-    found = verdicts(boards, "--runs", "--task", "docci500")
-    assert [found[check, RUN.as_posix()]["verdict"] for check in ("A-1", "A-3", "A-4")] == [record.FAILS] * 3
+    told = verdicts(boards, "--runs", "--task", "docci500")
+    assert [told[check, RUN.as_posix()]["verdict"] for check in ("A-1", "A-3", "A-4")] == [record.FAILS] * 3
     if not isinstance(given, float):
         edit(boards.results / RUN / "statistics.jsonl", change_counts)
         assert verdicts(boards, str(boards.results / RUN))["A-3", RUN.as_posix()]["verdict"] == record.FAILS
@@ -154,26 +154,26 @@ def test_a_whole_run_on_the_benchmarks_files_has_all_its_questions(
     def claim(manifest: Any) -> None:
         manifest["settings"]["task"]["data"] = data.fingerprint(registry.task("docci500"))
 
-    own, key = Boards(tmp_path, capsys), ("A-3", "docci500/gemini-1.5")
-    assert verdicts(own, "gemini-1.5")[key]["verdict"] == record.HOLDS
+    fresh, key = Boards(tmp_path, capsys), ("A-3", "docci500/gemini-1.5")
+    assert verdicts(fresh, "gemini-1.5")[key]["verdict"] == record.HOLDS
     edit(tmp_path / "docci500" / "gemini-1.5" / "manifest.json", claim)
-    assert verdicts(own, "gemini-1.5")[key]["recomputed"]["faults"] == [
+    assert verdicts(fresh, "gemini-1.5")[key]["recomputed"]["faults"] == [
         "relation_qa: 2500 questions, docci500 has 2481"
     ]
 
 
 def test_values_that_runs_share_are_listed(boards: Boards) -> None:
     shutil.copytree(boards.results / RUN, boards.results / "docci500" / "copy")
-    found = verdicts(boards, "--runs", "--task", "docci500")["A-6", ""]["recomputed"]
-    shared = [one for one in found["shared values"] if one["metric"] == "capture@cim"]
-    assert [one["runs"] for one in shared] == [["copy", "qwen2-vl-7b"]]
+    recomputed = verdicts(boards, "--runs", "--task", "docci500")["A-6", ""]["recomputed"]
+    shared = [row for row in recomputed["shared values"] if row["metric"] == "capture@cim"]
+    assert [row["runs"] for row in shared] == [["copy", "qwen2-vl-7b"]]
 
 
 def test_real_runs_hold(cim: Cim, capsys: pytest.CaptureFixture[str]) -> None:
     assert cim("eval", "--model", "demo-terse", "--metrics", "bleu4,bleu4_char,length").code == 0
-    found = verdicts(Boards(cim.results, capsys), "demo-terse")
-    assert found["A-1", "demo/demo-terse"]["verdict"] == record.HOLDS
-    assert found["A-3", "demo/demo-terse"]["verdict"] == record.UNDEFINED
+    told = verdicts(Boards(cim.results, capsys), "demo-terse")
+    assert told["A-1", "demo/demo-terse"]["verdict"] == record.HOLDS
+    assert told["A-3", "demo/demo-terse"]["verdict"] == record.UNDEFINED
 
 
 def test_the_published_tables_are_audited_alike_each_time(boards: Boards) -> None:
@@ -198,11 +198,11 @@ def test_the_page_shows_the_verdicts_that_were_computed(boards: Boards) -> None:
     checks = {key[0]: check for key, check in verdicts(boards).items()}
     page = " ".join(page.split())
     gains = checks["A-7"]["recomputed"]
-    missed = [column for column, one in gains.items() if one.get("matches") is False]
+    missed = [column for column, gain in gains.items() if gain.get("matches") is False]
     assert missed == ["capture", "obj_f1", "attr_f1", "rel_qa"]
     given, stated = (
-        [f"{x:.1f}" for x in found]
-        for found in (
+        [f"{x:.1f}" for x in claim]
+        for claim in (
             [gains[column]["larger, points"] for column in missed],
             [checks["A-7"]["claimed"][column] for column in missed],
         )
@@ -211,9 +211,9 @@ def test_the_page_shows_the_verdicts_that_were_computed(boards: Boards) -> None:
     (wrong,) = checks["A-4"]["recomputed"]
     cells = ", ".join(f"{name} {text}" for name, text in wrong["as_printed"].items())
     assert f"{wrong['row']}, Objects: {cells}) is above its bound of {wrong['bounds'][1]:.2f}" in page
-    larger, own = (checks["A-8"]["recomputed"][name] for name in ("larger sibling", "own base"))
-    assert sum("InternVL2, DOCCI500" in one["losses"] for one in larger.values()) == 6
-    assert {c: 10 - one["wins"] for c, one in own.items() if one["wins"] < 10} == {"obj_p": 8, "attr_p": 2}
+    larger, own_base = (checks["A-8"]["recomputed"][name] for name in ("larger sibling", "own base"))
+    assert sum("InternVL2, DOCCI500" in gain["losses"] for gain in larger.values()) == 6
+    assert {c: 10 - gain["wins"] for c, gain in own_base.items() if gain["wins"] < 10} == {"obj_p": 8, "attr_p": 2}
 
 
 def test_mistakes_are_told_in_one_line(boards: Boards, tmp_path: Path) -> None:

@@ -214,9 +214,9 @@ def test_derived_cells_follow_within_rounding(table: Read) -> None:
     fine = "Base,2.0,1.0,1.5,3.1,+0.9,2.0,\nOurs,4.0,3.1,3.6,7.1,0.9,1.3,+2.1\n"
     assert not findings(table(header + fine))
     off = "Base,2.0,1.0,1.7,3.3,+1.2,2.3,\nOurs,4.0,3.1,3.6,7.1,0.9,1.3,+2.3\n"
-    found = findings(table(header + off))
-    assert [(f.row, f.column) for f in found] == [("Base", c) for c in ("avg", "sum", "d", "q")] + [("Ours", "gain")]
-    assert found[0].arithmetic == "(2.0 + 1.0)/2 = 1.500" and found[0].explanation.endswith("a 2.4 or b 1.4 alone")
+    listed = findings(table(header + off))
+    assert [(f.row, f.column) for f in listed] == [("Base", c) for c in ("avg", "sum", "d", "q")] + [("Ours", "gain")]
+    assert listed[0].arithmetic == "(2.0 + 1.0)/2 = 1.500" and listed[0].explanation.endswith("a 2.4 or b 1.4 alone")
     weighted = "# column a: share of 10\n# column b: share of 30\n# column c: average of a, b\nm,a,b,c\n"
     weighted += "x,50.0,90.0,80.0\n"
     assert [f.explanation for f in findings(table(weighted))] == ["it is the average weighted by n"]
@@ -292,10 +292,10 @@ def test_findings_in_published_tables_are_those_of_the_page() -> None:
     for file in files:
         sheet = reader.read(file)
         assert sheet.title and sheet.source and f"`{file.name}`" in page
-        found = [finding for check in general.checks(sheet) for finding in check.findings]
-        counted = (str(sum(f.severity == severity for f in found)) for severity in (IMPOSSIBLE, IMPROBABLE, NOTE))
+        listed = [finding for check in general.checks(sheet) for finding in check.findings]
+        counted = (str(sum(f.severity == severity for f in listed)) for severity in (IMPOSSIBLE, IMPROBABLE, NOTE))
         row = (
             page.partition(f"| `{file.name}` | ")[2].partition(" |")[2].partition(" | | `")[0].partition(" What is")[0]
         )
         assert row.strip(" |") == " | ".join(counted), file.name
-        assert all(f"`{finding}`" in page for finding in found if finding.severity == IMPOSSIBLE), file.name
+        assert all(f"`{finding}`" in page for finding in listed if finding.severity == IMPOSSIBLE), file.name

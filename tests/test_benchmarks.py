@@ -22,7 +22,7 @@ from tests.test_docs import blocks
 WORDS = {"a1": "a dog on a mat", "a2": "two red cars in a street", "a3": "a bird above the sea"}
 
 
-class Own:
+class Benchmark:
     """A folder with references, captions and images of three samples."""
 
     def __init__(self, folder: Path) -> None:
@@ -42,8 +42,8 @@ class Own:
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Own:
-    return Own(tmp_path)
+def benchmark(tmp_path: Path) -> Benchmark:
+    return Benchmark(tmp_path)
 
 
 def _score(done: Any) -> Any:
@@ -51,52 +51,52 @@ def _score(done: Any) -> Any:
     return json.loads(done.out)
 
 
-def test_references_make_a_benchmark_that_is_known_from_then_on(cim: Cim, own: Own) -> None:
+def test_references_make_a_benchmark_that_is_known_from_then_on(cim: Cim, benchmark: Benchmark) -> None:
     """Scored, verified, replayed and found by its ids without --references; the hash of the file is in signatures."""
     options = ("--metrics", "bleu4,rouge_l,length", "--draws", "20")
-    first = _score(cim("eval", "--model", own.captions, "--references", own.references, *options, "--json"))
+    first = _score(cim("eval", "--model", benchmark.captions, "--references", benchmark.references, *options, "--json"))
     assert first["task"].startswith("references-") and {row["n"] for row in first["scores"]} == {3}
-    task = build.from_options(references=own.references)
+    task = build.from_options(references=benchmark.references)
     assert f"task:{task.name}@{data.fingerprint(task)}" in first["scores"][0]["signature"]
     assert cim("verify", "captions").code == 0
-    other = own.write("other.json", {name: text.upper() for name, text in WORDS.items()})
-    found = _score(cim("eval", "--model", other, *options, "--json"))
-    assert found["task"] == first["task"]
+    other = benchmark.write("other.json", {name: text.upper() for name, text in WORDS.items()})
+    rescored = _score(cim("eval", "--model", other, *options, "--json"))
+    assert rescored["task"] == first["task"]
     assert cim("compare", "captions", "other").code == 0
 
 
-def test_changed_references_are_another_benchmark_and_refused_under_a_name(cim: Cim, own: Own) -> None:
-    options = ("--task", "mine", "--references", own.references, "--metrics", "length", "--draws", "0")
-    assert _score(cim("eval", "--model", own.captions, *options, "--json"))["task"] == "mine"
-    before = build.from_options(references=own.references).name
-    own.write("references.json", {name: "another text" for name in WORDS})
-    assert build.from_options(references=own.references).name != before
-    done = cim("eval", "--model", own.captions, *options)
+def test_changed_references_are_another_benchmark_and_refused_under_a_name(cim: Cim, benchmark: Benchmark) -> None:
+    options = ("--task", "mine", "--references", benchmark.references, "--metrics", "length", "--draws", "0")
+    assert _score(cim("eval", "--model", benchmark.captions, *options, "--json"))["task"] == "mine"
+    before = build.from_options(references=benchmark.references).name
+    benchmark.write("references.json", {name: "another text" for name in WORDS})
+    assert build.from_options(references=benchmark.references).name != before
+    done = cim("eval", "--model", benchmark.captions, *options)
     assert done.code == 2 and "task mine: references have changed since the first run" in done.err
 
 
-def test_a_folder_of_images_is_a_benchmark_for_a_captioner(cim: Cim, own: Own) -> None:
-    done = cim("eval", "--model", "mini-base", "--images", own.folder / "images", "--metrics", "length", "--json")
+def test_a_folder_of_images_is_a_benchmark_for_a_captioner(cim: Cim, benchmark: Benchmark) -> None:
+    done = cim("eval", "--model", "mini-base", "--images", benchmark.folder / "images", "--metrics", "length", "--json")
     assert _score(done)["scores"][0]["n"] == 3
-    task = build.from_options(images=own.folder / "images")
+    task = build.from_options(images=benchmark.folder / "images")
     assert [sample.image for sample in data.samples(task)] == ["a1.png", "a2.png", "deep/a3.png"]
-    (own.folder / "images" / "a1.png").write_bytes(b"other")
-    assert build.from_options(images=own.folder / "images").name != task.name
+    (benchmark.folder / "images" / "a1.png").write_bytes(b"other")
+    assert build.from_options(images=benchmark.folder / "images").name != task.name
 
 
-def test_a_task_file_names_texts_annotations_and_images(own: Own) -> None:
-    own.write(
+def test_a_task_file_names_texts_annotations_and_images(benchmark: Benchmark) -> None:
+    benchmark.write(
         "bench/objects.jsonl", "".join(json.dumps({"image_id": name, "things": ["dog"]}) + "\n" for name in WORDS)
     )
-    own.write("bench/words.json", {name: {"dog": ["brown", "wet"]} for name in WORDS})
-    own.write("bench/asked.json", [{"id": name, "list": [{"Question": "Is there a dog?"}]} for name in WORDS])
-    own.write(
+    benchmark.write("bench/words.json", {name: {"dog": ["brown", "wet"]} for name in WORDS})
+    benchmark.write("bench/asked.json", [{"id": name, "list": [{"Question": "Is there a dog?"}]} for name in WORDS])
+    benchmark.write(
         "bench/task.toml",
         'title = "Three"\nprompt = "Say."\n[references]\nfile = "../references.json"\n[images]\nfolder = "../images"\n'
         '[objects]\nfile = "objects.jsonl"\nkey = "things"\n[attributes]\nfile = "words.json"\n'
         '[questions]\nfile = "asked.json"\nkey = "list"\nanswer = "yes"\n',
     )
-    task = registry.task(registry.named("tasks", str(own.folder / "bench")))
+    task = registry.task(registry.named("tasks", str(benchmark.folder / "bench")))
     assert (task.name, task.title, task.prompt, task.questions) == ("bench", "Three", "Say.", 3)
     assert task.provides == {"references", "objects", "attributes", "questions", "gallery"}
     sample = data.samples(task)[2]
@@ -107,15 +107,15 @@ def test_a_task_file_names_texts_annotations_and_images(own: Own) -> None:
 
 def test_the_definition_of_contributing_is_read() -> None:
     (shown,) = [body for body in blocks("CONTRIBUTING.md", "toml") if body.startswith("# tasks/photographs.toml")]
-    made = definition.checked("photographs", tomllib.loads(shown), "CONTRIBUTING.md", ROOT)
-    assert made.tables.keys() == {*definition.FILES, "images"} - {"samples"} and made.texts["judge"] == "qwen3-8b"
+    bench = definition.checked("photographs", tomllib.loads(shown), "CONTRIBUTING.md", ROOT)
+    assert bench.tables.keys() == {*definition.FILES, "images"} - {"samples"} and bench.texts["judge"] == "qwen3-8b"
 
 
-def test_a_task_file_in_cim_path_is_a_task(own: Own, monkeypatch: pytest.MonkeyPatch) -> None:
-    own.write("parts/tasks/three.toml", f'[references]\nfile = "{own.references}"\n')
-    monkeypatch.setenv("CIM_PATH", str(own.folder / "parts"))
+def test_a_task_file_in_cim_path_is_a_task(benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch) -> None:
+    benchmark.write("parts/tasks/three.toml", f'[references]\nfile = "{benchmark.references}"\n')
+    monkeypatch.setenv("CIM_PATH", str(benchmark.folder / "parts"))
     assert "three" in registry.names("tasks") and registry.task("three").count == 3
-    assert places.kind_of(own.write("x/task.toml", "")) == "tasks"
+    assert places.kind_of(benchmark.write("x/task.toml", "")) == "tasks"
 
 
 @pytest.mark.parametrize(
@@ -137,29 +137,29 @@ def test_a_task_file_in_cim_path_is_a_task(own: Own, monkeypatch: pytest.MonkeyP
         ("[references", "not TOML"),
     ],
 )
-def test_a_wrong_task_file_is_one_line(own: Own, content: str, message: str) -> None:
-    own.write("list.json", {name: [3] for name in WORDS})
-    own.write("asked.json", {name: {"Is it?": "perhaps"} for name in WORDS})
-    own.write("strange.json", {"zzz": ["dog"]})
-    (own.folder / "other").mkdir()
-    Image.new("RGB", (4, 4)).save(own.folder / "other" / "unrelated.png")
+def test_a_wrong_task_file_is_one_line(benchmark: Benchmark, content: str, message: str) -> None:
+    benchmark.write("list.json", {name: [3] for name in WORDS})
+    benchmark.write("asked.json", {name: {"Is it?": "perhaps"} for name in WORDS})
+    benchmark.write("strange.json", {"zzz": ["dog"]})
+    (benchmark.folder / "other").mkdir()
+    Image.new("RGB", (4, 4)).save(benchmark.folder / "other" / "unrelated.png")
     with pytest.raises(CimError) as error:
-        build.from_file(own.write("task.toml", content))
-    assert message in str(error.value) and str(own.folder) in str(error.value) and "\n" not in str(error.value)
+        build.from_file(benchmark.write("task.toml", content))
+    assert message in str(error.value) and str(benchmark.folder) in str(error.value) and "\n" not in str(error.value)
 
 
-def test_a_pinned_definition_is_the_same_benchmark(own: Own) -> None:
-    task = build.from_options("mine", own.references, own.folder / "images", prompt="Say.")
-    own.write("results/mine/task.json", task.definition)
-    again = build.from_file(own.folder / "results" / "mine" / definition.PINNED)
+def test_a_pinned_definition_is_the_same_benchmark(benchmark: Benchmark) -> None:
+    task = build.from_options("mine", benchmark.references, benchmark.folder / "images", prompt="Say.")
+    benchmark.write("results/mine/task.json", task.definition)
+    again = build.from_file(benchmark.folder / "results" / "mine" / definition.PINNED)
     assert (again.name, again.files, again.prompt, again.images) == (task.name, task.files, task.prompt, task.images)
     assert data.samples(again) == data.samples(task)
 
 
-def test_annotations_by_id_or_in_rows(own: Own) -> None:
-    by_object = own.write("a.json", {"x": ["dog"], "y": []})
-    rows = own.write("b.jsonl", '{"image_id": 7, "truth": ["sky"]}\n\n{"image_id": 7, "truth": ["sea"]}\n')
-    single = own.write("c.jsonl", '{"x": ["dog"]}\n{"y": ["cat"]}\n')
+def test_annotations_by_id_or_in_rows(benchmark: Benchmark) -> None:
+    by_object = benchmark.write("a.json", {"x": ["dog"], "y": []})
+    rows = benchmark.write("b.jsonl", '{"image_id": 7, "truth": ["sky"]}\n\n{"image_id": 7, "truth": ["sea"]}\n')
+    single = benchmark.write("c.jsonl", '{"x": ["dog"]}\n{"y": ["cat"]}\n')
     assert labels.by_id(by_object, None, None) == {"x": [["dog"]], "y": [[]]}
     assert labels.by_id(rows, None, "truth") == {"7": [["sky"], ["sea"]]}
     assert labels.by_id(single, None, None) == {"x": [["dog"]], "y": [["cat"]]}
@@ -167,17 +167,17 @@ def test_annotations_by_id_or_in_rows(own: Own) -> None:
         labels.by_id(rows, None, "nothing")
 
 
-def test_an_unfinished_option_is_refused(cim: Cim, own: Own) -> None:
-    done = cim("eval", "--model", own.captions, "--reference-key", "x")
+def test_an_unfinished_option_is_refused(cim: Cim, benchmark: Benchmark) -> None:
+    done = cim("eval", "--model", benchmark.captions, "--reference-key", "x")
     assert done.code == 2 and "--reference-key: without --references" in done.err
-    done = cim("eval", "--model", own.captions, "--references", own.references, "--task", "demo")
+    done = cim("eval", "--model", benchmark.captions, "--references", benchmark.references, "--task", "demo")
     assert done.code == 2 and "names demo; one new name" in done.err
     for name in ("../up", ".hidden", "train"):
-        done = cim("eval", "--model", own.captions, "--references", own.references, "--task", name)
+        done = cim("eval", "--model", benchmark.captions, "--references", benchmark.references, "--task", name)
         assert done.code == 2 and f"{name!r} cannot be the name of a benchmark" in done.err
 
 
-def test_several_captions_and_systems_are_runs_whose_intervals_resample_images(cim: Cim, own: Own) -> None:
+def test_several_captions_and_systems_are_runs_whose_intervals_resample_images(cim: Cim, benchmark: Benchmark) -> None:
     """Rows that repeat an id are captions of one image, a column says which system wrote them; stored and verified."""
     rows = [
         {"id": name, "model": system, "caption": f"{text}{'.' * number}"}
@@ -185,9 +185,9 @@ def test_several_captions_and_systems_are_runs_whose_intervals_resample_images(c
         for name, text in WORDS.items()
         for system in ("north", "south")
     ]
-    file = own.write("answers.json", rows)
+    file = benchmark.write("answers.json", rows)
     done = cim(
-        "eval", "--model", file, "--references", own.references, "--metrics", "rouge_l", "--draws", "50", "--json"
+        "eval", "--model", file, "--references", benchmark.references, "--metrics", "rouge_l", "--draws", "50", "--json"
     )
     runs = _score(done)
     assert [run["model"] for run in runs] == ["answers-north", "answers-south"]
@@ -199,65 +199,74 @@ def test_several_captions_and_systems_are_runs_whose_intervals_resample_images(c
     assert cim("compare", "answers-north", "answers-south").code == 0
 
 
-def test_a_known_benchmark_takes_one_caption_per_image_unless_told(cim: Cim, own: Own) -> None:
+def test_a_known_benchmark_takes_one_caption_per_image_unless_told(cim: Cim, benchmark: Benchmark) -> None:
     rows = [{"id": name, "caption": text} for name, text in [*WORDS.items(), ("a1", "again")]]
-    file = own.write("twice.json", rows)
-    own.write("known/tasks/three.toml", f'[references]\nfile = "{own.references}"\n')
+    file = benchmark.write("twice.json", rows)
+    benchmark.write("known/tasks/three.toml", f'[references]\nfile = "{benchmark.references}"\n')
     refused = cim("eval", "--model", file, "--task", "demo")
     assert refused.code == 2 and "id 'a1' stands a second time" in refused.err and "--several" in refused.err
 
 
-def test_captions_alone_are_scored_by_metrics_that_need_nothing(cim: Cim, own: Own) -> None:
+def test_captions_alone_are_scored_by_metrics_that_need_nothing(cim: Cim, benchmark: Benchmark) -> None:
     """Without references: refused with the way out, or scored where every named metric can be."""
-    refused = cim("eval", "--model", own.captions)
+    refused = cim("eval", "--model", benchmark.captions)
     assert refused.code == 2 and "ids belong to no task" in refused.err and "--references FILE" in refused.err
-    assert _score(cim("eval", "--model", own.captions, "--metrics", "length", "--json"))["scores"][0]["n"] == 3
+    assert _score(cim("eval", "--model", benchmark.captions, "--metrics", "length", "--json"))["scores"][0]["n"] == 3
 
 
-def test_a_share_of_questions_that_nobody_asked_is_undefined(cim: Cim, own: Own) -> None:
+def test_a_share_of_questions_that_nobody_asked_is_undefined(cim: Cim, benchmark: Benchmark) -> None:
     """All gold answers are Yes: accuracy of No has no value, in JSON, table and comparison."""
     scenes = data.samples(registry.task("miniscenes"))[:3]
     yes = {scene.id: {q.text: "Yes" for q in scene.questions if q.answer == "Yes"} for scene in scenes}
-    own.write("bench/questions.json", yes)
-    own.write("bench/references.json", {scene.id: scene.references[0] for scene in scenes})
+    benchmark.write("bench/questions.json", yes)
+    benchmark.write("bench/references.json", {scene.id: scene.references[0] for scene in scenes})
     tables = "".join(f'[{name}]\nfile = "{name}.json"\n' for name in ("references", "questions"))
-    own.write("bench/task.toml", f'judge = "rule-judge"\n{tables}')
-    captions = own.write("said.json", {scene.id: scene.references[0] for scene in scenes})
-    options = ("--task", own.folder / "bench", "--metrics", "relation_qa")
+    benchmark.write("bench/task.toml", f'judge = "rule-judge"\n{tables}')
+    captions = benchmark.write("said.json", {scene.id: scene.references[0] for scene in scenes})
+    options = ("--task", benchmark.folder / "bench", "--metrics", "relation_qa")
     (row,) = _score(cim("eval", "--model", captions, *options, "--json"))["scores"]
     assert (row["values"]["yes_recall"], row["values"]["no_accuracy"]) == (100, None)
     assert row["ci95"]["no_accuracy"] == [None, None]
     assert cim("eval", "--model", captions, *options).code == 0 and cim("verify", "said").code == 0
-    other = own.write("less.json", {scene.id: "the image shows a circle ." for scene in scenes})
+    other = benchmark.write("less.json", {scene.id: "the image shows a circle ." for scene in scenes})
     assert cim("eval", "--model", other, *options).code == 0
     compared = cim("compare", "said", "less", "--json").json["comparisons"]
     assert {row.get("not_compared") for row in compared if row.get("value") in ("no_accuracy", None)} != {None}
 
 
-def test_pages_show_every_caption_of_an_image(cim: Cim, own: Own) -> None:
+def test_pages_show_every_caption_of_an_image(cim: Cim, benchmark: Benchmark) -> None:
     """The run's page, the comparison and the board of a benchmark without code, several captions per image."""
     for system in ("north", "south"):
         rows = [{"id": n, "caption": f"{system} {k} {text}"} for n, text in WORDS.items() for k in ("first", "second")]
-        file = own.write(f"{system}.json", rows)
-        options = ("--references", own.references, "--images", own.folder / "images", "--metrics", "rouge_l,length")
+        file = benchmark.write(f"{system}.json", rows)
+        options = (
+            "--references",
+            benchmark.references,
+            "--images",
+            benchmark.folder / "images",
+            "--metrics",
+            "rouge_l,length",
+        )
         assert cim("eval", "--model", file, *options, "--draws", "50").code == 0
     (folder,) = [path.parent for path in cim.results.glob("*/north/report.html")]
     page = (folder / "report.html").read_text()
     shown = re.sub(r"<[^>]*>", "", page)
     assert page.count("data:image/") >= 3 and all(f"north second {text}" in shown for text in WORDS.values())
-    assert cim("report", "north", "--against", "south", "--out", own.folder / "both").code == 0
-    assert "south second" in re.sub(r"<[^>]*>", "", next((own.folder / "both").glob("*.html")).read_text())
-    assert cim("board", "--out", own.folder / "site").code == 0
-    assert str(own.folder) not in "".join(path.read_text() for path in (own.folder / "site").rglob("*.html"))
+    assert cim("report", "north", "--against", "south", "--out", benchmark.folder / "both").code == 0
+    assert "south second" in re.sub(r"<[^>]*>", "", next((benchmark.folder / "both").glob("*.html")).read_text())
+    assert cim("board", "--out", benchmark.folder / "site").code == 0
+    assert str(benchmark.folder) not in "".join(
+        path.read_text() for path in (benchmark.folder / "site").rglob("*.html")
+    )
 
 
-def test_files_that_have_moved_disturb_nothing_else(cim: Cim, own: Own) -> None:
+def test_files_that_have_moved_disturb_nothing_else(cim: Cim, benchmark: Benchmark) -> None:
     """The benchmark stays known; what reads its samples says in one line which file is missing."""
-    options = ("--references", own.references, "--task", "mine", "--metrics", "length", "--draws", "0")
-    assert cim("eval", "--model", own.captions, *options).code == 0
-    own.references.rename(own.folder / "moved.json")
+    options = ("--references", benchmark.references, "--task", "mine", "--metrics", "length", "--draws", "0")
+    assert cim("eval", "--model", benchmark.captions, *options).code == 0
+    benchmark.references.rename(benchmark.folder / "moved.json")
     assert "references is missing" in cim("doctor").out and cim("list", "tasks").code == 0
     assert cim("eval", "--model", "demo-terse", "--metrics", "length").code == 0
-    assert cim("board", "--out", own.folder / "site").code == 0
-    done = cim("eval", "--model", own.captions, "--task", "mine", "--metrics", "length")
-    assert done.code == 2 and f"{own.references}: is missing" in done.err
+    assert cim("board", "--out", benchmark.folder / "site").code == 0
+    done = cim("eval", "--model", benchmark.captions, "--task", "mine", "--metrics", "length")
+    assert done.code == 2 and f"{benchmark.references}: is missing" in done.err

@@ -64,9 +64,9 @@ def test_a_page_a_task_and_a_page_a_run(results: Path, tmp_path: Path, capsys: p
     site = results / ".leaderboards" / "board"
     assert board("--results", results) == 0
     assert capsys.readouterr().out == f"10 runs on 2 tasks; to look at: {site / 'index.html'}\n"
-    made = pages(site)
+    listing = pages(site)
     names = [f"runs/{task}/system-0{at}.html" for task in synthetic_runs.TASKS for at in range(5)]
-    assert set(made) == {"index.html", "coco_ln500.html", "docci500.html", *names}
+    assert set(listing) == {"index.html", "coco_ln500.html", "docci500.html", *names}
     assert board("--results", results, "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert told["pages"] == 13 and told["tasks"]["docci500"] == {"runs": 5, "tables": 1} and told["left_out"] == []
@@ -127,14 +127,14 @@ def test_the_page_of_a_run_is_that_of_its_folder(cim: Cim, tmp_path: Path, monke
 
 
 def test_the_same_runs_give_the_same_bytes(results: Path, tmp_path: Path) -> None:
-    made = []
+    built = []
     for name, seed in (("one", "1"), ("two", "2")):
         command = [sys.executable, "-m", "leaderboards", "board", "--results", str(results), "--out", tmp_path / name]
         subprocess.run(command, cwd=ROOT, check=True, env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True)
-        made.append(
+        built.append(
             {p.relative_to(tmp_path / name): p.read_bytes() for p in (tmp_path / name).rglob("*") if p.is_file()}
         )
-    assert made[0] == made[1] and len(made[0]) == 18 and not any(path.name.startswith(".") for path in made[0])
+    assert built[0] == built[1] and len(built[0]) == 18 and not any(path.name.startswith(".") for path in built[0])
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "one").rglob("*.html")}
     board("--results", results, "--out", tmp_path / "one")
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "one").rglob("*.html")}
@@ -143,22 +143,22 @@ def test_the_same_runs_give_the_same_bytes(results: Path, tmp_path: Path) -> Non
 def test_ranks_values_and_intervals_are_those_of_standings_and_score_files(results: Path, tmp_path: Path) -> None:
     board("--results", results, "--out", tmp_path / "site")
     shown = {cells[1].split()[0]: cells for cells in rows((tmp_path / "site" / "docci500.html").read_text())}
-    found = list(standings.groups(stored_run.load_all(results, pytest.fail, "docci500")))
-    columns = sorted(found, key=lambda group: scores.order(group.metric))
+    ranked = list(standings.groups(stored_run.load_all(results, pytest.fail, "docci500")))
+    columns = sorted(ranked, key=lambda group: scores.order(group.metric))
     assert next(iter(shown)) == columns[0].standings[0].run.model and columns[0].metric == "capture"
     joined = 0
     for at, group in enumerate(columns, start=2):
-        for one in group.standings:
-            row = one.run.scores[group.metric]
+        for standing in group.standings:
+            row = standing.run.scores[group.metric]
             low, high = row["ci95"][group.value]
             value = f"{row['values'][group.value]:.2f}"
-            assert shown[one.run.model][at] == f"{value} {low:.2f} – {high:.2f}"
-            page = (tmp_path / "site" / "runs" / "docci500" / f"{one.run.model}.html").read_text()
-            rank = "–".join(str(end) for end in dict.fromkeys(one.rank))
+            assert shown[standing.run.model][at] == f"{value} {low:.2f} – {high:.2f}"
+            page = (tmp_path / "site" / "runs" / "docci500" / f"{standing.run.model}.html").read_text()
+            rank = "–".join(str(end) for end in dict.fromkeys(standing.rank))
             if group.metric != "length":
-                joined += one.rank[0] != one.rank[1]
+                joined += standing.rank[0] != standing.rank[1]
                 assert f">{rank} of 5</td>" in page
-            assert group.metric != "capture" or shown[one.run.model][0] == rank
+            assert group.metric != "capture" or shown[standing.run.model][0] == rank
     assert joined and len(shown["system-00"]) == len(columns) + 7
 
 
@@ -170,10 +170,10 @@ def test_downloads_hold_every_cell_and_the_index_who_leads(results: Path, tmp_pa
     cells = {(row["run"], row["metric"], row["value"]): row for row in document}
     assert len(document) == len(cells) == sum(len(group.standings) for group in groups)
     for group in groups:
-        for one in group.standings:
-            row = cells[one.run.model, group.metric, group.value]
-            assert (row["point"], row["ci95_low"], row["ci95_high"]) == (one.point, *one.ci95)
-            ranks = (None, None) if group.metric == "length" else one.rank
+        for standing in group.standings:
+            row = cells[standing.run.model, group.metric, group.value]
+            assert (row["point"], row["ci95_low"], row["ci95_high"]) == (standing.point, *standing.ci95)
+            ranks = (None, None) if group.metric == "length" else standing.rank
             assert (row["rank_best"], row["rank_worst"]) == ranks and row["date"] == "2026-01-01"
     with (tmp_path / "site" / "data" / "docci500.csv").open(newline="") as file:
         assert [float(row["point"]) for row in csv.DictReader(file)] == [row["point"] for row in document]
@@ -219,15 +219,15 @@ def test_groups_are_never_mixed_and_say_what_differs(results: Path, tmp_path: Pa
     board_runs.edit(task / "system-02", judged)
     synthetic_runs.make(tmp_path / "fewer", models=1, n=40, tasks=("docci500",))
     (tmp_path / "fewer" / "docci500" / "system-00").rename(task / "fewer")
-    made = tables.board("docci500", stored_run.load_all(results, pytest.fail, "docci500"))
-    seen = [(table.apart, sorted(line.run.model for line in table.lines)) for table in made.tables]
+    shown = tables.board("docci500", stored_run.load_all(results, pytest.fail, "docci500"))
+    seen = [(table.apart, sorted(line.run.model for line in table.lines)) for table in shown.tables]
     assert seen == [
         ((), ["system-00", "system-02", "system-03", "system-04"]),
         (("judge: - / another",), ["system-02"]),
         (("n: 60 / 40",), ["fewer"]),
         (("v: synthetic / other",), ["system-01"]),
     ]
-    for table in made.tables:
+    for table in shown.tables:
         for at, column in enumerate(table.columns):
             present = [line.run for line in table.lines if line.cells[at].standing]
             assert {run.scores[column.group.metric]["signature"] for run in present} == {column.group.signature}
@@ -339,9 +339,9 @@ def test_an_edited_row_is_for_verify_and_the_page_says_so(results: Path, tmp_pat
 def test_foreign_text_is_inert(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert board("--results", board_runs.hostile(results), "--out", tmp_path / "site") == 0
     assert "10 runs" in capsys.readouterr().out
-    made = pages(tmp_path / "site")
+    listing = pages(tmp_path / "site")
     scripts = set()
-    for name, html in made.items():
+    for name, html in listing.items():
         page = Page(html)
         scripts |= set(page.scripts)
         assert not re.search("[\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\x01\x85]", html), name
@@ -353,7 +353,7 @@ def test_foreign_text_is_inert(results: Path, tmp_path: Path, capsys: pytest.Cap
                 assert attribute != "href" or not re.match(r"\w+:(?!,)|//", str(value)), value
         assert re.fullmatch(r"[A-Za-z0-9./_-]+", name) and max(map(len, name.split("/"))) < 100
     assert scripts == {(ROOT / name).read_text() for name in ("leaderboards/board/board.js", "harness/pages/report.js")}
-    (evil,) = [html for name, html in made.items() if "left-" not in name and "img-src-x" in name]
+    (evil,) = [html for name, html in listing.items() if "left-" not in name and "img-src-x" in name]
     for text in ("<script>alert(1)</script>", "onerror=alert(2)", "{{ 7*7 }}", "Failed:", "[U+202E][U+200F]evil"):
         assert text in Page(evil).text, text
     assert 49 not in [int(n) for n in re.findall(r"evil (\d+)", evil)]
@@ -434,14 +434,14 @@ def test_real_runs_and_a_trained_one(cim: Cim, tmp_path: Path) -> None:
     assert 'href="../../../../demo/demo-detailed/report.html"' in html
     assert 'href="../../../../train/arm/manifest.json"' in html
     captioned = records.read(cim.results / "demo" / "demo-detailed")
-    assert sum((made.text or "") in text for made in captioned.values()) == 12  # six best, six worst
+    assert sum((completion.text or "") in text for completion in captioned.values()) == 12  # six best, six worst
 
 
 def test_a_benchmark_without_code_is_a_task_like_others(cim: Cim, tmp_path: Path) -> None:
     (tmp_path / "references.json").write_text(json.dumps({"one": ["a red dog"], "two": ["two cats sleep"]}))
     captions = captions_file(tmp_path / "mine.jsonl", {"one": "a dog", "two": "cats sleep"})
-    own = ("--references", tmp_path / "references.json", "--metrics", "rouge_l,length")
-    assert cim("eval", "--model", captions, *own).code == 0 and board("--results", cim.results) == 0
+    options = ("--references", tmp_path / "references.json", "--metrics", "rouge_l,length")
+    assert cim("eval", "--model", captions, *options).code == 0 and board("--results", cim.results) == 0
     (task,) = {path.parent.parent.name for path in cim.results.glob("*/*/scores.json")}
     site = cim.results / ".leaderboards" / "board"
     assert rows((site / f"{task}.html").read_text())[0][1] == "mine" and (site / "data" / f"{task}.csv").is_file()
@@ -472,10 +472,10 @@ def test_what_a_reader_of_screens_hears(results: Path, tmp_path: Path) -> None:
 def test_thirty_models_on_two_benchmarks(thirty_models: Path, tmp_path: Path) -> None:
     """One table a task, in which all thirty have a place; seconds are printed by ``tests/bench_boards.py``."""
     assert measured(thirty_models, "board", "--out", str(tmp_path / "site")).peak < 1000
-    made = pages(tmp_path / "site")
-    assert len(made) == 63
+    listing = pages(tmp_path / "site")
+    assert len(listing) == 63
     for task in synthetic_runs.TASKS:
-        assert len(rows(made[f"{task}.html"])) == 30 and made[f"{task}.html"].count('<tbody class="runs">') == 1
+        assert len(rows(listing[f"{task}.html"])) == 30 and listing[f"{task}.html"].count('<tbody class="runs">') == 1
 
 
 def test_a_value_that_no_run_has_is_on_no_table(cim: Cim, tmp_path: Path) -> None:

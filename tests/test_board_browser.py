@@ -81,8 +81,8 @@ def probed(page: Path, probe: str) -> Path:
 
 
 def seen(dom: str) -> object:
-    (found,) = [attributes["data-seen"] for tag, attributes in Page(dom).elements if tag == "body"]
-    return json.loads(str(found))
+    (state,) = [attributes["data-seen"] for tag, attributes in Page(dom).elements if tag == "body"]
+    return json.loads(str(state))
 
 
 def build(results: Path, site: Path) -> Path:

@@ -48,7 +48,7 @@ def test_the_estimate_is_rogan_gladens_and_prediction_powered() -> None:
     corrected = (p + specificity.value - 1) / (sensitivity.value + specificity.value - 1)
     assert estimate.corrected(moments).value == pytest.approx(corrected, abs=1e-12)
     assert estimate.transferred(estimate.share(facts), moments).value == pytest.approx(corrected, abs=1e-12)
-    by_stratum = {name: facts.labels[[one == name for one in facts.strata]] for name in set(facts.strata)}
+    by_stratum = {name: facts.labels[[stratum == name for stratum in facts.strata]] for name in set(facts.strata)}
     powered = sum(
         len(some) * ((name[0] == RIGHT) + np.nanmean(some - (name[0] == RIGHT))) for name, some in by_stratum.items()
     )
@@ -68,11 +68,11 @@ def test_unequal_sampling_is_weighed() -> None:
 
 def test_whole_labels_are_the_truth() -> None:
     """With every fact labelled nothing is left but the sampling of images."""
-    made = studies.study(0.5, 0.6, 0.6, 2500, 0)
-    done = estimate.corrected(estimate.moments(made.facts))
-    assert done.value == pytest.approx(made.truth.mean(), abs=1e-12)
+    outcome = studies.study(0.5, 0.6, 0.6, 2500, 0)
+    done = estimate.corrected(estimate.moments(outcome.facts))
+    assert done.value == pytest.approx(outcome.truth.mean(), abs=1e-12)
     assert done.ci95 == pytest.approx(
-        studies.around((made.truth.mean(axis=1) - made.truth.mean()) / 500, done.value), abs=2e-3
+        studies.around((outcome.truth.mean(axis=1) - outcome.truth.mean()) / 500, done.value), abs=2e-3
     )
 
 
@@ -84,12 +84,12 @@ def test_rates_of_another_run_and_differences() -> None:
         a = estimate.moments(_facts(seed), "a")
         other = _facts(seed, full=0.75)
         bare = estimate.share(replace(other, labels=np.full(len(other.labels), np.nan)))
-        moved, own = estimate.transferred(bare, a), estimate.moments(other, "b").true
+        moved, direct = estimate.transferred(bare, a), estimate.moments(other, "b").true
         for at, (done, truth) in enumerate(
             [
                 (moved.estimate(0, 1), truths[1]),
                 (estimate.difference(a.true, moved), truths[1] - truths[0]),
-                (estimate.difference(a.true, own), truths[1] - truths[0]),
+                (estimate.difference(a.true, direct), truths[1] - truths[0]),
             ]
         ):
             inside[at] += done.ci95[0] <= truth <= done.ci95[1]
@@ -100,11 +100,11 @@ def test_a_judge_at_chance_transfers_nothing() -> None:
     """But by chance in one of forty; a run's own labels correct its score all the same."""
     refused = 0
     for seed in range(40):
-        made = studies.study(0.5, 0.5, 0.5, 100, seed)
-        moments = estimate.moments(made.facts)
+        outcome = studies.study(0.5, 0.5, 0.5, 100, seed)
+        moments = estimate.moments(outcome.facts)
         assert estimate.corrected(moments).ci95[0] < estimate.corrected(moments).value
         try:
-            estimate.transferred(estimate.share(made.facts), moments)
+            estimate.transferred(estimate.share(outcome.facts), moments)
         except CimError as error:
             refused += 1
             assert "do not show that the judge tells right from wrong" in str(error)

@@ -171,8 +171,8 @@ def test_an_unwritable_results_folder(cim: Cim, tmp_path: Path) -> None:
 
 
 def test_two_files_of_one_name_are_refused(cim: Cim, tmp_path: Path) -> None:
-    one, other = (captions_file(tmp_path / folder / "x.jsonl", GOOD) for folder in "ab")
-    assert "two models are called x" in cim.refused("eval", "--model", f"{one},{other}", "--metrics", "length")
+    first, other = (captions_file(tmp_path / folder / "x.jsonl", GOOD) for folder in "ab")
+    assert "two models are called x" in cim.refused("eval", "--model", f"{first},{other}", "--metrics", "length")
 
 
 def test_a_changed_file_is_read_again(tmp_path: Path) -> None:

@@ -53,13 +53,13 @@ def vectors(cosines: Mapping[tuple[str, str], float], phrases: Sequence[str]) ->
     """Unit vectors with these cosines between their phrases, 0 between all others."""
     known = sorted({phrase for pair in cosines for phrase in pair} | set(phrases))
     gram = np.eye(len(known))
-    for (one, other), cosine in cosines.items():
-        gram[known.index(one), known.index(other)] = gram[known.index(other), known.index(one)] = cosine
+    for (first, other), cosine in cosines.items():
+        gram[known.index(first), known.index(other)] = gram[known.index(other), known.index(first)] = cosine
     return np.linalg.cholesky(gram)[[known.index(phrase) for phrase in phrases]]
 
 
 def given_scenes(
-    own: Sequence[dict[str, Any]],
+    generated: Sequence[dict[str, Any]],
     true: Sequence[dict[str, Any]],
     cosines: Mapping[tuple[str, str], float] | None = None,
     objects: Sequence[str] = (),
@@ -69,14 +69,16 @@ def given_scenes(
     """Records whose captions and references have these graphs."""
     samples = [
         Sample(f"s{at}", (f"reference {at}",), objects=tuple(objects), attributes=attributes or {})
-        for at in range(len(own))
+        for at in range(len(generated))
     ]
-    table = {f"caption {at}": one for at, one in enumerate(own)} | {f"reference {at}": t for at, t in enumerate(true)}
+    table = {f"caption {at}": scene for at, scene in enumerate(generated)} | {
+        f"reference {at}": t for at, t in enumerate(true)
+    }
 
     def parse(name: str, texts: Sequence[str]) -> list[Any]:
         return [table[text] for text in texts] if name.startswith("scene_graph") else synonyms(name, texts)
 
-    captions = [f"caption {at}" for at in range(len(own))]
+    captions = [f"caption {at}" for at in range(len(generated))]
     encode = lambda _, phrases: vectors(cosines or {}, phrases) if phrases else np.zeros((0, 0))  # noqa: E731
     return Records(samples, captions, parse, lambda _: [], encode=encode)
 
@@ -97,8 +99,8 @@ def test_worked_examples_of_matching() -> None:
     plain = given_scenes([scene("dog, bus, tree")], [scene("dog, car")], cosines)
     assert values("objects", plain)[0, 1] == pytest.approx(100 * 1.8 / (2 + E), rel=1e-12)
     bush = given_scenes([scene("bus, dog, tree")], [scene("bush, car, dog, tree")], cosines)
-    found = values("objects", bush)[0]
-    assert found.round(4).tolist() == [100.0, 75.0, 85.7142]
+    row = values("objects", bush)[0]
+    assert row.round(4).tolist() == [100.0, 75.0, 85.7142]
     pair = _match.match([(("bus", "dog", "tree"), ("bush", "car", "dog", "tree"))], bush, "mpnet")
     assert pair.stages.tolist() == [[2, 1, 0]] and pair.soft.tolist() == [[0, 0]]
     wide = given_scenes([scene("bus, dog, tree")], [scene("car, dog")], cosines, objects=("tree", "bush"))
@@ -124,13 +126,13 @@ def test_a_caption_equal_to_its_reference_lacks_what_its_graph_lacks() -> None:
         scene("dog"),
         scene(),
     ]
-    found = values("capture", given_scenes(graphs, graphs))[:, 0]
-    assert found.round(3).tolist() == [100.0, 83.333, 58.333, 41.667, 0.0]
+    row = values("capture", given_scenes(graphs, graphs))[:, 0]
+    assert row.round(3).tolist() == [100.0, 83.333, 58.333, 41.667, 0.0]
 
 
 def test_owners_do_not_count_in_capture_and_repeats_do() -> None:
-    own, true = scene("", "car: blue, dog: red"), scene("", "car: red, dog: blue")
-    assert values("capture", given_scenes([own], [true]))[0, 0] == pytest.approx(100 * 0.5 / 1.2, abs=1e-4)
+    caption, true = scene("", "car: blue, dog: red"), scene("", "car: red, dog: blue")
+    assert values("capture", given_scenes([caption], [true]))[0, 0] == pytest.approx(100 * 0.5 / 1.2, abs=1e-4)
     twice = values("capture", given_scenes([scene("", "car: red, dog: red")], [scene("", "car: red")]))[0, 0]
     assert twice == pytest.approx(100 * 0.5 * (2 / 3) / 1.2, abs=1e-4)
 
@@ -146,7 +148,10 @@ def test_relations_need_all_three_slots() -> None:
         ([("dog", "", "mat")], [("dog", "near", "mat")]),
     ]
     records = given_scenes([], [], synonyms=synonyms)
-    assert [(one.exact, one.substring, one.synonym, len(one.candidates)) for one in _match.hard(pairs, records)] == [
+    assert [
+        (counts.exact, counts.substring, counts.synonym, len(counts.candidates))
+        for counts in _match.hard(pairs, records)
+    ] == [
         (0, 0, 1, 0),
         (0, 0, 0, 1),
         (0, 1, 0, 0),
@@ -156,8 +161,8 @@ def test_relations_need_all_three_slots() -> None:
 
 def test_greedy_takes_the_first_free_partner() -> None:
     """Not the best matching: 'man' takes 'woman' and leaves 'mankind' to nobody else."""
-    (one,) = _match.hard([(("man", "woman"), ("mankind", "woman"))], given_scenes([], []))
-    assert one.matched == [(1, 1), (0, 0)]
+    (counts,) = _match.hard([(("man", "woman"), ("mankind", "woman"))], given_scenes([], []))
+    assert counts.matched == [(1, 1), (0, 0)]
     (two,) = _match.hard([(("a", "b", "b"), ("b", "b", "b"))], given_scenes([], []))
     assert two.exact == 2 and two.matched == [(1, 0), (2, 1)] and two.candidates == [0] and two.references == [2]
 
@@ -169,22 +174,22 @@ PHRASES = st.lists(
 
 
 @given(PHRASES, PHRASES, st.randoms(use_true_random=False))
-def test_matching_of_any_lists(own: list[str], true: list[str], dice: Any) -> None:
+def test_matching_of_any_lists(caption: list[str], true: list[str], dice: Any) -> None:
     """Every place is matched once or left; an order changes no exact count; nothing is beyond 1 but by soft credit."""
     records = given_scenes([], [])
-    (one,) = _match.hard([(own, true)], records)
-    assert sorted([i for i, _ in one.matched] + one.candidates) == list(range(len(own)))
-    assert sorted([j for _, j in one.matched] + one.references) == list(range(len(true)))
-    assert len(one.matched) == one.exact + one.substring + one.synonym
+    (counts,) = _match.hard([(caption, true)], records)
+    assert sorted([i for i, _ in counts.matched] + counts.candidates) == list(range(len(caption)))
+    assert sorted([j for _, j in counts.matched] + counts.references) == list(range(len(true)))
+    assert len(counts.matched) == counts.exact + counts.substring + counts.synonym
     assert not any(
-        a in b or b in a for a in (own[i] for i in one.candidates) for b in (true[j] for j in one.references)
+        a in b or b in a for a in (caption[i] for i in counts.candidates) for b in (true[j] for j in counts.references)
     )
-    shuffled = (dice.sample(own, len(own)), dice.sample(true, len(true)))
-    assert _match.hard([shuffled], records)[0].exact == one.exact
-    match = _match.match([(own, true)], records, "mpnet")
+    shuffled = (dice.sample(caption, len(caption)), dice.sample(true, len(true)))
+    assert _match.hard([shuffled], records)[0].exact == counts.exact
+    match = _match.match([(caption, true)], records, "mpnet")
     precision, recall = match.ratios()
     assert 0 <= precision[0] <= 1 and 0 <= recall[0] <= 1 and np.isfinite(_match.f1(precision, recall)[0])
-    if not own or not true:
+    if not caption or not true:
         assert precision[0] == recall[0] == match.soft.sum() == 0
 
 
@@ -195,14 +200,14 @@ def test_strict_counts_every_image_and_compat_says_what_it_skips() -> None:
     assert values("attributes", records).round(2).tolist() == [[100] * 3, [0] * 3, [0, 100, 0], [100, 0, 0]]
     for name in ("objects@compat", "attributes@compat"):
         metric = registry.metric(name)
-        made = metric.measure(records)
-        assert made.counts["skipped"] == 3 and made.statistics[:, 3].tolist() == [1, 0, 0, 0]
-        assert made.values.round(2).tolist() == [[100] * 3, [0] * 3, [0] * 3, [0] * 3]
-        assert metric.aggregate(made.statistics.sum(axis=0), 4).round(2).tolist() == [100] * 3
+        measured = metric.measure(records)
+        assert measured.counts["skipped"] == 3 and measured.statistics[:, 3].tolist() == [1, 0, 0, 0]
+        assert measured.values.round(2).tolist() == [[100] * 3, [0] * 3, [0] * 3, [0] * 3]
+        assert metric.aggregate(measured.statistics.sum(axis=0), 4).round(2).tolist() == [100] * 3
         assert metric.aggregate(np.zeros(4), 4).tolist() == [0] * 3
-        (drawn,) = stats.bootstrap([stats.Column(made.statistics, metric.aggregate)], draws=50)
+        (drawn,) = stats.bootstrap([stats.Column(measured.statistics, metric.aggregate)], draws=50)
         assert set(drawn[:, 2].round(2)) == {0.0, 100.0}
-        assert made.counts["captions_without_attributes"] == made.counts["references_without_attributes"] == 2
+        assert measured.counts["captions_without_attributes"] == measured.counts["references_without_attributes"] == 2
     nothing = given_scenes([empty], [empty])
     assert (
         values("objects", nothing).round(3).tolist() == [[100] * 3] == values("attributes", nothing).round(3).tolist()
@@ -215,10 +220,10 @@ def test_any_number_of_captions(name: str, count: int) -> None:
     annotated = {"objects": ("dog",), "attributes": {"dog": ("red", "old")}}
     records = of_texts(["A red puppy on green grass."] * count, ["A red puppy."] * count, **annotated)
     metric = registry.metric(name)
-    made = metric.measure(records)
-    assert made.values.shape == (count, len(metric.names)) and len(np.unique(made.values, axis=0)) == 1
-    point = stats.point(stats.Column(made.statistics, metric.aggregate))
-    assert point == pytest.approx(made.values[0]) and (point > 30).all()
+    measured = metric.measure(records)
+    assert measured.values.shape == (count, len(metric.names)) and len(np.unique(measured.values, axis=0)) == 1
+    point = stats.point(stats.Column(measured.statistics, metric.aggregate))
+    assert point == pytest.approx(measured.values[0]) and (point > 30).all()
 
 
 ODD = [
@@ -241,22 +246,22 @@ def test_odd_captions_have_finite_values_and_leave_others_alone(name: str) -> No
     annotated = {"objects": ("dog",), "attributes": {"dog": ("red",)}}
     reference = "A red puppy on green grass."
     metric = registry.metric(name)
-    made = metric.measure(of_texts([reference] * (len(ODD) + 1), [*ODD, reference], **annotated))
-    assert np.isfinite(made.values).all() and (made.values <= 100).all()
-    assert made.values[:2] == pytest.approx(np.array([metric.empty] * 2))
+    measured = metric.measure(of_texts([reference] * (len(ODD) + 1), [*ODD, reference], **annotated))
+    assert np.isfinite(measured.values).all() and (measured.values <= 100).all()
+    assert measured.values[:2] == pytest.approx(np.array([metric.empty] * 2))
     alone = metric.measure(of_texts([reference], [reference], **annotated))
-    assert made.values[-1] == pytest.approx(alone.values[0], abs=1e-12)
+    assert measured.values[-1] == pytest.approx(alone.values[0], abs=1e-12)
     assert metric.measure(of_texts([""], [""])).values.shape == (1, len(metric.names))
 
 
 def test_several_references_are_averaged_and_none_is_an_empty_one() -> None:
     texts = ("A red puppy on green grass.", "Two old horses near a small chair.")
     both = Sample("s", texts)
-    one, two, mean, none = (
+    single, two, mean, none = (
         values("capture", fake_scenes.records([sample], [texts[0]], no_synonyms))[0, 0]
         for sample in (Sample("s", texts[:1]), Sample("s", texts[1:]), both, Sample("s", ()))
     )
-    assert mean == pytest.approx((one + two) / 2) and one > 99.9 > two and none == 0
+    assert mean == pytest.approx((single + two) / 2) and single > 99.9 > two and none == 0
 
 
 def test_a_foreign_parse_is_refused() -> None:
@@ -272,8 +277,10 @@ def test_a_foreign_parse_is_refused() -> None:
 
 
 def test_counts_of_what_was_cut_and_of_credit() -> None:
-    own = {**scene("dog, man, sky"), "tokens": 10, "tokens_cut": 4, "inputs_cut": 1, "nouns_lost": 2}
-    counts = registry.metric("capture").measure(given_scenes([own], [{**scene("dog, sun, woman"), "tokens": 5}])).counts
+    caption = {**scene("dog, man, sky"), "tokens": 10, "tokens_cut": 4, "inputs_cut": 1, "nouns_lost": 2}
+    counts = (
+        registry.metric("capture").measure(given_scenes([caption], [{**scene("dog, sun, woman"), "tokens": 5}])).counts
+    )
     assert counts["captions_tokens_cut_percent"] == 40 and counts["references_tokens_cut_percent"] == 0
     assert counts["captions_inputs_cut"] == 1 and counts["captions_nouns_lost"] == 2
     shares = {name: round(value, 3) for name, value in counts.items() if name.startswith("credit")}
@@ -286,23 +293,23 @@ def test_counts_of_what_was_cut_and_of_credit() -> None:
 
 
 def test_elements_for_the_report() -> None:
-    own = scene("car, dog, man, sky", "dog: brown old", "dog/on/mat")
+    caption = scene("car, dog, man, sky", "dog: brown old", "dog/on/mat")
     true = scene("cat, dog, woman", "dog: brown, mat: red", "dog/on/mats, cat/near/dog")
-    records = given_scenes([own], [true], objects=("car",), attributes={"dog": ("old",)})
-    found = {name: registry.metric(name).elements(records)[0] for name in ("objects", "attributes", "capture")}  # type: ignore[misc]
-    assert found["objects"] == [
+    records = given_scenes([caption], [true], objects=("car",), attributes={"dog": ("old",)})
+    by_metric = {name: registry.metric(name).elements(records)[0] for name in ("objects", "attributes", "capture")}  # type: ignore[misc]
+    assert by_metric["objects"] == [
         Element("object", "dog", "matched"),
         Element("object", "man", "matched", marks=("man", "woman")),
         Element("object", "car", "matched"),
         Element("object", "sky", "invented"),
         Element("object", "cat", "missed"),
     ]
-    assert found["attributes"] == [
+    assert by_metric["attributes"] == [
         Element("attribute", "brown dog", "matched", marks=("brown",), near=("dog",)),
         Element("attribute", "old dog", "matched", marks=("old",), near=("dog",)),
         Element("attribute", "red mat", "missed", marks=("red",), near=("mat",)),
     ]
-    assert found["capture"] == [
+    assert by_metric["capture"] == [
         Element("relation", "dog on mat", "matched", marks=("dog on mat", "dog on mats")),
         Element("relation", "cat near dog", "missed"),
     ]
@@ -350,6 +357,10 @@ def test_without_weights_or_wordnet_reason_and_command(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("name", ["capture", "objects", "attributes"])
 def test_made_scenes_keep_their_own_metric(name: str) -> None:
-    made = registry.metric(name).of_graphs
-    assert made is not None and made.name == name and made.signature()["match"] == "exact-family"
-    assert registry.metric(name).needs >= {"references"} and made.needs == {"graph"}
+    without_match = registry.metric(name).of_graphs
+    assert (
+        without_match is not None
+        and without_match.name == name
+        and without_match.signature()["match"] == "exact-family"
+    )
+    assert registry.metric(name).needs >= {"references"} and without_match.needs == {"graph"}

@@ -44,10 +44,10 @@ def test_scored_stored_verified_and_shown(
 ) -> None:
     cim, path = cim_on_benchmarks, captions(benchmarks, tmp_path)
     given = ("--model", path, "--task", "coco_ln500", "--partial", "--metrics", NAMES)
-    made = cim("eval", *given, "--verbose")
-    assert made.code == 0 and "objects@compat: skipped 2, captions without attributes 2" in made.out
-    assert "tokens cut" in made.out and "credit exact" in made.out and "│ capture " in made.out
-    scores = {one["metric"]: one for one in cim("score", *given, "--json").json["scores"]}
+    outcome = cim("eval", *given, "--verbose")
+    assert outcome.code == 0 and "objects@compat: skipped 2, captions without attributes 2" in outcome.out
+    assert "tokens cut" in outcome.out and "credit exact" in outcome.out and "│ capture " in outcome.out
+    scores = {score["metric"]: score for score in cim("score", *given, "--json").json["scores"]}
     assert scores["attributes@compat"]["counts"]["skipped"] == 2
     compat, strict = (scores[name] for name in ("objects@compat", "objects"))
     assert compat["values"]["f1"] > strict["values"]["f1"] > strict["controls"]["wrong_image"]["values"]["f1"] > 0
@@ -84,8 +84,12 @@ def test_an_encoder_that_stops_is_an_outage(
     whole: Callable[[str], Any] = registry.encoder
     monkeypatch.setattr(registry, "encoder", lambda name: fake_scenes.encoder(name, seen.append, after=100))
     given = ("--model", captions(benchmarks, tmp_path), "--task", "coco_ln500", "--partial", "--metrics", "capture")
-    made = cim_on_benchmarks("eval", *given, "--json")
-    assert made.code == 1 and made.json["scores"][0]["outage"] and made.json["scores"][0]["values"] == {"score": None}
+    outcome = cim_on_benchmarks("eval", *given, "--json")
+    assert (
+        outcome.code == 1
+        and outcome.json["scores"][0]["outage"]
+        and outcome.json["scores"][0]["values"] == {"score": None}
+    )
     monkeypatch.setattr(registry, "encoder", whole)
     assert cim_on_benchmarks("eval", *given, "--json").json["scores"][0]["values"]["score"] > 0
 

@@ -61,8 +61,8 @@ def test_capture_on_all_images(task: str, kind: str, benchmarks: Path, parses: P
     records = seen(task, benchmarks, kind, parses)
     ours = registry.metric("capture").measure(records).values[:, 0]
     theirs = [
-        100 * oracle.compute_f_score(capture_oracle.graph(true), capture_oracle.graph(own))[0]
-        for _, own, true in graphs(records)
+        100 * oracle.compute_f_score(capture_oracle.graph(true), capture_oracle.graph(caption))[0]
+        for _, caption, true in graphs(records)
     ]
     assert len(ours) == 500 and np.abs(ours - np.array(theirs)).max() < 1e-9
     assert np.std(ours) > 1
@@ -75,10 +75,10 @@ def test_each_part_agrees_alone(benchmarks: Path, parses: Parses, oracle: Any) -
     from harness.metrics.capture import PARTS
 
     records = seen("docci500", benchmarks, "generated", parses)
-    found = scenes(records, "scene_graph")
-    ours = [_match.match(found.pairs(part), records, "mpnet").ratios() for part, _ in PARTS]
-    for at, (_, own, true) in enumerate(graphs(records)):
-        scores = oracle.compute_f_score(capture_oracle.graph(true), capture_oracle.graph(own))
+    parsed = scenes(records, "scene_graph")
+    ours = [_match.match(parsed.pairs(part), records, "mpnet").ratios() for part, _ in PARTS]
+    for at, (_, caption, true) in enumerate(graphs(records)):
+        scores = oracle.compute_f_score(capture_oracle.graph(true), capture_oracle.graph(caption))
         mine = [rate[at] for rates in ours for rate in rates]
         assert mine == pytest.approx([scores[1], scores[2], scores[4], scores[5], scores[7], scores[8]], abs=1e-11)
 
@@ -89,19 +89,19 @@ def test_refined_metrics_in_compat_on_all_images(
 ) -> None:
     records = seen(task, benchmarks, kind, parses)
     theirs = [
-        capture_oracle.refined(oracle, fake_scenes.vector, own, true, sample.objects, sample.attributes)
-        for sample, own, true in graphs(records)
+        capture_oracle.refined(oracle, fake_scenes.vector, caption, true, sample.objects, sample.attributes)
+        for sample, caption, true in graphs(records)
     ]
     kept = [row for row in theirs if row is not None]
     assert len(kept) < 500 or task == "docci500"
     for name, columns in REFINED:
         metric = registry.metric(name)
-        made = metric.measure(records)
-        assert made.counts["skipped"] == 500 - len(kept)
-        assert (made.statistics[:, 3] == [row is not None for row in theirs]).all()
-        rows = made.values[made.statistics[:, 3] == 1]
+        measured = metric.measure(records)
+        assert measured.counts["skipped"] == 500 - len(kept)
+        assert (measured.statistics[:, 3] == [row is not None for row in theirs]).all()
+        rows = measured.values[measured.statistics[:, 3] == 1]
         assert np.abs(rows - 100 * np.array(kept)[:, columns]).max() < 1e-9
-        total = metric.aggregate(made.statistics.sum(axis=0), 500)
+        total = metric.aggregate(measured.statistics.sum(axis=0), 500)
         assert total == pytest.approx(100 * np.array(kept)[:, columns].mean(axis=0), abs=1e-9)
 
 
@@ -129,15 +129,15 @@ def random_mpnet(texts: Sequence[str]) -> Callable[[Sequence[str], int], Any]:
 
     @torch.inference_mode()
     def encode(phrases: Sequence[str], size: int) -> Any:
-        found = np.zeros((len(phrases), 768), dtype=np.float32)
+        vectors = np.zeros((len(phrases), 768), dtype=np.float32)
         order = sorted(range(len(phrases)), key=lambda at: len(phrases[at]))
         for start in range(0, len(order), size):
             rows = order[start : start + size]
             read = tokenizer([phrases[at] for at in rows], padding=True, return_tensors="pt")
             mask = read["attention_mask"][..., None]
             pooled = (network(**read).last_hidden_state * mask).sum(1) / mask.sum(1)
-            found[rows] = torch.nn.functional.normalize(pooled).numpy()
-        return found
+            vectors[rows] = torch.nn.functional.normalize(pooled).numpy()
+        return vectors
 
     return encode
 
@@ -149,13 +149,13 @@ def agree_with_mpnet(counts: dict[str, int], benchmarks: Path, parses: Parses) -
         records = seen(task, benchmarks, "generated", parses)
         cut[task] = replace(records, samples=records.samples[:count], captions=records.captions[:count])
     texts = [text for records in cut.values() for text in records.captions]
-    encode = random_mpnet([*texts, *(sample.references[0] for one in cut.values() for sample in one.samples)])
+    encode = random_mpnet([*texts, *(sample.references[0] for part in cut.values() for sample in part.samples)])
     oracle = capture_oracle.reference(encode)
     for task, records in cut.items():
         ours = registry.metric("capture").measure(replace(records, encode=lambda _, phrases: encode(phrases, 64)))
         theirs = [
-            oracle.compute_f_score(capture_oracle.graph(true), capture_oracle.graph(own))[0]
-            for _, own, true in graphs(records)
+            oracle.compute_f_score(capture_oracle.graph(true), capture_oracle.graph(caption))[0]
+            for _, caption, true in graphs(records)
         ]
         assert len(theirs) == counts[task] and ours.values[:, 0] / 100 == pytest.approx(theirs, abs=1e-6)
         assert ours.counts["credit_soft_percent"] > 10

@@ -49,7 +49,9 @@ class World:
     def build(self, n: int = 12, folder: Path | None = None) -> gallery.Gallery:
         """Build the gallery from made scenes."""
         scenes = [world.scene("gallery", number) for number in range(n)]
-        pairs = [Pair("miniscenes", one.id, samples.reference(one), partial(picture, one)) for one in scenes]
+        pairs = [
+            Pair("miniscenes", sample.id, samples.reference(sample), partial(picture, sample)) for sample in scenes
+        ]
         encoders: list[Encoder] = [self.fakes[name].encoder for name in ("fake_text", "fake_image")]
         build.build(build.Plan(folder or self.folder, lambda: iter(pairs), [], *encoders))
         return gallery.open_folder(folder or self.folder)
@@ -60,23 +62,25 @@ class World:
 
 
 @pytest.fixture
-def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     return World(tmp_path, monkeypatch)
 
 
-def test_looked_up_once_and_scored_without_gallery_or_encoder(made: World, cim: Cim) -> None:
-    opened = made.build()
-    assert cim(*made.arguments("caption")).code == 0
-    assert cim(*made.arguments("retrieve", "--json")).json["retrievals"] == 6
-    asked = made.fakes["fake_text"].asked
-    assert cim(*made.arguments("retrieve", "--json")).json["retrievals"] == 0
-    assert made.fakes["fake_text"].asked == asked
-    shutil.rmtree(made.folder)
-    (row,) = cim(*made.arguments("score", "--metrics", "cim", "--json")).json["scores"]
-    texts = [sample.references[0] for sample in made.samples[:5]]
-    pixels = np.stack([made.fakes["fake_image"].vector(TASK.draw(one.id)) for one in made.samples[:5]])  # type: ignore[misc]
-    scorer = CimScorer(opened, lambda asked: np.stack([made.fakes["fake_text"].vector(one.encode()) for one in asked]))
-    batch = scorer.score(texts, [f"miniscenes:{one.id}" for one in made.samples[:5]], source_vectors=pixels)
+def test_looked_up_once_and_scored_without_gallery_or_encoder(built: World, cim: Cim) -> None:
+    opened = built.build()
+    assert cim(*built.arguments("caption")).code == 0
+    assert cim(*built.arguments("retrieve", "--json")).json["retrievals"] == 6
+    asked = built.fakes["fake_text"].asked
+    assert cim(*built.arguments("retrieve", "--json")).json["retrievals"] == 0
+    assert built.fakes["fake_text"].asked == asked
+    shutil.rmtree(built.folder)
+    (row,) = cim(*built.arguments("score", "--metrics", "cim", "--json")).json["scores"]
+    texts = [sample.references[0] for sample in built.samples[:5]]
+    pixels = np.stack([built.fakes["fake_image"].vector(TASK.draw(item.id)) for item in built.samples[:5]])  # type: ignore[misc]
+    scorer = CimScorer(
+        opened, lambda asked: np.stack([built.fakes["fake_text"].vector(item.encode()) for item in asked])
+    )
+    batch = scorer.score(texts, [f"miniscenes:{item.id}" for item in built.samples[:5]], source_vectors=pixels)
     for name in ("reward", "grc", "qir"):
         assert row["values"][name] == pytest.approx(getattr(batch, name).sum() / 6)
     assert row["n"] == 6 and PAPER.k == 3
@@ -84,8 +88,8 @@ def test_looked_up_once_and_scored_without_gallery_or_encoder(made: World, cim: 
     for field in (f"gallery:scenes@{opened.sha[:12]}", "rows:12", "k:3", "self:include", "search:exact", "v:1"):
         assert f"|{field}|" in f"{row['signature']}|"
     folder = cim.results / "miniscenes" / "six"
-    before = [*made.samples[:4], made.samples[5]]  # the image of each caption's previous sample; one caption is empty
-    pixels = np.stack([made.fakes["fake_image"].vector(TASK.draw(sample.id)) for sample in before])  # type: ignore[misc]
+    before = [*built.samples[:4], built.samples[5]]  # the image of each caption's previous sample; one caption is empty
+    pixels = np.stack([built.fakes["fake_image"].vector(TASK.draw(sample.id)) for sample in before])  # type: ignore[misc]
     sources = [f"miniscenes:{sample.id}" for sample in before]
     of_next_image = scorer.score([*texts[1:], texts[0]], sources, source_vectors=pixels)
     assert set(row["controls"]) == {"wrong_image", "next_caption"}
@@ -95,60 +99,61 @@ def test_looked_up_once_and_scored_without_gallery_or_encoder(made: World, cim: 
     assert cim("verify", folder).code == 0
 
 
-def test_a_cut_off_row_is_made_again_and_another_gallery_refused(made: World, cim: Cim, tmp_path: Path) -> None:
-    made.build()
-    assert cim(*made.arguments("eval", "--metrics", "cim")).code == 0
+def test_a_cut_off_row_is_made_again_and_another_gallery_refused(built: World, cim: Cim, tmp_path: Path) -> None:
+    built.build()
+    assert cim(*built.arguments("eval", "--metrics", "cim")).code == 0
     file = cim.results / "miniscenes" / "six" / "retrievals.jsonl"
     whole = file.read_text()
     file.write_text(whole[:-40])
-    unfinished = cim(*made.arguments("score", "--metrics", "cim", "--json"))
+    unfinished = cim(*built.arguments("score", "--metrics", "cim", "--json"))
     assert unfinished.code == 1 and "1 of 6 captions were not looked up" in unfinished.json["scores"][0]["not_computed"]
-    assert cim(*made.arguments("eval", "--metrics", "cim")).code == 0 and file.read_text() == whole
-    made.build(5, tmp_path / "other")
+    assert cim(*built.arguments("eval", "--metrics", "cim")).code == 0 and file.read_text() == whole
+    built.build(5, tmp_path / "other")
     file.write_text(whole[:-40])
-    refused = cim.refused(*made.arguments("retrieve", "--gallery", str(tmp_path / "other")))
+    refused = cim.refused(*built.arguments("retrieve", "--gallery", str(tmp_path / "other")))
     assert "looked up with gallery scenes; leave that option out to keep them, delete retrievals.jsonl" in refused
     file.write_text(whole)
     assert "looked up with gallery scenes" in cim.refused(
-        *made.arguments("score", "--gallery", str(tmp_path / "other"))
+        *built.arguments("score", "--gallery", str(tmp_path / "other"))
     )
     file.unlink()
-    assert cim(*made.arguments("retrieve", "--gallery", str(tmp_path / "other"))).code == 0
+    assert cim(*built.arguments("retrieve", "--gallery", str(tmp_path / "other"))).code == 0
 
 
-def test_without_a_gallery_the_command_is_named(made: World, cim: Cim) -> None:
-    assert "no gallery scenes; run `cim gallery build scenes" in cim.refused(*made.arguments("retrieve"))
-    rows = cim(*made.arguments("eval", "--json")).json["scores"]
+def test_without_a_gallery_the_command_is_named(built: World, cim: Cim) -> None:
+    assert "no gallery scenes; run `cim gallery build scenes" in cim.refused(*built.arguments("retrieve"))
+    rows = cim(*built.arguments("eval", "--json")).json["scores"]
     (row,) = [row for row in rows if row["metric"] == "cim"]
     assert "run `cim gallery build" in row["not_computed"] and row["values"]["reward"] is None
 
 
 def test_the_self_policy_is_chosen_signed_kept_and_another_refused(
-    made: World, cim: Cim, monkeypatch: pytest.MonkeyPatch
+    built: World, cim: Cim, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The gallery holds the images of the captions, so that the policy decides what is retrieved first."""
     pairs = [
-        Pair("miniscenes", one.id, one.references[0], partial(TASK.draw or str.encode, one.id)) for one in made.samples
+        Pair("miniscenes", sample.id, sample.references[0], partial(TASK.draw or str.encode, sample.id))
+        for sample in built.samples
     ]
-    fakes = [made.fakes[name].encoder for name in ("fake_text", "fake_image")]
+    fakes = [built.fakes[name].encoder for name in ("fake_text", "fake_image")]
     monkeypatch.setattr(build.leaks, "benchmark_ids", lambda: ({}, {}))  # a gallery must not hold these, else
-    build.build(build.Plan(made.folder, lambda: iter(pairs), [], *fakes))
+    build.build(build.Plan(built.folder, lambda: iter(pairs), [], *fakes))
     folder, scores = cim.results / "miniscenes" / "six", {}
     for policy in ("include", "exclude", "exclude_near"):
-        done = cim(*made.arguments("eval", "--metrics", "cim", "--self-policy", policy, "--fresh", "--json"))
+        done = cim(*built.arguments("eval", "--metrics", "cim", "--self-policy", policy, "--fresh", "--json"))
         (scores[policy],) = done.json["scores"]
         assert f"|self:{policy}|" in scores[policy]["signature"]
         first = json.loads((folder / "retrievals.jsonl").read_text().splitlines()[0])
         assert first["how"]["self"] == policy
-        assert (f"miniscenes:{made.samples[0].id}" in first["images"]) == (policy == "include")
+        assert (f"miniscenes:{built.samples[0].id}" in first["images"]) == (policy == "include")
     assert scores["include"]["values"]["qir"] > scores["exclude"]["values"]["qir"]
     for verb in ("eval", "retrieve", "score"):
-        refused = cim.refused(*made.arguments(verb, "--metrics", "cim", "--self-policy", "include"))
+        refused = cim.refused(*built.arguments(verb, "--metrics", "cim", "--self-policy", "include"))
         assert "looked up with self exclude_near; leave that option out" in refused
     file = folder / "retrievals.jsonl"
     whole = file.read_text()
     file.write_text(whole[:-40])
-    assert cim(*made.arguments("eval", "--metrics", "cim")).code == 0 and file.read_text() == whole
+    assert cim(*built.arguments("eval", "--metrics", "cim")).code == 0 and file.read_text() == whole
 
 
 def test_the_gallery_that_ships_with_the_task_is_whole_and_found_by_name(cim: Cim) -> None:
@@ -173,24 +178,24 @@ def test_a_gallery_of_that_name_that_was_built_here_comes_first(
     assert gallery.place("miniscenes-1000") == here and gallery.place("nowhere") == gallery.home("nowhere")
 
 
-def test_a_gallery_smaller_than_k_shrinks_it_and_says_so(made: World, cim: Cim) -> None:
-    made.build(2)
-    (row,) = cim(*made.arguments("eval", "--metrics", "cim", "--json")).json["scores"]
+def test_a_gallery_smaller_than_k_shrinks_it_and_says_so(built: World, cim: Cim) -> None:
+    built.build(2)
+    (row,) = cim(*built.arguments("eval", "--metrics", "cim", "--json")).json["scores"]
     assert "|rows:2|" in row["signature"] and row["values"]["grc"] > 0
 
 
-def test_an_encoder_that_stops_is_no_score_and_goes_on(made: World, cim: Cim) -> None:
-    made.build()
-    made.fakes["fake_image"].stop = made.fakes["fake_image"].asked + 2
-    stopped = cim(*made.arguments("eval", "--metrics", "cim", "--json"))
+def test_an_encoder_that_stops_is_no_score_and_goes_on(built: World, cim: Cim) -> None:
+    built.build()
+    built.fakes["fake_image"].stop = built.fakes["fake_image"].asked + 2
+    stopped = cim(*built.arguments("eval", "--metrics", "cim", "--json"))
     assert stopped.code == 1 and stopped.json["scores"][0]["values"]["qir"] is None
-    made.fakes["fake_image"].stop = 10**9
-    assert cim(*made.arguments("eval", "--metrics", "cim")).code == 0
+    built.fakes["fake_image"].stop = 10**9
+    assert cim(*built.arguments("eval", "--metrics", "cim")).code == 0
 
 
-def test_other_encoders_than_the_gallery_s_are_refused(made: World, cim: Cim) -> None:
-    made.build()
+def test_other_encoders_than_the_gallery_s_are_refused(built: World, cim: Cim) -> None:
+    built.build()
     other = Fake("text", 8)
     other.encoder = replace(other.encoder, settings=lambda: {"v": "2"})
-    made.fakes["fake_text"] = other
-    assert "text encoder fake_text differs from the gallery's in v" in cim.refused(*made.arguments("retrieve"))
+    built.fakes["fake_text"] = other
+    assert "text encoder fake_text differs from the gallery's in v" in cim.refused(*built.arguments("retrieve"))

@@ -56,7 +56,7 @@ def test_the_closed_form_equals_the_gram_definition_and_batched_equals_one_by_on
     if k > 1:
         cosine = (gram.sum(axis=(1, 2)) - k) / (k * (k - 1))
         assert grc**2 == pytest.approx(1 / k + (k - 1) / k * cosine, abs=1e-6)
-    assert grc == pytest.approx([float(consistency.grc(one)) for one in images], abs=1e-12)
+    assert grc == pytest.approx([float(consistency.grc(retrieved)) for retrieved in images], abs=1e-12)
     assert qir == pytest.approx(
         [sum(2.0**-r * float(u @ v) for r, v in enumerate(rows)) for u, rows in zip(sources, images, strict=True)]
     )
@@ -109,19 +109,19 @@ def four(hashes: Sequence[str | None] | None = None) -> gallery.Gallery:
 )
 def test_golden_self_policies(policy: Any, rows: list[int], values: tuple[float, ...]) -> None:
     settings = CimSettings(self_policy=policy, strict=False)
-    found = CimScorer(four(), encode, settings).score(["q"], ["g:0"])
-    assert found.rows.tolist() == [rows]
-    assert (found.grc[0], found.qir[0], found.reward[0]) == pytest.approx(values, abs=1e-6)
-    assert found.k.tolist() == [sum(row >= 0 for row in rows)]
-    assert found.self_hit_1.tolist() == [policy == "include"] == found.self_hit_k.tolist()
-    assert found.own_similarity == pytest.approx([1]) and found.own_qir == pytest.approx([float(policy == "include")])
-    assert np.isnan(found.similarities[0]).tolist() == [row < 0 for row in rows]
+    batch = CimScorer(four(), encode, settings).score(["q"], ["g:0"])
+    assert batch.rows.tolist() == [rows]
+    assert (batch.grc[0], batch.qir[0], batch.reward[0]) == pytest.approx(values, abs=1e-6)
+    assert batch.k.tolist() == [sum(row >= 0 for row in rows)]
+    assert batch.self_hit_1.tolist() == [policy == "include"] == batch.self_hit_k.tolist()
+    assert batch.own_similarity == pytest.approx([1]) and batch.own_qir == pytest.approx([float(policy == "include")])
+    assert np.isnan(batch.similarities[0]).tolist() == [row < 0 for row in rows]
 
 
 def test_the_rank_of_the_own_row_does_not_count_ties() -> None:
     scorer = CimScorer(four(), encode)
-    found = scorer.reciprocal_rank(["q", "q", "r"], ["g:3", "g:1", "g:0"])
-    assert found == pytest.approx([1, 1 / 3, 1 / 3])
+    ranks = scorer.reciprocal_rank(["q", "q", "r"], ["g:3", "g:1", "g:0"])
+    assert ranks == pytest.approx([1, 1 / 3, 1 / 3])
     blank = CimScorer(four(), encode, replace(SAFE, k=2)).reciprocal_rank([" ", "q"], ["g:0", "g:0"])
     assert blank.tolist() == [0, 1]  # not encoded, so more similar to nothing than to its own
 
@@ -167,19 +167,19 @@ def test_filtering_never_changes_the_order(changes: dict[str, Any], dedupe: bool
     captions, ids = [str(number) for number in range(10)], [f"g:{number}" for number in range(10)]
     all_rows = CimScorer(held, look_up, CimSettings(k=n)).score(captions, ids).rows
     settings = CimSettings(k=8, dedupe_images=dedupe, strict=False, **changes)
-    found = CimScorer(held, look_up, settings).score(captions, ids)
+    batch = CimScorer(held, look_up, settings).score(captions, ids)
     for at in range(10):
         kept = list[int]()
         for row in all_rows[at].tolist():
-            own = row // 2 == at
+            is_own = row // 2 == at
             near = (
                 hashes[row] == hashes[2 * at]
                 or held.images(np.array([row]))[0] @ held.images(np.array([2 * at]))[0] >= 0.3
             )
-            dropped = {"include": False, "exclude": own, "exclude_near": own or near}[settings.self_policy]
+            dropped = {"include": False, "exclude": is_own, "exclude_near": is_own or near}[settings.self_policy]
             if not dropped and not (dedupe and hashes[row] in {hashes[other] for other in kept}):
                 kept.append(row)
-        assert found.rows[at, : found.k[at]].tolist() == kept[:8]
+        assert batch.rows[at, : batch.k[at]].tolist() == kept[:8]
 
 
 def test_empty_captions_by_policy_and_equal_captions_encoded_once() -> None:
@@ -191,10 +191,10 @@ def test_empty_captions_by_policy_and_equal_captions_encoded_once() -> None:
 
     captions, ids = ["q", "", "q", " ", "r"], ["g:0", "g:0", "g:1", "g:2", "g:2"]
     paper = CimScorer(four(), counting, PAPER)
-    found = paper.score(captions, ids)
+    batch = paper.score(captions, ids)
     assert seen == ["q", "", " ", "r"]
-    assert found.duplicates.tolist() == [False, False, True, False, False]
-    assert found.empty.tolist() == [False, True, False, True, False] and (found.grc > 0).all()
+    assert batch.duplicates.tolist() == [False, False, True, False, False]
+    assert batch.empty.tolist() == [False, True, False, True, False] and (batch.grc > 0).all()
     seen.clear()
     safe = CimScorer(four(), counting, replace(SAFE, k=2)).score(captions, ids)
     assert seen == ["q", "r"]
@@ -209,15 +209,15 @@ def test_batched_equals_one_by_one_and_rows_of_a_gallery_may_change_places() -> 
     keys, ids = [f"g:{row}" for row in range(n)], [f"g:{7 * number}" for number in range(40)]
 
     def look_up(texts: Sequence[str]) -> NDArray[np.float64]:
-        return np.array([table[one] for one in texts])
+        return np.array([table[text] for text in texts])
 
     settings = CimSettings(k=5, self_policy="exclude_near", near=0.7, w_g=0.5, normalize_qir=True)
     scorer = CimScorer(of_arrays(text, image, keys), look_up, settings)
     whole = scorer.score(captions, ids)
     for at, (caption, key) in enumerate(zip(captions, ids, strict=True)):
-        one = scorer.score([caption], [key])
-        assert one.rows[0].tolist() == whole.rows[at].tolist()
-        assert one.reward[0] == pytest.approx(whole.reward[at], abs=1e-12)
+        alone = scorer.score([caption], [key])
+        assert alone.rows[0].tolist() == whole.rows[at].tolist()
+        assert alone.reward[0] == pytest.approx(whole.reward[at], abs=1e-12)
     order = DRAWN.permutation(n)
     moved = CimScorer(of_arrays(text[order], image[order], [keys[row] for row in order]), look_up, settings)
     assert moved.score(captions, ids).reward == pytest.approx(whole.reward, abs=1e-6)

@@ -46,8 +46,8 @@ def test_a_float16_scan_scored_again_gives_the_float32_order(device: str | None,
     queries, rows = near_ties()
     half = rows.astype(np.float16)
     scores, order = brute(queries, rows, k)
-    found = search.exact(half, rows, device=device, block=700).find(queries, k)
-    assert found[1].tolist() == order.tolist() and np.array_equal(found[0], scores)
+    top = search.exact(half, rows, device=device, block=700).find(queries, k)
+    assert top[1].tolist() == order.tolist() and np.array_equal(top[0], scores)
     assert brute(queries, half, k)[1].tolist() != order.tolist()  # so float16 alone would be wrong
     alone = search.exact(half, device=device, block=700).find(queries, k)
     assert alone[1].tolist() == brute(queries, half, k)[1].tolist()
@@ -59,22 +59,22 @@ def test_a_margin_of_sixteen_is_not_what_makes_it_exact() -> None:
     half = rows.astype(np.float16)
     coarse = brute(queries, half, 3 + search.MARGIN)[1]
     best = brute(queries, rows, 3)[1]
-    assert any(not set(one) <= set(some) for one, some in zip(best.tolist(), coarse.tolist(), strict=True))
+    assert any(not set(fine) <= set(some) for fine, some in zip(best.tolist(), coarse.tolist(), strict=True))
 
 
 def test_ties_go_to_the_lower_row_wherever_blocks_begin() -> None:
     rows = np.tile(unit(np.random.default_rng(1).normal(size=(1, 33))), (500, 1))
     for block in (1, 7, 64, 10_000):
-        found = search.exact(rows, block=block).find(rows[:4], 6)
-        assert found[1].tolist() == [[0, 1, 2, 3, 4, 5]] * 4
+        top = search.exact(rows, block=block).find(rows[:4], 6)
+        assert top[1].tolist() == [[0, 1, 2, 3, 4, 5]] * 4
 
 
 def test_blocks_and_batches_change_nothing() -> None:
     queries, rows = near_ties(seed=3)
     whole = search.exact(rows).find(queries, 5)
     for block in (64, 999):
-        found = search.exact(rows, block=block).find(queries, 5)
-        assert np.array_equal(found[0], whole[0]) and np.array_equal(found[1], whole[1])
+        top = search.exact(rows, block=block).find(queries, 5)
+        assert np.array_equal(top[0], whole[0]) and np.array_equal(top[1], whole[1])
     single = [search.exact(rows).find(queries[at : at + 1], 5)[1][0].tolist() for at in range(len(queries))]
     assert single == whole[1].tolist()
 
@@ -86,8 +86,8 @@ def test_joined_parts_equal_the_whole(name: str) -> None:
     half, cuts = whole.astype(np.float16), [0, 500, 517, 2900, len(whole)]
     parts = [rows.joined([matrix[a:b] for a, b in pairwise(cuts)]) for matrix in (half, whole)]
     scores, order = index.by_name(name, half, whole).find(queries, 7)
-    found = index.by_name(name, *parts).find(queries, 7)
-    assert np.array_equal(found[0], scores) and np.array_equal(found[1], order)
+    top = index.by_name(name, *parts).find(queries, 7)
+    assert np.array_equal(top[0], scores) and np.array_equal(top[1], order)
     assert len(np.unique(np.searchsorted(cuts, order, side="right"))) >= 3  # the best lie in several parts
     assert np.array_equal(parts[0][np.array([[-1, 516], [0, 517]])], half[np.array([[-1, 516], [0, 517]])])
     assert np.array_equal(parts[0][490:2901], half[490:2901]) and parts[0][9:9].shape == (0, 96)
@@ -100,8 +100,8 @@ def test_a_gpu_s_scan_in_blocks_finds_what_a_resident_one_does(resident: bool) -
     queries, whole = near_ties(seed=8)
     half = whole.astype(np.float16)
     scan = search._torch_scan(half, "cpu", 300, resident)
-    found = search.certain(scan, whole, search.scan_error(96, True, False))(queries, 5)
-    assert found[1].tolist() == brute(queries, whole, 5)[1].tolist()
+    top = search.certain(scan, whole, search.scan_error(96, True, False))(queries, 5)
+    assert top[1].tolist() == brute(queries, whole, 5)[1].tolist()
 
 
 def test_the_scan_takes_memory_by_its_blocks_not_by_the_rows() -> None:
@@ -117,18 +117,18 @@ def test_the_scan_takes_memory_by_its_blocks_not_by_the_rows() -> None:
 
 def test_ranks_are_those_of_the_fine_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     queries, rows = near_ties(n=2500, seed=7)
-    half, own = rows.astype(np.float16), brute(queries, rows, 40)[1][:, 20]
+    half, own_scores = rows.astype(np.float16), brute(queries, rows, 40)[1][:, 20]
     scores = (queries[:, None, :].astype(np.float64) * rows[None].astype(np.float64)).sum(-1)
-    wanted = 1 + (scores > scores[np.arange(len(queries)), own][:, None]).sum(axis=1)
+    wanted = 1 + (scores > scores[np.arange(len(queries)), own_scores][:, None]).sum(axis=1)
     monkeypatch.setattr(search, "BLOCK", 300)
-    assert search.ranks(half, rows, queries, own).tolist() == wanted.tolist()
+    assert search.ranks(half, rows, queries, own_scores).tolist() == wanted.tolist()
     assert len(set(wanted.tolist())) > 1
 
 
 def test_all_rows_may_be_asked_for_but_no_more() -> None:
     queries, rows = near_ties(n=2000)
-    found = search.exact(rows[:40], block=16).find(queries, 40)
-    assert found[1].tolist() == brute(queries, rows[:40], 40)[1].tolist()
+    top = search.exact(rows[:40], block=16).find(queries, 40)
+    assert top[1].tolist() == brute(queries, rows[:40], 40)[1].tolist()
     with pytest.raises(CimError, match="the gallery has 40 rows, k is 41"):
         search.exact(rows[:40]).find(queries, 41)
     with pytest.raises(CimError, match="caption embeddings have 7 dimensions, the gallery's 96"):
@@ -146,10 +146,10 @@ def test_faiss_flat_is_equal_and_graphs_are_marked_with_their_recall() -> None:
     assert not flat.approximate and flat.recall is None
     assert flat.find(queries, 3)[1].tolist() == order.tolist()
     for name in ("faiss-ivf", "faiss-hnsw"):
-        made = index.by_name(name, rows)
-        assert made.approximate and made.name == name and made.recall is not None and 0.2 < made.recall <= 1
-        found = made.find(queries, 3)
-        assert (np.diff(found[0], axis=1) <= 0).all()
+        built = index.by_name(name, rows)
+        assert built.approximate and built.name == name and built.recall is not None and 0.2 < built.recall <= 1
+        top = built.find(queries, 3)
+        assert (np.diff(top[0], axis=1) <= 0).all()
     with pytest.raises(CimError, match=r"unknown search 'faiss-flt'; one of exact, exact-cpu, exact-cuda, faiss-flat"):
         index.by_name("faiss-flt", rows)
 
@@ -173,8 +173,8 @@ def test_cagra_is_refused_without_a_gpu_build_and_measured_with_one(monkeypatch:
             self.inner.add(given)
 
         def search(self, given: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-            scores, found = self.inner.search(given, k)
-            return scores, np.where(found % 50 == 0, -1, found)  # misses some rows
+            scores, neighbours = self.inner.search(given, k)
+            return scores, np.where(neighbours % 50 == 0, -1, neighbours)  # misses some rows
 
     monkeypatch.setattr(faiss, "GpuIndexCagra", Graph, raising=False)
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0, raising=False)
@@ -183,5 +183,5 @@ def test_cagra_is_refused_without_a_gpu_build_and_measured_with_one(monkeypatch:
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
     monkeypatch.setattr(faiss, "StandardGpuResources", lambda: "resources", raising=False)
     monkeypatch.setattr(faiss, "GpuIndexCagraConfig", lambda: "config", raising=False)
-    made = index.by_name("faiss-cagra", rows)
-    assert made.approximate and made.recall is not None and 0.2 < made.recall < 1
+    built = index.by_name("faiss-cagra", rows)
+    assert built.approximate and built.recall is not None and 0.2 < built.recall < 1

@@ -41,11 +41,11 @@ def test_a_real_difference_is_found_and_corrected(cim_on_benchmarks: Cim, benchm
     rows = _by_name(cim_on_benchmarks("compare", "drop10", "shuffled", "--task", "docci500", "--json").json)
     for first, second in zip(scores[0]["scores"], scores[1]["scores"], strict=True):
         row = rows[first["metric"]]
-        (one,), (other,) = first["values"].values(), second["values"].values()
-        assert row["a"] == pytest.approx(one) and row["b"] == pytest.approx(other)
-        assert row["difference"] == pytest.approx(other - one)
+        (value,), (other,) = first["values"].values(), second["values"].values()
+        assert row["a"] == pytest.approx(value) and row["b"] == pytest.approx(other)
+        assert row["difference"] == pytest.approx(other - value)
         low, high = row["ci95"]  # type: ignore[misc]
-        assert low <= other - one <= high
+        assert low <= other - value <= high
         assert row["p_permutation_holm"] == pytest.approx(min(1, 3 * row["p_permutation"]), abs=1e-9)  # type: ignore[operator]
         assert row["p_permutation"] == pytest.approx(1 / 10_001)
         assert row["minimum_detectable_difference"] > 0  # type: ignore[operator]
@@ -167,7 +167,7 @@ def test_several_runs_stand_beside_the_first(systems: Cim) -> None:
     lines = {line.split("  ")[0].rstrip(" ↑↓"): line for line in out.splitlines()}
     for row, other in zip(*pairs, strict=True):
         label, digits = registry.metric(row["metric"]).label(row["value"]), 2
-        cells = [f"{one['b']:.{digits}f}{'*' if one['p_permutation_holm'] < 0.05 else ''}" for one in (row, other)]
+        cells = [f"{cell['b']:.{digits}f}{'*' if cell['p_permutation_holm'] < 0.05 else ''}" for cell in (row, other)]
         assert lines[label].removeprefix(label).strip(" ↑↓").split() == [f"{row['a']:.{digits}f}", *cells]
 
 
@@ -189,9 +189,9 @@ def test_why_a_metric_is_not_compared_is_said_once(cim: Cim, tmp_path: Path) -> 
 
 
 def test_runs_over_different_images_are_not_compared(cim: Cim, tmp_path: Path) -> None:
-    one = captions_file(tmp_path / "one.jsonl", {"demo_01": "a b", "demo_02": "a"})
+    short = captions_file(tmp_path / "one.jsonl", {"demo_01": "a b", "demo_02": "a"})
     other = captions_file(tmp_path / "other.jsonl", {"demo_01": "a b", "demo_03": "a"})
-    cim("eval", "--model", f"{one},{other}", "--partial", "--metrics", METRICS)
+    cim("eval", "--model", f"{short},{other}", "--partial", "--metrics", METRICS)
     line = cim.refused("compare", "one", "other")
     assert "nothing to compare" in line and "signatures differ (n: 2/12@" in line
 

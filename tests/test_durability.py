@@ -26,16 +26,16 @@ CLOCK = ("started", "ended", "usage")
 
 def files(folder: Path) -> dict[str, Any]:
     """Every file of a run: rows sorted by id, clock fields left out."""
-    found: dict[str, Any] = {}
+    contents: dict[str, Any] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix == ".jsonl":
             rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-            found[path.name] = sorted(rows, key=lambda row: str(row["sample_id"]))
+            contents[path.name] = sorted(rows, key=lambda row: str(row["sample_id"]))
         elif path.suffix == ".json":
-            found[path.name] = {k: v for k, v in json.loads(path.read_text()).items() if k not in CLOCK}
+            contents[path.name] = {k: v for k, v in json.loads(path.read_text()).items() if k not in CLOCK}
         else:
-            found[path.name] = path.read_bytes()
-    return found
+            contents[path.name] = path.read_bytes()
+    return contents
 
 
 def _mock(results: Path) -> subprocess.CompletedProcess[str]:

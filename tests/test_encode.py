@@ -33,15 +33,15 @@ class Fake:
 
 def vector(text: str) -> np.ndarray:
     """What the fake encoder makes of a text."""
-    made = np.array([len(text) + 1, ord(text[0]) if text else 0], dtype=np.float32)
-    return made / np.linalg.norm(made)
+    encoded = np.array([len(text) + 1, ord(text[0]) if text else 0], dtype=np.float32)
+    return encoded / np.linalg.norm(encoded)
 
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
-    made = Fake()
-    monkeypatch.setattr(registry, "encoder", lambda _: made.encoder)
-    return made
+    stand_in = Fake()
+    monkeypatch.setattr(registry, "encoder", lambda _: stand_in.encoder)
+    return stand_in
 
 
 def test_vectors_are_made_once_and_come_in_order(tmp_path: Path, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:

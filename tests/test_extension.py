@@ -14,10 +14,10 @@ from harness import store
 from harness.runs import records
 from tests import chat_server
 from tests.cli import Cim, captions_file, process
-from tests.test_cim_metric import World, made
+from tests.test_cim_metric import World, built
 from tests.test_durability import SLOW, files
 
-__all__ = ["made"]
+__all__ = ["built"]
 METRICS = ("--metrics", "bleu4_char,length", "--draws", "100")
 
 
@@ -67,9 +67,9 @@ def test_a_captions_file_is_extended_and_equals_a_run_of_all(cim: Cim, tmp_path:
     assert whole_but_extended(folder) == rows_of(tmp_path / "whole" / "demo" / "mine")
 
 
-def test_what_was_captioned_judged_and_looked_up_is_not_made_again(made: World, cim: Cim, parts: Path) -> None:
+def test_what_was_captioned_judged_and_looked_up_is_not_made_again(built: World, cim: Cim, parts: Path) -> None:
     """Captions of an engine, replies behind a server, retrievals of fake encoders: only the new ones are made."""
-    made.build()
+    built.build()
     command = ("eval", "--model", "one", "--task", "miniscenes", "--judge", "served")
     command += ("--metrics", "length,relation_qa,cim", "--draws", "0")
     folder = cim.results / "miniscenes" / "one"

@@ -66,26 +66,26 @@ def limited(tokens: Any, rule: str) -> list[str]:
     """The sentences as one caption, cut by a rule of parser scene_graph."""
     parser = registry.parser("scene_graph" if rule == "strict" else f"scene_graph@{rule}")
     (limits,) = [parser.session.args[0](factual.lengths(tokens, SENTENCES))]  # type: ignore[attr-defined]
-    return [factual.line(one.strip(), limit) for one, limit in zip(SENTENCES, limits, strict=True)]
+    return [factual.line(sentence.strip(), limit) for sentence, limit in zip(SENTENCES, limits, strict=True)]
 
 
 @pytest.mark.parametrize(("rule", "double"), [("strict", False), ("sc", True)], ids=str)
 def test_batches_write_the_same_tokens_as_one_by_one(
     tiny_t5_folder: Path, rule: str, double: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = loaded(tiny_t5_folder, double)
-    rows = one.encode(limited(one.tokens, rule))
+    t5 = loaded(tiny_t5_folder, double)
+    rows = t5.encode(limited(t5.tokens, rule))
     rows.sort(key=lambda row: -len(row["ids"]))
     monkeypatch.setitem(factual.TOKENS, "cpu", 10**6)
 
     def written(size: int) -> list[list[int]]:
-        made = [ids for at in range(0, len(rows), size) for ids in one.generate(rows[at : at + size])]
-        ends = [ids.index(1) + 1 if 1 in ids else len(ids) for ids in made]
-        return [ids[:end] for ids, end in zip(made, ends, strict=True)]
+        tokens = [ids for at in range(0, len(rows), size) for ids in t5.generate(rows[at : at + size])]
+        ends = [ids.index(1) + 1 if 1 in ids else len(ids) for ids in tokens]
+        return [ids[:end] for ids, end in zip(tokens, ends, strict=True)]
 
     assert written(5) == written(1)
     assert rows[0]["cut"] == (
-        0 if rule == "strict" else len(one.tokens(factual.PROMPT + "the red dog " * 60)["input_ids"]) - 64
+        0 if rule == "strict" else len(t5.tokens(factual.PROMPT + "the red dog " * 60)["input_ids"]) - 64
     )
 
 
@@ -93,10 +93,10 @@ def test_graphs_are_those_of_factual_scene_graph(tiny: factual.Loaded, tiny_t5_f
     """FactualSceneGraph 0.6.1 on the same weights, all sentences in one call: same strings under its limit of 64."""
     oracle = pytest.importorskip("factual_scene_graph.parser.scene_graph_parser").SceneGraphParser
     parser = oracle(str(tiny_t5_folder), device="cpu")
-    expected = [parser.parse([one], return_text=True)[0] for one in SENTENCES]
-    made = list(factual.parse(tiny, limited(tiny.tokens, "sc")))
-    assert [one["graph"] for one in made] == expected and len(set(expected)) > 5
-    assert any(one["malformed"] for one in made) and any(not one["output_cut"] for one in made)
+    expected = [parser.parse([each], return_text=True)[0] for each in SENTENCES]
+    parsed = list(factual.parse(tiny, limited(tiny.tokens, "sc")))
+    assert [each["graph"] for each in parsed] == expected and len(set(expected)) > 5
+    assert any(each["malformed"] for each in parsed) and any(not each["output_cut"] for each in parsed)
 
 
 def test_the_rule_of_version_0_7_is_as_its_code_says(tiny: factual.Loaded) -> None:
@@ -106,12 +106,12 @@ def test_the_rule_of_version_0_7_is_as_its_code_says(tiny: factual.Loaded) -> No
         caption = [draw.choice(SENTENCES) for _ in range(count)]
         expected = []
         for start in range(0, count, 32):
-            prompts = ["Generate Scene Graph: " + one.strip() for one in caption[start : start + 32]]
+            prompts = ["Generate Scene Graph: " + sentence.strip() for sentence in caption[start : start + 32]]
             longest = max(len(tokens.encode(prompt, add_special_tokens=False)) for prompt in prompts)
             limit = min(64, longest)
             expected += tokens(prompts, max_length=limit, truncation=True)["input_ids"]
-        limits = VARIANTS["cim"].session.args[0](factual.lengths(tokens, [one.strip() for one in caption]))  # type: ignore[attr-defined]
-        lines = [factual.line(one.strip(), limit) for one, limit in zip(caption, limits, strict=True)]
+        limits = VARIANTS["cim"].session.args[0](factual.lengths(tokens, [sentence.strip() for sentence in caption]))  # type: ignore[attr-defined]
+        lines = [factual.line(sentence.strip(), limit) for sentence, limit in zip(caption, limits, strict=True)]
         assert [row["ids"] for row in tiny.encode(lines)] == expected
 
 
@@ -165,7 +165,7 @@ def test_a_batch_that_does_not_fit_is_halved(tiny: factual.Loaded, monkeypatch: 
             raise torch.OutOfMemoryError("fake: CUDA out of memory")
         return real(self, rows)
 
-    most, lines = 3, [factual.line(one, None) for one in SENTENCES[:8]]
+    most, lines = 3, [factual.line(sentence, None) for sentence in SENTENCES[:8]]
     expected = list(factual.parse(tiny, lines))
     monkeypatch.setattr(factual.Loaded, "generate", generate)
     assert list(factual.parse(tiny, lines)) == expected and sizes == [8, 4, 2, 2, 2, 2]
@@ -180,7 +180,7 @@ def test_values_come_batch_by_batch(tiny: factual.Loaded, monkeypatch: pytest.Mo
     batches = list[int]()
     real = factual.Loaded.generate
     monkeypatch.setattr(factual.Loaded, "generate", lambda self, rows: (batches.append(len(rows)), real(self, rows))[1])
-    values: Iterator[dict[str, Any]] = factual.parse(tiny, [factual.line(one, None) for one in SENTENCES[:6]])
+    values: Iterator[dict[str, Any]] = factual.parse(tiny, [factual.line(sentence, None) for sentence in SENTENCES[:6]])
     next(values)
     assert batches == [2]
     assert len(list(values)) == 5 and batches == [2, 2, 2]

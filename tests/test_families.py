@@ -61,26 +61,26 @@ def test_both_engines_caption_photographs_alike(kind: str, tmp_path: Path, capfd
 @pytest.mark.slow
 def test_weights_that_vllm_cannot_read_are_one_line(tmp_path: Path) -> None:
     """A Gemma 3 or LLaVA that transformers 5 saved: vLLM 0.31 knows its vision tower by other names."""
-    one = weights(tiny_models.build(tmp_path / "gemma3", "gemma3"), max_tokens=8)
+    gemma = weights(tiny_models.build(tmp_path / "gemma3", "gemma3"), max_tokens=8)
     asked = [Request("a", "Describe", next(PHOTOGRAPHS.iterdir()))]
-    assert written("transformers", one, asked)["a"].completion_tokens
+    assert written("transformers", gemma, asked)["a"].completion_tokens
     with pytest.raises(CimError, match=r"no module or parameter named 'vision_tower.*try --engine transformers"):
-        written("vllm", one, asked)
+        written("vllm", gemma, asked)
 
 
 def test_internvl_in_its_original_layout(tmp_path: Path) -> None:
     """The tokenizer's template with a placeholder; the number of tiles follows an image's shape and ``max_tiles``."""
     folder = tmp_path / "internvl_chat"
     folder.mkdir()
-    one = replace(weights(tiny_internvl.build(folder), max_tokens=8), vllm={"max_model_len": 512})
-    one = replace(one, image_placeholder="<image>", trust_remote_code=True)
+    internvl = replace(weights(tiny_internvl.build(folder), max_tokens=8), vllm={"max_model_len": 512})
+    internvl = replace(internvl, image_placeholder="<image>", trust_remote_code=True)
     paths = sorted(PHOTOGRAPHS.iterdir())[:4]
     asked = [Request(path.stem, "Describe", path) for path in paths]
-    free = written("vllm", one, asked)
-    few = written("vllm", replace(one, max_tiles=1), asked)
-    assert not [made.error for made in free.values() if made.error]
+    free = written("vllm", internvl, asked)
+    few = written("vllm", replace(internvl, max_tiles=1), asked)
+    assert not [completion.error for completion in free.values() if completion.error]
     text = 22 + 4  # tokens of the text and of one tile
-    assert {made.prompt_tokens for made in few.values()} == {text}
-    counts = {int(made.prompt_tokens or 0) - text for made in free.values()}
+    assert {completion.prompt_tokens for completion in few.values()} == {text}
+    counts = {int(completion.prompt_tokens or 0) - text for completion in free.values()}
     assert all(count % 4 == 0 for count in counts) and max(counts) > 0
-    assert len({made.text for made in free.values()}) > 1
+    assert len({completion.text for completion in free.values()}) > 1

@@ -69,8 +69,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def plan(folder: Path, text: Fake | None = None, image: Fake | None = None, **changes: Any) -> build.Plan:
     """A plan with fake encoders."""
     chosen = (text or Fake("text", 8)).encoder, (image or Fake("image", 6)).encoder
-    made = build.Plan(folder, pairs, [{"kind": "made", "file": "-"}], *chosen)
-    return replace(made, **changes)
+    planned = build.Plan(folder, pairs, [{"kind": "made", "file": "-"}], *chosen)
+    return replace(planned, **changes)
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -88,9 +88,9 @@ def test_a_gallery_is_built_opened_and_scored_with(tmp_path: Path, small: None) 
     assert opened.rows["made:0"] == [0, 26] and not (tmp_path / "g" / "parts").exists()
     fake = Fake("text", 8)
     scorer = CimScorer(opened, lambda texts: np.stack(list(fake._encode(texts))))
-    found = scorer.score(["caption 3", "caption 0"], ["made:3", "made:0"])
-    assert found.rows[0, 0] == 3 and found.rows[1, :2].tolist() == [0, 25] and found.self_hit_1.all()
-    assert found.grc.max() <= 1 + 1e-12
+    batch = scorer.score(["caption 3", "caption 0"], ["made:3", "made:0"])
+    assert batch.rows[0, 0] == 3 and batch.rows[1, :2].tolist() == [0, 25] and batch.self_hit_1.all()
+    assert batch.grc.max() <= 1 + 1e-12
     assert all(state == "ok" for _, state, _ in gallery.verify(tmp_path / "g"))
 
 
@@ -138,17 +138,17 @@ def test_a_finished_gallery_of_other_images_is_refused(tmp_path: Path, small: No
         for number in (0, 1, 2, 2, 3):
             yield Pair("made", f"{number}", f"caption {number}", tmp_path / f"{number}.png")
 
-    made = plan(tmp_path / "g", pairs=read, allow_missing=True, dedupe=True)
-    assert build.build(made) and build.build(made)
+    planned = plan(tmp_path / "g", pairs=read, allow_missing=True, dedupe=True)
+    assert build.build(planned) and build.build(planned)
     manifest = gallery.open_folder(tmp_path / "g").manifest
     counts = manifest["read"], manifest["n"], manifest["left_out"], manifest["repeats"]["dropped"]
     assert counts == (5, 3, 1, 1) and len(manifest["pairs_sha256"]) == 64
     (tmp_path / "1.png").write_bytes(b"another picture")
     with pytest.raises(SettingsError, match="made with other pairs"):
-        build.build(made)
+        build.build(planned)
     path = tmp_path / "g" / gallery.MANIFEST  # of a gallery from before pairs were digested
     path.write_text(json.dumps({name: value for name, value in manifest.items() if name != "pairs_sha256"}))
-    assert build.build(made)
+    assert build.build(planned)
 
 
 def test_unusable_pairs_are_named(tmp_path: Path, small: None) -> None:
@@ -221,13 +221,13 @@ def test_a_benchmark_id_is_an_error_before_anything_is_encoded(tmp_path: Path, m
 
 def test_real_benchmark_ids_are_read(benchmarks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CIM_DATA", str(benchmarks))
-    found, _ = leaks.benchmark_ids()
+    ids, _ = leaks.benchmark_ids()
     scene = data.samples(registry.task("miniscenes"))[0].id
     with pytest.raises(CimError, match=f"1 images are samples of miniscenes, first 'miniscenes:{scene}'"):
-        leaks.check_ids([("miniscenes", "gallery_0"), ("mine", scene), ("miniscenes", scene)], found)
+        leaks.check_ids([("miniscenes", "gallery_0"), ("mine", scene), ("miniscenes", scene)], ids)
     sample = data.samples(registry.task("coco_ln500"))[0]
     with pytest.raises(CimError, match="samples of coco_ln500"):
-        leaks.check_ids([("refinedcaps", sample.image)], found)
+        leaks.check_ids([("refinedcaps", sample.image)], ids)
 
 
 @pytest.mark.parametrize("copy", ["same bytes", "near copy", "same bytes of a task of one's own"])
@@ -448,9 +448,9 @@ def test_a_damaged_image_is_named_by_its_file_or_archive_member(tmp_path: Path, 
         ("webdataset", shard, r"^s0.tar: b.png: image cannot be read \(truncated\)$"),
         ("folder", folder, r"pics/im1.png: is no image that can be read \(HTML page\)$"),
     ):
-        made = plan(tmp_path / kind, image=Looking("image", 6), pairs=partial(sources.read, kind, path))
+        planned = plan(tmp_path / kind, image=Looking("image", 6), pairs=partial(sources.read, kind, path))
         with pytest.raises(CimError, match=message):
-            build.build(made)
+            build.build(planned)
     pytest.importorskip("datasets", reason="datasets is not installed: run `make setup-train`")
     from harness.train import examples
 
@@ -476,8 +476,8 @@ def test_the_command_builds_and_shows(tmp_path: Path, cim: Cim, small: None, mon
     command = ("gallery", "build", "mine", "--from", "folder", tmp_path / "images")
     command += ("--text-encoder", "fake_text", "--image-encoder", "fake_image")
     assert cim(*command, "--shard", "1/2").code == 0
-    made = cim(*command, "--shard", "0/2", "--json").json
-    assert made["n"] == 5 and made["folder"] == str(tmp_path / "data" / "galleries" / "mine")
+    report = cim(*command, "--shard", "0/2", "--json").json
+    assert report["n"] == 5 and report["folder"] == str(tmp_path / "data" / "galleries" / "mine")
     assert cim("gallery", "verify", "mine").code == 0
     assert "images:1.png" in cim("gallery", "show", "mine").out
     assert "--from KIND FILE" in cim.refused(*command[:4], "folder")

@@ -101,16 +101,16 @@ def test_an_index_is_kept_with_its_recall_and_refused_where_it_does_not_fit(
 ) -> None:
     pytest.importorskip("faiss")
     whole, first, *_ = parts
-    made = cim("gallery", "index", whole, "--search", "faiss-hnsw", "--json")
-    assert "about 0.000 GB" in made.err and 0 <= made.json["recall"] <= 1 and made.json["recall_at"] == 3
-    assert made.json["bytes"] == (whole / "indexes" / "faiss-hnsw.faiss").stat().st_size
+    outcome = cim("gallery", "index", whole, "--search", "faiss-hnsw", "--json")
+    assert "about 0.000 GB" in outcome.err and 0 <= outcome.json["recall"] <= 1 and outcome.json["recall_at"] == 3
+    assert outcome.json["bytes"] == (whole / "indexes" / "faiss-hnsw.faiss").stat().st_size
     monkeypatch.setattr(index, "built", lambda *_: pytest.fail("built again"))
     monkeypatch.setattr(stored_index, "built", lambda *_: pytest.fail("built again"))
     opened = gallery.open_folder(whole)
     search = stored_index.of_gallery("faiss-hnsw", opened)
-    assert search.label == f"faiss-hnsw approximate recall {made.json['recall']:.3f}"
+    assert search.label == f"faiss-hnsw approximate recall {outcome.json['recall']:.3f}"
     assert (search.find(np.asarray(opened.text[:5], np.float32), 1)[1][:, 0] == range(5)).all()
-    assert cim("gallery", "index", whole, "--search", "faiss-hnsw", "--json").json == made.json
+    assert cim("gallery", "index", whole, "--search", "faiss-hnsw", "--json").json == outcome.json
     shutil.copytree(whole / "indexes", first / "indexes")
     with pytest.raises(CimError, match="was made of another gallery"):
         stored_index.of_gallery("faiss-hnsw", gallery.open_folder(first))

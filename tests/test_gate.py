@@ -27,7 +27,7 @@ COMMITTED = gate.BASELINES / "miniscenes" / "mini-detailed"
 
 def stored() -> dict[str, str]:
     """The captions of the committed baseline."""
-    return {key: one.text or "" for key, one in records.read(COMMITTED).items()}
+    return {key: completion.text or "" for key, completion in records.read(COMMITTED).items()}
 
 
 def scored(cim: Cim, folder: Path, name: str, captions: dict[str, str], metrics: str = QUICK) -> None:
@@ -117,11 +117,11 @@ def test_objects_dropped_fail(cim: Cim, boards: Boards, tmp_path: Path, share: f
     scored(cim, tmp_path, "dropped", drop_objects(stored(), share))
     result = boards("check", "dropped", "--baseline", "mini-detailed", "--metrics", QUICK, "--json")
     assert result.code == 1 and not result.json["passed"]
-    found = {row["metric"] + " " + row["value"]: row for row in result.json["comparisons"]}
+    comparisons = {row["metric"] + " " + row["value"]: row for row in result.json["comparisons"]}
     for name in ("objects recall", "objects f1", "capture score"):
-        assert found[name]["verdict"] == gate.FAILED and found[name]["p_permutation_holm"] < 0.05
-        assert found[name]["difference"] < -found[name]["margin"] == -1
-    assert found["objects precision"]["verdict"] != gate.FAILED
+        assert comparisons[name]["verdict"] == gate.FAILED and comparisons[name]["p_permutation_holm"] < 0.05
+        assert comparisons[name]["difference"] < -comparisons[name]["margin"] == -1
+    assert comparisons["objects precision"]["verdict"] != gate.FAILED
     told = boards("check", "dropped", "--baseline", "mini-detailed", "--metrics", QUICK, "--margin", "20")
     assert told.code == 0 and gate.SMALL in told.out and "margin 20 points" in told.out
 
@@ -137,7 +137,7 @@ def test_other_captions_for_a_few_images_pass(cim: Cim, boards: Boards, tmp_path
 
 
 def test_direction_a_rate_of_not_answered_questions_must_not_rise(cim: Cim, boards: Boards, tmp_path: Path) -> None:
-    whole = {one.id: one.references[0] for one in samples.load(samples.FILE.parent)}
+    whole = {sample.id: sample.references[0] for sample in samples.load(samples.FILE.parent)}
     blind = {key: re.sub(" in the [a-z]+ [a-z]+", "", text) for key, text in whole.items()}
     scored(cim, tmp_path, "whole", whole, "relation_qa")
     scored(cim, tmp_path, "blind", blind, "relation_qa")
@@ -205,7 +205,7 @@ def test_sampling_noise_passes(cim: Cim, boards: Boards, tmp_path: Path, monkeyp
     pytest.importorskip("transformers", reason="transformers is not installed: run `make setup-models`")
     monkeypatch.setenv("CIM_MODELS", str(tmp_path / "models"))
     outcomes = _noise(cim, boards, tmp_path / "models", 1, "--limit", "100", "--metrics", QUICK)
-    assert [one.code for one in outcomes] == [0]
+    assert [outcome.code for outcome in outcomes] == [0]
     assert outcomes[0].json["n"] == 100 and outcomes[0].json["baseline"] == "mini-detailed-seed-00"
     assert "model.sampling.seed: 0 / 1" in outcomes[0].json["notes"][0]
 
@@ -217,8 +217,8 @@ def test_sampling_noise_passes_at_least_19_times_of_20(
     pytest.importorskip("transformers", reason="transformers is not installed: run `make setup-models`")
     monkeypatch.setenv("CIM_MODELS", str(tmp_path / "models"))
     outcomes = _noise(cim, boards, tmp_path / "models", 20)
-    assert sum(one.code == 0 for one in outcomes) >= 19
-    assert all(len(one.json["comparisons"]) > 20 for one in outcomes)
+    assert sum(outcome.code == 0 for outcome in outcomes) >= 19
+    assert all(len(outcome.json["comparisons"]) > 20 for outcome in outcomes)
 
 
 # --- what is refused --------------------------------------------------------------------------------

@@ -37,14 +37,14 @@ def test_a_baseline_is_what_the_gate_needs_and_compares_with_its_run(
 ) -> None:
     result = boards("baseline", "demo-terse", "--into", tmp_path / "kept")
     assert result.code == 0 and "length words: new, 7.67" in result.out
-    made = tmp_path / "kept" / "demo" / "demo-terse"
-    assert {path.name for path in made.iterdir()} == FILES
-    assert f"wrote {sum(path.stat().st_size for path in made.iterdir()):,} bytes" in result.out
-    checked = boards("check", "demo-terse", "--baseline", made)
+    baseline = tmp_path / "kept" / "demo" / "demo-terse"
+    assert {path.name for path in baseline.iterdir()} == FILES
+    assert f"wrote {sum(path.stat().st_size for path in baseline.iterdir()):,} bytes" in result.out
+    checked = boards("check", "demo-terse", "--baseline", baseline)
     assert checked.code == 0 and "settings that differ" not in checked.out
-    content = "".join(path.read_text() for path in made.iterdir())
+    content = "".join(path.read_text() for path in baseline.iterdir())
     assert str(cim.results) not in content and str(ROOT) not in content
-    kept = json.loads((made / "manifest.json").read_text())
+    kept = json.loads((baseline / "manifest.json").read_text())
     assert not {"origin", "started", "ended"} & kept.keys() and not {"platform", "cpus"} & kept["made_by"].keys()
 
 

@@ -64,7 +64,7 @@ def test_junit_holds_a_case_a_value(boards: Boards, pair: tuple[Path, Path], tmp
     first = path.read_bytes()
     boards("check", pair[0], "--baseline", pair[1], "--junit", path)
     assert path.read_bytes() == first  # no clock
-    assert [one.name for one in path.parent.iterdir()] == ["gate.xml"]
+    assert [file.name for file in path.parent.iterdir()] == ["gate.xml"]
     boards("check", pair[0], "--baseline", pair[0], "--junit", path)
     (suite,) = ElementTree.parse(path).getroot()
     assert suite.get("failures") == "0" and suite.findall(".//failure") == []

@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 
 
 def marks(pieces: list[highlight.Piece], state: str) -> list[str]:
-    return [text for found, text in pieces if found == state]
+    return [text for mark, text in pieces if mark == state]
 
 
 def test_words_are_marked() -> None:
@@ -45,18 +45,18 @@ def test_html_is_escaped_and_no_text_can_stand_for_a_tag() -> None:
     """Characters that stand for tags on the way are shown by their codes where a text holds them."""
     hostile = "".join(map(chr, range(1, 9))) + "<script>alert(\"1\")</script> & 'dog'\ttail"
     pieces, _ = highlight.mark(hostile, ["dog"])
-    made = highlight.html(pieces)
-    assert re.sub(r"</?(mark|span)[^>]*>", "", made) == (
+    shown = highlight.html(pieces)
+    assert re.sub(r"</?(mark|span)[^>]*>", "", shown) == (
         "".join(f"U+{code:04X}" for code in range(1, 9))
         + "&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt; &amp; &#x27;dog&#x27;\ttail"
     )
-    assert '<mark class="matched">&#x27;dog&#x27;</mark>' in made and made.count('<span class="control">') == 8
-    assert made.count("<mark") == made.count("</mark>") and made.count("<span") == made.count("</span>")
+    assert '<mark class="matched">&#x27;dog&#x27;</mark>' in shown and shown.count('<span class="control">') == 8
+    assert shown.count("<mark") == shown.count("</mark>") and shown.count("<span") == shown.count("</span>")
 
 
 def test_elements_are_listed_with_their_state_in_words() -> None:
-    made = highlight.html_list([Element("object", "a<b\x01", "matched"), Element("object", "dog", "missed")])
-    assert made == (
+    shown = highlight.html_list([Element("object", "a<b\x01", "matched"), Element("object", "dog", "missed")])
+    assert shown == (
         '<li><mark class="matched"><bdi>a&lt;b[U+0001]</bdi></mark></li>'
         '<li><mark class="missed"><bdi>dog</bdi></mark> <span class="state">missed</span></li>'
     )

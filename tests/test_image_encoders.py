@@ -119,14 +119,14 @@ def test_siglip_vectors_are_those_of_attention_pooling(name: str, pictures: list
     content = {"model_cfg": {**config, "custom_text": True}, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}}
     (folder / "open_clip_config.json").write_text(json.dumps(content))
     with encoding(registry.encoder(name)) as encode:
-        found = encode(pictures[:9])
-    assert found.shape == (9, 192) and np.linalg.norm(found, axis=1) == pytest.approx(1, abs=1e-5)
+        vectors = encode(pictures[:9])
+    assert vectors.shape == (9, 192) and np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
     _, _, transform = open_clip.create_model_and_transforms(f"local-dir:{folder}")
     from PIL import Image
 
     with torch.inference_mode():
-        one = model.encode_image(transform(Image.open(pictures[7]))[None], normalize=True)[0].numpy()
-    assert found[7] == pytest.approx(one, abs=1e-5)
+        vector = model.encode_image(transform(Image.open(pictures[7]))[None], normalize=True)[0].numpy()
+    assert vectors[7] == pytest.approx(vector, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", ["dinov2_l", "vit_h_14"])

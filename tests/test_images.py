@@ -28,8 +28,8 @@ def test_images_come_out_of_an_archive(server: Server, place: Path, kind: str) -
     record = json.loads((place / fetch.LOCK).read_text())
     assert record["sha256"] == archive.sha256 and record["bytes"] == len(server.content)
     assert bring(archive) == [] and len(server.asked) == 1
-    found = fetch.state(images.task(archive))
-    assert found.whole and str(found) == "40 of 40 images, as recorded in images.lock.json"
+    status = fetch.state(images.task(archive))
+    assert status.whole and str(status) == "40 of 40 images, as recorded in images.lock.json"
 
 
 def test_a_cut_download_goes_on(server: Server, place: Path) -> None:
@@ -163,8 +163,8 @@ def test_an_unpublished_sum_is_recorded_and_holds_from_then_on(server: Server, p
 def test_a_changed_image_is_found_and_brought_again(server: Server, place: Path) -> None:
     bring(server.archive())
     (place / "images" / "picture_07.jpg").write_bytes(b"something else")
-    found = fetch.state(images.task(server.archive()))
-    assert not found.whole and "40 of 40 images, 1 not as fetched: picture_07.jpg" in str(found)
+    status = fetch.state(images.task(server.archive()))
+    assert not status.whole and "40 of 40 images, 1 not as fetched: picture_07.jpg" in str(status)
     bring(server.archive())
     assert complete(place)
 

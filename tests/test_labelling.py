@@ -94,13 +94,13 @@ class Page:
         """Number, caption and question that are shown."""
         status, text, _ = self()
         assert status == 200
-        found = re.search(
+        match = re.search(
             r'class="caption" dir="auto">(.*?)</p>.*class="question" dir="auto">(.*?)</p>.*name="at" value="(\d+)"',
             text,
             re.DOTALL,
         )
-        assert found, text
-        return found[3], re.sub(r"<[^>]*>", "", found[1]), found[2]
+        assert match, text
+        return match[3], re.sub(r"<[^>]*>", "", match[1]), match[2]
 
     def say(self, verdict: str, at: str | None = None) -> int:
         """Answer the question that is shown."""

@@ -71,12 +71,12 @@ def assert_parity(meteor: Parse, oracle: Any, groups: Groups, captions: dict[str
     with java_on_path():
         tokens = PTBTokenizer()
         gold = tokens.tokenize({key: [{"caption": text} for text in group] for key, group in groups.items()})
-        made = tokens.tokenize({key: [{"caption": captions[key]}] for key in groups})
-    corpus, sentences = oracle.compute_score(gold, made)
-    found = METRIC.measure(records(meteor, groups, captions))
-    assert found.values.shape == (len(groups), 1)
-    np.testing.assert_allclose(found.values[:, 0] / 100, sentences, rtol=0, atol=1e-12)
-    total = METRIC.aggregate(found.statistics.sum(axis=0), len(groups))
+        tokenised = tokens.tokenize({key: [{"caption": captions[key]}] for key in groups})
+    corpus, sentences = oracle.compute_score(gold, tokenised)
+    measured = METRIC.measure(records(meteor, groups, captions))
+    assert measured.values.shape == (len(groups), 1)
+    np.testing.assert_allclose(measured.values[:, 0] / 100, sentences, rtol=0, atol=1e-12)
+    total = METRIC.aggregate(measured.statistics.sum(axis=0), len(groups))
     np.testing.assert_allclose(total / 100, [corpus], rtol=0, atol=1e-12)
 
 
@@ -152,9 +152,9 @@ def test_the_reference_has_100_and_no_caption_has_0(meteor: Parse, benchmarks: P
     gold = dict(list(references(benchmarks, "coco_ln500").items())[:20])
     groups = {key: [text] for key, text in gold.items()}
     for kind, value in (("reference", 100), ("empty", METRIC.empty[0])):
-        found = METRIC.measure(records(meteor, groups, perturbed(gold, kind)))
-        np.testing.assert_allclose(found.values, value, rtol=0, atol=1e-6)
-        np.testing.assert_allclose(METRIC.aggregate(found.statistics.sum(axis=0), 20), value, rtol=0, atol=1e-6)
+        measured = METRIC.measure(records(meteor, groups, perturbed(gold, kind)))
+        np.testing.assert_allclose(measured.values, value, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(METRIC.aggregate(measured.statistics.sum(axis=0), 20), value, rtol=0, atol=1e-6)
 
 
 @needs_java

@@ -56,15 +56,15 @@ def jar(oracle: Any) -> Jar:  # noqa: F811
 
 
 def equal(ours: Parse, jar: Jar, texts: Sequence[str]) -> None:
-    found = list(ours(texts))
-    for text, made, expected in zip(texts, found, jar(texts), strict=True):
-        assert made == expected, text
+    scores = list(ours(texts))
+    for text, score, expected in zip(texts, scores, jar(texts), strict=True):
+        assert score == expected, text
 
 
 def pairs(captions: dict[str, str], kind: str, step: int) -> list[str]:
-    made = perturbed(captions, kind)
+    altered = perturbed(captions, kind)
     keys = list(captions)[::step]
-    tokens = list(ptb.tokenize([*(captions[key] for key in keys), *(made[key] for key in keys)]))
+    tokens = list(ptb.tokenize([*(captions[key] for key in keys), *(altered[key] for key in keys)]))
     return [meteor15.pair([r], h) for r, h in zip(tokens[: len(keys)], tokens[len(keys) :], strict=True)]
 
 
@@ -115,7 +115,7 @@ def test_odd_texts_are_normalised_alike(ours: Parse, jar: Jar) -> None:
         for _ in range(600)
     ]
     hostile = [java.one_line(text).replace("|||", "") for text in HOSTILE]
-    texts += [f"{one} ||| {other}" for one in hostile for other in (hostile[0], one, hostile[7])]
+    texts += [f"{left} ||| {other}" for left in hostile for other in (hostile[0], left, hostile[7])]
     equal(ours, jar, texts)
 
 
@@ -175,15 +175,15 @@ def test_javas_hash() -> None:
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A cache folder of this test, and two phrases in place of the large table; counts how often it is made."""
-    made = list[int]()
+    kept = list[int]()
 
     def build(_: Path) -> paraphrases.Arrays:
-        made.append(1)
+        kept.append(1)
         return np.array([1, 2], np.uint64), np.array([0, 1, 2], np.int32), np.array([1, 0], np.int32)
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(paraphrases, "_build", build)
-    return made
+    return kept
 
 
 def test_the_table_is_built_once(small: list[int], tmp_path: Path) -> None:
@@ -218,8 +218,8 @@ def test_it_needs_no_java(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(java, "find_java", lambda: None)
     monkeypatch.setenv("PATH", os.devnull)
     with meteor15.PARSER.session() as parse:
-        (made,) = parse(["a dog runs fast ||| a dog runs quickly"])
-    assert made[:4] == [4.0, 4.0, 1.0, 1.0] and len(made) == meteor15.STATISTICS
+        (score,) = parse(["a dog runs fast ||| a dog runs quickly"])
+    assert score[:4] == [4.0, 4.0, 1.0, 1.0] and len(score) == meteor15.STATISTICS
 
 
 @needs_java

@@ -83,9 +83,9 @@ def test_parity_on_odd_texts(score: Score, oracle: Score) -> None:
 def same_synonyms(words: set[str]) -> None:
     from nltk.corpus import wordnet
 
-    found = folder()
-    assert found
-    ours, all_of_them = synonyms(found), lemma_names(found)
+    place = folder()
+    assert place
+    ours, all_of_them = synonyms(place), lemma_names(place)
     for word in words:
         names = {lemma.name() for synset in wordnet.synsets(word) for lemma in synset.lemmas()}
         assert all_of_them(word) == names and ours(word) == {name for name in names if "_" not in name}, word
@@ -167,8 +167,8 @@ def same_stems(words: Iterable[str]) -> None:
 def test_stems_are_those_of_nltk(benchmarks: Path) -> None:
     endings = ("ed", "ing", "eed", "ied", "ies", "ll", "e", "ion", "ment", "alli", "logi", "bli", "fulli", "y", "s", "")
     dice = random.Random(0)
-    made = ("".join(dice.choices("aeiouylsztbnmİß犬'", k=dice.randint(0, 7))) for _ in range(20_000))
-    same_stems(word + dice.choice(endings) for word in made)
+    words = ("".join(dice.choices("aeiouylsztbnmİß犬'", k=dice.randint(0, 7))) for _ in range(20_000))
+    same_stems(word + dice.choice(endings) for word in words)
     same_stems(IRREGULAR)
     same_stems({word for task in FILES for text in references(benchmarks, task).values() for word in text.split()})
 

@@ -44,23 +44,23 @@ def punkt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def rows(cim: Cim, *arguments: str | Path) -> dict[str, Any]:
-    made = cim("meteor", "--json", *arguments)
-    assert made.code == 0, made
-    return {row["metric"]: row for row in made.json["scores"]}
+    outcome = cim("meteor", "--json", *arguments)
+    assert outcome.code == 0, outcome
+    return {row["metric"]: row for row in outcome.json["scores"]}
 
 
 @needs_java
 @needs_wordnet
 def test_all_candidates_with_intervals_and_what_is_open(cim: Cim, punkt: Path) -> None:
-    found = rows(cim, "--model", "demo-detailed")
-    assert found.keys() == set(meteor.CANDIDATES) and len(found) == 5
-    for row in found.values():
+    table = rows(cim, "--model", "demo-detailed")
+    assert table.keys() == set(meteor.CANDIDATES) and len(table) == 5
+    for row in table.values():
         assert row["ci95"]["score"][0] < row["values"]["score"] < row["ci95"]["score"][1], row
     stored = [json.loads(line) for line in (cim.results / "demo" / "demo-detailed" / "per_sample.jsonl").open()]
     mean = sum(row["meteor"]["score"] for row in stored) / len(stored)
-    assert found["meteor@mean"]["values"]["score"] == pytest.approx(mean, rel=1e-12)
-    assert found["meteor"]["values"]["score"] != pytest.approx(mean, rel=1e-6)
-    assert "|agg:mean|" in found["meteor@mean"]["signature"] and "|agg:corpus|" in found["meteor"]["signature"]
+    assert table["meteor@mean"]["values"]["score"] == pytest.approx(mean, rel=1e-12)
+    assert table["meteor"]["values"]["score"] != pytest.approx(mean, rel=1e-6)
+    assert "|agg:mean|" in table["meteor@mean"]["signature"] and "|agg:corpus|" in table["meteor"]["signature"]
     told = cim("meteor", "--model", "demo-detailed", "-v").out
     assert "Which METEOR the paper prints is open" in told and told.count("wrong image") == 5
     assert cim("verify", "demo-detailed").code == 0
@@ -73,13 +73,13 @@ def test_without_punkt_one_candidate_says_what_to_run(
 ) -> None:
     monkeypatch.setattr(nltk_data, "root", lambda _: None)
     monkeypatch.setattr("harness.resources.java.find_java", lambda: None)
-    found = rows(cim, "--model", "demo-detailed")
+    table = rows(cim, "--model", "demo-detailed")
     assert (
         "punkt_tab is not on this machine: .venv/bin/python -m harness.resources.nltk_data"
-        in found["meteor_nltk@word_tokenize"]["not_computed"]
+        in table["meteor_nltk@word_tokenize"]["not_computed"]
     )
-    assert "no Java found" in found["meteor"]["not_computed"] and "no Java" in found["meteor@mean"]["not_computed"]
-    assert found["meteor_nltk"]["values"]["score"] > 0
+    assert "no Java found" in table["meteor"]["not_computed"] and "no Java" in table["meteor@mean"]["not_computed"]
+    assert table["meteor_nltk"]["values"]["score"] > 0
     line = cim.refused("score", "--model", "demo-detailed", "--metrics", "meteor_nltk@word_tokenize")
     assert "punkt_tab" in line
 
@@ -95,8 +95,8 @@ def test_on_word_tokens_it_is_nltks(punkt: Path, benchmarks: Path) -> None:
     samples = [Sample(str(number), (text,)) for number, text in enumerate(gold)]
     seen = Records(samples, captions, parse=lambda *_: [], replies=lambda _: [])
     expected = [
-        100 * meteor_score([word_tokenize(text)], word_tokenize(made))
-        for text, made in zip(gold, captions, strict=True)
+        100 * meteor_score([word_tokenize(text)], word_tokenize(caption))
+        for text, caption in zip(gold, captions, strict=True)
     ]
     assert metric.measure(seen).values[:, 0].tolist() == expected
     assert registry.metric("meteor_nltk").measure(seen).values[:, 0].tolist() != expected
@@ -112,7 +112,7 @@ def test_the_printed_captions_lie_as_the_protocol_says(
 ) -> None:
     """Twelve captions of Figures 7 and 8: METEOR 1.5 clearly below NLTK's, word tokens above white space."""
     printed = [json.loads(line) for line in (paper / "figure_7_8_captions.jsonl").open(encoding="utf-8")]
-    found: dict[str, list[float]] = {name: [] for name in meteor.CANDIDATES}
+    scores: dict[str, list[float]] = {name: [] for name in meteor.CANDIDATES}
     files = list[Path]()
     for number, system in enumerate(sorted({row["system"] for row in printed})):
         captions = {row["sample_id"]: row["caption"] for row in printed if row["system"] == system}
@@ -121,10 +121,10 @@ def test_the_printed_captions_lie_as_the_protocol_says(
     assert cim_on_benchmarks("meteor", *given).code == 0
     for file in files:
         for line in (cim_on_benchmarks.results / "docci500" / file.stem / "per_sample.jsonl").open():
-            for name, values in found.items():
+            for name, values in scores.items():
                 values.append(json.loads(line)[name]["score"])
-    means = {name: sum(values) / len(values) for name, values in found.items()}
-    assert len(found["meteor"]) == 12 and round(means["bleu4_char"], 4) == 32.2954
+    means = {name: sum(values) / len(values) for name, values in scores.items()}
+    assert len(scores["meteor"]) == 12 and round(means["bleu4_char"], 4) == 32.2954
     assert means["meteor@mean"] + 3 < means["meteor_nltk"] < means["meteor_nltk@word_tokenize"], means
 
 

@@ -110,5 +110,7 @@ def test_an_unparsed_reply_is_left_out_and_never_a_no() -> None:
     metric = registry.metric("taxonomy")
     replies = [{"species": "yes", "breed": "no"}, {"species": "who knows", "breed": "Yes."}]
     samples = [Sample("a", ()), Sample("b", ())]
-    made = metric.measure(Records(samples, ["x", "y"], lambda *_: [], lambda judge: replies))
-    assert metric.aggregate(made.statistics.sum(axis=0), 2).tolist() == [100, 50] and made.counts == {"unparsed": 1}
+    measured = metric.measure(Records(samples, ["x", "y"], lambda *_: [], lambda judge: replies))
+    assert metric.aggregate(measured.statistics.sum(axis=0), 2).tolist() == [100, 50] and measured.counts == {
+        "unparsed": 1
+    }

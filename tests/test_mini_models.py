@@ -113,23 +113,23 @@ def test_mini_models_see_through_the_engine(cim: Cim) -> None:
     metrics = "objects,attributes,fine_names,relation_qa,statements,length"
     arguments = ("--metrics", metrics, "--limit", "60", "--draws", "0", "--json")
     detailed, base = cim("eval", "--model", "mini-detailed,mini-base", *arguments).json
-    found = {report["model"]: {s["metric"]: s["values"] for s in report["scores"]} for report in (detailed, base)}
-    assert found["mini-detailed"]["objects"]["f1"] >= 75
-    assert found["mini-detailed"]["objects"]["f1"] > found["mini-base"]["objects"]["f1"]
-    assert found["mini-detailed"]["fine_names"]["f1"] > found["mini-base"]["fine_names"]["f1"] + 20
-    assert found["mini-detailed"]["statements"]["share_true"] > found["mini-base"]["statements"]["share_true"] + 5
-    assert found["mini-detailed"]["length"]["words"] > 2 * found["mini-base"]["length"]["words"]
+    values = {report["model"]: {s["metric"]: s["values"] for s in report["scores"]} for report in (detailed, base)}
+    assert values["mini-detailed"]["objects"]["f1"] >= 75
+    assert values["mini-detailed"]["objects"]["f1"] > values["mini-base"]["objects"]["f1"]
+    assert values["mini-detailed"]["fine_names"]["f1"] > values["mini-base"]["fine_names"]["f1"] + 20
+    assert values["mini-detailed"]["statements"]["share_true"] > values["mini-base"]["statements"]["share_true"] + 5
+    assert values["mini-detailed"]["length"]["words"] > 2 * values["mini-base"]["length"]["words"]
 
 
 def test_captions_of_other_images_lose_their_points(cim: Cim, tmp_path: Path) -> None:
     """mini-detailed's own captions, each given to the next image: it does look at the picture."""
     arguments = ("--metrics", "objects,attributes", "--draws", "0", "--json")
-    own = cim("eval", "--model", "mini-detailed", "--limit", "120", *arguments).json["scores"]
+    right = cim("eval", "--model", "mini-detailed", "--limit", "120", *arguments).json["scores"]
     rows = (cim.results / "miniscenes" / "mini-detailed" / "captions.jsonl").read_text().splitlines()
-    made = {row["sample_id"]: row["caption"] for row in map(json.loads, rows)}
-    names = sorted(made)
-    shifted = {name: made[other] for name, other in zip(names, [*names[1:], names[0]], strict=True)}
+    written = {row["sample_id"]: row["caption"] for row in map(json.loads, rows)}
+    names = sorted(written)
+    shifted = {name: written[other] for name, other in zip(names, [*names[1:], names[0]], strict=True)}
     path = captions_file(tmp_path / "shifted.jsonl", shifted)
     other = cim("eval", "--model", path, "--partial", *arguments).json["scores"]
-    for one, two in zip(own, other, strict=True):
-        assert two["values"]["f1"] < one["values"]["f1"] - 15
+    for right_score, two in zip(right, other, strict=True):
+        assert two["values"]["f1"] < right_score["values"]["f1"] - 15

@@ -61,8 +61,8 @@ def test_mini_base_on_vllm_killed_and_resumed_equals_transformers(
     written = store.read_rows(folder / records.NAME)
     assert written[: len(kept)] == kept and len(written) == 100
     assert cim("eval", "--model", "mini-base", "--limit", "100", *METRICS).code == 0
-    left = {name: made.text for name, made in records.read(tmp_path / "miniscenes" / "mini-base").items()}
-    right = {name: made.text for name, made in records.read(folder).items()}
+    left = {name: completion.text for name, completion in records.read(tmp_path / "miniscenes" / "mini-base").items()}
+    right = {name: completion.text for name, completion in records.read(folder).items()}
     assert left.keys() == right.keys() and sum(left[name] == right[name] for name in left) >= 98
     scores = [json.loads((folder.parent / name / "scores.json").read_text())["scores"] for name in ("few", "mini-base")]
     assert [row["n"] for rows in scores for row in rows] == [100] * 4

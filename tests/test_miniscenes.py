@@ -94,10 +94,10 @@ def test_scenes_keep_their_rules() -> None:
 
 
 def test_splits_share_no_id_and_no_scene() -> None:
-    made = {split: [world.scene(split, n) for n in range(500)] for split in world.SPLITS}
-    ids = [scene.id for scenes in made.values() for scene in scenes]
+    by_split = {split: [world.scene(split, n) for n in range(500)] for split in world.SPLITS}
+    ids = [scene.id for scenes in by_split.values() for scene in scenes]
     assert len(set(ids)) == len(ids)
-    contents = {split: {(s.things, s.background) for s in scenes} for split, scenes in made.items()}
+    contents = {split: {(s.things, s.background) for s in scenes} for split, scenes in by_split.items()}
     assert all(not contents["test"] & contents[split] for split in contents if split != "test")
     with pytest.raises(ValueError, match="no scene 500 in split 'test'"):
         world.scene("test", 500)
@@ -167,10 +167,10 @@ READINGS: dict[str, dict[str, object]] = {
 @pytest.mark.parametrize("text", READINGS)
 def test_reading(text: str) -> None:
     graph = reading.read(text)
-    found = {name: getattr(graph, name) for name in READINGS[text]}
-    if "relations" in found:
-        assert sorted(found.pop("relations")) == sorted(READINGS[text]["relations"])  # type: ignore[call-overload]
-    assert found == {name: value for name, value in READINGS[text].items() if name != "relations"}
+    parts = {name: getattr(graph, name) for name in READINGS[text]}
+    if "relations" in parts:
+        assert sorted(parts.pop("relations")) == sorted(READINGS[text]["relations"])  # type: ignore[call-overload]
+    assert parts == {name: value for name, value in READINGS[text].items() if name != "relations"}
 
 
 VOCABULARY = sorted({word for scene in SCENES[:200] for word in samples.reference(scene).split()})

@@ -112,6 +112,6 @@ def test_a_weakened_model_is_the_same_each_time_and_hardly_sees(tmp_path: Path) 
         n for n in first if ".visual." in n
     }
     assert model.resolve(str(tmp_path / "one"), tmp_path)[0].tasks == ("miniscenes",)
-    found = AutoModelForImageTextToText.from_pretrained(tmp_path / "one", dtype=torch.float32).eval()
-    measured = train.quality(found, 60)
+    weak = AutoModelForImageTextToText.from_pretrained(tmp_path / "one", dtype=torch.float32).eval()
+    measured = train.quality(weak, 60)
     assert measured["objects"] < 50 and measured["fine_names"] < 10, measured

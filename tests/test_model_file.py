@@ -136,10 +136,10 @@ def test_a_field_that_is_not_sent_is_no_setting(folder: Path) -> None:
     every = model.from_toml(folder / "m.toml").settings["sampling"]
     more = 'omit = ["temperature", "seed"]\nmax_tokens_field = "max_completion_tokens"\n'
     (folder / "m.toml").write_text(SERVED + more, encoding="utf-8")
-    one = model.from_toml(folder / "m.toml")
-    assert one.settings["sampling"] == {key: every[key] for key in every if key not in ("temperature", "seed")}
-    assert one.server is not None and one.server.omit == ("temperature", "seed")
-    assert one.server.max_tokens_field == "max_completion_tokens"
+    read = model.from_toml(folder / "m.toml")
+    assert read.settings["sampling"] == {key: every[key] for key in every if key not in ("temperature", "seed")}
+    assert read.server is not None and read.server.omit == ("temperature", "seed")
+    assert read.server.max_tokens_field == "max_completion_tokens"
 
 
 def test_the_digest_is_of_what_makes_the_model(folder: Path) -> None:
@@ -231,10 +231,10 @@ def test_engine_is_for_models_with_a_checkpoint(cim: Cim, tmp_path: Path) -> Non
 
 
 def test_the_real_model_reads_as_cim_ran_it() -> None:
-    made = model.from_toml(model.registry.model_file("qwen2.5-vl-7b"))
-    assert made.weights is not None and not made.weights.local
-    assert (made.engine, made.tasks) == ("vllm", ("coco_ln500", "docci500"))
-    assert made.weights.sampling.temperature == 0 and made.weights.sampling.max_tokens == 1024
+    qwen = model.from_toml(model.registry.model_file("qwen2.5-vl-7b"))
+    assert qwen.weights is not None and not qwen.weights.local
+    assert (qwen.engine, qwen.tasks) == ("vllm", ("coco_ln500", "docci500"))
+    assert qwen.weights.sampling.temperature == 0 and qwen.weights.sampling.max_tokens == 1024
 
 
 def test_what_every_model_of_the_project_says(cim: Cim) -> None:

@@ -47,12 +47,12 @@ def test_vectors_are_those_of_sentence_transformers(tmp_path: Path, models: Path
     """sentence-transformers 6.2 on the same weights, one text at a time and four as CAPTURE does."""
     library = pytest.importorskip("sentence_transformers")
     oracle = library.SentenceTransformer(str(models), device="cpu")
-    made = Encodings(tmp_path).encode("mpnet", TEXTS)
+    vectors = Encodings(tmp_path).encode("mpnet", TEXTS)
     for size in (1, 4):
         expected = oracle.encode(TEXTS, batch_size=size)
-        assert made == pytest.approx(expected, abs=1e-6)
-    assert made.dtype == np.float32 and np.linalg.norm(made, axis=1) == pytest.approx(np.ones(len(TEXTS)))
-    assert np.abs(made[0] - made[1]).max() > 0.01
+        assert vectors == pytest.approx(expected, abs=1e-6)
+    assert vectors.dtype == np.float32 and np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(len(TEXTS)))
+    assert np.abs(vectors[0] - vectors[1]).max() > 0.01
 
 
 def test_texts_come_back_in_order_from_small_windows_and_batches(

@@ -157,14 +157,14 @@ CAPTION = ["caption", "--model", "mini-base", "--task", "miniscenes"]
 
 def test_parses_are_those_of_one_process(machines: Machines, tmp_path: Path) -> None:
     """The cache's rows of all references, in the same order."""
-    made = list[dict[str, bytes]]()
+    outputs = list[dict[str, bytes]]()
     for name, options in (("alone", []), ("ray", ["--on", "ray", "--ray-address", machines.address])):
         command = ["parse", "--model", "mini-base", "--task", "miniscenes", "--limit", "9", "--metrics", "bleu4"]
         running = process(*command, *options, results=tmp_path / name)
         assert running.wait() == 0, running.communicate()
         cache = tmp_path / name / ".cache" / "parses"
-        made.append({path.name: path.read_bytes() for path in cache.iterdir()})
-    assert made[0] == made[1] and made[0]
+        outputs.append({path.name: path.read_bytes() for path in cache.iterdir()})
+    assert outputs[0] == outputs[1] and outputs[0]
 
 
 @pytest.mark.parametrize(

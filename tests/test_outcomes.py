@@ -155,7 +155,7 @@ def test_reasoning_in_a_captions_file_is_split_off_and_said(cim: Cim, tmp_path: 
     assert rows(cim, "thinking")[0]["reasoning"] == "<think>\nMaybe a boat? 1: No\n</think>"
     assert "reasoning" not in rows(cim, "clean")[0]
     manifests = [json.loads((cim.results / "demo" / n / "manifest.json").read_text()) for n in ("thinking", "clean")]
-    assert [one.get("reasoning") for one in manifests] == ["split off 12 captions", None]
+    assert [manifest.get("reasoning") for manifest in manifests] == ["split off 12 captions", None]
     assert verified(cim, "thinking")
 
 

@@ -58,7 +58,7 @@ def test_the_doctor_gives_a_reason_once_and_ends_with_what_works_now(cim: Cim, m
     from harness.command import doctor
     from harness.resources import pretrained
 
-    monkeypatch.setattr(pretrained, "absent", lambda one: f"the weights {one.hub_id} are not on this machine")
+    monkeypatch.setattr(pretrained, "absent", lambda entry: f"the weights {entry.hub_id} are not on this machine")
     rows = doctor.examine(None)
     merged = doctor.together(rows)
     told = [(state, detail) for _, state, detail in merged]

@@ -140,11 +140,11 @@ def test_the_judge_is_asked_for_species_and_breed(servers: list[images.Server], 
 def test_captions_are_scored_and_taxonomy_says_why_not(servers: list[images.Server], cim: Cim, tmp_path: Path) -> None:
     assert cim("data", "fetch", "pets").code == 0
     path = captions_file(tmp_path / "mine.jsonl", dict.fromkeys(STEMS, "A small cat, or a dog."))
-    made = cim("eval", "--model", path)  # the task is found from the ids
-    assert made.code == 0 and "pets " in made.out and "not computed: taxonomy (" in made.out
+    outcome = cim("eval", "--model", path)  # the task is found from the ids
+    assert outcome.code == 0 and "pets " in outcome.out and "not computed: taxonomy (" in outcome.out
     scores = json.loads((cim.results / "pets" / "mine" / "scores.json").read_text())["scores"]
-    found = {row["metric"]: row for row in scores}
-    assert found.keys() == {"length", "taxonomy"} and found["length"]["values"] == {"words": 6}
-    assert found["taxonomy"]["values"] == {"species": None, "breed": None}
+    by_metric = {row["metric"]: row for row in scores}
+    assert by_metric.keys() == {"length", "taxonomy"} and by_metric["length"]["values"] == {"words": 6}
+    assert by_metric["taxonomy"]["values"] == {"species": None, "breed": None}
     assert (cim.results / "pets" / "mine" / "report.html").read_text().count("data:image/png") == 4
     assert "needs references" in cim.refused("eval", "--model", path, "--metrics", "bleu4")

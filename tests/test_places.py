@@ -70,10 +70,10 @@ def test_every_kind_is_found_in_a_folder(parts: Path) -> None:
     for name, text in SHORTEST.items():
         write(parts / name, text)
     for kind in registry.KINDS:
-        own = {"trainings": "taught"}.get(kind, "mine")
-        assert own in registry.names(kind) and registry.about(kind, own)
+        part = {"trainings": "taught"}.get(kind, "mine")
+        assert part in registry.names(kind) and registry.about(kind, part)
         if kind != "models":
-            assert registry.load(kind, own).name == own  # type: ignore[attr-defined]
+            assert registry.load(kind, part).name == part  # type: ignore[attr-defined]
     assert "mine" not in registry.names("trainings") and "taught" not in registry.names("tasks")
     assert registry.metric("only_here").name == "only_here", "a part of a task's package"
     assert registry.model_file("mine") == parts / "models" / "mine.toml"
@@ -159,8 +159,8 @@ def test_a_package_brings_parts_by_entry_points(
 def test_a_judge_is_answered_by_a_model_of_a_file(parts: Path, tmp_path: Path, cim: Cim) -> None:
     text = (ROOT / "tasks" / "miniscenes" / "models" / "rule-judge.toml").read_text()
     answerer = write(tmp_path / "loose" / "other-rules.toml", text)
-    one = data.samples(registry.task("miniscenes"))[0]
-    file = captions_file(tmp_path / "mine.jsonl", {one.id: one.references[0]})
+    sample = data.samples(registry.task("miniscenes"))[0]
+    file = captions_file(tmp_path / "mine.jsonl", {sample.id: sample.references[0]})
     asked = ("--model", file, "--partial", "--metrics", "taxonomy", "--judge", answerer)
     (score,) = cim("eval", *asked, "--json").json["scores"]
     assert score["values"] == {"species": 100, "breed": 100}

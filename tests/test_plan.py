@@ -71,7 +71,7 @@ def test_interval_of_the_deviation_covers(draw: str) -> None:
     assert 0.91 <= hits / 600 <= 0.98
 
 
-def _found(replays: int, metric_name: str, draws: int, tolerance: float) -> None:
+def _check_power(replays: int, metric_name: str, draws: int, tolerance: float) -> None:
     """Replays of planned size from two stored systems: their share with a significant difference is the power.
 
     The images of the two systems are the population, their difference there is the truth.
@@ -95,14 +95,14 @@ def _found(replays: int, metric_name: str, draws: int, tolerance: float) -> None
 
 @pytest.mark.parametrize("metric", ["capture", "relation_qa", "bleu4"])
 def test_predicted_power_is_met(metric: str) -> None:
-    _found(300, metric, 199, 0.075)  # three standard errors of 300 replays
+    _check_power(300, metric, 199, 0.075)  # three standard errors of 300 replays
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("metric", ["capture", "relation_qa", "bleu4"])
 def test_predicted_power_is_met_in_many_replays(metric: str) -> None:
     """Counts lose up to three points: the sums of a permutation test are then on a lattice, and a tie is a hit."""
-    _found(3000, metric, 499, 0.045 if metric == "relation_qa" else 0.025)
+    _check_power(3000, metric, 499, 0.045 if metric == "relation_qa" else 0.025)
 
 
 def test_table_of_two_runs(pair: Cim) -> None:

@@ -47,10 +47,12 @@ def snapshot(tmp_path: Path, source: Path) -> Path:
 
 
 def test_names_ids_and_commits() -> None:
-    for one in ALL.values():
-        assert len(one.revision) == 40 and one.pinned.startswith(one.hub_id) and "model.safetensors" in one.files
-        assert not any(name.endswith((".bin", ".pt", ".pkl")) for name in one.files)
-        assert set(one.sums) <= set(one.files) and all(len(one_sum) == 64 for one_sum in one.sums.values())
+    for entry in ALL.values():
+        assert (
+            len(entry.revision) == 40 and entry.pinned.startswith(entry.hub_id) and "model.safetensors" in entry.files
+        )
+        assert not any(name.endswith((".bin", ".pt", ".pkl")) for name in entry.files)
+        assert set(entry.sums) <= set(entry.files) and all(len(one_sum) == 64 for one_sum in entry.sums.values())
 
 
 def test_a_folder_of_ones_own_comes_first_and_is_known_by_its_bytes(
@@ -59,11 +61,11 @@ def test_a_folder_of_ones_own_comes_first_and_is_known_by_its_bytes(
     assert pretrained.folder(FACTUAL) is None and pretrained.identity(FACTUAL) == FACTUAL.pinned
     place = snapshot(tmp_path, tiny_t5_folder)
     assert pretrained.whole(FACTUAL) == place and pretrained.identity(FACTUAL) == FACTUAL.pinned
-    own = Path(shutil.copytree(tiny_t5_folder, tmp_path / "models" / NAME))
-    monkeypatch.setenv("CIM_MODELS", str(own.parent))
-    digest = checkpoint.digest(own)
-    assert pretrained.folder(FACTUAL) == own and pretrained.identity(FACTUAL) == digest
-    (own / "tokenizer_config.json").write_text("{}")
+    copied = Path(shutil.copytree(tiny_t5_folder, tmp_path / "models" / NAME))
+    monkeypatch.setenv("CIM_MODELS", str(copied.parent))
+    digest = checkpoint.digest(copied)
+    assert pretrained.folder(FACTUAL) == copied and pretrained.identity(FACTUAL) == digest
+    (copied / "tokenizer_config.json").write_text("{}")
     assert pretrained.identity(FACTUAL) != digest
 
 
@@ -79,10 +81,10 @@ def test_the_bytes_of_a_commit_have_one_identity_wherever_they_lie_and_others_ar
     shutil.copytree(source, place)
     assert pretrained.identity(known) == known.pinned and pretrained.whole(known) == place
     monkeypatch.setenv("CIM_MODELS", str(tmp_path / "models"))
-    own = Path(shutil.copytree(source, tmp_path / "models" / name))
-    assert pretrained.folder(known) == own and pretrained.identity(known) == known.pinned
-    (own / "vocab.txt").write_text("other")
-    assert pretrained.identity(known) == checkpoint.digest(own) and pretrained.whole(known) == own
+    copied = Path(shutil.copytree(source, tmp_path / "models" / name))
+    assert pretrained.folder(known) == copied and pretrained.identity(known) == known.pinned
+    (copied / "vocab.txt").write_text("other")
+    assert pretrained.identity(known) == checkpoint.digest(copied) and pretrained.whole(known) == copied
     monkeypatch.delenv("CIM_MODELS")
     (place / "vocab.txt").write_text("other")
     assert pretrained.identity(known) == checkpoint.digest(place)
@@ -140,7 +142,7 @@ def test_fetch_brings_named_files_alone_and_goes_on_after_a_break(
             done = fetch(hub)
         assert done.returncode == 0, done.stderr
         assert "to download, licence a-test" in done.stdout and f"whole, {FACTUAL.pinned}" in done.stdout
-        assert not any("pickle" in one or ".bin" in one for one in asked)
+        assert not any("pickle" in path or ".bin" in path for path in asked)
         assert asked.count("model.safetensors 0") == 2 and asked.count("config.json 0") == 1
         count = len(asked)
         assert fetch(hub).returncode == 0 and len(asked) == count

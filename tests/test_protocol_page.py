@@ -28,7 +28,7 @@ def test_the_defects_are_those_of_the_files(task: str, column: int, benchmarks: 
         f"{100 * answers.count('Yes') / len(answers):.1f} %",
         f"{sum(name != name.strip() for name in objects)}",
         f"{sum(name in stop_words() for name in objects)} of {len(objects):,}",
-        f"{sum(one in other or other in one for one, other in pairs)}",
+        f"{sum(left in other or other in left for left, other in pairs)}",
         f"{sum(map(sum, owned))} of {sum(map(len, owned)):,}",
         f"{sum(map(all, owned))}",
     ]

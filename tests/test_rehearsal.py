@@ -86,7 +86,7 @@ def test_one_command_makes_every_row_with_one_load_each(run: Run, served: Hub, t
     fetched = run("data", "fetch", "--for", "qwen2.5-vl-7b", "coco_ln500,docci500", *names)
     assert fetched.returncode == 0, fetched.stderr
     assert all(f"{name}: " in fetched.stdout for name in ("qwen2.5-vl-7b", "qwen3-8b", "factual", "mpnet"))
-    assert not any(".bin" in one for one in served.asked)
+    assert not any(".bin" in path for path in served.asked)
     again = run("model", "fetch", "qwen2.5-vl-7b,qwen3-8b,factual,mpnet", HF_HUB_OFFLINE="1")
     assert again.returncode == 0 and again.stdout.count(": whole, ") == 4, again.stderr
 

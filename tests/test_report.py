@@ -67,7 +67,7 @@ class Page(HTMLParser):
         return {(tag, name) for tag, attributes in self.elements for name in attributes}
 
 
-def made(cim: Cim, captions: dict[str, str], folder: Path) -> tuple[Path, str]:
+def built(cim: Cim, captions: dict[str, str], folder: Path) -> tuple[Path, str]:
     """A run of the demo task with these captions (the others plain), and its page."""
     every = {f"demo_{number:02d}": "A red bicycle leans on a wall." for number in range(1, 13)} | captions
     result = cim("eval", "--model", captions_file(folder / "mine.jsonl", every), *METRICS)
@@ -78,7 +78,7 @@ def made(cim: Cim, captions: dict[str, str], folder: Path) -> tuple[Path, str]:
 
 
 def test_what_a_page_holds(cim: Cim, tmp_path: Path) -> None:
-    run, html = made(cim, {}, tmp_path)
+    run, html = built(cim, {}, tmp_path)
     page = Page(html)
     for text in ("mine on Demo", "12 samples, 0 failed", "bleu4_char", "wrong image", "demo_12"):
         assert text in page.text, text
@@ -95,7 +95,7 @@ def test_what_a_page_holds(cim: Cim, tmp_path: Path) -> None:
 
 
 def test_the_first_screen_says_what_is_no_better_than_a_control(cim: Cim, tmp_path: Path) -> None:
-    run, _ = made(cim, {}, tmp_path)
+    run, _ = built(cim, {}, tmp_path)
     document = unsummed(run)
     (bleu,) = (row for row in document["scores"] if row["metric"] == "bleu4_char")
     point, bounds = bleu["values"]["score"], bleu["ci95"]
@@ -136,7 +136,7 @@ def test_a_tiny_image_is_stored_without_loss_and_a_photograph_small() -> None:
 
 
 def test_a_page_is_the_same_each_time(cim: Cim, tmp_path: Path) -> None:
-    run, html = made(cim, {}, tmp_path)
+    run, html = built(cim, {}, tmp_path)
     (run / report.NAME).unlink()
     assert cim("report", "mine").out.strip() == str(run / report.NAME)
     assert cim("report", run, "--json").json == {"report": str(run / report.NAME)}
@@ -145,10 +145,10 @@ def test_a_page_is_the_same_each_time(cim: Cim, tmp_path: Path) -> None:
 
 
 def test_hostile_captions_are_inert(cim: Cim, tmp_path: Path) -> None:
-    run, html = made(cim, {}, tmp_path)
+    run, html = built(cim, {}, tmp_path)
     tame = Page(html)
     shutil.rmtree(run)
-    _, html = made(cim, HOSTILE, tmp_path)
+    _, html = built(cim, HOSTILE, tmp_path)
     page = Page(html)
     new = {("p", "tabindex"), ("p", "role"), ("p", "aria-label"), ("p", "class"), ("span", "class")}
     assert page.attributes() - tame.attributes() <= new
@@ -183,7 +183,7 @@ def test_a_public_text_names_no_folder_and_no_host(text: str, shown: str) -> Non
 
 def test_a_page_names_no_place_of_the_machine(cim: Cim, tmp_path: Path) -> None:
     """Neither in the run's folder nor on the leaderboard: paths and hosts in manifest, scores and rows."""
-    run, _ = made(cim, {}, tmp_path)
+    run, _ = built(cim, {}, tmp_path)
     stored = json.loads((run / "manifest.json").read_text())
     stored["settings"]["model"] |= {"base_url": "http://gpu7:8000/v1", "checkpoint": "/home/annabel/weights/qwen"}
     store.write_document(run / "manifest.json", {**stored, "origin": "/home/annabel/model.toml"})
@@ -217,7 +217,7 @@ def test_a_page_names_no_place_of_the_machine(cim: Cim, tmp_path: Path) -> None:
 
 
 def test_a_page_loads_nothing(cim: Cim, tmp_path: Path) -> None:
-    page = Page(made(cim, HOSTILE, tmp_path)[1])
+    page = Page(built(cim, HOSTILE, tmp_path)[1])
     policy = next(a["content"] for tag, a in page.elements if tag == "meta" and "http-equiv" in a)
     digest = base64.b64encode(hashlib.sha256(page.scripts[0].encode()).digest()).decode()
     assert policy is not None and policy.startswith("default-src 'none'; img-src data:;")
@@ -249,7 +249,7 @@ def test_a_run_without_scores_is_one_line(cim: Cim) -> None:
 
 
 def test_a_damaged_run_is_one_line(cim: Cim, tmp_path: Path) -> None:
-    run, _ = made(cim, {}, tmp_path)
+    run, _ = built(cim, {}, tmp_path)
     stored = json.loads((run / "manifest.json").read_text())
     changed = {**stored, "settings": {**stored["settings"], "task": {**stored["settings"]["task"], "data": "0" * 12}}}
     store.write_document(run / "manifest.json", changed)
@@ -259,7 +259,7 @@ def test_a_damaged_run_is_one_line(cim: Cim, tmp_path: Path) -> None:
 
 
 def test_what_is_not_computed_says_why(cim: Cim, tmp_path: Path) -> None:
-    run, _ = made(cim, {}, tmp_path)
+    run, _ = built(cim, {}, tmp_path)
     document = unsummed(run)
     row = {**document["scores"][0], "metric": "capture", "values": {"score": None}, "ci95": {"score": [None, None]}}
     row |= {"not_computed": "no weights here; run `make x`", "signature": None, "controls": {}}
@@ -306,8 +306,8 @@ def test_images_become_small_pictures(
     assert cim("report", run).code == 0
     page = Page((run / report.NAME).read_text(encoding="utf-8"))
     pictures = [attributes for tag, attributes in page.elements if tag == "img"]
-    assert [(one["width"], one["height"]) for one in pictures] == [("160", "120"), ("120", "160")]
-    assert all(len(str(one["src"])) < 16_000 for one in pictures)
+    assert [(picture["width"], picture["height"]) for picture in pictures] == [("160", "120"), ("120", "160")]
+    assert all(len(str(picture["src"])) < 16_000 for picture in pictures)
     assert (run / report.NAME).read_text(encoding="utf-8") == report.page(stored_run.load(run))
 
 
@@ -383,7 +383,7 @@ def probed(html: str, probe: str, folder: Path) -> Any:
 def test_the_page_works_in_a_browser(cim: Cim, tmp_path: Path) -> None:
     """Its script sorts, filters and says so, hostile captions included, and the console stays silent."""
     captions = {f"demo_{number:02d}": "red dog " * (13 - number) for number in range(8, 13)} | HOSTILE
-    run, html = made(cim, captions, tmp_path)
+    run, html = built(cim, captions, tmp_path)
     dom, log = browse(run / report.NAME, tmp_path / "profile")
     assert "CONSOLE" not in log, log
     assert 'id="controls">' in dom and dom.count("<article") == 12
@@ -403,7 +403,7 @@ def test_the_page_works_in_a_browser(cim: Cim, tmp_path: Path) -> None:
 @pytest.mark.skipif(BROWSER is None, reason="no chromium here: apt-get install chromium")
 def test_no_other_script_runs(cim: Cim, tmp_path: Path) -> None:
     """The page's own policy holds: a script put into it is refused, and so is a request."""
-    _, html = made(cim, {}, tmp_path)
+    _, html = built(cim, {}, tmp_path)
     bad = '<script>document.body.dataset.bad = "1"</script><img src="https://example.org/x.png">'
     (tmp_path / "bad.html").write_text(html.replace("</main>", bad + "</main>"), encoding="utf-8")
     dom, log = browse(tmp_path / "bad.html", tmp_path / "profile")

@@ -41,8 +41,8 @@ def test_bins_of_an_example_worked_by_hand() -> None:
 
 def test_what_does_not_vary_has_no_correlation() -> None:
     x, flat = np.arange(500.0), np.full(500, 0.3)
-    for one, other in ((x, flat), (flat, x), (flat, flat), (x[:1], x[:1]), (x[:0], x[:0])):
-        assert stats.pearson(one, other) is None and stats.spearman(one, other) is None
+    for first, other in ((x, flat), (flat, x), (flat, flat), (x[:1], x[:1]), (x[:0], x[:0])):
+        assert stats.pearson(first, other) is None and stats.spearman(first, other) is None
     assert correlation.permuted(x, flat) is None
     assert correlation.resampled([(x, flat), (flat, x)], None) == [None, None]
     assert correlation.within(x, np.repeat([0.0, 1.0], 250), ["a"] * 250 + ["b"] * 250) is None
@@ -93,7 +93,7 @@ def test_clusters_widen_the_interval_that_images_would_give() -> None:
     breed = np.repeat(generator.normal(size=(37, 2)) @ np.array([[1, 0.6], [0, 0.8]]), 100, axis=0)
     x, y = (breed + 0.1 * generator.normal(size=breed.shape)).T
     groups = [f"breed{at // 100}" for at in range(3700)]
-    (by_breed,), (by_image,) = (correlation.resampled([(x, y)], one) for one in (groups, None))
+    (by_breed,), (by_image,) = (correlation.resampled([(x, y)], grouping) for grouping in (groups, None))
     assert by_breed is not None and by_image is not None
     assert by_breed[1] - by_breed[0] > 4 * (by_image[1] - by_image[0])
     inside = correlation.within(x, y, groups)
@@ -104,13 +104,13 @@ def test_the_interval_is_that_of_a_plain_bootstrap() -> None:
     generator = np.random.default_rng(6)
     x = generator.normal(size=80)
     y = x + generator.normal(size=80)
-    (made,) = correlation.resampled([(x, y)], None)
+    (interval,) = correlation.resampled([(x, y)], None)
     drawn = [
         np.corrcoef(np.repeat(x, row.astype(int)), np.repeat(y, row.astype(int)))[0, 1]
         for block in stats.resamples(80)
         for row in block
     ]
-    assert made == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=1e-9)
+    assert interval == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=1e-9)
 
 
 def test_a_metric_that_is_only_length_has_nothing_left() -> None:
@@ -128,9 +128,9 @@ def test_a_metric_that_is_only_length_has_nothing_left() -> None:
 
 def test_a_run_is_studied_and_constant_accuracy_is_undefined(tmp_path: Path) -> None:
     run = stored_run.load(report_runs.random_detail(tmp_path / "miniscenes_pearson" / "random-detail"))
-    found = pearson.columns_of(run)
-    assert found is not None and found.gallery_rows == 8000 and found.source == "fine_names recall"
-    panels = {panel.metric: panel for panel in pearson.study(found)}
+    columns = pearson.columns_of(run)
+    assert columns is not None and columns.gallery_rows == 8000 and columns.source == "fine_names recall"
+    panels = {panel.metric: panel for panel in pearson.study(columns)}
     assert list(panels) == ["GRC", "QIR", "reward", "words"]
     assert all(len(panel.points) == 30 and panel.dropped == 0 for panel in panels.values())
     assert (panels["QIR"].r or 0) > 0.95 > 0.7 > (panels["QIR"].raw or 0) > 0.4
@@ -161,12 +161,12 @@ def test_pets_are_resampled_by_breed_and_unread_replies_can_be_left_out(tmp_path
         for key in ("species", "breed")
     ]
     store.write_rows(folder / "replies.taxonomy.rule-judge.jsonl", replies)
-    found = pearson.columns_of(stored_run.load(folder))
-    assert found is not None and set(found.breeds or ()) == {"Bengal", "great_pyrenees", "pug", "Sphynx"}
-    assert found.words.tolist() == [2.0] * 400
-    count, kept = pearson.unparsed(found) or (0, found)
+    columns = pearson.columns_of(stored_run.load(folder))
+    assert columns is not None and set(columns.breeds or ()) == {"Bengal", "great_pyrenees", "pug", "Sphynx"}
+    assert columns.words.tolist() == [2.0] * 400
+    count, kept = pearson.unparsed(columns) or (0, columns)
     assert count == 40 and len(kept.ids) == 360 and len(kept.accuracy) == 360
-    by_breed = {panel.metric: panel for panel in pearson.study(found)}
+    by_breed = {panel.metric: panel for panel in pearson.study(columns)}
     assert by_breed["QIR"].within is not None and by_breed["words"].r is None
 
 
@@ -178,14 +178,14 @@ def test_the_length_control_gives_back_a_planted_effect() -> None:
     words_b = words_a + generator.integers(-3, 12, 500)
     a = image + 2 * words_a + generator.normal(0, 2, 500)
     b = image + 2 * words_b + 5 + generator.normal(0, 2, 500)
-    (made,) = lengths.controls([(a, b, words_a, words_b)])
-    assert made.plain.difference == pytest.approx(5 + 2 * float((words_b - words_a).mean()), abs=0.5)
-    assert made.adjusted is not None and made.adjusted.ci95[0] < 5 < made.adjusted.ci95[1]
-    assert made.adjusted.difference == pytest.approx(5, abs=0.7) and made.a_word == pytest.approx(2, abs=0.15)
-    assert not made.extrapolated
+    (control,) = lengths.controls([(a, b, words_a, words_b)])
+    assert control.plain.difference == pytest.approx(5 + 2 * float((words_b - words_a).mean()), abs=0.5)
+    assert control.adjusted is not None and control.adjusted.ci95[0] < 5 < control.adjusted.ci95[1]
+    assert control.adjusted.difference == pytest.approx(5, abs=0.7) and control.a_word == pytest.approx(2, abs=0.15)
+    assert not control.extrapolated
     near = np.abs(words_b - words_a) <= 2
-    assert made.matched is not None and made.matched.n == made.matching == int(near.sum())
-    assert made.matched.difference == pytest.approx(float((b - a)[near].mean()))
+    assert control.matched is not None and control.matched.n == control.matching == int(near.sum())
+    assert control.matched.difference == pytest.approx(float((b - a)[near].mean()))
 
 
 def test_lengths_that_do_not_overlap_are_said_to() -> None:
@@ -215,29 +215,29 @@ def stored(results: Path, *rows: dict[str, object], **more: object) -> study.Stu
     arms = {str(row["arm"]): f"about {row['arm']}" for row in rows}
     document = {"base": "mini-base", "task": "miniscenes", "arms": arms, "rows": list(rows), **more}
     store.write_document(results / "train" / "study.json", document)
-    found = study.read(results)
-    assert found is not None
-    return found
+    read_back = study.read(results)
+    assert read_back is not None
+    return read_back
 
 
 def test_seeds_have_students_interval_and_arms_are_compared_with_holm(tmp_path: Path) -> None:
     rows = [*arm("cim", 60, 61, 62), *arm("qir", 58, 58.5, 61), *arm("grc", 40, 42, 41, stopped="precision")]
-    found = stored(tmp_path, *rows, *arm("sft", 55))
+    studied = stored(tmp_path, *rows, *arm("sft", 55))
     mean = study.over_seeds([10, 11, 12])
     assert mean is not None and mean.ci95 == pytest.approx((11 - 4.302653 / 3**0.5, 11 + 4.302653 / 3**0.5), abs=1e-6)
     single = study.over_seeds([10])
     assert single is not None and single.ci95 is None and study.over_seeds([]) is None
-    made = {one.arm: one for one in study.contrasts(found, "capture")}
-    assert list(made) == ["qir", "grc", "sft"] and made["sft"].p is None and made["sft"].p_holm is None
+    by_arm = {contrast.arm: contrast for contrast in study.contrasts(studied, "capture")}
+    assert list(by_arm) == ["qir", "grc", "sft"] and by_arm["sft"].p is None and by_arm["sft"].p_holm is None
     from scipy import stats as reference
 
     plain = [
         reference.ttest_rel([58, 58.5, 61], [60, 61, 62]).pvalue,
         reference.ttest_rel([40, 42, 41], [60, 61, 62]).pvalue,
     ]
-    assert [made["qir"].p, made["grc"].p] == pytest.approx(plain)
-    assert [made["qir"].p_holm, made["grc"].p_holm] == pytest.approx(stats.holm(plain))
-    grc = found.arm("grc")
+    assert [by_arm["qir"].p, by_arm["grc"].p] == pytest.approx(plain)
+    assert [by_arm["qir"].p_holm, by_arm["grc"].p_holm] == pytest.approx(stats.holm(plain))
+    grc = studied.arm("grc")
     assert grc is not None and grc.stopped == {0: "precision", 1: "precision", 2: "precision"}
 
 

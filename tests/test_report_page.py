@@ -35,7 +35,7 @@ HOSTILE = (
 )
 
 
-def made(results: Path, *arguments: str) -> tuple[Path, dict[str, Any]]:
+def built(results: Path, *arguments: str) -> tuple[Path, dict[str, Any]]:
     """The folder of a report and what ``--json`` says."""
     with contextlib.redirect_stdout(io.StringIO()) as out:
         assert face.main(["report", "--results", str(results), "--json", *arguments]) == 0
@@ -56,7 +56,7 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def report(studied: Path) -> tuple[Path, dict[str, Any]]:
     """The report of the study and what ``--json`` says of it."""
-    return made(studied)
+    return built(studied)
 
 
 def test_what_a_report_holds(studied: Path, report: tuple[Path, dict[str, Any]]) -> None:
@@ -128,7 +128,7 @@ def test_two_reports_have_the_same_bytes_and_no_nan(
     kept = {path.relative_to(first): path.read_bytes() for path in sorted(first.rglob("*")) if path.is_file()}
     moved = tmp_path / "elsewhere"
     shutil.copytree(studied, moved, ignore=shutil.ignore_patterns(".leaderboards"))
-    second, told = made(moved, "--out", str(tmp_path / "again"))
+    second, told = built(moved, "--out", str(tmp_path / "again"))
     assert {path.relative_to(second): path.read_bytes() for path in sorted(second.rglob("*")) if path.is_file()} == kept
     assert not re.search(r"\bnan\b|\binf\b", json.dumps(told), re.IGNORECASE)
     for path, content in kept.items():
@@ -160,7 +160,7 @@ def test_hostile_captions_are_inert(report: tuple[Path, dict[str, Any]]) -> None
 
 
 def test_an_empty_folder_says_what_to_run(tmp_path: Path) -> None:
-    folder, told = made(tmp_path)
+    folder, told = built(tmp_path)
     page = Page((folder / "report.html").read_text(encoding="utf-8"))
     for command in ("make ablation", "make train-cim", "make ablation SEEDS=3", "TASK=pets"):
         assert command in page.text
@@ -170,7 +170,7 @@ def test_an_empty_folder_says_what_to_run(tmp_path: Path) -> None:
 
 def test_the_comparison_comes_first_and_says_what_the_tests_say(studied: Path, tmp_path: Path) -> None:
     out = ("--out", str(tmp_path))
-    folder, told = made(studied, "mini-base", "--against", "sft-seed0", "grc-seed0", *out)
+    folder, told = built(studied, "mini-base", "--against", "sft-seed0", "grc-seed0", *out)
     html = (folder / "report.html").read_text(encoding="utf-8")
     text = Page(html).text
     sections = re.findall(r'<h2 id="([^"]+)">', html)
@@ -187,7 +187,7 @@ def test_the_comparison_comes_first_and_says_what_the_tests_say(studied: Path, t
                 assert f"{row.label}{signed(row.test.difference, digits)}" in text
     first = html[html.index('id="comparison"') : html.index('id="captions"')]
     assert first.count('<td class="number"') > 0 and '<td class=" better"' in first and '<td class=" worse"' in first
-    elsewhere, again = made(studied, str(studied / "miniscenes" / "mini-base"), "--against", "sft-seed0", *out)
+    elsewhere, again = built(studied, str(studied / "miniscenes" / "mini-base"), "--against", "sft-seed0", *out)
     assert again["sections"]["comparison"].keys() == {"mini-base → sft-seed0"} and elsewhere == folder
 
 
@@ -202,7 +202,7 @@ def test_an_extrapolation_beyond_the_scale_is_not_printed() -> None:
 
 def test_runs_can_be_named(studied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = ("--out", str(tmp_path))
-    _, told = made(studied, *out, "--baseline", "sft-seed0", "--against", "cim-seed1,grc-seed0")
+    _, told = built(studied, *out, "--baseline", "sft-seed0", "--against", "cim-seed1,grc-seed0")
     sections = told["sections"]
     assert list(sections["against"]) == [
         "sft-seed0 → cim-seed1",
@@ -225,18 +225,18 @@ def test_a_stopped_arm_without_a_checkpoint_is_no_crash(tmp_path: Path) -> None:
     document = store.read_document(path) or {}
     document["rows"] = [{**row, "values": {} if row["arm"] == "grc" else row["values"]} for row in document["rows"]]
     store.write_document(path, document)
-    folder, _ = made(tmp_path)
+    folder, _ = built(tmp_path)
     assert "One seed per arm: no difference between arms" in (folder / "report.html").read_text(encoding="utf-8")
     document["rows"] = [{**row, "values": {}} for row in document["rows"]]
     store.write_document(path, document)
-    folder, _ = made(tmp_path)
+    folder, _ = built(tmp_path)
     assert "No study with an evaluated arm is stored" in (folder / "report.html").read_text(encoding="utf-8")
 
 
 def test_thirty_models_on_two_benchmarks(thirty_copied: Path) -> None:
     """Runs without metric cim or a study: every section says what it lacks, two named runs are compared."""
     named = ("--baseline", "system-03", "--against", "system-04", "--task", "docci500")
-    folder, told = made(thirty_copied, *named)
+    folder, told = built(thirty_copied, *named)
     html = (folder / "report.html").read_text(encoding="utf-8")
     assert "60 scored runs on" in html and html.count("<article") == 500
     sections = told["sections"]

@@ -143,10 +143,10 @@ def test_a_reward_that_reads_the_own_row_is_audited_on_the_gallery(cim: Cim, wor
     result = cim("audit-reward", "text,qir", "--gallery", "small", "--n", "30", "--json").json
     assert result["split"] == "gallery" and result["scenes"] == 30
     gallery = open_folder(galleries / "galleries" / "small")
-    own = [world.reference(key.split(":")[1]) for key in gallery.keys]
+    own_texts = [world.reference(key.split(":")[1]) for key in gallery.keys]
     near = copies.nearest(world, gallery, gallery.keys, gallery.images(np.arange(len(gallery))))
-    assert all(text != other and text in own for text, other in zip(near, own, strict=True))
-    assert copies.first(world, gallery, gallery.keys[:3], 9) == own[3:12]
+    assert all(text != other and text in own_texts for text, other in zip(near, own_texts, strict=True))
+    assert copies.first(world, gallery, gallery.keys[:3], 9) == own_texts[3:12]
 
 
 def test_a_price_is_a_ratio_of_means_and_needs_a_gain() -> None:

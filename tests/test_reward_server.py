@@ -50,11 +50,11 @@ class Served:
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    made = Served()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
-    made.batcher.close()
+    started = Served()
+    yield started
+    started.server.shutdown()
+    started.server.server_close()
+    started.batcher.close()
 
 
 def test_concurrent_clients_get_their_own_scores_from_few_calls(served: Served) -> None:
@@ -62,11 +62,11 @@ def test_concurrent_clients_get_their_own_scores_from_few_calls(served: Served) 
     served.slow = 0.1
     asked = [(["q", "r"][number % 2], f"g:{number % 4}") for number in range(24)]
     with ThreadPoolExecutor(24) as clients:
-        answers = list(clients.map(lambda one: served.post({"captions": [one[0]], "source_ids": [one[1]]}), asked))
+        answers = list(clients.map(lambda item: served.post({"captions": [item[0]], "source_ids": [item[1]]}), asked))
     alone = [CimScorer(four(), encode).score([caption], [key]) for caption, key in asked]
     assert [status for status, _ in answers] == [200] * 24
-    assert [answer["reward"][0] for _, answer in answers] == pytest.approx([one.reward[0] for one in alone])
-    assert [answer["rows"][0] for _, answer in answers] == [one.rows[0].tolist() for one in alone]
+    assert [answer["reward"][0] for _, answer in answers] == pytest.approx([item.reward[0] for item in alone])
+    assert [answer["rows"][0] for _, answer in answers] == [item.rows[0].tolist() for item in alone]
     assert served.batcher.calls <= 8
 
 
@@ -101,8 +101,8 @@ def test_bad_requests_are_told_why(served: Served, body: Any, status: int, messa
             wire.sendall(b"POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body))
             assert b" 413 " in wire.recv(100)
     else:
-        found, answer = served.post(body)
-        assert found == status and message in answer["error"]
+        code, answer = served.post(body)
+        assert code == status and message in answer["error"]
     assert served.post({"captions": ["q"], "source_ids": ["g:0"]})[0] == 200
 
 

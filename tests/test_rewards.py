@@ -72,18 +72,18 @@ def test_sc_by_hand() -> None:
         return np.stack([np.cos(turned), np.sin(turned)], axis=1).astype(np.float32)
 
     def graphs(texts: Sequence[str]) -> list[SceneGraph]:
-        made = {
+        known = {
             "reference": SceneGraph(("dog",), attributes={"dog": ("red",)}),
             "good": SceneGraph(("dog", "puppy"), attributes={"dog": ("scarlet", "big"), "puppy": ("red",)}),
             "bad": SceneGraph(("cat",)),
         }
-        return [made.get(text, SceneGraph()) for text in texts]
+        return [known.get(text, SceneGraph()) for text in texts]
 
     context = RewardContext(graphs=graphs, phrases=phrases, references={"g:0": "reference"})
-    found = registry.reward("sc")(["good", "bad", "nothing", ""], ["g:0"] * 4, context)
+    values = registry.reward("sc")(["good", "bad", "nothing", ""], ["g:0"] * 4, context)
     soft = ((1 - 0.55) + (np.cos(np.radians(40)) - 0.55)) / 2
     inner = np.array([2 * soft + 0.25 * 2 + 0.15, 2 * (0 - 0.55) - 0.25, 0, -1])
-    assert found == pytest.approx(1 / (1 + np.exp(-inner)) - 0.5, abs=1e-6)
+    assert values == pytest.approx(1 / (1 + np.exp(-inner)) - 0.5, abs=1e-6)
     with pytest.raises(CimError, match="1 images have no reference, first 'g:1'"):
         registry.reward("sc")(["good"], ["g:1"], context)
 

@@ -81,12 +81,12 @@ def capture(tiny_nltk_folder: Path) -> Any:
 
 def oracle(capture: Any, texts: Sequence[str]) -> list[tuple[Any, ...]]:
     """What the reference makes of captions: objects, attributes, relations, in the order of our values."""
-    made = []
+    graphs = []
     for text in texts:
         _, objects, attributes, relations = capture.sample_to_parse_results((0, text))
         owners = {owner: sorted(words) for owner, words in sorted(attributes.items())}
-        made.append((sorted(objects), owners, sorted(map(list, relations))))
-    return made
+        graphs.append((sorted(objects), owners, sorted(map(list, relations))))
+    return graphs
 
 
 def sets(values: Sequence[dict[str, Any]]) -> list[tuple[Any, ...]]:
@@ -181,11 +181,11 @@ def test_stop_words_are_those_of_capture() -> None:
 
 
 def test_losses_by_case_and_plural_are_counted(speech: scene_graph.Language) -> None:
-    one = {"tokens": 0, "cut": 0, "output_cut": False, "malformed": 0}
+    loss = {"tokens": 0, "cut": 0, "output_cut": False, "malformed": 0}
     text = "Dogs run. The traffic lights"
     assert set(speech.nouns(speech.sentences(text))) >= {"Dogs", "traffic", "lights"}
     graph = "( dog , is , red ) , ( traffic lights , is , red ) , ( unicorn , is , red )"
-    value = scene_graph.graph_of(speech.sentences(text), [{"graph": graph, **one}], speech)
+    value = scene_graph.graph_of(speech.sentences(text), [{"graph": graph, **loss}], speech)
     assert value["objects"] == [] and value["nouns_lost"] == 2
 
 
@@ -193,11 +193,11 @@ def test_losses_by_case_and_plural_are_counted(speech: scene_graph.Language) -> 
 def test_hostile_captions_have_a_value_and_leave_others_alone(name: str, parses: Parses) -> None:
     alone = parses.parse(name, CAPTIONS[:2])
     with Parses(parses._folder.parent.parent / "other") as other:
-        made = other.parse(name, [*HOSTILE, *CAPTIONS[:2]])
-    assert made[-2:] == alone and all(set(value) == KEYS for value in made)
+        parsed = other.parse(name, [*HOSTILE, *CAPTIONS[:2]])
+    assert parsed[-2:] == alone and all(set(value) == KEYS for value in parsed)
     empty = {"objects": [], "attributes": {}, "relations": [], "sentences": 0, **dict.fromkeys(scene_graph.COUNTS, 0)}
-    assert made[0] == made[1] == made[2] == empty
-    long = made[HOSTILE.index("word " * 3000)]
+    assert parsed[0] == parsed[1] == parsed[2] == empty
+    long = parsed[HOSTILE.index("word " * 3000)]
     assert long["inputs_cut"] == 1 and 0 < long["tokens"] - long["tokens_cut"] < (512 if name == "scene_graph" else 64)
 
 
@@ -267,9 +267,9 @@ def test_a_killed_command_keeps_its_sentences(
 def test_settings_say_what_can_change_a_value(
     tiny_models: Path, tiny_nltk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = {name: registry.parser(name).settings() for name in (*PARSERS, "scene_graph@bf16")}
-    assert len({settings_key(one) for one in found.values()}) == 4
-    strict = found["scene_graph"]
+    by_parser = {name: registry.parser(name).settings() for name in (*PARSERS, "scene_graph@bf16")}
+    assert len({settings_key(entry) for entry in by_parser.values()}) == 4
+    strict = by_parser["scene_graph"]
     assert strict["averaged_perceptron_tagger_eng"] == strict["punkt_tab"] == "test" and strict["input"] == "512"
     assert strict["weights"].startswith("sha256:") and strict["wordnet"].startswith("3.0-")
     (tiny_nltk / "taggers/averaged_perceptron_tagger_eng/TRAINED_FOR_TESTS").rename(tiny_nltk / "set-aside")

@@ -31,7 +31,7 @@ CAPTIONS = {
 
 
 def _measure(records: Records) -> Measurement:
-    values = np.array([[float(len(one["objects"]))] for one in records.parse("scene_graph@sc", records.captions)])
+    values = np.array([[float(len(graph["objects"]))] for graph in records.parse("scene_graph@sc", records.captions)])
     return Measurement(values, values)
 
 

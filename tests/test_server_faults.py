@@ -120,17 +120,22 @@ def test_a_server_that_refuses_everything_is_an_outage_that_names_the_field(
 
 def test_a_refused_sample_fails_alone_though_it_is_the_first(chat: chat_server.Server, tmp_path: Path) -> None:
     chat.always = lambda body: "400 context length" if body["messages"][-1]["content"] == "word 0" else ""
-    made = answers(model_of(chat, tmp_path, table="concurrency = 1\n"), ASKED)
-    assert made["s00"].error == "refused by the server, status 400 (context length)" and not made["s00"].finish_reason
-    assert sum(one.text is not None for one in made.values()) == 19 and len(chat.bodies) == 21
+    answered = answers(model_of(chat, tmp_path, table="concurrency = 1\n"), ASKED)
+    assert (
+        answered["s00"].error == "refused by the server, status 400 (context length)"
+        and not answered["s00"].finish_reason
+    )
+    assert sum(completion.text is not None for completion in answered.values()) == 19 and len(chat.bodies) == 21
 
 
 def test_neutral_fields_that_a_server_does_not_know_are_left_out(chat: chat_server.Server, tmp_path: Path) -> None:
     """OpenAI's refuses both; neither would change a caption at its neutral value."""
     chat.always = refusing("top_k", "repetition_penalty")
-    made = answers(model_of(chat, tmp_path), ASKED)
-    assert all(one.text for one in made.values())
-    assert {one.served for one in made.values()} == {Served(None, None, ("repetition_penalty", "top_k"))}
+    answered = answers(model_of(chat, tmp_path), ASKED)
+    assert all(completion.text for completion in answered.values())
+    assert {completion.served for completion in answered.values()} == {
+        Served(None, None, ("repetition_penalty", "top_k"))
+    }
     assert {"top_k", "repetition_penalty"} & chat.bodies[-1].keys() == set() and chat.bodies[-1]["top_p"] == 1
     needed = model_of(chat, tmp_path)
     assert needed.server is not None
@@ -146,12 +151,12 @@ def test_omitted_fields_are_not_sent_and_recorded_as_the_servers_choice(
     model_of(chat, tmp_path)
     text = (tmp_path / "served.toml").read_text().replace("[sampling]\nmax_tokens = 64\n", "")
     (tmp_path / "served.toml").write_text(text + table)
-    one = model.from_toml(tmp_path / "served.toml")
-    answers(one, ASKED[:1])
+    configured = model.from_toml(tmp_path / "served.toml")
+    answers(configured, ASKED[:1])
     assert chat.bodies[-1].keys() == {"model", "messages", "top_p", "repetition_penalty"}
     describe = registry.engine("openai").describe
     assert describe is not None
-    assert describe(one)["server_default"] == ["temperature", "top_k", "max_tokens", "seed"]
+    assert describe(configured)["server_default"] == ["temperature", "top_k", "max_tokens", "seed"]
 
 
 SERVER = Server("http://127.0.0.1:9/v1", "m")
@@ -170,9 +175,9 @@ ANSWERS = (
 @pytest.mark.parametrize(("message", "finish", "expected"), ANSWERS, ids=range(len(ANSWERS)))
 def test_what_an_answer_means(message: Any, finish: str, expected: Completion) -> None:
     answer = json.dumps({"choices": [{"message": message, "finish_reason": finish}]}).encode()
-    made = _chat.read(SERVER, Request("a", "?"), _http.Answer(200, _http._content(answer, None, rows=False)))
-    assert isinstance(made, Completion) and replace(made, error=None) == replace(expected, error=None)
-    assert (made.error is None) == (expected.error is None) and (expected.error or "") in (made.error or "")
+    completion = _chat.read(SERVER, Request("a", "?"), _http.Answer(200, _http._content(answer, None, rows=False)))
+    assert isinstance(completion, Completion) and replace(completion, error=None) == replace(expected, error=None)
+    assert (completion.error is None) == (expected.error is None) and (expected.error or "") in (completion.error or "")
 
 
 @pytest.mark.parametrize(
@@ -180,8 +185,8 @@ def test_what_an_answer_means(message: Any, finish: str, expected: Completion) -
 )
 def test_absurd_token_counts_are_not_believed(usage: Any) -> None:
     content = {"choices": [{"message": {"content": "x"}}], "usage": usage}
-    made = _chat.read(SERVER, Request("a", "?"), _http.Answer(200, content))
-    assert isinstance(made, Completion) and made.completion_tokens is None
+    completion = _chat.read(SERVER, Request("a", "?"), _http.Answer(200, content))
+    assert isinstance(completion, Completion) and completion.completion_tokens is None
 
 
 def test_errors_of_openrouter_azure_and_anthropic() -> None:

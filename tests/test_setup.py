@@ -44,7 +44,7 @@ def project() -> dict[str, list[str]]:
     table = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     listed = {"core": table["dependencies"], **table["optional-dependencies"]}
     names = {extra: [re.split(r"[<>=!~\[; ]", line)[0] for line in lines] for extra, lines in listed.items()}
-    return {extra: [normal(name) for name in found if name != table["name"]] for extra, found in names.items()}
+    return {extra: [normal(name) for name in packages if name != table["name"]] for extra, packages in names.items()}
 
 
 def test_make_alone_prints_targets_and_variables() -> None:
@@ -121,12 +121,14 @@ def test_locks_pin_what_the_project_asks_for() -> None:
     assert {*wanted["core"], *wanted["report"]} <= pins("report.lock").keys()
     for lock, extras in {"cpu.lock": ("cpu", "dev", "oracle"), "gpu.lock": ("gpu",)}.items():
         asked = {name for extra in ("core", "engine", "models", "report", "train", *extras) for name in wanted[extra]}
-        assert asked <= pins(lock).keys()
+        assert asked - pins(lock).keys() == ({"torch", "torchvision"} if lock == "cpu.lock" else set())
 
 
 def test_each_machine_gets_its_own_torch() -> None:
-    """CPU torch, found by chance while the GPU's lock was made, must not end in it."""
-    assert (pins("cpu.lock")["torch"], pins("gpu.lock")["torch"]) == ("2.13.0+cpu", "2.13.0")
+    """No CPU torch in the lock of GPUs, where a find-links folder may put it; no package of CUDA beside CPU torch."""
+    assert pins("gpu.lock")["torch"] == "2.13.0"
+    for lock in ("cpu.lock", "models.lock", "train.lock"):
+        assert not [name for name in pins(lock) if name == "torch" or name.startswith(("nvidia-", "cuda-"))], lock
 
 
 def test_a_model_with_weights_brings_what_its_engine_needs() -> None:
@@ -146,12 +148,6 @@ def test_core_packages_have_one_version_in_all_locks() -> None:
         other = pins(lock)
         core = {name: version for name, version in pins("core.lock").items() if name in other or lock in whole}
         assert {name: other.get(name) for name in core} == core, lock
-
-
-@pytest.mark.parametrize("lock", ["core.lock", "dev.lock", "java.lock", "models.lock", "train.lock"])
-def test_every_package_of_make_has_hashes(lock: str) -> None:
-    entries = re.split(r"^(?=[a-z])", (REQUIREMENTS / lock).read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
-    assert entries and all("--hash=sha256:" in entry for entry in entries)
 
 
 def test_ci_script_is_valid_and_executable() -> None:

@@ -17,9 +17,9 @@ from tests import synthetic_runs
 
 def read(results: Path, task: str | None = None) -> list[StoredRun]:
     told: list[str] = []
-    found = stored_run.load_all(results, told.append, task)
+    runs = stored_run.load_all(results, told.append, task)
     assert told == []
-    return found
+    return runs
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +42,10 @@ def test_runs_are_found_by_task_and_name_and_faults_are_told(three: Path, tmp_pa
 
 def test_values_and_intervals_are_those_of_the_score_files(three: Path) -> None:
     for group in standings.groups(read(three)):
-        for one in group.standings:
-            row = one.run.scores[group.metric]
-            assert one.point == pytest.approx(row["values"][group.value], abs=1e-9)
-            assert one.ci95 == pytest.approx(tuple(row["ci95"][group.value]), abs=1e-9)
+        for standing in group.standings:
+            row = standing.run.scores[group.metric]
+            assert standing.point == pytest.approx(row["values"][group.value], abs=1e-9)
+            assert standing.ci95 == pytest.approx(tuple(row["ci95"][group.value]), abs=1e-9)
 
 
 def test_intervals_are_those_of_the_score_files_whatever_the_order_of_samples(three: Path, tmp_path: Path) -> None:
@@ -55,11 +55,11 @@ def test_intervals_are_those_of_the_score_files_whatever_the_order_of_samples(th
         for name in ("per_sample.jsonl", "statistics.jsonl"):
             store.write_rows(run / name, store.read_rows(run / name)[::-1])
     (group,) = [group for group in standings.groups(read(tmp_path)) if group.metric == "capture"]
-    for one in group.standings:
-        column = one.run.column(synthetic_runs.registry.metric("capture"))
+    for standing in group.standings:
+        column = standing.run.column(synthetic_runs.registry.metric("capture"))
         backwards = stats.Column(column.statistics[::-1], column.aggregate)
-        assert one.ci95 == pytest.approx(tuple(stats.interval(stats.bootstrap([backwards])[0])[0]), abs=1e-9)
-        assert one.ci95 != pytest.approx(tuple(stats.interval(stats.bootstrap([column])[0])[0]), abs=1e-9)
+        assert standing.ci95 == pytest.approx(tuple(stats.interval(stats.bootstrap([backwards])[0])[0]), abs=1e-9)
+        assert standing.ci95 != pytest.approx(tuple(stats.interval(stats.bootstrap([column])[0])[0]), abs=1e-9)
 
 
 def test_ranks_join_whom_the_paired_test_does_not_tell_apart(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_ranks_join_whom_the_paired_test_does_not_tell_apart(tmp_path: Path) -> 
         column = stats.Column(noisy[:, None], metric.aggregate)
         synthetic_runs.write(tmp_path / "docci500" / name, "docci500", {"capture": column})
     (group,) = standings.groups(read(tmp_path))
-    ranks = {one.run.model: one.rank for one in group.standings}
+    ranks = {standing.run.model: standing.rank for standing in group.standings}
     assert ranks == {"best": (1, 1), "twin": (2, 3), "other": (2, 3), "worst": (4, 4)}
 
 
@@ -82,9 +82,9 @@ def test_equal_systems_share_the_rank_and_one_system_has_the_first(tmp_path: Pat
     for name in ("a", "b"):
         synthetic_runs.write(tmp_path / "docci500" / name, "docci500", {"capture": column})
     (group,) = standings.groups(read(tmp_path))
-    assert [one.rank for one in group.standings] == [(1, 2), (1, 2)]
+    assert [standing.rank for standing in group.standings] == [(1, 2), (1, 2)]
     (alone,) = standings.groups(read(tmp_path)[:1])
-    assert [one.rank for one in alone.standings] == [(1, 1)]
+    assert [standing.rank for standing in alone.standings] == [(1, 1)]
 
 
 def test_runs_of_other_signatures_or_samples_stand_apart(three: Path, tmp_path: Path) -> None:
@@ -96,8 +96,8 @@ def test_runs_of_other_signatures_or_samples_stand_apart(three: Path, tmp_path: 
     store.write_document(path, document)
     synthetic_runs.make(tmp_path / "fewer", models=1, n=40, tasks=("docci500",))
     (tmp_path / "fewer" / "docci500" / "system-00").rename(tmp_path / "docci500" / "fewer")
-    found = [g for g in standings.groups(read(tmp_path)) if g.metric == "capture"]
-    assert [[one.run.model for one in group.standings] for group in found] == [
+    matching = [g for g in standings.groups(read(tmp_path)) if g.metric == "capture"]
+    assert [[standing.run.model for standing in group.standings] for group in matching] == [
         ["system-02", "system-00"],
         ["fewer"],
         ["system-01"],

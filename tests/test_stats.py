@@ -38,11 +38,11 @@ def test_blocks_do_not_change_the_numbers(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_interval_agrees_with_scipy() -> None:
     values = np.random.default_rng(3).gamma(2.0, size=300)
-    own = stats.interval(stats.bootstrap([column(values)], 20_000)[0])[0]
+    ours = stats.interval(stats.bootstrap([column(values)], 20_000)[0])[0]
     other = scipy.stats.bootstrap(
         (values,), np.mean, n_resamples=20_000, method="percentile", rng=5
     ).confidence_interval
-    assert own == pytest.approx([other.low, other.high], abs=0.01)
+    assert ours == pytest.approx([other.low, other.high], abs=0.01)
 
 
 def test_interval_covers_as_often_as_it_says() -> None:
@@ -56,8 +56,8 @@ def test_interval_covers_as_often_as_it_says() -> None:
 
 def test_all_columns_share_one_resampling() -> None:
     values = np.random.default_rng(1).normal(size=60)
-    one, twice = stats.bootstrap([column(values), column(2 * values)], 200)
-    assert twice == pytest.approx(2 * one)
+    once, twice = stats.bootstrap([column(values), column(2 * values)], 200)
+    assert twice == pytest.approx(2 * once)
 
 
 def test_corpus_metric_is_aggregated_again_from_sums() -> None:
@@ -75,13 +75,13 @@ def test_permutation_p_agrees_with_scipy() -> None:
     generator = np.random.default_rng(4)
     a = generator.normal(size=40)
     b = a + 0.15 + generator.normal(scale=0.5, size=40)
-    own = stats.paired([(column(a), column(b))], 20_000)[0][0]
+    p = stats.paired([(column(a), column(b))], 20_000)[0][0]
     other = scipy.stats.permutation_test(
         (b, a), lambda x, y: np.mean(x - y), permutation_type="samples", n_resamples=20_000, rng=6
     )
-    assert own.p_permutation == pytest.approx(other.pvalue, abs=0.01)
-    assert own.p_bootstrap == pytest.approx(other.pvalue, abs=0.03)
-    assert own.difference == pytest.approx((b - a).mean())
+    assert p.p_permutation == pytest.approx(other.pvalue, abs=0.01)
+    assert p.p_bootstrap == pytest.approx(other.pvalue, abs=0.03)
+    assert p.difference == pytest.approx((b - a).mean())
 
 
 def test_equal_systems_differ_in_nothing() -> None:
@@ -110,16 +110,16 @@ def test_false_alarms_are_as_rare_as_promised() -> None:
 
 
 def test_detectable_difference_is_found_in_four_of_five_repetitions() -> None:
-    generator, found, sizes = np.random.default_rng(8), 0, []
+    generator, detected, sizes = np.random.default_rng(8), 0, []
     true = (scipy.stats.norm.ppf(0.975) + scipy.stats.norm.ppf(0.8)) / math.sqrt(100)
     for _ in range(300):
         a = generator.normal(size=100)
         b = a + true + generator.normal(size=100)
         test = stats.paired([(column(a), column(b))], 500)[0][0]
-        found += test.p_permutation < 0.05
+        detected += test.p_permutation < 0.05
         sizes.append(test.detectable)
     assert np.mean(sizes) == pytest.approx(true, rel=0.05)
-    assert 0.74 <= found / 300 <= 0.86
+    assert 0.74 <= detected / 300 <= 0.86
 
 
 def test_p_is_never_zero() -> None:

@@ -50,8 +50,8 @@ class Fake:
             if not self.alarm:
                 (run / "model.toml").write_text("")
         elif option["--task"] == study.PEARSON:
-            made = self.cim("eval", "--model", option["--model"], "--metrics", "length", "--draws", "0")
-            assert made.code == 0, made
+            outcome = self.cim("eval", "--model", option["--model"], "--metrics", "length", "--draws", "0")
+            assert outcome.code == 0, outcome
         else:
             name = Path(option["--model"]).name.removesuffix(".jsonl")
             word = "disc" if name == study.BASE else "red disc"
@@ -59,16 +59,18 @@ class Fake:
             captions = {f"test_{number:06d}": f"a {word} ." for number in range(12)}
             shortened = Path(option["--model"]) if name != Path(option["--model"]).name else None
             path = shortened or captions_file(self.folder / f"{name}.jsonl", captions)
-            made = self.cim("eval", "--model", path, "--partial", "--metrics", "objects,attributes,fine_names,length")
-            assert made.code == 0, made
+            outcome = self.cim(
+                "eval", "--model", path, "--partial", "--metrics", "objects,attributes,fine_names,length"
+            )
+            assert outcome.code == 0, outcome
 
 
 @pytest.fixture
 def fake(cim: Cim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
-    made = Fake(cim, tmp_path)
+    stand_in = Fake(cim, tmp_path)
     monkeypatch.setenv("CIM_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(study, "command", made)
-    return made
+    monkeypatch.setattr(study, "command", stand_in)
+    return stand_in
 
 
 def _study(cim: Cim, *arms: str, seeds: int = 1) -> dict[str, Any]:
@@ -168,24 +170,24 @@ def test_a_mean_over_seeds_is_that_of_its_runs(cim: Cim, tmp_path: Path) -> None
         path = captions_file(tmp_path / f"{name}.jsonl", captions)
         done = cim("eval", "--model", path, "--partial", "--metrics", "objects,fine_names,relation_qa,length")
         assert done.code == 0, done
-    base, one, two = (stored_run.load(cim.results / study.TASK / name) for name in words)
-    (row,) = contrasts.means(base, {"arm": {0: one, 1: two}})
+    base, first, two = (stored_run.load(cim.results / study.TASK / name) for name in words)
+    (row,) = contrasts.means(base, {"arm": {0: first, 1: two}})
     for label in ("objects f1", "fine_names f1", "relation_qa", "length"):
-        apart = [contrasts.against(base, run)[label] for run in (one, two)]
+        apart = [contrasts.against(base, run)[label] for run in (first, two)]
         assert row["values"][label]["value"] == pytest.approx(sum(cell["value"] for cell in apart) / 2)
         assert row["values"][label]["by_seed"] == pytest.approx([cell["difference"] for cell in apart])
-    (row,) = contrasts.between({"a": {0: base, 1: one}, "b": {1: two, 2: base}, "c": {3: one}}, "a")
+    (row,) = contrasts.between({"a": {0: base, 1: first}, "b": {1: two, 2: base}, "c": {3: first}}, "a")
     assert row["arm"] == "b" and row["seeds"] == 1, "runs are paired by their seed"
-    assert row["values"]["length"]["difference"] == pytest.approx(contrasts.against(one, two)["length"]["difference"])
+    assert row["values"]["length"]["difference"] == pytest.approx(contrasts.against(first, two)["length"]["difference"])
 
 
 def test_captions_of_random_detail_are_written_and_looked_up_once(cim: Cim, fake: Fake) -> None:
     """3,000 captions under three names, one a gallery."""
     study.study(cim.results, [], [0], [], lambda _: None, pearson=True)
     evaluated = [dict(pairwise(asked)) for asked in fake.asked if asked[0] == "eval" and study.PEARSON in asked]
-    assert [Path(one["--model"]).stem for one in evaluated] == list(study.RANDOM)
-    assert [one["--gallery"] for one in evaluated] == ["miniscenes", "miniscenes-1000", "miniscenes-3000"]
-    assert len({Path(one["--model"]).read_bytes() for one in evaluated}) == 1
+    assert [Path(call["--model"]).stem for call in evaluated] == list(study.RANDOM)
+    assert [call["--gallery"] for call in evaluated] == ["miniscenes", "miniscenes-1000", "miniscenes-3000"]
+    assert len({Path(call["--model"]).read_bytes() for call in evaluated}) == 1
     assert len(store.read_rows(Path(evaluated[0]["--model"]))) == 3000
     assert fake.asked[-1][:-1] == ("audit-reward", "cim", "--gallery", "miniscenes", "--out")
     store.write_document(Path(fake.asked[-1][-1]), {"fake": True})

@@ -35,8 +35,8 @@ def agree(phrases: Iterable[str], parses: Parses) -> None:
 @pytest.mark.parametrize("task", FILES)
 def test_on_all_annotated_phrases_and_words_of_a_benchmark(task: str, benchmarks: Path, parses: Parses) -> None:
     """Objects, owners and attribute words, then the words and pairs of words of every fifth reference."""
-    found = registry.task(task)
-    samples = found.load(benchmarks / task)
+    known = registry.task(task)
+    samples = known.load(benchmarks / task)
     lists = [[*s.objects, *s.attributes, *itertools.chain.from_iterable(s.attributes.values())] for s in samples]
     phrases = list(itertools.chain.from_iterable(lists))
     assert len(set(phrases)) > 2500
@@ -72,10 +72,10 @@ def test_on_odd_phrases(parses: Parses) -> None:
 @with_wordnet
 def test_a_table_that_is_stored_never_opens_wordnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Parses(tmp_path) as first:
-        made = first.parse("synonyms", ["dog", "red car"])
+        parsed = first.parse("synonyms", ["dog", "red car"])
     monkeypatch.setattr("harness.resources.wordnet_words.lemma_names", lambda _: pytest.fail("WordNet was opened"))
     with Parses(tmp_path) as second:
-        assert second.parse("synonyms", ["red car", "dog"]) == made[::-1]
+        assert second.parse("synonyms", ["red car", "dog"]) == parsed[::-1]
 
 
 def test_without_wordnet_reason_and_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,7 @@ def boards(some: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Bo
     return Boards(tmp_path / "results", capsys)
 
 
-def made(boards: Boards, *arguments: str | Path) -> Path:
+def written(boards: Boards, *arguments: str | Path) -> Path:
     done = boards("tables", *arguments)
     assert done.code == 0, done.err
     return boards.results / tables.FOLDER
@@ -53,7 +53,7 @@ def made(boards: Boards, *arguments: str | Path) -> Path:
 
 def score(path: Path, metric: str) -> tuple[dict[str, Any], dict[str, Any]]:
     document = json.loads(path.read_text())
-    return document, next(one for one in document["scores"] if one["metric"] == metric)
+    return document, next(row for row in document["scores"] if row["metric"] == metric)
 
 
 # --- reading the four formats back --------------------------------------------------------------
@@ -61,26 +61,26 @@ def score(path: Path, metric: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def number(text: str) -> str:
     """The number of a cell without marks, links and bold; empty for anything else."""
-    found = re.fullmatch(r"([+-]?\d+\.\d\d)[^\d.]*", re.sub(r"[*$†‡°\\]|\{|\}", "", text).strip())
-    return found[1] if found else ""
+    match = re.fullmatch(r"([+-]?\d+\.\d\d)[^\d.]*", re.sub(r"[*$†‡°\\]|\{|\}", "", text).strip())
+    return match[1] if match else ""
 
 
 def of_csv(folder: Path) -> Values:
-    found = Values()
+    values = Values()
     for table in (6, 7, 8):
         rows = list(csv.reader(io.StringIO((folder / f"table_{table}.csv").read_text())))
         at, before = -1, None
         for cells in rows[2:]:
             at, before = at + (cells[:4] != before), cells[:4]
             if cells[4] in LINES:
-                found[table, at, cells[4]] = [number(cell) for cell in cells[5:]]
+                values[table, at, cells[4]] = [number(cell) for cell in cells[5:]]
                 if cells[4] == "difference":
-                    found[table, at, cells[4]] = [f"{float(cell):+.2f}" if cell else "" for cell in cells[5:]]
-    return found
+                    values[table, at, cells[4]] = [f"{float(cell):+.2f}" if cell else "" for cell in cells[5:]]
+    return values
 
 
 def of_markdown(folder: Path) -> Values:
-    found, table, at = Values(), 0, -1
+    values, table, at = Values(), 0, -1
     for line in (folder / "tables.md").read_text().splitlines():
         if heading := re.match(r"## Table (\d)", line):
             table, at = int(heading[1]), -1
@@ -88,12 +88,12 @@ def of_markdown(folder: Path) -> Values:
         if len(cells) > 2 and cells[1] in LINES:
             at += cells[1] == "published"
             texts = [re.sub(r"\[(.*?)\]\(.*?\)", r"\1", cell) for cell in cells[2:]]
-            found[table, at, cells[1]] = [number(text) for text in texts]
-    return found
+            values[table, at, cells[1]] = [number(text) for text in texts]
+    return values
 
 
 def of_latex(folder: Path) -> Values:
-    found = Values()
+    values = Values()
     for table in (6, 7, 8):
         at = -1
         for line in (folder / f"table_{table}.tex").read_text().splitlines():
@@ -103,8 +103,8 @@ def of_latex(folder: Path) -> Values:
             at += cells[1] == "published"
             texts = [re.sub(r"\$\^.*?\$$", "", cell.strip()) for cell in cells[2:]]
             texts = [re.sub(r"\\href\{[^}]*\}|\\textbf", "", text) for text in texts]
-            found[table, at, cells[1].strip()] = [number(text) for text in texts]
-    return found
+            values[table, at, cells[1].strip()] = [number(text) for text in texts]
+    return values
 
 
 class Page(HTMLParser):
@@ -149,50 +149,50 @@ def of_html(folder: Path) -> Values:
 
 
 def test_all_formats_show_the_same_numbers_in_the_same_cells(boards: Boards) -> None:
-    folder = made(boards)
+    folder = written(boards)
     sheets = of_csv(folder)
     assert {key[0] for key in sheets} == {6, 7, 8} and len({key[:2] for key in sheets}) == 43
     assert sum(key[2] == "this run" for key in sheets) == 2 + 6 + 4  # rows of the three tables that have runs
     for read in (of_markdown, of_latex, of_html):
-        found = read(folder)
-        assert all(any(values) for key, values in found.items() if key[2] != "published"), "a row without a run"
-        found = {key: values for key, values in found.items() if any(values)}
-        assert found.keys() == sheets.keys(), read
-        for key, values in found.items():
+        cells = read(folder)
+        assert all(any(values) for key, values in cells.items() if key[2] != "published"), "a row without a run"
+        cells = {key: values for key, values in cells.items() if any(values)}
+        assert cells.keys() == sheets.keys(), read
+        for key, values in cells.items():
             assert values == sheets[key], (read, key)
 
 
 def test_published_cells_are_those_of_the_file_and_ours_those_of_the_runs(boards: Boards) -> None:
-    found = of_csv(made(boards))
+    cells = of_csv(written(boards))
     rows = published.read()
     for table in (6, 7, 8):
-        own = [row for row in rows if row.table == table]
-        for at, row in enumerate(own):
-            assert [f"{value:.2f}" for value in row.values.values()] == found[table, at, "published"]
+        selected = [row for row in rows if row.table == table]
+        for at, row in enumerate(selected):
+            assert [f"{value:.2f}" for value in row.values.values()] == cells[table, at, "published"]
             run = boards.results / published.TASKS[row.benchmark] / systems.read()[row.system].run
             if not run.is_dir():
                 continue
             scores = {s["metric"]: s["values"] for s in json.loads((run / "scores.json").read_text())["scores"]}
             ours = [f"{scores[METRICS[column][0]][METRICS[column][1]]:.2f}" for column in row.printed]
-            assert ours == found[table, at, "this run"]
+            assert ours == cells[table, at, "this run"]
 
 
 def test_making_them_twice_gives_the_same_bytes_wherever_the_results_are(boards: Boards, tmp_path: Path) -> None:
-    folder = made(boards)
+    folder = written(boards)
     first = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert sorted(first) == sorted(FORMATS)
-    made(boards)
+    written(boards)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == first
     boards.results.rename(tmp_path / "elsewhere")
     boards.results = tmp_path / "elsewhere"
-    folder = made(boards)
+    folder = written(boards)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == first
     assert not any(str(tmp_path).encode() in content for content in first.values())
 
 
 def test_links_lead_to_runs_from_wherever_the_tables_are(boards: Boards, tmp_path: Path) -> None:
     (boards.results / "docci500" / "qwen2-vl-7b" / "report.html").write_text("a page")
-    for folder in (made(boards), tmp_path / "far away" / "out"):
+    for folder in (written(boards), tmp_path / "far away" / "out"):
         done = boards("tables", "--out", folder)
         assert done.code == 0
         page = Page((folder / "tables.html").read_text())
@@ -217,19 +217,19 @@ def block(lines: list[dict[str, Any]], boards: Boards) -> paper.Block:
         column = stats.Column(np.asarray(given["values"], float)[:, None], metric.aggregate)
         synthetic_runs.write(folder, "docci500", {"capture@cim": column})
         if extra := given.get("signature"):
-            document, one = score(folder / "scores.json", "capture@cim")
-            one["signature"] += extra
+            document, entry = score(folder / "scores.json", "capture@cim")
+            entry["signature"] += extra
             store.write_document(folder / "scores.json", document)
     from harness.runs import stored_run
     from leaderboards.tables import cells
 
-    found = stored_run.load_all(boards.results, print)
-    numbers = {"docci500": cells.numbers(found, print)}
+    stored = stored_run.load_all(boards.results, print)
+    numbers = {"docci500": cells.numbers(stored, print)}
     everything = paper.Stored(
-        numbers, {(run.task, run.model): run for run in found}, mapping, frozenset(), boards.results / "out"
+        numbers, {(run.task, run.model): run for run in stored}, mapping, frozenset(), boards.results / "out"
     )
     table = paper.tables(published.read(), everything)[2]
-    return next(one for one in table.blocks if one.benchmark == "DOCCI500")
+    return next(entry for entry in table.blocks if entry.benchmark == "DOCCI500")
 
 
 def test_intervals_difference_and_significance_by_hand(boards: Boards) -> None:
@@ -244,21 +244,21 @@ def test_intervals_difference_and_significance_by_hand(boards: Boards) -> None:
         {"values": np.full(100, 64.482)},
     ]
     ours = [line.cells["capture"].ours for line in block(lines, boards).lines]
-    assert all(one is not None for one in ours)
-    first, clear, close, constant = (one for one in ours if one is not None)
+    assert all(cell is not None for cell in ours)
+    first, clear, close, constant = (cell for cell in ours if cell is not None)
     assert str(first.value) == "60.00" and first.p is None and not first.significant
     assert str(first.difference) == "2.04" and str(clear.difference) == "7.47" and str(constant.difference) == "0.00"
     assert clear.significant and not close.significant
     assert first.ci95 is not None and 58.9 < float(first.ci95[0]) < 59.2 and 60.8 < float(first.ci95[1]) < 61.1
-    assert [one.outside for one in (first, clear, close, constant)] == [True, True, True, False]
-    assert [one.best for one in (first, clear, close, constant)] == [False, True, False, False]
+    assert [cell.outside for cell in (first, clear, close, constant)] == [True, True, True, False]
+    assert [cell.best for cell in (first, clear, close, constant)] == [False, True, False, False]
 
 
 def test_another_signature_is_marked_and_takes_no_part(boards: Boards) -> None:
     values = np.linspace(50, 70, 50)
     lines = [{"values": values}, {"values": values + 20, "signature": "|extra:1"}, {"values": values + 1}]
-    own = [line.cells["capture"].ours for line in block(lines, boards).lines]
-    first, other, third, none = own
+    shown = [line.cells["capture"].ours for line in block(lines, boards).lines]
+    first, other, third, none = shown
     assert none is None and first and other and third
     assert other.letter == "a" and other.p is None and not other.best
     assert third.best and third.significant and not third.letter and not first.letter
@@ -274,10 +274,10 @@ def test_another_number_of_images_is_not_compared(boards: Boards) -> None:
 
 def test_notes_name_the_fields_that_differ(boards: Boards) -> None:
     path = boards.results / "docci500" / "qwen2-vl-7b-sft" / "scores.json"
-    document, one = score(path, "bleu4_char")
-    one["signature"] = one["signature"].replace("v:synthetic", "v:2|why:<i>x</i>")
+    document, scored = score(path, "bleu4_char")
+    scored["signature"] = scored["signature"].replace("v:synthetic", "v:2|why:<i>x</i>")
     store.write_document(path, document)
-    folder = made(boards)
+    folder = written(boards)
     text = (folder / "tables.md").read_text()
     assert (
         "* a: DOCCI500, bleu4\\_char: differs from the column in v: synthetic / 2; why: - / \\<i\\>x\\</i\\>. " in text
@@ -289,7 +289,7 @@ def test_notes_name_the_fields_that_differ(boards: Boards) -> None:
 
 def test_best_of_each_block_is_bold_in_every_format(boards: Boards) -> None:
     """Table 8 on DOCCI500, as printed: 42.62 is the best BLEU-4, 83.69 the best Objects P."""
-    folder = made(boards)
+    folder = written(boards)
     for bold in ("**42.62**", "**83.69**"):
         assert bold in (folder / "tables.md").read_text()
     assert r"\textbf{42.62}" in (folder / "table_8.tex").read_text()
@@ -307,7 +307,7 @@ def test_best_of_each_block_is_bold_in_every_format(boards: Boards) -> None:
 
 
 def test_cells_that_the_audit_doubts_are_marked(boards: Boards) -> None:
-    folder = made(boards)
+    folder = written(boards)
     line = next(x for x in (folder / "tables.md").read_text().splitlines() if "| 79.28" in x and "77.59" in x)
     assert "| 79.28‡° | **75.91**‡° | **77.59**‡° |" in line
     assert next(x for x in (folder / "table_7.csv").read_text().splitlines() if "suspect" in x).count("suspect") == 3
@@ -322,9 +322,9 @@ def test_cells_that_the_audit_doubts_are_marked(boards: Boards) -> None:
 def test_every_empty_cell_names_what_fills_it(boards: Boards) -> None:
     told = boards("tables", "--json").json
     folder = boards.results / tables.FOLDER
-    assert told["files"] == sorted(FORMATS) and [one["rows"] for one in told["tables"]] == [5, 30, 8]
-    for one in told["tables"]:
-        reader = csv.reader(io.StringIO((folder / f"table_{one['table']}.csv").read_text()))
+    assert told["files"] == sorted(FORMATS) and [entry["rows"] for entry in told["tables"]] == [5, 30, 8]
+    for entry in told["tables"]:
+        reader = csv.reader(io.StringIO((folder / f"table_{entry['table']}.csv").read_text()))
         lines = {(*cells[:4], cells[4]): cells[5:] for cells in reader}
         empty = 0
         for key, cells in lines.items():
@@ -334,18 +334,19 @@ def test_every_empty_cell_names_what_fills_it(boards: Boards) -> None:
                 assert all(bool(a) != bool(b) for a, b in zip(ours, commands, strict=True))
                 assert all("make eval MODEL=" in text and " TASK=" in text for text in commands if text)
                 empty += sum(map(bool, commands))
-        assert empty == one["cells"] - one["filled"]
-        texts = [(folder / name).read_text() for name in ("tables.md", f"table_{one['table']}.tex")]
-        assert all(command in text for command in one["commands"] for text in texts)
+        assert empty == entry["cells"] - entry["filled"]
+        texts = [(folder / name).read_text() for name in ("tables.md", f"table_{entry['table']}.tex")]
+        assert all(command in text for command in entry["commands"] for text in texts)
         page = Page((folder / "tables.html").read_text())
-        assert all(command in page.text for command in one["commands"])
+        assert all(command in page.text for command in entry["commands"])
 
 
 def test_commands_say_what_has_to_be_there_first(boards: Boards) -> None:
     mapping = systems.read()
     known = [name for name in registry.names("models") if not registry.facts(name)["unavailable"]]
     commands = {
-        name: systems.command(one, "docci500", ["capture@cim"], known, stored=False) for name, one in mapping.items()
+        name: systems.command(column, "docci500", ["capture@cim"], known, stored=False)
+        for name, column in mapping.items()
     }
     eval_ = "make eval MODEL={} TASK=docci500 METRICS=capture@cim"
     assert commands["Qwen2.5-VL-7B Base"] == eval_.format("qwen2.5-vl-7b")
@@ -359,13 +360,13 @@ def test_commands_say_what_has_to_be_there_first(boards: Boards) -> None:
         "gemini-1.5"
     )
     assert mapping.keys() == {row.system for row in published.read()}
-    assert len({one.run for one in mapping.values()}) == len(mapping)
+    assert len({column.run for column in mapping.values()}) == len(mapping)
 
 
 def test_only_the_missing_metrics_of_a_stored_run_are_asked_for(boards: Boards) -> None:
     path = boards.results / "docci500" / "gemini-1.5" / "scores.json"
-    document, one = score(path, "relation_qa")
-    one["not_computed"] = "no judge"
+    document, scored = score(path, "relation_qa")
+    scored["not_computed"] = "no judge"
     document["scores"] = [row for row in document["scores"] if row["metric"] != "capture@cim"]
     document["scores"].append({**score(path, "capture@cim")[1], "metric": "capture"})  # strict: not of this column
     store.write_document(path, document)
@@ -385,7 +386,7 @@ def test_a_row_can_be_given_another_run(boards: Boards) -> None:
 
 def test_no_runs_at_all_still_gives_the_published_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     empty = Boards(tmp_path / "results", capsys)
-    assert {key[2] for key in of_csv(made(empty))} == {"published"}
+    assert {key[2] for key in of_csv(written(empty))} == {"published"}
 
 
 # --- what stands in names, and what the page does ------------------------------------------------
@@ -395,10 +396,10 @@ def test_hostile_names_are_inert(boards: Boards) -> None:
     name = '<script>alert(1)</script> "q" & %41 #1 \u202egpj'.replace("/", "_")
     (boards.results / "docci500" / "gemini-1.5").rename(boards.results / "docci500" / name)
     path = boards.results / "docci500" / name / "scores.json"
-    document, one = score(path, "capture@cim")
-    one["signature"] = '=capture"><img src=x onerror=alert(2)>\u202e|n:60'
+    document, scored = score(path, "capture@cim")
+    scored["signature"] = '=capture"><img src=x onerror=alert(2)>\u202e|n:60'
     store.write_document(path, document)
-    folder = made(boards, "--row", f"Gemini-1.5={name}")
+    folder = written(boards, "--row", f"Gemini-1.5={name}")
     html = (folder / "tables.html").read_text()
     page = Page(html)
     assert "script" not in page.tags and "img" not in page.tags and "\u202e" not in html
@@ -447,7 +448,7 @@ def test_code_latex_and_sheets_take_names_as_text() -> None:
 
 
 def test_latex_is_balanced_and_every_line_has_all_cells(boards: Boards) -> None:
-    folder = made(boards)
+    folder = written(boards)
     for table, width in ((6, 8), (7, 12), (8, 12)):
         lines = (folder / f"table_{table}.tex").read_text().splitlines()
         text = "\n".join(line for line in lines if not line.startswith("%"))
@@ -460,7 +461,7 @@ def test_latex_is_balanced_and_every_line_has_all_cells(boards: Boards) -> None:
 
 
 def test_the_page_needs_nothing_else(boards: Boards) -> None:
-    html = (made(boards) / "tables.html").read_text()
+    html = (written(boards) / "tables.html").read_text()
     page = Page(html)
     assert "default-src 'none'" in html and "script" not in page.tags and "http" not in html.replace("http-equiv", "")
     assert 'name="viewport"' in html and "prefers-color-scheme: dark" in html and "overflow-x: auto" in html
@@ -469,7 +470,7 @@ def test_the_page_needs_nothing_else(boards: Boards) -> None:
 
 @pytest.mark.skipif(BROWSER is None, reason="no chromium here: apt-get install chromium")
 def test_a_browser_shows_it_without_a_word(boards: Boards, tmp_path: Path) -> None:
-    dom, log = browse(made(boards) / "tables.html", tmp_path / "profile")
+    dom, log = browse(written(boards) / "tables.html", tmp_path / "profile")
     assert "CONSOLE" not in log, log
     assert dom.count("<tbody>") == 13
 

@@ -96,14 +96,14 @@ def test_first_tenth_and_last_record(samples: list[Sample], name: str) -> None:
 @pytest.mark.parametrize(("samples", "name"), [(name, name) for name in TOTALS], indirect=["samples"])
 def test_totals_and_known_defects(samples: list[Sample], name: str) -> None:
     answers = [question.answer for sample in samples for question in sample.questions]
-    found = (
+    totals = (
         sum(len(sample.objects) for sample in samples),
         sum(len(words) for sample in samples for words in sample.attributes.values()),
         len(answers),
         sum(answer not in ("Yes", "No") for answer in answers),
         sum("\xa0" in sample.references[0] for sample in samples),
     )
-    assert len(samples) == 500 and found == TOTALS[name]
+    assert len(samples) == 500 and totals == TOTALS[name]
 
 
 def test_changed_bytes_are_refused_and_named(

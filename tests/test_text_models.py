@@ -54,12 +54,12 @@ ASKED = [Request(f"s{number:02}", "a red ball on a green table " * (number % 7) 
 def test_a_batch_writes_what_each_writes_alone(qwen3: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from harness.engines import transformers
 
-    for one in (weights(qwen3), weights(qwen3, sampling=Sampling(0.9, max_tokens=12, seed=3), thinking=None)):
-        together = written("transformers", one, ASKED)
+    for variant in (weights(qwen3), weights(qwen3, sampling=Sampling(0.9, max_tokens=12, seed=3), thinking=None)):
+        together = written("transformers", variant, ASKED)
         with monkeypatch.context() as patched:
             patched.setattr(transformers, "ROWS", 1)
-            assert written("transformers", one, ASKED[::-1]) == together
-        assert len({made.text for made in together.values()}) >= 7
+            assert written("transformers", variant, ASKED[::-1]) == together
+        assert len({completion.text for completion in together.values()}) >= 7
 
 
 def test_the_prompt_is_the_templates(qwen3: Path) -> None:
@@ -76,14 +76,14 @@ def test_the_prompt_is_the_templates(qwen3: Path) -> None:
 def test_no_token_of_a_caption_is_a_control_token(kind: str, qwen3: Path, tmp_path: Path) -> None:
     """Control ids of a hostile prompt are those of the template alone; without the treatment there are more."""
     folder = qwen3 if kind == "qwen3" else tiny_models.build(tmp_path / kind, kind)
-    one = weights(folder, thinking=None)
-    processor = _weights.load_processor(one)
+    given = weights(folder, thinking=None)
+    processor = _weights.load_processor(given)
     tokenizer = processor.tokenizer
     hostile = HOSTILE + "".join(sorted(tokenizer.get_added_vocab()))
     control = {number for text, number in tokenizer.get_added_vocab().items() if len(text) > 1}
 
     def ids(asked: str) -> list[int]:
-        text = _weights.render(one, processor, Request("a", asked))
+        text = _weights.render(given, processor, Request("a", asked))
         return [number for number in tokenizer(text, add_special_tokens=False)["input_ids"] if number in control]
 
     assert ids(hostile) == ids("a ring") != []
@@ -109,8 +109,10 @@ def test_ordinary_prompts_keep_every_byte(qwen3: Path, benchmarks: Path, monkeyp
 
 def test_what_reads_text_alone(qwen3: Path, tmp_path: Path) -> None:
     kinds = {kind: tiny_models.build(tmp_path / kind, kind) for kind in ("qwen3_vl", "qwen2_5_vl", "idefics3")}
-    found = {kind: _text.text_only(json.loads((folder / "config.json").read_text())) for kind, folder in kinds.items()}
-    assert not any(found.values()) and _text.text_only(json.loads((qwen3 / "config.json").read_text()))
+    by_kind = {
+        kind: _text.text_only(json.loads((folder / "config.json").read_text())) for kind, folder in kinds.items()
+    }
+    assert not any(by_kind.values()) and _text.text_only(json.loads((qwen3 / "config.json").read_text()))
     with pytest.raises(CimError, match="knows no max_pixels = 4096"):
         _weights.load_processor(weights(qwen3, max_pixels=4096))
 
@@ -155,9 +157,9 @@ def judged(cim: Cim, captions: Path, judge: Path, code: int = 0) -> dict[str, Co
     assert done.code == code, done
     folder = cim.results / "miniscenes" / "six"
     return {
-        f"{name} {key}": replace(made, sample_id="")
+        f"{name} {key}": replace(completion, sample_id="")
         for name in ("relation_qa", "relation_qa@fenced")
-        for key, made in sorted(records.read(folder, f"replies.{name}.{judge.name}.jsonl", "reply").items())
+        for key, completion in sorted(records.read(folder, f"replies.{name}.{judge.name}.jsonl", "reply").items())
     }
 
 
@@ -165,16 +167,16 @@ def behind(qwen3: Path, captions: Path) -> Callable[[dict[str, Any]], str]:
     """What the random Qwen3 says to the prompts about some captions, by the text of a chat completion request."""
     from harness.engines import transformers
 
-    made = [json.loads(line) for line in captions.read_text().splitlines()]
+    rows = [json.loads(line) for line in captions.read_text().splitlines()]
     samples = {sample.id: sample for sample in data.samples(registry.task("miniscenes"))}
     prompts = [
         _text.neutral(registry.judge(name).prompts(samples[row["sample_id"]], reasoning.split(row["caption"])[0])[""])
         for name in ("relation_qa", "relation_qa@fenced")
-        for row in made
+        for row in rows
     ]
     loaded = transformers.load(weights(qwen3))
     made_of = transformers.write(loaded, [Request(prompt, prompt) for prompt in prompts])
-    said = {one.request.sample_id: _weights.completion(loaded.processor, one).text for one in made_of}  # type: ignore[union-attr]
+    said = {piece.request.sample_id: _weights.completion(loaded.processor, piece).text for piece in made_of}  # type: ignore[union-attr]
 
     def answer(body: dict[str, Any]) -> str:
         assert body["chat_template_kwargs"] == {"enable_thinking": False} and body["temperature"] == 0
@@ -192,8 +194,8 @@ def test_transformers_and_a_server_give_the_same_replies(
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(openai, "FIRST", 0.001)
     direct = judged(cim, captions, judge_folder(tmp_path / "direct", qwen3, "transformers"))
-    assert len(direct) == 12 and len({made.text for made in direct.values()}) > 6
-    assert all(made.prompt_tokens and made.completion_tokens for made in direct.values())
+    assert len(direct) == 12 and len({completion.text for completion in direct.values()}) > 6
+    assert all(completion.prompt_tokens and completion.completion_tokens for completion in direct.values())
     with chat_server.serving(behind(qwen3, captions)) as server:
         for name, faults in (("clean", []), ("faulty", list(chat_server.FAULTS))):
             server.faults = faults
@@ -205,7 +207,7 @@ def test_transformers_and_a_server_give_the_same_replies(
                 k: m.text for k, m in direct.items()
             }
     scored = cim("score", "--model", captions, "--partial", *METRICS, "--judge", tmp_path / "direct", "--json")
-    assert [one["values"]["unparsed_rate"] for one in scored.json["scores"]] == [100, 100]
+    assert [score["values"]["unparsed_rate"] for score in scored.json["scores"]] == [100, 100]
     manifest = json.loads((cim.results / "miniscenes" / "six" / "manifest.json").read_text())
     (engine,) = manifest["judges"]["direct"]["engines"]
     assert engine["name"] == "transformers" and manifest["judges"]["direct"]["settings"]["thinking"] is False
@@ -254,10 +256,10 @@ def test_vllm_gives_the_replies_of_transformers(
     cim.results = tmp_path / "other"
     monkeypatch.setenv("CIM_RESULTS", str(cim.results))
     fast = judged(cim, more, place, code=1)
-    failed = {key: made.error for key, made in fast.items() if made.error}
+    failed = {key: completion.error for key, completion in fast.items() if completion.error}
     assert set(failed) == {f"relation_qa {long.id}", f"relation_qa@fenced {long.id}"}
     assert all("refused by vLLM" in str(reason) for reason in failed.values())
-    assert {key: made for key, made in fast.items() if key not in failed} == direct
+    assert {key: completion for key, completion in fast.items() if key not in failed} == direct
     common = ("score", "--model", more, "--partial", "--metrics", "relation_qa", "--judge", place, "--json")
     scored = cim(*common)
     assert scored.code == 1 and scored.json["scores"][0]["values"]["score"] is None

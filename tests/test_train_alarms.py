@@ -159,9 +159,9 @@ def test_alarms_that_cannot_ring_are_no_guards() -> None:
 def test_numbers_of_a_known_batch() -> None:
     """Five equally spaced rewards in a group: deviation sqrt(2.5); caption said twice: about half of it repeats."""
     values = np.array([1.0, 2, 3, 4, 5, 7, 7, 7, 7, 7])
-    found = diagnostics.spread(values, 5)
-    assert found["group_std"] == pytest.approx(np.sqrt(2.5) / 2) and found["flat_groups"] == 0.5
-    assert found["mean"] == pytest.approx(5.0) and found["q50"] == pytest.approx(6.0)
+    numbers = diagnostics.spread(values, 5)
+    assert numbers["group_std"] == pytest.approx(np.sqrt(2.5) / 2) and numbers["flat_groups"] == 0.5
+    assert numbers["mean"] == pytest.approx(5.0) and numbers["q50"] == pytest.approx(6.0)
     words = list("abcdef")
     assert diagnostics.repeated(words) == 0 and diagnostics.repeated(words * 2) == pytest.approx(1 - 6 / 9)
     assert diagnostics.repeated(["a"]) == 0
@@ -197,7 +197,7 @@ def test_a_guarded_run_stops_and_keeps_its_rows(tmp_path: Path) -> None:
     opened.close()
     assert stop.value.name == "distinct" and stop.value.exit_code == 1
     rows = store.read_rows(tmp_path / STEPS)
-    assert [set(one["alarms"]) for one in rows] == [set(), {"distinct", "opening"}]
+    assert [set(row["alarms"]) for row in rows] == [set(), {"distinct", "opening"}]
     assert rows[0]["gallery"] == "fake" and len(store.read_rows(tmp_path / COMPLETIONS)) == 2 * N
 
 
@@ -209,7 +209,7 @@ def test_paper_writes_alarms_down_and_goes_on(tmp_path: Path) -> None:
     opened.close()
     assert len(said) == 2, "each alarm is told once"
     rows = store.read_rows(tmp_path / STEPS)
-    assert [one["loss"] for one in rows] == [None] * 3 and all("nan" in one["alarms"] for one in rows)
+    assert [row["loss"] for row in rows] == [None] * 3 and all("nan" in row["alarms"] for row in rows)
 
 
 def test_a_tolerated_alarm_is_told_and_another_still_stops(tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_rows_after_the_checkpoint_are_dropped_on_resume(tmp_path: Path) -> None
     again, _ = training_log(tmp_path, stops=True, done=2)
     again.close()
     for name in (STEPS, COMPLETIONS, VALIDATION):
-        assert {one["step"] for one in store.read_rows(tmp_path / name)} <= {1, 2}
+        assert {row["step"] for row in store.read_rows(tmp_path / name)} <= {1, 2}
     assert len(store.read_rows(tmp_path / COMPLETIONS)) == 2 * N and len(again.validations) == 1
 
 

@@ -110,9 +110,9 @@ def test_the_arithmetic() -> None:
     parts = memory.per_process(job, 85.5)
     assert parts["weights"] == parts["gradients"] == parts["reference"] == 4 and parts["Adam"] == 8
     assert parts["KV cache"] == pytest.approx(160 * 2048 * decoder.cache / 1e9)
-    one = memory.changed(job, 1, True, "vllm", 85.5)
-    assert one.preset.dtype == "bfloat16" and "reference" not in memory.per_process(one, 85.5)
-    assert memory.fits(one, 85.5) and not memory.fits(replace(one, rollouts="transformers"), 85.5)
+    change = memory.changed(job, 1, True, "vllm", 85.5)
+    assert change.preset.dtype == "bfloat16" and "reference" not in memory.per_process(change, 85.5)
+    assert memory.fits(change, 85.5) and not memory.fits(replace(change, rollouts="transformers"), 85.5)
     assert memory.disk(job, 8) == pytest.approx(8 * 32 + 2 * 96)
 
 

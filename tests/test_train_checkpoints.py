@@ -171,11 +171,11 @@ def test_an_image_over_the_limit_is_made_smaller_before_anyone_sees_it() -> None
 
 
 def test_what_several_processes_scored_is_one_batch() -> None:
-    one, other = healthy(1), healthy(2)
-    both = reward.joined([one, other])
-    assert len(both.captions) == 64 and both.captions[32:] == other.captions and both.group == one.group
-    assert np.array_equal(both.reward, np.concatenate([one.reward, other.reward]))
-    assert both.batch.rows.shape == (64, 3) and reward.joined([one]) is one
+    first, other = healthy(1), healthy(2)
+    both = reward.joined([first, other])
+    assert len(both.captions) == 64 and both.captions[32:] == other.captions and both.group == first.group
+    assert np.array_equal(both.reward, np.concatenate([first.reward, other.reward]))
+    assert both.batch.rows.shape == (64, 3) and reward.joined([first]) is first
 
 
 def test_rewards_and_weights_are_read() -> None:

@@ -38,7 +38,7 @@ def world(galleries: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from harness.train import presets
 
     real, fakes, whole = registry.encoder, training.fake_encoders(), registry.training("cim_rl")
-    small = replace(whole, worlds={name: replace(one, validation=16) for name, one in whole.worlds.items()})
+    small = replace(whole, worlds={name: replace(part, validation=16) for name, part in whole.worlds.items()})
     monkeypatch.setattr(registry, "training", lambda _: small)
     monkeypatch.setitem(presets._ALL, "mini", replace(presets.preset("mini"), prompts=4, micro_batch=32))
 
@@ -108,8 +108,8 @@ def test_a_run_that_an_alarm_stopped_keeps_what_was_best(cim: Cim, monkeypatch: 
     """Captions get less true while the reward rises: exit 1 by name, the checkpoint before is the model, no resume."""
     from harness.train import presets, validation
 
-    found = iter([{"reward": 1.0 + step / 10, "truth": 90.0 - 20 * step**2} for step in (0, 0.1, 2, 3)])
-    monkeypatch.setattr(validation, "worth", lambda *_: next(found))
+    validations = iter([{"reward": 1.0 + step / 10, "truth": 90.0 - 20 * step**2} for step in (0, 0.1, 2, 3)])
+    monkeypatch.setattr(validation, "worth", lambda *_: next(validations))
     monkeypatch.setitem(presets._ALL, "mini", replace(presets._ALL["mini"], save_every=1))
     arguments = ("train", "--model", "mini-base", "--steps", "4", "--name", "hacked", "--no-probe", *SHORT)
     done = cim(*arguments)

@@ -22,13 +22,13 @@ BEGINS = [IMAGE, IMAGE, TEXT]
 
 def expand(ids: Sequence[int], counts: Sequence[int]) -> list[int]:
     """What vLLM does with a prompt: the first image token of each place becomes as many as the image has features."""
-    left, made = list(counts), list[int]()
+    left, expanded = list(counts), list[int]()
     for token in ids:
         if token == IMAGE and left:
-            made += [IMAGE] * left.pop(0)
+            expanded += [IMAGE] * left.pop(0)
         else:
-            made.append(token)
-    return made
+            expanded.append(token)
+    return expanded
 
 
 class FakeVllm:
@@ -100,14 +100,14 @@ def test_every_placeholder_of_a_tokenizer_is_banned(kind: str, tmp_path: Path) -
     from tests import tiny_models
 
     tokenizer = AutoTokenizer.from_pretrained(tiny_models.build(tmp_path, kind))
-    found = set(tokenizer.convert_ids_to_tokens(fixes.banned(tokenizer)))
+    tokens = set(tokenizer.convert_ids_to_tokens(fixes.banned(tokenizer)))
     named = {
         str(token)
         for token in tokenizer.added_tokens_decoder.values()
         if any(word in str(token) for word in ("image", "video", "vision", "img"))
     }
-    assert found == named and len(found) >= 3
-    assert not found & {tokenizer.eos_token, tokenizer.pad_token}
+    assert tokens == named and len(tokens) >= 3
+    assert not tokens & {tokenizer.eos_token, tokenizer.pad_token}
 
 
 def test_a_policy_bent_on_a_placeholder_never_writes_one(tmp_path: Path) -> None:

@@ -38,12 +38,12 @@ def rows(folder: Path, name: str) -> list[dict[str, Any]]:
     return store.read_rows(folder / f"{name}.jsonl")
 
 
-def same(one: Path, other: Path) -> None:
+def same(first: Path, other: Path) -> None:
     """Weights and rows of two runs are equal to the bit."""
     weights = Path("checkpoints") / "tiny-step2" / "model.safetensors"
     for name in (weights, "completions.jsonl", "validation.jsonl"):
-        assert (one / name).read_bytes() == (other / name).read_bytes(), name
-    assert timeless(one) == timeless(other) and [row["step"] for row in rows(one, "steps")] == [1, 2]
+        assert (first / name).read_bytes() == (other / name).read_bytes(), name
+    assert timeless(first) == timeless(other) and [row["step"] for row in rows(first, "steps")] == [1, 2]
 
 
 @pytest.mark.slow

@@ -21,9 +21,9 @@ def trainer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     changes, settings = {"micro_batch": 4, "updates": 2}, {"epsilon": 0.2, "delta": 3.0}
     plan = training.tiny(folder, start, changes=changes, settings=settings)
     assert plan.arguments["gradient_accumulation_steps"] == 2
-    made = training.build(plan)
-    made.current_gradient_accumulation_steps = 2
-    return made
+    built = training.build(plan)
+    built.current_gradient_accumulation_steps = 2
+    return built
 
 
 def batch(trainer: Any) -> dict[str, Any]:
@@ -102,11 +102,11 @@ def test_the_ratio_in_the_kl_changes_its_gradient(trainer: Any) -> None:
     inputs = batch(trainer)
     trainer.model.train()
     trainer.loss_type, trainer.beta = "bnpo", 0.02
-    found = []
+    gradients = []
     for corrected in (True, False):
         trainer.args.use_bias_correction_kl = corrected
-        found.append(gradient(trainer, trainer.compute_loss(trainer.model, inputs)))
-    assert float((found[0] - found[1]).abs().max()) > 1e-4
+        gradients.append(gradient(trainer, trainer.compute_loss(trainer.model, inputs)))
+    assert float((gradients[0] - gradients[1]).abs().max()) > 1e-4
 
 
 def test_advantages_are_those_of_plain_grpo(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -115,10 +115,10 @@ def test_advantages_are_those_of_plain_grpo(tmp_path_factory: pytest.TempPathFac
 
     seen: list[Any] = []
     folder, start = tmp_path_factory.mktemp("run"), ROOT / "tasks" / "miniscenes" / "weights" / "mini-base"
-    made = training.build(training.tiny(folder, start, rewards={"grc": 3.0, "qir": 0.5}), seen=seen.append)
-    made.model.train()
-    rows = [made.train_dataset[at] for at in range(4) for _ in range(4)]
-    theirs = made._generate_and_score_completions(rows)["advantages"]
+    built = training.build(training.tiny(folder, start, rewards={"grc": 3.0, "qir": 0.5}), seen=seen.append)
+    built.model.train()
+    rows = [built.train_dataset[at] for at in range(4) for _ in range(4)]
+    theirs = built._generate_and_score_completions(rows)["advantages"]
     (scored,) = seen
     assert scored.reward == pytest.approx(3.0 * scored.terms["grc"] + 0.5 * scored.terms["qir"])
     ours = grpo.advantages(torch.tensor(scored.reward, dtype=torch.float32), 4, 1e-4)

@@ -32,9 +32,11 @@ def fields(name: str, processes: int) -> dict[str, Any]:
     """All fields of the configuration that TRL makes of a preset, as JSON."""
     from trl import GRPOConfig
 
-    made = GRPOConfig(output_dir="unused", use_cpu=True, **presets.arguments(presets.preset(name), processes, None, {}))
-    found = {field.name: getattr(made, field.name) for field in dataclasses.fields(made)}
-    plain = {key: value.value if isinstance(value, enum.Enum) else value for key, value in found.items()}
+    config = GRPOConfig(
+        output_dir="unused", use_cpu=True, **presets.arguments(presets.preset(name), processes, None, {})
+    )
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    plain = {key: value.value if isinstance(value, enum.Enum) else value for key, value in values.items()}
     content: dict[str, Any] = json.loads(json.dumps({k: v for k, v in plain.items() if k not in LEFT_OUT}, default=str))
     return content
 
@@ -48,27 +50,27 @@ def test_every_field_of_the_configuration_is_the_known_one(name: str, processes:
 
 def test_paper_is_the_official_recipe() -> None:
     """`Jia-hn/CIM@870f58f5:rl_qwen2_vl/scripts`: 256 x 5 captions, 4 updates of 320, 40 a GPU = 5 batches of 8."""
-    made = presets.arguments(presets.preset("paper"), 8, None, {})
-    captions = made["per_device_train_batch_size"] * 8 * made["steps_per_generation"]
-    assert captions == 1280 and made["num_generations"] == 5
-    assert made["steps_per_generation"] // made["gradient_accumulation_steps"] == 4
-    assert made["gradient_accumulation_steps"] == 5
+    given = presets.arguments(presets.preset("paper"), 8, None, {})
+    captions = given["per_device_train_batch_size"] * 8 * given["steps_per_generation"]
+    assert captions == 1280 and given["num_generations"] == 5
+    assert given["steps_per_generation"] // given["gradient_accumulation_steps"] == 4
+    assert given["gradient_accumulation_steps"] == 5
     official = {"learning_rate": 1e-6, "lr_scheduler_type": "constant", "warmup_steps": 0, "weight_decay": 0.01}
     official |= {"max_grad_norm": 1.0, "num_iterations": 1, "num_train_epochs": 2.0, "epsilon": 0.2, "delta": 3.0}
     official |= {"beta": 0.001, "use_bias_correction_kl": False, "temperature": 1.0, "top_p": 1.0, "top_k": 0}
     official |= {"max_completion_length": 1024, "scale_rewards": "group", "bf16": True, "gradient_checkpointing": True}
-    assert {name: made[name] for name in official} == official
+    assert {name: given[name] for name in official} == official
     assert presets.preset("paper").self_policy == "include" and presets.preset("safe").self_policy == "exclude"
     assert presets.preset("safe").stops and not presets.preset("paper").stops
 
 
 @pytest.mark.parametrize(("processes", "micro_batch"), [(1, 8), (2, 8), (4, 8), (8, 8), (16, 5)])
 def test_a_step_is_the_same_on_any_number_of_processes(processes: int, micro_batch: int) -> None:
-    made = presets.batches(presets.preset("paper"), processes)
-    assert made["per_device_train_batch_size"] == micro_batch
-    per_process = made["per_device_train_batch_size"] * made["steps_per_generation"]
-    assert per_process * processes == 1280 and per_process % made["num_generations"] == 0
-    assert made["steps_per_generation"] == 4 * made["gradient_accumulation_steps"]
+    sizes = presets.batches(presets.preset("paper"), processes)
+    assert sizes["per_device_train_batch_size"] == micro_batch
+    per_process = sizes["per_device_train_batch_size"] * sizes["steps_per_generation"]
+    assert per_process * processes == 1280 and per_process % sizes["num_generations"] == 0
+    assert sizes["steps_per_generation"] == 4 * sizes["gradient_accumulation_steps"]
 
 
 def test_processes_that_do_not_divide_a_step_are_refused() -> None:
@@ -87,8 +89,8 @@ def test_only_a_large_base_under_an_adapter_is_in_bf16() -> None:
 def test_no_correction_means_a_ratio_of_exactly_one() -> None:
     """The bounds of ``paper`` differ for TRL, which refuses equal ones, and are both 1 in float32 and bfloat16."""
     torch = pytest.importorskip("torch")
-    made = presets.preset("paper").settings
-    low, high = (made[f"vllm_importance_sampling_clip_{end}"] for end in ("min", "max"))
+    paper = presets.preset("paper").settings
+    low, high = (paper[f"vllm_importance_sampling_clip_{end}"] for end in ("min", "max"))
     assert low < high
     for dtype in (torch.float32, torch.bfloat16):
         ratio = torch.tensor([0.01, 0.999, 1.0, 1.001, 50.0], dtype=dtype)
@@ -96,8 +98,8 @@ def test_no_correction_means_a_ratio_of_exactly_one() -> None:
 
 
 def test_saves_come_where_a_generation_batch_ends() -> None:
-    made = presets.arguments(presets.preset("paper"), 8, 12, {})
-    assert made["save_steps"] % 4 == 0 and made["max_steps"] == 48
+    given = presets.arguments(presets.preset("paper"), 8, 12, {})
+    assert given["save_steps"] % 4 == 0 and given["max_steps"] == 48
 
 
 def test_what_the_harness_relies_on_cannot_be_set() -> None:
@@ -124,12 +126,12 @@ def test_other_versions_are_refused_unless_allowed() -> None:
 
 def test_the_environment_is_the_tested_one() -> None:
     pytest.importorskip("trl")
-    found = presets.installed()
-    assert {name: version for name, version in found.items() if version} == {
-        name: version for name, version in presets.TESTED.items() if found[name]
+    versions = presets.installed()
+    assert {name: version for name, version in versions.items() if version} == {
+        name: version for name, version in presets.TESTED.items() if versions[name]
     }
 
 
 if __name__ == "__main__":
-    made = {"paper": fields("paper", 8), "safe": fields("safe", 8), "mini": fields("mini", 1)}
-    SNAPSHOT.write_text(json.dumps(made, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    by_preset = {"paper": fields("paper", 8), "safe": fields("safe", 8), "mini": fields("mini", 1)}
+    SNAPSHOT.write_text(json.dumps(by_preset, indent=1, sort_keys=True) + "\n", encoding="utf-8")

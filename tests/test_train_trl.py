@@ -34,10 +34,10 @@ def weights(folder: Path) -> dict[str, Any]:
     return dict(load_file(folder / "model.safetensors"))
 
 
-def distance(one: dict[str, Any], other: dict[str, Any]) -> float:
+def distance(first: dict[str, Any], other: dict[str, Any]) -> float:
     """Largest difference of any weight."""
-    assert set(one) == set(other)
-    return max(float((one[name].double() - other[name].double()).abs().max()) for name in one)
+    assert set(first) == set(other)
+    return max(float((first[name].double() - other[name].double()).abs().max()) for name in first)
 
 
 def tall(sample_id: str) -> bytes:
@@ -46,9 +46,9 @@ def tall(sample_id: str) -> bytes:
 
     image = Image.open(io.BytesIO(training.picture(sample_id)))
     number = int(sample_id[-2:])
-    made = io.BytesIO()
-    image.resize((56 + 28 * (number % 3), 56 + 28 * (number % 2))).save(made, "PNG")
-    return made.getvalue()
+    buffer = io.BytesIO()
+    image.resize((56 + 28 * (number % 3), 56 + 28 * (number % 2))).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +97,9 @@ def test_a_caption_without_a_score_leaves_its_group(tmp_path: Path) -> None:
     texts = ["a b", "a b c d", "bad", "a b c d e f"] * 4
     inputs = [{"source_id": f"s:{at // 4}", "prompt": []} for at in range(16)]
     completions = [[{"role": "assistant", "content": text}] for text in texts]
-    found = trainer._calculate_rewards(inputs, [[{"role": "user", "content": ""}]] * 16, completions, [[2]] * 16)
-    assert torch.isnan(found[2]).all() and torch.isfinite(found[0]).all()
-    assert found[0].tolist() == pytest.approx([0.5, 0.1]) and len(seen) == 1
+    rewards = trainer._calculate_rewards(inputs, [[{"role": "user", "content": ""}]] * 16, completions, [[2]] * 16)
+    assert torch.isnan(rewards[2]).all() and torch.isfinite(rewards[0]).all()
+    assert rewards[0].tolist() == pytest.approx([0.5, 0.1]) and len(seen) == 1
     from harness.train import diagnostics
 
     assert diagnostics.summary(seen[0])["unscored"] == 4
@@ -180,9 +180,9 @@ def test_a_checkpoint_is_a_model(two_steps: Path, tmp_path: Path) -> None:
     from harness.stages import model
 
     place = two_steps / "checkpoints" / "tiny-step2"
-    (one,) = model.resolve(str(place), tmp_path / "results")
-    assert one.name == "tiny-step2" and one.tasks == ("miniscenes",) and one.engine == "transformers"
-    assert one.weights is not None and one.weights.dtype == "bfloat16" and one.weights.sampling.max_tokens == 8
+    (loaded,) = model.resolve(str(place), tmp_path / "results")
+    assert loaded.name == "tiny-step2" and loaded.tasks == ("miniscenes",) and loaded.engine == "transformers"
+    assert loaded.weights is not None and loaded.weights.dtype == "bfloat16" and loaded.weights.sampling.max_tokens == 8
     assert not list(place.glob("training_args.bin"))
 
 
@@ -214,8 +214,8 @@ def test_an_alarm_ends_the_run_before_its_weights_are_saved(tmp_path: Path) -> N
         """Fake: its second answer holds an infinite number."""
 
         def score(self, captions: Sequence[str], source_ids: Sequence[str]) -> CimBatch:
-            made = super().score(captions, source_ids)
-            return replace(made, qir=made.qir * (math.inf if self.calls == 2 else 1.0))
+            batch = super().score(captions, source_ids)
+            return replace(batch, qir=batch.qir * (math.inf if self.calls == 2 else 1.0))
 
     with pytest.raises(AlarmError, match="alarm nan"):
         training.train(training.tiny(tmp_path, MINI, steps=3), Broken())
@@ -284,10 +284,10 @@ def test_the_probe_passes_on_a_model_that_sees(tmp_path: Path) -> None:
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    found = forward.probe(trainer, some, fresh=True)
+    probed = forward.probe(trainer, some, fresh=True)
     assert torch.equal(torch.rand(1), expected)
-    assert found.difference < 1e-4 and found.seen > 0.1 and found.reference == 0
-    forward.require(found, forward.Limits())
+    assert probed.difference < 1e-4 and probed.seen > 0.1 and probed.reference == 0
+    forward.require(probed, forward.Limits())
 
 
 def test_the_probe_refuses_what_it_must(tmp_path: Path) -> None:
@@ -295,7 +295,7 @@ def test_the_probe_refuses_what_it_must(tmp_path: Path) -> None:
 
     trainer = training.build(training.tiny(tmp_path, MINI))
     some = [trainer.train_dataset[at] for at in range(4)]
-    blind = trainer.model.model.visual.register_forward_hook(lambda module, given, made: _zero(made))
+    blind = trainer.model.model.visual.register_forward_hook(lambda module, given, output: _zero(output))
     with pytest.raises(AlarmError, match="alarm probe: a grey image changes log-probabilities by 0"):
         forward.require(forward.probe(trainer, some, fresh=False), forward.Limits())
     blind.remove()
@@ -309,7 +309,7 @@ def test_the_probe_refuses_what_it_must(tmp_path: Path) -> None:
         forward.require(forward.Report(4, 40, math.nan, 1.0, 0.0), forward.Limits())
 
 
-def _zero(made: Any) -> Any:
-    made.pooler_output = torch.zeros_like(made.pooler_output)
-    made.deepstack_features = [torch.zeros_like(part) for part in made.deepstack_features]
-    return made
+def _zero(output: Any) -> Any:
+    output.pooler_output = torch.zeros_like(output.pooler_output)
+    output.deepstack_features = [torch.zeros_like(part) for part in output.deepstack_features]
+    return output

@@ -30,9 +30,9 @@ def images_of(folder: Path) -> dict[str, bytes]:
 
 
 def entry(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", size: int = 0) -> tarfile.TarInfo:
-    made = tarfile.TarInfo(name)
-    made.type, made.linkname, made.size = kind, link, size
-    return made
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname, member.size = kind, link, size
+    return member
 
 
 WANTED = "all/picture_00.jpg"
@@ -80,10 +80,10 @@ def test_members_that_nobody_asked_for_do_nothing(tmp_path: Path) -> None:
 
 
 def _zip_entry(name: str, mode: int = 0) -> zipfile.ZipInfo:
-    made = zipfile.ZipInfo(name)
-    made.external_attr = mode << 16
-    made.compress_type = zipfile.ZIP_DEFLATED
-    return made
+    member = zipfile.ZipInfo(name)
+    member.external_attr = mode << 16
+    member.compress_type = zipfile.ZIP_DEFLATED
+    return member
 
 
 @pytest.mark.parametrize(
@@ -127,16 +127,16 @@ def small(form: str) -> bytes:
     content = io.BytesIO()
     if form in ("stored", "lzma", "bzip2"):
         method = {"stored": zipfile.ZIP_STORED, "lzma": zipfile.ZIP_LZMA, "bzip2": zipfile.ZIP_BZIP2}[form]
-        with zipfile.ZipFile(content, "w", method) as made:
-            made.writestr("\u00fc", b"b")
-            made.writestr("a", b"content of it" * 20)
+        with zipfile.ZipFile(content, "w", method) as archive:
+            archive.writestr("\u00fc", b"b")
+            archive.writestr("a", b"content of it" * 20)
     else:
-        with tarfile.open(fileobj=content, mode="w:xz" if form == "xz" else "w", format=tarfile.PAX_FORMAT) as made:
+        with tarfile.open(fileobj=content, mode="w:xz" if form == "xz" else "w", format=tarfile.PAX_FORMAT) as archive:
             member, data = entry("a"), b"1\n0\n9\n".ljust(512, b"\0") + b"content of it"
             sparse = {"major": "1", "minor": "0", "name": "a", "realsize": "9"}
             member.pax_headers = {f"GNU.sparse.{name}": value for name, value in sparse.items()}
             member.size = len(data)
-            made.addfile(member, io.BytesIO(data))
+            archive.addfile(member, io.BytesIO(data))
     return content.getvalue()
 
 

@@ -16,7 +16,7 @@ from tests.edits import Edit, document, rows
 
 def _rescored(folder: Path) -> None:
     """A better caption, and scores that follow from it: only the manifest still knows."""
-    rows("captions.jsonl", lambda found: found[4].update(caption="something better"))(folder)
+    rows("captions.jsonl", lambda listed: listed[4].update(caption="something better"))(folder)
     assert cli.main(["score", "--model", "demo-terse", "--results", str(folder.parent.parent)]) == 0
 
 
@@ -34,15 +34,15 @@ EDITS: dict[str, Edit] = {
     "the manifest's data": document("manifest.json", lambda c: c["settings"]["task"].update(data="0" * 12)),
     "the manifest's count": document("manifest.json", lambda c: c["settings"]["samples"].update(n=11)),
     "a caption, scored again": _rescored,
-    "a sample too many": rows("per_sample.jsonl", lambda found: found.append({**found[0], "sample_id": "zzz"})),
-    "a row without sample": rows("per_sample.jsonl", lambda found: found.append({"length": {"words": 1}})),
-    "a caption": rows("captions.jsonl", lambda found: found[4].update(caption="something better")),
-    "a caption removed": rows("captions.jsonl", lambda found: found.pop()),
-    "a caption twice": rows("captions.jsonl", lambda found: found.append(found[0])),
-    "a foreign caption": rows("captions.jsonl", lambda found: found.append({**found[0], "sample_id": "demo_99"})),
-    "a value a sample": rows("per_sample.jsonl", lambda found: found[2]["bleu4_char"].update(score=99.0)),
-    "a row a sample removed": rows("per_sample.jsonl", lambda found: found.pop()),
-    "statistics": rows("statistics.jsonl", lambda found: found[2]["bleu4"].__setitem__(2, 50)),
+    "a sample too many": rows("per_sample.jsonl", lambda listed: listed.append({**listed[0], "sample_id": "zzz"})),
+    "a row without sample": rows("per_sample.jsonl", lambda listed: listed.append({"length": {"words": 1}})),
+    "a caption": rows("captions.jsonl", lambda listed: listed[4].update(caption="something better")),
+    "a caption removed": rows("captions.jsonl", lambda listed: listed.pop()),
+    "a caption twice": rows("captions.jsonl", lambda listed: listed.append(listed[0])),
+    "a foreign caption": rows("captions.jsonl", lambda listed: listed.append({**listed[0], "sample_id": "demo_99"})),
+    "a value a sample": rows("per_sample.jsonl", lambda listed: listed[2]["bleu4_char"].update(score=99.0)),
+    "a row a sample removed": rows("per_sample.jsonl", lambda listed: listed.pop()),
+    "statistics": rows("statistics.jsonl", lambda listed: listed[2]["bleu4"].__setitem__(2, 50)),
     "a value that is no number": document("scores.json", lambda c: c["scores"][0]["values"].update(score="high")),
     "scores that are no list": document("scores.json", lambda c: c.update(scores={"bleu4": 100})),
     "a score that is no object": document("scores.json", lambda c: c["scores"].append(7)),
@@ -70,9 +70,11 @@ EDITS: dict[str, Edit] = {
     "the manifest's samples": document("manifest.json", lambda c: c["settings"]["samples"].update(ids="0" * 8)),
     "the manifest's limit": document("manifest.json", lambda c: c["settings"]["samples"].update(limit=5)),
     "the manifest's version": document("manifest.json", lambda c: c["settings"]["task"].update(version="9")),
-    "a caption that failed": rows("captions.jsonl", lambda found: found[4].update(caption=None, error="no answer")),
-    "a metric in the rows alone": rows("per_sample.jsonl", lambda found: [r.update(cider={"score": 9}) for r in found]),
-    "details": rows("details.jsonl", lambda found: found[0].update(objects={"elements": []})),
+    "a caption that failed": rows("captions.jsonl", lambda listed: listed[4].update(caption=None, error="no answer")),
+    "a metric in the rows alone": rows(
+        "per_sample.jsonl", lambda listed: [r.update(cider={"score": 9}) for r in listed]
+    ),
+    "details": rows("details.jsonl", lambda listed: listed[0].update(objects={"elements": []})),
     "an unknown task": document("manifest.json", lambda c: c["settings"]["task"].update(name="nowhere")),
     "an unknown metric": document("scores.json", lambda c: c["scores"][0].update(metric="nothing")),
     "a model setting": document("manifest.json", lambda c: c["settings"].update(extra=1)),
@@ -135,11 +137,11 @@ def test_what_names_the_machine_may_be_deleted(cim: Cim, folder: Path) -> None:
 
 
 JUDGED: dict[str, Edit] = {
-    "a reply": rows("replies.relation_qa.rule-judge.jsonl", lambda found: found[0].update(reply="1: Yes, 2: Yes")),
-    "a reply removed": rows("replies.relation_qa.rule-judge.jsonl", lambda found: found.pop()),
-    "an element": rows("details.jsonl", lambda found: found[0]["objects"]["elements"].pop()),
-    "a judged fact": rows("judged.jsonl", lambda found: found[0]["relation_qa"][0].__setitem__(1, "unread")),
-    "a verdict": rows("details.jsonl", lambda found: found[0]["relation_qa"]["verdicts"].__setitem__(0, "n/a")),
+    "a reply": rows("replies.relation_qa.rule-judge.jsonl", lambda listed: listed[0].update(reply="1: Yes, 2: Yes")),
+    "a reply removed": rows("replies.relation_qa.rule-judge.jsonl", lambda listed: listed.pop()),
+    "an element": rows("details.jsonl", lambda listed: listed[0]["objects"]["elements"].pop()),
+    "a judged fact": rows("judged.jsonl", lambda listed: listed[0]["relation_qa"][0].__setitem__(1, "unread")),
+    "a verdict": rows("details.jsonl", lambda listed: listed[0]["relation_qa"]["verdicts"].__setitem__(0, "n/a")),
 }
 
 

@@ -50,7 +50,9 @@ def test_prompts_are_rendered_by_the_engine_itself():
     assert hasattr(renderer, "default_cmpl_tok_params")
     assert len(parameters(renderer.render_cmpl)) >= 3
     kwargs = import_module("vllm.renderers.params").TokenizeParams.with_kwargs
-    assert any(one.kind is inspect.Parameter.VAR_KEYWORD for one in inspect.signature(kwargs).parameters.values())
+    assert any(
+        parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in inspect.signature(kwargs).parameters.values()
+    )
 
 
 def test_the_end_is_told_and_made():

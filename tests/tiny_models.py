@@ -64,16 +64,16 @@ def _tokenizer(special: tuple[str, ...], end: str, chat: str, begin: str | None 
     inner.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     inner.train_from_iterator(TEXTS, trainers.BpeTrainer(vocab_size=500, initial_alphabet=alphabet))
-    made = PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=inner,
         eos_token=end,
         pad_token="<|endoftext|>",
         bos_token=begin,
         extra_special_tokens=named or None,
     )
-    made.add_tokens(list(special), special_tokens=True)
-    made.chat_template = chat
-    return made
+    tokenizer.add_tokens(list(special), special_tokens=True)
+    tokenizer.chat_template = chat
+    return tokenizer
 
 
 def _language(tokenizer: Any, end: str) -> dict[str, Any]:

@@ -37,15 +37,15 @@ def build(root: Path) -> Path:
 
 def _tagged() -> list[list[tuple[str, str]]]:
     """Sentences of known words, plain and with a capital, in the places where captions have them."""
-    nouns, found = sorted({*THINGS, "dogs", "trees", "lights"}), []
+    nouns, tagged = sorted({*THINGS, "dogs", "trees", "lights"}), []
     for at in range(SENTENCES):
         first, second = nouns[at % len(nouns)], nouns[(7 * at + 3) % len(nouns)]
         word, link = WORDS[at % len(WORDS)].split()[0], LINKS[at % len(LINKS)]
         tag = "CD" if word.isdigit() else "JJ"
         plural = "NNS" if first.endswith("s") else "NN"
-        found.append(
+        tagged.append(
             [("the", "DT"), (word, tag), (first, plural), (link, "IN"), ("a", "DT"), (second, "NN"), (".", ".")]
         )
-        found.append([("The", "DT"), (first, plural), ("is", "VBZ"), (word, tag), (".", ".")])
-        found.append([(first.capitalize(), plural), ("and", "CC"), ("it", "PRP"), ("runs", "VBZ"), (".", ".")])
-    return found
+        tagged.append([("The", "DT"), (first, plural), ("is", "VBZ"), (word, tag), (".", ".")])
+        tagged.append([(first.capitalize(), plural), ("and", "CC"), ("it", "PRP"), ("runs", "VBZ"), (".", ".")])
+    return tagged

