@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+import threading
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from harness import registry, store
 from harness.errors import CimError
 from harness.pages import report, templates
 from harness.pages.public import public
-from harness.resources import data
+from harness.resources import address_space, data
 from harness.runs import records, stored_run
 from tests import controls
 from tests.cli import Cim, captions_file
@@ -308,6 +309,8 @@ def test_images_become_small_pictures(
     pictures = [attributes for tag, attributes in page.elements if tag == "img"]
     assert [(picture["width"], picture["height"]) for picture in pictures] == [("160", "120"), ("120", "160")]
     assert all(len(str(picture["src"])) < 16_000 for picture in pictures)
+    monkeypatch.setattr(address_space, "limited", lambda: True)
+    monkeypatch.setattr(threading.Thread, "start", lambda _: pytest.fail("a thread, where address space is limited"))
     assert (run / report.NAME).read_text(encoding="utf-8") == report.page(stored_run.load(run))
 
 

@@ -12,6 +12,7 @@ from harness.pages import highlight
 from harness.pages.highlight import Piece
 from harness.pages.scores import Column
 from harness.pages.thumbnail import Thumbnail, thumbnail
+from harness.resources import address_space
 from harness.runs import stored_run
 from harness.runs.run import image_folder
 from harness.runs.stored_run import StoredRun
@@ -60,6 +61,8 @@ def pictures(task: Task, samples: Sequence[Sample], results: Path) -> Pictures:
         return {sample.id: thumbnail(task.draw(sample.task_id)) for sample in samples}
     images = image_folder(task, results)
     files = {sample.id: images / sample.image for sample in samples if sample.image}
+    if address_space.limited():  # a thread that dies before it has begun, for want of memory, is waited for without end
+        return {name: thumbnail(file) for name, file in files.items()}
     with ThreadPoolExecutor() as pool:  # decoding runs outside Python's lock; without files no thread is started
         return dict(zip(files, pool.map(thumbnail, files.values()), strict=True))
 

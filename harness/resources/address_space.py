@@ -14,13 +14,18 @@ from functools import cache
 ROOM = 128 * 2**20  # numpy 2.4 maps 83 MB with one thread, and the first product 34
 
 
+def limited() -> bool:
+    """Whether this process may map so much and no more."""
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+
+
 def check() -> None:
     """Where address space is limited, have OpenBLAS take one buffer now.
 
     Raises:
         MemoryError: there is no room for it.
     """
-    if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
+    if limited():
         take()
 
 
