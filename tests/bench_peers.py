@@ -170,8 +170,12 @@ def _evalscope(programs: Path, folder: Path, n: int) -> Usage:
 def _lmms_eval(programs: Path, folder: Path, n: int) -> Usage:
     (folder / "words.yaml").write_text(LMMS_TASK.format(file=_asked(folder, n)))
     (folder / "words.py").write_text(LMMS_FUNCTIONS)
+    shutil.rmtree(folder / "logs", ignore_errors=True)
     options = ("--include_path", folder, "--output_path", folder / "logs", "--log_samples", "--batch_size", "1")
-    return used([programs / "lmms-eval", "eval", "--model", "dummy", "--tasks", "words", *options], folder)
+    needed = used([programs / "lmms-eval", "eval", "--model", "dummy", "--tasks", "words", *options], folder)
+    (samples,) = (folder / "logs").rglob("*_samples_words.jsonl")
+    assert len(samples.read_text().splitlines()) == n, "it goes on after an error, and ends with exit code 0"
+    return needed
 
 
 def _asked(folder: Path, n: int) -> Path:
