@@ -6,7 +6,7 @@ import platform
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tests import sections
+from tests import bench_match, sections
 from tests.bench_peers import PEERS, TURNS, Row
 from tests.conftest import ROOT
 
@@ -34,7 +34,8 @@ def lines(measured: Sequence[Row], stamp: str) -> Iterator[str]:
     yield f"{stamp}, {platform.machine()}, Python {platform.python_version()}." + (
         f" Could not be installed: {', '.join(missing)}." if missing else ""
     )
-    yield f"Other harnesses: medians of {TURNS} turns, processes of their own; the other rows: once, in one process."
+    yield f"Other harnesses: medians of {TURNS} turns, processes of their own. Matching: medians of {bench_match.TURNS}"
+    yield "turns in one process, after one to warm up. The other rows: once, in one process."
     yield ""
     yield "| what | peer | peer's | ours | | peer / ours |"
     yield "| --- | --- | ---: | ---: | --- | ---: |"
