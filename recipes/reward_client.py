@@ -42,12 +42,12 @@ def score(
     Raises:
         RewardError: says what and, where the server is gone, how to start it.
     """
-    content: dict[str, Any] = {"captions": [clean(one) for one in captions], "source_ids": list(source_ids)}
+    content: dict[str, Any] = {"captions": [clean(caption) for caption in captions], "source_ids": list(source_ids)}
     content |= {} if gallery is None else {"gallery": gallery}
-    found = _post(f"{address}/score", json.dumps(content).encode())
-    if None in found["reward"]:
-        raise RewardError(f"no reward for {captions[found['reward'].index(None)]!r}")
-    return found
+    scores = _post(f"{address}/score", json.dumps(content).encode())
+    if None in scores["reward"]:
+        raise RewardError(f"no reward for {captions[scores['reward'].index(None)]!r}")
+    return scores
 
 
 def _post(url: str, body: bytes) -> Any:

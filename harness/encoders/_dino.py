@@ -37,7 +37,7 @@ def _session(tower: Tower) -> Iterator[Encode]:
     from transformers import AutoImageProcessor, AutoModel
 
     options = {"local_files_only": True, "trust_remote_code": False}
-    place = tower.found()
+    place = tower.require()
     with pretrained.device() as device:
         model = AutoModel.from_pretrained(place, dtype=torch.float32, use_safetensors=True, **options)
         pixels = AutoImageProcessor.from_pretrained(place, **options)

@@ -35,7 +35,7 @@ def encoder(name: str, hub_id: str, kind: Literal["text", "image"], text_tower: 
 def _session(tower: Tower, kind: str) -> Iterator[Encode]:
     import open_clip
 
-    device, place = devices.torch_device(), f"local-dir:{tower.found()}"
+    device, place = devices.torch_device(), f"local-dir:{tower.require()}"
     model, _, transform = open_clip.create_model_and_transforms(place, precision="fp32", device=device)
     model.eval()
     if kind == "text":

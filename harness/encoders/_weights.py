@@ -65,7 +65,7 @@ class Tower:
             return f"the weights {self.hub_id} are not on this machine; run `hf download {self.hub_id}`, or {place}"
         return None
 
-    def found(self) -> Path:
+    def require(self) -> Path:
         """Its folder; CimError where it is not here."""
         place, reason = self.folder(), self.missing()
         if place is None or reason:

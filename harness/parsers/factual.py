@@ -47,7 +47,7 @@ def tokenizer(folder: Path | None = None) -> Any:
     """
     from transformers import AutoTokenizer
 
-    place = folder or pretrained.found(pretrained.FACTUAL)
+    place = folder or pretrained.require(pretrained.FACTUAL)
     return AutoTokenizer.from_pretrained(place, local_files_only=True, trust_remote_code=False)
 
 

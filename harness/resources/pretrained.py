@@ -101,7 +101,7 @@ ALL = {weights.name: weights for weights in (FACTUAL, MPNET, MINILM)}
 
 def folder(weights: Pretrained) -> Path | None:
     """Where a checkpoint lies on this machine, or None."""
-    places = [place for place in (_own(weights), _snapshot(weights), packaged.cached(weights.name)) if place]
+    places = [place for place in (_in_cim_models(weights), _snapshot(weights), packaged.cached(weights.name)) if place]
     return next((place for place in places if (place / "config.json").is_file()), None)
 
 
@@ -135,7 +135,7 @@ def identity(weights: Pretrained) -> str:
     return weights.pinned if weights.sums and digest == checkpoint.digest_of(weights.sums) else digest
 
 
-def found(weights: Pretrained) -> Path:
+def require(weights: Pretrained) -> Path:
     """The checkpoint's folder; CimError with the command that fetches it if it is missing or truncated."""
     place, reason = folder(weights), absent(weights)
     if place is None or reason:
@@ -149,8 +149,8 @@ def whole(weights: Pretrained) -> Path:
     Raises:
         CimError: it is missing, truncated, or no folder of one's own and holds other bytes.
     """
-    place = found(weights)
-    if weights.sums and place != _own(weights) and identity(weights) != weights.pinned:
+    place = require(weights)
+    if weights.sums and place != _in_cim_models(weights) and identity(weights) != weights.pinned:
         names = sorted(path.name for path in checkpoint.files(place))
         other = [name for name in names if data.sha256(place / name) != weights.sums.get(name)]
         hint = f"delete it and run `cim data fetch {weights.name}`; own weights go into a folder of $CIM_MODELS"
@@ -184,7 +184,7 @@ def fetch(weights: Pretrained, say: Callable[[str], None]) -> Path:
         # Named files only: what a repository holds beside them (pickles, other formats) is not brought.
         hub.fetch(source(weights), say)
     except CimError as error:
-        place = _own(weights) or f"a folder {weights.hub_id.rpartition('/')[2]} in $CIM_MODELS"
+        place = _in_cim_models(weights) or f"a folder {weights.hub_id.rpartition('/')[2]} in $CIM_MODELS"
         hint = f"{error.hint}, or put {', '.join(weights.files)} into {place}"
         raise CimError(error.what, where=error.where, hint=hint) from error
     return whole(weights)
@@ -225,7 +225,7 @@ def readable(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _own(weights: Pretrained) -> Path | None:
+def _in_cim_models(weights: Pretrained) -> Path | None:
     models = os.environ.get("CIM_MODELS")
     return Path(models) / weights.hub_id.rpartition("/")[2] if models else None
 

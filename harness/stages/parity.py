@@ -88,7 +88,7 @@ def compare(run: Run) -> Parity:
     _release()
     with vllm.opened(weights, processor) as llm:
         right = {_id(item): item for item in vllm.write(llm, weights, processor, requests)}
-    return _found(run, weights, requests, left, right)
+    return _compared(run, weights, requests, left, right)
 
 
 def _id(item: Written | Completion) -> str:
@@ -103,7 +103,7 @@ def _release() -> None:
         torch.cuda.empty_cache()
 
 
-def _found(
+def _compared(
     run: Run,
     weights: Weights,
     requests: Sequence[Request],

@@ -41,7 +41,7 @@ def section(runs: Sequence[RunColumns], first: Sequence[str]) -> Section:
     if not any(columns.run.task == pearson.PETS for columns in studied):
         command = "make eval MODEL=... TASK=pets METRICS=cim,taxonomy,length ARGS='--gallery NAME'"
         parts.append(Missing("No scored run on Oxford-IIIT Pet has both cim and taxonomy.", command))
-    parts += _own([columns for columns in runs if columns.run.task not in STUDIED], first)
+    parts += _of_each_model([columns for columns in runs if columns.run.task not in STUDIED], first)
     return Section("pearson", "Does the score follow what captions get right?", tuple(parts), numbers)
 
 
@@ -124,7 +124,7 @@ def _without(count: int, rest: RunColumns) -> list[Part]:
     return [remark, _table(rest, pearson.study(rest), f"{rest.title}, without them")]
 
 
-def _own(runs: Sequence[RunColumns], first: Sequence[str]) -> list[Part]:
+def _of_each_model(runs: Sequence[RunColumns], first: Sequence[str]) -> list[Part]:
     parts, by_n = list[Part](), defaultdict[tuple[str, int], list[RunColumns]](list)
     for columns in runs:
         by_n[columns.run.task, len(columns.ids)].append(columns)

@@ -136,7 +136,7 @@ def _table(
     number: int, title: str, rows: Sequence[PaperRow], states: Mapping[Place, Sequence[str]], stored: Stored
 ) -> Table:
     columns = tuple(c for c in COLUMNS if any(c in row.printed for row in rows))
-    numbers = dict(_found(rows, columns, stored))
+    numbers = dict(_filled(rows, columns, stored))
     lines, letters = _signatures(rows, numbers)
     ours = _compared(rows, numbers, letters)
     fills = list[str]()
@@ -173,7 +173,7 @@ def _run(row: PaperRow, stored: Stored) -> tuple[str, str]:
     return TASKS[row.benchmark], stored.systems[row.system].run
 
 
-def _found(rows: Sequence[PaperRow], columns: Sequence[str], stored: Stored) -> Iterator[tuple[Key, Number]]:
+def _filled(rows: Sequence[PaperRow], columns: Sequence[str], stored: Stored) -> Iterator[tuple[Key, Number]]:
     for at, row in enumerate(rows):
         task, run = _run(row, stored)
         for column in columns:

@@ -33,8 +33,8 @@ def compute_score(
     **_: Any,
 ) -> dict[str, float]:
     """Reward of one caption under ``score``, and its terms, which verl logs."""
-    (found,) = compute_scores([data_source], [solution_str], [ground_truth], [extra_info], server, gallery)
-    return found
+    (scores,) = compute_scores([data_source], [solution_str], [ground_truth], [extra_info], server, gallery)
+    return scores
 
 
 def compute_scores(
