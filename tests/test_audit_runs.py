@@ -56,10 +56,14 @@ def edit(path: Path, change: Callable[[Any], None]) -> None:
 
 
 def test_runs_as_they_are_made_hold(boards: Boards) -> None:
-    told = verdicts(boards, "--runs")
-    assert {check["verdict"] for key, check in told.items() if key[0] != "A-6"} == {record.HOLDS}
-    assert {run for _, run in told if run} == {"coco_ln500/qwen2-vl-7b", "docci500/qwen2-vl-7b", "docci500/gemini-1.5"}
-    counted = told["A-3", "docci500/gemini-1.5"]["recomputed"]["counts"]["relation_qa"]
+    by_check = verdicts(boards, "--runs")
+    assert {check["verdict"] for key, check in by_check.items() if key[0] != "A-6"} == {record.HOLDS}
+    assert {run for _, run in by_check if run} == {
+        "coco_ln500/qwen2-vl-7b",
+        "docci500/qwen2-vl-7b",
+        "docci500/gemini-1.5",
+    }
+    counted = by_check["A-3", "docci500/gemini-1.5"]["recomputed"]["counts"]["relation_qa"]
     assert counted["total"] == 200 and 0 < counted["correct"] < 200
 
 
@@ -78,9 +82,9 @@ def test_a_score_edited_by_hand_is_found(metric: str, value: str, checks: set[st
         entry["values"][value] += 0.01
 
     edit(boards.results / RUN / "scores.json", change)
-    told = verdicts(boards, str(boards.results / RUN))
-    assert {key[0] for key, check in told.items() if check["verdict"] == record.FAILS} == checks
-    assert f"{metric} {value}" in told["A-1", RUN.as_posix()]["recomputed"]["faults"][0]
+    by_check = verdicts(boards, str(boards.results / RUN))
+    assert {key[0] for key, check in by_check.items() if check["verdict"] == record.FAILS} == checks
+    assert f"{metric} {value}" in by_check["A-1", RUN.as_posix()]["recomputed"]["faults"][0]
 
 
 def test_an_f1_over_its_bound_is_found_in_rows_and_in_the_mean(boards: Boards) -> None:
@@ -111,10 +115,10 @@ def test_counts_that_are_no_counts_are_found(boards: Boards) -> None:
 def test_rows_that_are_gone_are_a_fault_and_no_crash(boards: Boards) -> None:
     (boards.results / RUN / "statistics.jsonl").write_text("")
     (boards.results / RUN / "per_sample.jsonl").write_text("")
-    told = verdicts(boards, str(boards.results / RUN))
-    assert told["A-1", RUN.as_posix()]["verdict"] == record.FAILS
-    assert "score files lack numbers" in told["A-1", RUN.as_posix()]["recomputed"]["faults"][0]
-    assert told["A-3", RUN.as_posix()]["verdict"] == record.FAILS
+    by_check = verdicts(boards, str(boards.results / RUN))
+    assert by_check["A-1", RUN.as_posix()]["verdict"] == record.FAILS
+    assert "score files lack numbers" in by_check["A-1", RUN.as_posix()]["recomputed"]["faults"][0]
+    assert by_check["A-3", RUN.as_posix()]["verdict"] == record.FAILS
 
 
 @pytest.mark.parametrize(
@@ -129,8 +133,8 @@ def test_what_is_no_number_is_a_fault_and_no_crash(given: object, boards: Boards
         row["relation_qa"] = [given] * 9
 
     edit(boards.results / RUN / "scores.json", change)
-    told = verdicts(boards, "--runs", "--task", "docci500")
-    assert [told[check, RUN.as_posix()]["verdict"] for check in ("A-1", "A-3", "A-4")] == [record.FAILS] * 3
+    by_check = verdicts(boards, "--runs", "--task", "docci500")
+    assert [by_check[check, RUN.as_posix()]["verdict"] for check in ("A-1", "A-3", "A-4")] == [record.FAILS] * 3
     if not isinstance(given, float):
         edit(boards.results / RUN / "statistics.jsonl", change_counts)
         assert verdicts(boards, str(boards.results / RUN))["A-3", RUN.as_posix()]["verdict"] == record.FAILS
@@ -171,9 +175,9 @@ def test_values_that_runs_share_are_listed(boards: Boards) -> None:
 
 def test_real_runs_hold(cim: Cim, capsys: pytest.CaptureFixture[str]) -> None:
     assert cim("eval", "--model", "demo-terse", "--metrics", "bleu4,bleu4_char,length").code == 0
-    told = verdicts(Boards(cim.results, capsys), "demo-terse")
-    assert told["A-1", "demo/demo-terse"]["verdict"] == record.HOLDS
-    assert told["A-3", "demo/demo-terse"]["verdict"] == record.UNDEFINED
+    by_check = verdicts(Boards(cim.results, capsys), "demo-terse")
+    assert by_check["A-1", "demo/demo-terse"]["verdict"] == record.HOLDS
+    assert by_check["A-3", "demo/demo-terse"]["verdict"] == record.UNDEFINED
 
 
 def test_the_published_tables_are_audited_alike_each_time(boards: Boards) -> None:

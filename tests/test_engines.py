@@ -71,9 +71,9 @@ def requests(folder: Path) -> list[Request]:
     return [Request(path.stem, "Describe" + " the ball" * (i % 4), path) for i, path in enumerate(paths)]
 
 
-def written(engine: str, given: Weights, asked: Sequence[Request]) -> dict[str, Completion]:
+def written(engine: str, model_weights: Weights, asked: Sequence[Request]) -> dict[str, Completion]:
     """Completions by sample id."""
-    completions = list(registry.engine(engine).generate(Model("tiny", engine, None, {}, weights=given), asked))
+    completions = list(registry.engine(engine).generate(Model("tiny", engine, None, {}, weights=model_weights), asked))
     assert len(completions) == len({completion.sample_id for completion in completions})
     return {completion.sample_id: completion for completion in completions}
 
@@ -192,10 +192,10 @@ def test_tiles_and_backend_of_images(tiny: dict[str, Path], drawn: Path, tmp_pat
     """Fewer tiles are fewer tokens; another library resizes to other pixels."""
     from harness.engines import _weights, transformers
 
-    def encoded(given: Weights) -> Any:
-        processor = _weights.load_processor(given)
-        loaded = transformers.Loaded(given, None, processor, frozenset())
-        return transformers.encode(loaded, list(_weights.prompts(given, processor, requests(drawn))))
+    def encoded(model_weights: Weights) -> Any:
+        processor = _weights.load_processor(model_weights)
+        loaded = transformers.Loaded(model_weights, None, processor, frozenset())
+        return transformers.encode(loaded, list(_weights.prompts(model_weights, processor, requests(drawn))))
 
     internvl = weights(tiny_models.build(tmp_path / "internvl", "internvl"))
     tokens = [int(encoded(replace(internvl, max_tiles=most))["attention_mask"].sum()) for most in (1, 2, None)]

@@ -76,14 +76,14 @@ def test_the_prompt_is_the_templates(qwen3: Path) -> None:
 def test_no_token_of_a_caption_is_a_control_token(kind: str, qwen3: Path, tmp_path: Path) -> None:
     """Control ids of a hostile prompt are those of the template alone; without the treatment there are more."""
     folder = qwen3 if kind == "qwen3" else tiny_models.build(tmp_path / kind, kind)
-    given = weights(folder, thinking=None)
-    processor = _weights.load_processor(given)
+    qwen_weights = weights(folder, thinking=None)
+    processor = _weights.load_processor(qwen_weights)
     tokenizer = processor.tokenizer
     hostile = HOSTILE + "".join(sorted(tokenizer.get_added_vocab()))
     control = {number for text, number in tokenizer.get_added_vocab().items() if len(text) > 1}
 
     def ids(asked: str) -> list[int]:
-        text = _weights.render(given, processor, Request("a", asked))
+        text = _weights.render(qwen_weights, processor, Request("a", asked))
         return [number for number in tokenizer(text, add_special_tokens=False)["input_ids"] if number in control]
 
     assert ids(hostile) == ids("a ring") != []

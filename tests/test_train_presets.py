@@ -50,16 +50,16 @@ def test_every_field_of_the_configuration_is_the_known_one(name: str, processes:
 
 def test_paper_is_the_official_recipe() -> None:
     """`Jia-hn/CIM@870f58f5:rl_qwen2_vl/scripts`: 256 x 5 captions, 4 updates of 320, 40 a GPU = 5 batches of 8."""
-    given = presets.arguments(presets.preset("paper"), 8, None, {})
-    captions = given["per_device_train_batch_size"] * 8 * given["steps_per_generation"]
-    assert captions == 1280 and given["num_generations"] == 5
-    assert given["steps_per_generation"] // given["gradient_accumulation_steps"] == 4
-    assert given["gradient_accumulation_steps"] == 5
+    options = presets.arguments(presets.preset("paper"), 8, None, {})
+    captions = options["per_device_train_batch_size"] * 8 * options["steps_per_generation"]
+    assert captions == 1280 and options["num_generations"] == 5
+    assert options["steps_per_generation"] // options["gradient_accumulation_steps"] == 4
+    assert options["gradient_accumulation_steps"] == 5
     official = {"learning_rate": 1e-6, "lr_scheduler_type": "constant", "warmup_steps": 0, "weight_decay": 0.01}
     official |= {"max_grad_norm": 1.0, "num_iterations": 1, "num_train_epochs": 2.0, "epsilon": 0.2, "delta": 3.0}
     official |= {"beta": 0.001, "use_bias_correction_kl": False, "temperature": 1.0, "top_p": 1.0, "top_k": 0}
     official |= {"max_completion_length": 1024, "scale_rewards": "group", "bf16": True, "gradient_checkpointing": True}
-    assert {name: given[name] for name in official} == official
+    assert {name: options[name] for name in official} == official
     assert presets.preset("paper").self_policy == "include" and presets.preset("safe").self_policy == "exclude"
     assert presets.preset("safe").stops and not presets.preset("paper").stops
 
@@ -98,8 +98,8 @@ def test_no_correction_means_a_ratio_of_exactly_one() -> None:
 
 
 def test_saves_come_where_a_generation_batch_ends() -> None:
-    given = presets.arguments(presets.preset("paper"), 8, 12, {})
-    assert given["save_steps"] % 4 == 0 and given["max_steps"] == 48
+    options = presets.arguments(presets.preset("paper"), 8, 12, {})
+    assert options["save_steps"] % 4 == 0 and options["max_steps"] == 48
 
 
 def test_what_the_harness_relies_on_cannot_be_set() -> None:

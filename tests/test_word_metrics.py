@@ -67,12 +67,12 @@ def value(name: str, measured: Measurement) -> float:
 
 def agree(captions: Sequence[str], references: Sequence[tuple[str, ...]], tokenise: Any) -> None:
     """Assert that ours and pycocoevalcap's values agree, corpus and caption by caption."""
-    held = records(captions, references, tokenise)
+    inputs = records(captions, references, tokenise)
     flat = iter(tokenise("ptb", [text for texts in references for text in texts]))
     tokens = [tuple(next(flat) for _ in texts) for texts in references]
     expected = oracle(tokenise("ptb", captions), tokens)
     for name, (corpus, single) in expected.items():
-        measured = registry.metric(name).measure(held)
+        measured = registry.metric(name).measure(inputs)
         assert value(name, measured) == pytest.approx(corpus, abs=EXACT), name
         np.testing.assert_allclose(measured.values[:, 0], single, atol=EXACT, rtol=1e-10, err_msg=name)
 
@@ -108,9 +108,9 @@ def test_tokens_and_scores_from_raw_captions_equal_pycocoevalcap(
     gts = tokenizer.tokenize({key: [{"caption": text}] for key, text in references.items()})
     res = tokenizer.tokenize({key: [{"caption": text}] for key, text in captions.items()})
     expected = oracle([res[key][0] for key in captions], [tuple(gts[key]) for key in captions])
-    held = records(list(captions.values()), [(text,) for text in references.values()], parses.parse)
+    inputs = records(list(captions.values()), [(text,) for text in references.values()], parses.parse)
     for name, (corpus, _) in expected.items():
-        assert value(name, registry.metric(name).measure(held)) == pytest.approx(corpus, abs=EXACT), name
+        assert value(name, registry.metric(name).measure(inputs)) == pytest.approx(corpus, abs=EXACT), name
 
 
 words = st.lists(st.sampled_from(["a", "b", "c", "d", "e", "ee", "the", ",", ".", "x"]), max_size=30).map(" ".join)
@@ -142,8 +142,8 @@ def nltk_character_bleu(label: str, prediction: str) -> float:
 
 
 def character_bleu(captions: Sequence[str], references: Sequence[str]) -> list[float]:
-    held = records(captions, [(text,) for text in references], split)
-    return list(bleu4_char.METRIC.measure(held).values[:, 0])
+    inputs = records(captions, [(text,) for text in references], split)
+    return list(bleu4_char.METRIC.measure(inputs).values[:, 0])
 
 
 GOLDEN = [
@@ -186,6 +186,6 @@ def test_longest_common_subsequence(first: list[int], second: list[int]) -> None
 
 
 def test_corpus_bleu_is_not_the_mean_of_captions() -> None:
-    held = records(["a b c d e", "a b"], [("a b c d e",), ("a b c d",)], split)
-    measured = registry.metric("bleu4").measure(held)
+    inputs = records(["a b c d e", "a b"], [("a b c d e",), ("a b c d",)], split)
+    measured = registry.metric("bleu4").measure(inputs)
     assert not math.isclose(value("bleu4", measured), float(measured.values.mean()), abs_tol=1.0)

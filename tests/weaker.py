@@ -46,8 +46,8 @@ def _without(text: str, families: set[str]) -> str:
     kept = [item[0] for item in matches if FAMILY_OF[item[1]] not in families]
     before, after = listed[: matches[0].start()], listed[matches[-1].end() :]
     phrases = " and ".join(filter(None, (" , ".join(kept[:-1]), *kept[-1:])))
-    told = [item for item in statements if not families & {FAMILY_OF.get(word, "") for word in item.split()}]
-    return " . ".join([f"{before}{phrases}{after}", *told]) + " ."
+    remaining = [item for item in statements if not families & {FAMILY_OF.get(word, "") for word in item.split()}]
+    return " . ".join([f"{before}{phrases}{after}", *remaining]) + " ."
 
 
 def sampled(folder: Path, seed: int, temperature: float = 0.3) -> str:
